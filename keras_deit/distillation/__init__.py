@@ -1,0 +1,6 @@
+"""Distillation: the Distiller, its losses and the teachers."""
+
+from keras_deit.distillation.distiller import KINDS, Distiller
+from keras_deit.distillation.losses import HardDistillation, LabelCrossentropy, SoftDistillation
+
+__all__ = ["KINDS", "Distiller", "HardDistillation", "LabelCrossentropy", "SoftDistillation"]

@@ -1,0 +1,20 @@
+"""The layers that the models are made of, in `keras.ops` only."""
+
+from keras_deit.layers.attention import MultiHeadSelfAttention
+from keras_deit.layers.layer_scale import LayerScale
+from keras_deit.layers.mlp import MLP
+from keras_deit.layers.patch_embedding import PatchEmbedding
+from keras_deit.layers.stochastic_depth import StochasticDepth
+from keras_deit.layers.tokens import PositionEmbedding, PrependToken
+from keras_deit.layers.transformer_block import TransformerBlock
+
+__all__ = [
+    "MLP",
+    "LayerScale",
+    "MultiHeadSelfAttention",
+    "PatchEmbedding",
+    "PositionEmbedding",
+    "PrependToken",
+    "StochasticDepth",
+    "TransformerBlock",
+]

@@ -1,0 +1,251 @@
+"""Training a student beside a frozen teacher."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_deit.distillation.losses import HardDistillation, LabelCrossentropy, SoftDistillation
+from keras_deit.errors import InputError
+
+KINDS = ("hard", "soft", "none")
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class Distiller(keras.Model):
+    """Trains a student's class head on the labels and its distillation head on the teacher.
+
+    loss = (1 − α)·class loss + α·distillation loss (DeiT §4). A student with one head gets both
+    terms on that head, the papers' "usual" distillation. With `kind="none"` the class loss acts
+    on `student(images)`, the mean of the heads.
+
+    Logged: `loss`, `class_loss`, `distillation_loss`; the accuracies `class_accuracy`,
+    `distillation_accuracy` and, of the fused heads, `accuracy`; and `agreement`, how often the
+    fused decision is the teacher's. Under mixed labels an image counts as its largest part.
+    Validation does not run the teacher unless `validate_agreement`: its `loss` is then the class
+    loss alone.
+
+    Args:
+        student: a model of this package, or any functional Keras classifier that gives logits.
+        teacher: a `Teacher`, or any Keras model from the student's images to logits (batch,
+            classes). It is frozen (`trainable = False`) and always runs in inference mode. None
+            only with `kind="none"`.
+        kind: "hard" for the teacher's decision, "soft" for its softened distribution, "none".
+        alpha: weight α of the distillation loss, in [0, 1].
+        temperature: τ of the soft loss.
+        validate_agreement: whether `evaluate` and validation run the teacher, and log
+            `agreement` and `distillation_loss`.
+
+    Raises:
+        InputError: an argument out of its range, a missing teacher, or a teacher with another
+            number of classes than the student.
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        teacher: keras.Layer | None = None,
+        kind: str = "hard",
+        alpha: float = 0.5,
+        temperature: float = 3.0,
+        validate_agreement: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_arguments(student, teacher, kind, alpha, temperature)
+        self.student = student
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.trainable = False
+        self.kind = kind
+        self.alpha = alpha
+        self.temperature = temperature
+        self.validate_agreement = validate_agreement
+        self._evaluating = False
+        self._heads = getattr(student, "heads", None) or keras.Model(
+            student.input, {"class": student.output}
+        )
+        distillation = SoftDistillation(temperature) if kind == "soft" else HardDistillation()
+        self._distillation_loss = distillation
+        self._trackers = {
+            name: keras.metrics.Mean(name=name)
+            for name in (
+                *("class_loss", "distillation_loss"),
+                *("class_accuracy", "distillation_accuracy", "accuracy", "agreement"),
+            )
+        }
+
+    def call(self, images, training=False):
+        """Images (batch, height, width, 3) to each head's logits (batch, classes), by name."""
+        return self._heads(images, training=training)
+
+    def compile(self, optimizer="adamw", loss=None, **kwargs):
+        """As `keras.Model.compile`.
+
+        Args:
+            optimizer: any Keras optimiser.
+            loss: the class loss, on logits; `LabelCrossentropy` where none is given.
+            **kwargs: as in Keras. `metrics` see the fused logits.
+        """
+        super().compile(optimizer=optimizer, loss=loss or LabelCrossentropy(), **kwargs)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, *args):
+        # Keras calls train_step(data) on TensorFlow and PyTorch, train_step(state, data) on JAX.
+        *state, data = args
+        if self.kind != "none":
+            data = self._with_teacher(data, *state)
+        return super().train_step(*state, data)
+
+    def test_step(self, *args):
+        *state, data = args
+        if self._teacher_validates:
+            data = self._with_teacher(data, *state)
+        return super().test_step(*state, data)
+
+    def evaluate(self, *args, **kwargs):
+        with self._evaluation():
+            return super().evaluate(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        with self._evaluation():
+            return super().test_on_batch(*args, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        labels, teacher = _split(y)
+        fused = self.kind == "none"
+        class_logits = _fuse(y_pred) if fused else y_pred["class"]
+        class_loss = super().compute_loss(x, labels, class_logits, sample_weight, training)
+        self._track_loss("class_loss", class_loss, class_logits)
+        if teacher is None:
+            return class_loss
+        student = y_pred.get("distillation", y_pred["class"])
+        distillation_loss = self._distillation_loss(teacher, student, sample_weight)
+        self._track_loss("distillation_loss", distillation_loss, student)
+        return (1 - self.alpha) * class_loss + self.alpha * distillation_loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        labels, teacher = _split(y)
+        fused = _fuse(y_pred)
+        targets = _decisions(labels) if labels.shape == fused.shape else ops.reshape(labels, (-1,))
+        pairs = {"accuracy": (targets, fused), "class_accuracy": (targets, y_pred["class"])}
+        if "distillation" in y_pred:
+            pairs["distillation_accuracy"] = (targets, y_pred["distillation"])
+        if teacher is not None:
+            pairs["agreement"] = (_decisions(teacher), fused)
+        for name, (wanted, logits) in pairs.items():
+            hits = ops.cast(ops.cast(wanted, "int32") == _decisions(logits), "float32")
+            self._trackers[name].update_state(hits, sample_weight=sample_weight)
+        return super().compute_metrics(x, labels, fused, sample_weight)
+
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        for name in self._silent_metrics():
+            results.pop(name, None)
+        return results
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "student": serialize(self.student),
+            "teacher": None if self.teacher is None else serialize(self.teacher),
+            "kind": self.kind,
+            "alpha": self.alpha,
+            "temperature": self.temperature,
+            "validate_agreement": self.validate_agreement,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        models = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects)
+            for key in ("student", "teacher")
+            if config[key] is not None
+        }
+        return cls(**{**config, **models})
+
+    @property
+    def _teacher_validates(self) -> bool:
+        return self.validate_agreement and self.teacher is not None
+
+    @contextlib.contextmanager
+    def _evaluation(self):
+        self._evaluating = True
+        try:
+            yield
+        finally:
+            self._evaluating = False
+
+    def _with_teacher(self, data, state=None):
+        """The batch with the teacher's logits beside its labels."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if state is None:
+            logits = self.teacher(x, training=False)
+        else:
+            # On JAX the step's variables are arguments of the compiled function. Read anywhere
+            # else, the teacher's weights would become constants inside the program.
+            frozen = zip(self.non_trainable_variables, state[1], strict=True)
+            with keras.StatelessScope(state_mapping=list(frozen)):
+                logits = self.teacher(x, training=False)
+        targets = {"labels": y, "teacher": ops.stop_gradient(logits)}
+        return keras.utils.pack_x_y_sample_weight(x, targets, sample_weight)
+
+    def _track_loss(self, name, loss, logits):
+        # Keras divided the loss by the number of replicas; the log shows the batch's own.
+        self._trackers[name].update_state(
+            ops.stop_gradient(loss) * _replicas(), sample_weight=ops.shape(logits)[0]
+        )
+
+    def _silent_metrics(self) -> set[str]:
+        """Names of the metrics that this pass has no values for."""
+        silent = set()
+        if "distillation" not in self._heads.output:
+            silent |= {"distillation_accuracy", "class_accuracy"}
+        without_teacher = not self._teacher_validates if self._evaluating else self.kind == "none"
+        return silent | ({"distillation_loss", "agreement"} if without_teacher else set())
+
+
+def _check_arguments(student, teacher, kind, alpha, temperature):
+    if kind not in KINDS:
+        raise InputError(f"kind should be one of {', '.join(KINDS)}. Received: {kind!r}")
+    if not 0 <= alpha <= 1:
+        raise InputError(f"alpha should be in [0, 1]. Received: {alpha}")
+    if temperature <= 0:
+        raise InputError(f"temperature should be above 0. Received: {temperature}")
+    if teacher is None:
+        if kind != "none":
+            raise InputError(f"kind {kind!r} needs a teacher. Received: teacher=None")
+        return
+    classes = teacher.compute_output_shape((None, *student.input_shape[1:]))[-1]
+    if classes != student.output_shape[-1]:
+        raise InputError(
+            f"The teacher has {classes} classes and the student {student.output_shape[-1]}; "
+            "fine-tune the teacher to the student's classes with scripts/train_teacher.py."
+        )
+
+
+def _split(y):
+    """Labels, and the teacher's logits where `_with_teacher` put them beside."""
+    return (y["labels"], y["teacher"]) if isinstance(y, dict) else (y, None)
+
+
+def _fuse(heads):
+    logits = list(heads.values())
+    return sum(logits) / len(logits)
+
+
+def _decisions(scores):
+    return ops.cast(ops.argmax(scores, axis=-1), "int32")
+
+
+def _replicas() -> int:
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,0 +1,65 @@
+"""Multi-head self-attention."""
+
+import keras
+from keras import ops
+
+from keras_deit.layers.initializers import dense_kernel
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class MultiHeadSelfAttention(keras.layers.Layer):
+    """softmax(QKᵀ/√d)·V over several heads, Q, K and V from one fused projection.
+
+    The columns of the fused kernel are [queries, keys, values], each in the order (head,
+    dimension within the head), as in the published files. The softmax is computed in float32
+    whatever the policy.
+
+    Args:
+        num_heads: divides the width of the tokens.
+        qkv_bias: whether the fused projection has a bias.
+
+    Input and output: tokens (batch, length, width).
+    """
+
+    def __init__(self, num_heads: int, qkv_bias: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.qkv_bias = qkv_bias
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        if width % self.num_heads:
+            raise ValueError(
+                "The width of the tokens should be a multiple of `num_heads`. "
+                f"Received: width={width}, num_heads={self.num_heads}"
+            )
+        self.qkv = keras.layers.Dense(
+            3 * width,
+            use_bias=self.qkv_bias,
+            kernel_initializer=dense_kernel(),
+            dtype=self.dtype_policy,
+            name="qkv",
+        )
+        self.projection = keras.layers.Dense(
+            width, kernel_initializer=dense_kernel(), dtype=self.dtype_policy, name="projection"
+        )
+        self.qkv.build(input_shape)
+        self.projection.build(input_shape)
+
+    def call(self, tokens):
+        length, width = tokens.shape[1:]
+        head_dim = width // self.num_heads
+        qkv = ops.reshape(self.qkv(tokens), (-1, length, 3, self.num_heads, head_dim))
+        query, key, value = ops.unstack(qkv, axis=2)
+        attended = ops.dot_product_attention(query, key, value)
+        return self.projection(ops.reshape(attended, (-1, length, width)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qkv_bias": self.qkv_bias,
+        }

@@ -1,0 +1,33 @@
+"""The initialisers of the published models.
+
+Each function makes a new initialiser: a Keras initialiser that is used twice draws the same
+values twice.
+"""
+
+import math
+
+from keras import initializers
+
+
+def dense_kernel() -> initializers.Initializer:
+    """N(0, 0.02²), for dense kernels, tokens and positions.
+
+    The authors' truncated normal cuts at ±2, a hundred standard deviations, which is to say not
+    at all; Keras's `TruncatedNormal(0.02)` cuts at two and comes out at 0.0176.
+    """
+    return initializers.RandomNormal(stddev=0.02)
+
+
+def conv_kernel() -> initializers.Initializer:
+    """U(−b, b) with b = 1/√fan_in: PyTorch's default, which the authors keep for convolutions."""
+    return initializers.VarianceScaling(scale=1 / 3, mode="fan_in", distribution="uniform")
+
+
+def conv_bias(fan_in: int) -> initializers.Initializer:
+    """U(−b, b) with b = 1/√fan_in, the bias that goes with `conv_kernel`.
+
+    Args:
+        fan_in: input channels per group × kernel height × kernel width.
+    """
+    bound = 1 / math.sqrt(fan_in)
+    return initializers.RandomUniform(-bound, bound)

@@ -1,0 +1,47 @@
+"""The feed-forward half of a block."""
+
+import keras
+
+from keras_deit.layers.initializers import dense_kernel
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class MLP(keras.layers.Layer):
+    """Dense, exact GELU, Dense back to the width of the input; both with bias.
+
+    Args:
+        hidden_dim: width between the two.
+
+    Input and output: (..., width).
+    """
+
+    def __init__(self, hidden_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+
+    def build(self, input_shape):
+        self.expand = keras.layers.Dense(
+            self.hidden_dim,
+            # keras.activations.gelu is the exact form; keras.ops.gelu is not, by default.
+            activation=keras.activations.gelu,
+            kernel_initializer=dense_kernel(),
+            dtype=self.dtype_policy,
+            name="expand",
+        )
+        self.contract = keras.layers.Dense(
+            input_shape[-1],
+            kernel_initializer=dense_kernel(),
+            dtype=self.dtype_policy,
+            name="contract",
+        )
+        self.expand.build(input_shape)
+        self.contract.build((*input_shape[:-1], self.hidden_dim))
+
+    def call(self, tokens):
+        return self.contract(self.expand(tokens))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_dim": self.hidden_dim}

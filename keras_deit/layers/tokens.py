@@ -1,0 +1,50 @@
+"""Tokens and positions that are learned."""
+
+import keras
+from keras import ops
+
+from keras_deit.layers.initializers import dense_kernel
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class PrependToken(keras.layers.Layer):
+    """Puts one learned token in front of a sequence: the class token, the distillation token.
+
+    The layer's name says which (DeiT §4 and figure 2).
+
+    Input: tokens (batch, length, width). Output: (batch, length + 1, width).
+    """
+
+    def build(self, input_shape):
+        # Rank 3, as in the published files: the rule of weight decay goes by rank.
+        self.token = self.add_weight(
+            shape=(1, 1, input_shape[-1]), initializer=dense_kernel(), name="token"
+        )
+
+    def call(self, tokens):
+        batch = ops.shape(tokens)[0]
+        token = ops.broadcast_to(self.token, (batch, 1, tokens.shape[-1]))
+        return ops.concatenate([token, tokens], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        batch, length, width = input_shape
+        return (batch, length + 1, width)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds a learned vector to each position of a sequence (ViT §3.1).
+
+    Input and output: tokens (batch, length, width), the length fixed when the layer is built.
+    """
+
+    def build(self, input_shape):
+        self.positions = self.add_weight(
+            shape=(1, *input_shape[1:]), initializer=dense_kernel(), name="positions"
+        )
+
+    def call(self, tokens):
+        return tokens + self.positions
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

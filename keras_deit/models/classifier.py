@@ -1,0 +1,84 @@
+"""What every architecture has in common."""
+
+import keras
+
+from keras_deit.errors import InputError
+from keras_deit.layers import PositionEmbedding
+from keras_deit.models.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+
+
+class Classifier(keras.Model):
+    """A functional Keras model with one or two heads: the base of every architecture.
+
+    `model(images)` gives logits (batch, num_classes): those of the one head, or the mean of the
+    two heads' logits (the fusion of the published DeiT code). `model.heads` gives each head's.
+
+    Args:
+        inputs: the symbolic images.
+        heads: symbolic logits by name, "class" first.
+        config: the constructor arguments of the architecture, for `get_config`.
+    """
+
+    def __init__(self, inputs, heads: dict, config: dict, **kwargs):
+        logits = list(heads.values())
+        if len(logits) == 1:
+            outputs = logits[0]
+        else:
+            outputs = keras.layers.Average(dtype="float32", name="logits")(logits)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self._heads = heads
+        self._config = config
+
+    @property
+    def heads(self) -> keras.Model:
+        """A model over the same weights: images to {"class": logits, "distillation": logits}.
+
+        The second entry is there only where the model has a distillation token.
+        """
+        return keras.Model(self.input, dict(self._heads), name=f"{self.name}_heads")
+
+    def __dir__(self):
+        # Keras saves whatever `dir` shows; through `heads` it would save every weight once more.
+        return [name for name in super().__dir__() if name != "heads"]
+
+    @property
+    def num_classes(self) -> int:
+        return self.output_shape[-1]
+
+    @property
+    def image_format(self) -> ImageFormat:
+        """The images this model takes. Every published model takes ImageNet's mean and std."""
+        height, width = self.input_shape[1:3]
+        return ImageFormat(height, width, IMAGENET_MEAN, IMAGENET_STD)
+
+    @property
+    def undecayed(self) -> list[keras.Variable]:
+        """Variables that the authors spare from weight decay besides those of rank 1: the
+        positions and the class token. The distillation token is not among them."""
+        layers = [layer for layer in self.layers if isinstance(layer, PositionEmbedding)]
+        layers += [layer for layer in self.layers if layer.name == "class_token"]
+        return [variable for layer in layers for variable in layer.trainable_variables]
+
+    def get_config(self):
+        return {**self._config, "name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+def patch_grid(image_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
+    """Height and width of an image, in pixels, checked against the patch size.
+
+    Raises:
+        InputError: a side is not a positive multiple of `patch_size`.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(side < patch_size or side % patch_size for side in sides):
+        shown = image_size if isinstance(image_size, int) else "×".join(map(str, sides))
+        lower = max(min(sides) // patch_size, 1) * patch_size
+        raise InputError(
+            f"image_size {shown} is not a multiple of patch_size {patch_size}; "
+            f"{lower} and {lower + patch_size} are."
+        )
+    return sides
