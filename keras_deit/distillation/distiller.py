@@ -5,6 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_deit.distillation.jit import compiled_on_tensorflow, jit_plan
 from keras_deit.distillation.losses import HardDistillation, LabelCrossentropy, SoftDistillation
 from keras_deit.errors import InputError
 
@@ -79,15 +80,20 @@ class Distiller(keras.Model):
         """Images (batch, height, width, 3) to each head's logits (batch, classes), by name."""
         return self._heads(images, training=training)
 
-    def compile(self, optimizer="adamw", loss=None, **kwargs):
+    def compile(self, optimizer="adamw", loss=None, jit_compile="auto", **kwargs):
         """As `keras.Model.compile`.
 
         Args:
             optimizer: any Keras optimiser.
             loss: the class loss, on logits; `LabelCrossentropy` where none is given.
+            jit_compile: as in Keras, but on TensorFlow without an accelerator "auto" and True
+                compile the student's part of the step (`jit_plan` says why).
             **kwargs: as in Keras. `metrics` see the fused logits.
         """
-        super().compile(optimizer=optimizer, loss=loss or LabelCrossentropy(), **kwargs)
+        whole, student = jit_plan(jit_compile)
+        self._jit_student = student and not kwargs.get("run_eagerly", False)
+        loss = loss or LabelCrossentropy()
+        super().compile(optimizer=optimizer, loss=loss, jit_compile=whole, **kwargs)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -99,13 +105,13 @@ class Distiller(keras.Model):
         *state, data = args
         if self.kind != "none":
             data = self._with_teacher(data, *state)
-        return super().train_step(*state, data)
+        return self._student_step(super().train_step)(*state, data)
 
     def test_step(self, *args):
         *state, data = args
         if self._teacher_validates:
             data = self._with_teacher(data, *state)
-        return super().test_step(*state, data)
+        return self._student_step(super().test_step)(*state, data)
 
     def evaluate(self, *args, **kwargs):
         with self._evaluation():
@@ -180,6 +186,9 @@ class Distiller(keras.Model):
             yield
         finally:
             self._evaluating = False
+
+    def _student_step(self, step):
+        return compiled_on_tensorflow(step) if self._jit_student else step
 
     def _with_teacher(self, data, state=None):
         """The batch with the teacher's logits beside its labels."""

@@ -1,0 +1,34 @@
+"""What of a training step to compile with XLA."""
+
+import keras
+
+
+def jit_plan(wanted: bool | str) -> tuple[bool | str, bool]:
+    """How a student beside a teacher is compiled where Keras's own choice is slow or fails.
+
+    Args:
+        wanted: the `jit_compile` that the user gave: True, False or "auto".
+
+    Returns:
+        What to tell Keras for the whole step, and whether to compile the student's part alone.
+        Keras leaves XLA off on TensorFlow without an accelerator, although a transformer's step
+        gains from it there; a convnet teacher loses many times more, because XLA on the CPU does
+        without oneDNN's convolutions. So there the student's part is compiled and the teacher's
+        is not. Under `tf.distribute` nothing is: XLA and its collectives do not go together.
+    """
+    if wanted is False or keras.backend.backend() != "tensorflow":
+        return wanted, False
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        return False, False
+    devices = tf.config.list_logical_devices()
+    on_accelerator = any(device.device_type in ("GPU", "TPU") for device in devices)
+    return (wanted, False) if on_accelerator else (False, True)
+
+
+def compiled_on_tensorflow(step):
+    """`step` as a function of its own that XLA compiles, inside one that it does not."""
+    import tensorflow as tf
+
+    return tf.function(step, jit_compile=True, autograph=False, reduce_retracing=True)

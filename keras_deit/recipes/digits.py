@@ -1,0 +1,44 @@
+"""A recipe for the embedded digits, sized for two CPU cores.
+
+1,257 training images of 16×16 pixels: a DeiT of width 96 and 6 blocks with 4×4 patches, and a
+ResNet-18 teacher trained on the same images. Some four minutes in all; top-1 on the test split
+0.97 and more.
+"""
+
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.recipes.recipe import Optimisation, Recipe, TeacherRecipe
+
+# A digit mirrored is not a digit. Bilinear, because enlarging from 8×8 needs no more and gives
+# the same pixels in OpenCV and in an exported model.
+_AUGMENTATION = Augmentation(
+    crop="random_crop", crop_padding=2, flip_probability=0.0, interpolation="bilinear"
+)
+
+DIGITS = Recipe(
+    name="digits",
+    model="deit_tiny_distilled_patch16_224",
+    model_values={
+        "image_size": 16,
+        "patch_size": 4,
+        "embed_dim": 96,
+        "depth": 6,
+        "num_heads": 3,
+        "drop_path_rate": 0.05,
+    },
+    optimisation=Optimisation(
+        epochs=150, batch_size=64, learning_rate=8e-3, warmup_epochs=10, weight_decay=0.05
+    ),
+    augmentation=_AUGMENTATION,
+    distillation="hard",
+    alpha=0.5,
+    temperature=3.0,
+    teacher="kerascv:resnet18_v2",
+    teacher_recipe=TeacherRecipe(
+        Optimisation(
+            epochs=15, batch_size=64, learning_rate=8e-3, warmup_epochs=2, weight_decay=0.05
+        ),
+        _AUGMENTATION,
+    ),
+    crop_ratio=1.0,
+    validation_epochs=10,
+)

@@ -1,0 +1,68 @@
+"""One way to fit a model, for students and teachers alike."""
+
+import contextlib
+import pathlib
+
+import keras
+
+from keras_deit.recipes import Optimisation
+from keras_deit.training.callbacks import FiniteLoss, LearningRate, Progress, StepTimer
+
+
+@contextlib.contextmanager
+def precision(policy: str):
+    """Makes the models that are built inside follow a dtype policy, such as "mixed_bfloat16"."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def fit(
+    model: keras.Model,
+    title: str,
+    data,
+    optimisation: Optimisation,
+    steps_per_epoch: int,
+    validation_data=None,
+    validation_epochs: int = 1,
+    callbacks: tuple[keras.callbacks.Callback, ...] = (),
+    kept: pathlib.Path | None = None,
+) -> StepTimer:
+    """Fits a compiled model with a progress bar and a watch on the loss.
+
+    Args:
+        model: compiled.
+        title: of the progress bar.
+        data: endless batches.
+        optimisation: for the number of epochs.
+        steps_per_epoch: batches in an epoch.
+        validation_data: one pass of batches.
+        validation_epochs: epochs from one validation to the next.
+        callbacks: further ones.
+        kept: where `callbacks` keep the last good weights, for the error's message.
+
+    Returns:
+        The times of the steps.
+
+    Raises:
+        InputError: the loss stopped being finite.
+    """
+    progress = Progress(title, optimisation.epochs * steps_per_epoch)
+    timer = StepTimer()
+    watch = FiniteLoss(str(kept or ""))
+    try:
+        model.fit(
+            data,
+            epochs=optimisation.epochs,
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation_data,
+            validation_freq=validation_epochs,
+            callbacks=[timer, watch, LearningRate(), progress, *callbacks],
+            verbose=0,
+        )
+    finally:
+        progress.close()
+    return timer

@@ -1,0 +1,74 @@
+"""What a training is asked to do."""
+
+import dataclasses
+import hashlib
+import json
+
+import keras
+
+from keras_deit.errors import InputError
+from keras_deit.recipes import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A recipe applied to a dataset.
+
+    Attributes:
+        dataset: as `load_dataset` takes it.
+        recipe: with whatever was overridden.
+        data_dir: of TFDS.
+        train_examples: how many of the training images the student sees, None for all. They are
+            repeated so that an epoch keeps its number of steps; the teacher's training sees all.
+        seed: of the student's weights, data order, augmentation and stochastic depth.
+        mixed_precision: the dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
+        strategy, tpu, virtual_devices: as `strategy_scope` takes them.
+        teacher_pixels, teacher_outputs: the contract of a `.keras` teacher that has none beside
+            it.
+        teacher_dir: where teachers that had to be trained are kept.
+    """
+
+    dataset: str
+    recipe: Recipe
+    data_dir: str | None = None
+    train_examples: int | None = None
+    seed: int = 0
+    mixed_precision: str = "float32"
+    strategy: str = "none"
+    tpu: str = ""
+    virtual_devices: int = 0
+    teacher_pixels: str | None = None
+    teacher_outputs: str | None = None
+    teacher_dir: str = "runs/teachers"
+
+    def __post_init__(self):
+        if self.seed < 0:
+            raise InputError(f"seed should be 0 or more. Received: {self.seed}")
+
+    def identity(self) -> dict:
+        """What makes this run another run than the next, as JSON values.
+
+        Where it runs and where things lie is not part of it; the backend is, because its random
+        numbers are its own.
+        """
+        return {
+            "dataset": self.dataset,
+            "train_examples": self.train_examples,
+            "seed": self.seed,
+            "mixed_precision": self.mixed_precision,
+            "backend": keras.backend.backend(),
+            "recipe": dataclasses.asdict(self.recipe),
+        }
+
+    def default_run_dir(self) -> str:
+        """A directory of this run alone: the same command finds it again."""
+        recipe = self.recipe
+        dataset = self.dataset.rstrip("/").replace(":", "_").split("/")[-1]
+        parts = (recipe.model, dataset, recipe.distillation, f"seed{self.seed}")
+        return f"runs/{'-'.join(parts)}-{digest(self.identity())}"
+
+
+def digest(values: dict) -> str:
+    """Eight hexadecimal digits that stand for nested JSON values."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,162 @@
+"""Teachers that are there, and teachers that have to be trained first."""
+
+import dataclasses
+import pathlib
+
+import keras
+
+from keras_deit.data import Dataset, evaluation_pipeline, steps_per_epoch, train_pipeline
+from keras_deit.distillation.teachers import (
+    TeacherContract,
+    build_teacher_model,
+    check_classes,
+    declared_contract,
+    has_own_head,
+    load_teacher_model,
+    replace_head,
+    save_teacher_model,
+)
+from keras_deit.models.image_format import ImageFormat
+from keras_deit.recipes import TeacherRecipe
+from keras_deit.training.fitting import fit
+from keras_deit.training.job import Job, digest
+from keras_deit.training.optimizer import build_optimizer
+
+# The teacher is the same for every seed of the student.
+_TEACHER_SEED = 0
+
+
+def obtain_teacher(
+    job: Job, dataset: Dataset, student_format: ImageFormat
+) -> tuple[keras.Model, TeacherContract, str]:
+    """The teacher that a job asks for: from its file, with its own head, or trained and kept.
+
+    Returns:
+        The model, its contract, and where it came from.
+
+    Raises:
+        InputError: no such teacher, or one with another number of classes than the data.
+    """
+    name = job.recipe.teacher
+    if name.endswith(".keras"):
+        declared = declared_contract(name, job.teacher_pixels, job.teacher_outputs)
+        model, contract = load_teacher_model(name, declared)
+        check_classes(contract, dataset.num_classes, name, dataset.name)
+        return model, contract, name
+    recipe = job.recipe.teacher_recipe
+    size = _teacher_size(recipe, student_format)
+    if has_own_head(name):
+        model, contract = build_teacher_model(name, dataset.num_classes, *size)
+        check_classes(contract, dataset.num_classes, name, dataset.name)
+        return model, contract, name
+    path = _kept_path(job, dataset, size)
+    if not path.is_file():
+        model, contract = build_teacher_model(name, dataset.num_classes, *size)
+        train_teacher(model, contract, dataset, recipe, job.recipe.crop_ratio, path)
+    # Loaded even when it was trained just now, so that both kinds of run do the same.
+    return *load_teacher_model(path), str(path)
+
+
+def train_teacher(
+    model: keras.Model,
+    contract: TeacherContract,
+    dataset: Dataset,
+    recipe: TeacherRecipe,
+    crop_ratio: float | None,
+    path: pathlib.Path,
+) -> dict[str, float]:
+    """Trains a classifier on the training split and keeps it as a `.keras` file.
+
+    Args:
+        model: gives logits or probabilities, as its contract says; its head has the data's
+            number of classes.
+        contract: what the model takes and gives.
+        dataset: its validation split is watched.
+        recipe: how to train.
+        crop_ratio: of the validation; None for 0.875.
+        path: of the `.keras` file; its contract goes beside it.
+
+    Returns:
+        Top-1 on the validation and on the test split.
+    """
+    optimisation, image_format = recipe.optimisation, contract.image_format
+    batch_size = optimisation.batch_size
+    steps = steps_per_epoch(len(dataset.train), batch_size)
+    keras.utils.set_random_seed(_TEACHER_SEED)
+    model.trainable = True
+    model.compile(
+        build_optimizer(model, optimisation, steps),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=contract.outputs == "logits"),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # XLA's convolutions are many times slower than TensorFlow's own on the CPU; elsewhere
+        # "auto" compiles.
+        jit_compile="auto",
+    )
+    data = train_pipeline(
+        dataset.train,
+        image_format,
+        recipe.augmentation,
+        dataset.num_classes,
+        batch_size,
+        _TEACHER_SEED,
+    )
+    fit(model, "teacher", data, optimisation, steps)
+    scores = {
+        split: _top1(model, getattr(dataset, split), contract, recipe, crop_ratio)
+        for split in ("validation", "test")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_teacher_model(model, contract, path, top1=scores, recipe=dataclasses.asdict(recipe))
+    return scores
+
+
+def fine_tunable(
+    name: str,
+    dataset: Dataset,
+    size: tuple[int, int],
+    contract: TeacherContract | None = None,
+) -> tuple[keras.Model, TeacherContract]:
+    """A teacher by name or file, with a head for the data's classes.
+
+    A head with another number of classes is replaced by a new one.
+    """
+    if name.endswith(".keras"):
+        model, contract = load_teacher_model(name, contract)
+    else:
+        model, contract = build_teacher_model(name, dataset.num_classes, *size)
+    if contract.num_classes != dataset.num_classes:
+        model, contract = replace_head(model, contract, dataset.num_classes)
+    return model, contract
+
+
+def _top1(model, source, contract, recipe, crop_ratio) -> float:
+    hits = 0
+    data = evaluation_pipeline(
+        source,
+        contract.image_format,
+        recipe.optimisation.batch_size,
+        crop_ratio or 0.875,
+        recipe.augmentation.interpolation,
+    )
+    for images, labels in data:
+        hits += int((model.predict_on_batch(images).argmax(-1) == labels).sum())
+    return hits / len(source)
+
+
+def _teacher_size(recipe: TeacherRecipe, student_format: ImageFormat) -> tuple[int, int]:
+    if recipe.image_size is not None:
+        return recipe.image_size, recipe.image_size
+    return student_format.height, student_format.width
+
+
+def _kept_path(job: Job, dataset: Dataset, size: tuple[int, int]) -> pathlib.Path:
+    identity = {
+        "teacher": job.recipe.teacher,
+        "recipe": dataclasses.asdict(job.recipe.teacher_recipe),
+        "size": size,
+        "dataset": dataset.name,
+        "classes": dataset.class_names,
+        "examples": len(dataset.train),
+    }
+    readable = f"{job.recipe.teacher}-{dataset.name}".replace(":", "_").replace("/", "_")
+    return pathlib.Path(job.teacher_dir) / f"{readable}-{digest(identity)}.keras"
