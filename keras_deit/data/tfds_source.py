@@ -53,24 +53,15 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
         InputError: unknown name, data that are neither there nor to be had, or no pairs of image
             and label.
     """
-    import tensorflow_datasets as tfds
-
     builder = _builder(name, data_dir, other_names)
-    features = builder.info.features
-    class_label = features.get("label")
-    if not isinstance(features.get("image"), tfds.features.Image) or not isinstance(
-        class_label, tfds.features.ClassLabel
-    ):
-        raise InputError(
-            f"Dataset {name!r} is not for image classification: it needs the features `image` "
-            f"and `label`, and has {', '.join(sorted(features))}."
-        )
+    _require_image_and_label(builder, name)
     _prepare(builder, name)
     roles = choose_splits(builder.info.name, _split_names(builder))
     sources: dict[str, Source] = {
         role: _source(builder, split) for role, split in roles.items() if split is not None
     }
-    return Dataset(name=name, class_names=tuple(class_label.names), **_hold_out(sources))
+    class_names = tuple(builder.info.features["label"].names)
+    return Dataset(name=name, class_names=class_names, **_hold_out(sources))
 
 
 def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
@@ -99,6 +90,19 @@ def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         raise unknown_name("dataset", name, [*known, *other_names]) from error
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(f"Cannot open dataset {name!r}: {_first_line(error)}") from error
+
+
+def _require_image_and_label(builder, name: str) -> None:
+    import tensorflow_datasets as tfds
+
+    features = dict(builder.info.features.items())
+    if not isinstance(features.get("image"), tfds.features.Image) or not isinstance(
+        features.get("label"), tfds.features.ClassLabel
+    ):
+        raise InputError(
+            f"Dataset {name!r} is not for image classification: it needs the features `image` "
+            f"and `label`, and has {', '.join(sorted(features))}."
+        )
 
 
 def _prepare(builder, name: str) -> None:
