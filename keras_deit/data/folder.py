@@ -58,8 +58,8 @@ def load_folder(path: str) -> Dataset:
             splits or have too few images, or unreadable files, all named.
     """
     root = Path(path)
-    if not root.is_dir():
-        raise InputError(f"No such folder: {path}. Give folder:PATH, PATH holding CLASS/*.jpg.")
+    if not path or not root.is_dir():
+        raise InputError(f"No such folder: {path!r}. Give folder:PATH, PATH holding CLASS/*.jpg.")
     folders = _split_folders(root)
     files = {split: _files_by_class(folder) for split, folder in folders.items()}
     class_names = tuple(sorted(files["train"]))

@@ -88,7 +88,7 @@ def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
         raise unknown_name("dataset", name, [*known, *other_names]) from error
-    except (ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Of many types, assertions among them, for a wrong version.
         raise InputError(f"Cannot open dataset {name!r}: {_first_line(error)}") from error
 
 

@@ -130,6 +130,7 @@ def assert_refused(path, *parts):
 
 
 def test_no_such_folder(tmp_path):
+    assert_refused("", "No such folder: ''")
     assert_refused(tmp_path / "nowhere", "No such folder", str(tmp_path / "nowhere"))
 
 

@@ -153,6 +153,11 @@ def test_data_that_are_not_there_and_cannot_be_had(tmp_path, no_network):
     )
 
 
+@pytest.mark.parametrize("name", ["cifar10:9.9.9", "cifar10/none", "../cifar10", ""])
+def test_names_that_tfds_cannot_open(name, tmp_path):
+    assert_refused(name, tmp_path, f"Cannot open dataset '{name}'")
+
+
 def test_a_dataset_without_train(tmp_path):
     prepare(tmp_path, "tiny_test_only", {"test": 5})
     assert_refused("tiny_test_only", tmp_path, "no split 'train', only: test")
