@@ -1,0 +1,60 @@
+"""A dataset by name: the embedded digits, a folder of images, or anything TFDS knows."""
+
+import numpy as np
+
+from keras_deit.data.digits import load_digits
+from keras_deit.data.folder import load_folder
+from keras_deit.data.source import Dataset, Source, Subset
+from keras_deit.data.splits import fixed_permutation
+from keras_deit.data.tfds_source import load_tfds
+from keras_deit.errors import InputError
+
+__all__ = ["Dataset", "Source", "load_dataset", "take_examples"]
+
+_FOLDER_PREFIX = "folder:"
+
+
+def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
+    """Loads a dataset by name.
+
+    Args:
+        name: "digits" (embedded, no download), "folder:PATH" (images by class), or a name of
+            TensorFlow Datasets such as "cifar10" or "imagenet2012".
+        data_dir: where TFDS keeps its prepared data; None for its own default.
+
+    Raises:
+        InputError: the name is unknown, or its data cannot be read.
+    """
+    if name == "digits":
+        return load_digits()
+    if name.startswith(_FOLDER_PREFIX):
+        return load_folder(name.removeprefix(_FOLDER_PREFIX))
+    return load_tfds(name, data_dir, other_names=("digits", f"{_FOLDER_PREFIX}PATH"))
+
+
+def take_examples(source: Source, count: int) -> Source:
+    """The first `count` examples of an order that is the same in every run.
+
+    Where the labels are known, the order takes the classes in turn, so that the numbers of
+    examples of any two classes differ by at most one until a class has no more.
+
+    Raises:
+        InputError: `count` is below 1 or above the number of examples.
+    """
+    if not 1 <= count <= len(source):
+        raise InputError(f"Cannot take {count} of {len(source)} examples: give 1 to {len(source)}.")
+    order = fixed_permutation(len(source))
+    labels = getattr(source, "labels", None)
+    if labels is not None:
+        order = order[_classes_in_turn(labels[order])]
+    return Subset(source, order[:count])
+
+
+def _classes_in_turn(labels: np.ndarray) -> np.ndarray:
+    """The order that lists the first example of each class, then the second of each, ..."""
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(labels), np.int64)
+    rank[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return np.lexsort((labels, rank))

@@ -1,0 +1,156 @@
+"""Datasets of TensorFlow Datasets, read by random access and without TensorFlow."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_deit.data.images import decode
+from keras_deit.data.source import Dataset, Source, Subset
+from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
+from keras_deit.errors import InputError, unknown_name
+
+# Their test labels were never published: TFDS gives -1. Accuracy is reported on "validation", as
+# everywhere in the literature.
+_UNLABELLED_TEST = frozenset({"imagenet2012", "i_naturalist2017", "i_naturalist2018"})
+
+# A hundredth of ImageNet is enough to choose on, and the weights should see the rest.
+_MAX_VALIDATION = 10_000
+
+
+class TfdsSource:
+    """A split of a TFDS dataset.
+
+    Args:
+        examples: a TFDS data source whose images are left encoded.
+        name: what to call it in an error.
+    """
+
+    def __init__(self, examples: Sequence, name: str):
+        self._examples = examples
+        self._name = name
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        example = self._examples[index]
+        return decode(example["image"], f"{index} of {self._name}"), int(example["label"])
+
+
+def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) -> Dataset:
+    """Loads a dataset of TFDS, preparing it first where that is possible.
+
+    The published test split is the test split, or the published validation split where there is
+    no labelled test split. A split that is then missing is held out of train by a fixed
+    permutation: 20 % for test; for validation 10 %, at most 10,000.
+
+    Args:
+        name: of the dataset, with configuration and version where wanted: "name/config:1.0.0".
+        data_dir: where the prepared data are; None for TFDS's own default.
+        other_names: names that would also do, for the error about an unknown one.
+
+    Raises:
+        InputError: unknown name, data that are neither there nor to be had, or no pairs of image
+            and label.
+    """
+    builder = _builder(name, data_dir, other_names)
+    _require_image_and_label(builder, name)
+    _prepare(builder, name)
+    roles = choose_splits(builder.info.name, _split_names(builder))
+    sources: dict[str, Source] = {
+        role: _source(builder, split) for role, split in roles.items() if split is not None
+    }
+    class_names = tuple(builder.info.features["label"].names)
+    return Dataset(name=name, class_names=class_names, **_hold_out(sources))
+
+
+def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
+    """Which published split serves as "train", "validation" and "test"; None where none does.
+
+    Args:
+        name: of the dataset, without configuration and version.
+        available: the names of its splits.
+    """
+    if "train" not in available:
+        raise InputError(f"Dataset {name!r} has no split 'train', only: {', '.join(available)}.")
+    validation = next((split for split in ("validation", "val") if split in available), None)
+    if "test" in available and name not in _UNLABELLED_TEST:
+        return {"train": "train", "validation": validation, "test": "test"}
+    return {"train": "train", "validation": None, "test": validation}
+
+
+def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
+    import tensorflow_datasets as tfds
+
+    try:
+        # Of TFDS's formats only array_record has random access and needs no TensorFlow.
+        return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    except tfds.core.DatasetNotFoundError as error:
+        known = tfds.list_builders(with_community_datasets=False)
+        raise unknown_name("dataset", name, [*known, *other_names]) from error
+    except Exception as error:  # Of many types, assertions among them, for a wrong version.
+        raise InputError(f"Cannot open dataset {name!r}: {_first_line(error)}") from error
+
+
+def _require_image_and_label(builder, name: str) -> None:
+    import tensorflow_datasets as tfds
+
+    features = dict(builder.info.features.items())
+    if not isinstance(features.get("image"), tfds.features.Image) or not isinstance(
+        features.get("label"), tfds.features.ClassLabel
+    ):
+        raise InputError(
+            f"Dataset {name!r} is not for image classification: it needs the features `image` "
+            f"and `label`, and has {', '.join(sorted(features))}."
+        )
+
+
+def _prepare(builder, name: str) -> None:
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # The library promises no type: it depends on the dataset's host.
+        directory = builder.data_dir_root
+        raise InputError(
+            f"Dataset {name!r} is not prepared in {directory} and cannot be prepared now "
+            f"({_first_line(error)}). Prepare it where there is a network: "
+            f"tfds build {name} --data_dir={directory} --file_format=array_record"
+        ) from error
+
+
+def _split_names(builder) -> list[str]:
+    # Under `tfds.testing.mock_data` a builder does not know its splits and accepts any name.
+    return list(builder.info.splits) or ["train", "validation", "test"]
+
+
+def _source(builder, split: str) -> TfdsSource:
+    import tensorflow_datasets as tfds
+
+    examples = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    source = TfdsSource(examples, f"split {split!r} of {builder.info.full_name}")
+    if source[0][1] < 0:
+        raise InputError(f"Split {split!r} of {builder.info.full_name} has no labels.")
+    return source
+
+
+def _hold_out(sources: dict[str, Source]) -> dict[str, Source]:
+    """Adds the missing splits, taken out of train."""
+    train = sources["train"]
+    count = len(train)
+    sizes = {
+        "test": -(-count * TEST_PERCENT // 100),
+        "validation": min(-(-count * VALIDATION_PERCENT // 100), _MAX_VALIDATION),
+    }
+    missing = [split for split in sizes if split not in sources]
+    if not missing:
+        return sources
+    order = fixed_permutation(count)
+    result = dict(sources)
+    for split in missing:
+        held_out, order = order[: sizes[split]], order[sizes[split] :]
+        result[split] = Subset(train, np.sort(held_out))
+    return {**result, "train": Subset(train, np.sort(order))}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,74 @@
+"""Names of datasets, and the fixed order that `take_examples` takes from."""
+
+import numpy as np
+import pytest
+
+from keras_deit.data.datasets import load_dataset, take_examples
+from keras_deit.data.source import ArraySource
+from keras_deit.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "close"), [("cifar1O", "cifar10"), ("digit", "digits"), ("folder", "folder:PATH")]
+)
+def test_unknown_dataset_lists_close_names(name, close, tmp_path):
+    with pytest.raises(InputError, match=f"^Unknown dataset '{name}'. Close names: .*") as caught:
+        load_dataset(name, str(tmp_path))
+    assert close in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def labelled_source(labels):
+    labels = np.asarray(labels)
+    images = np.broadcast_to(
+        np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), 2, 2, 3)
+    )
+    return ArraySource(images, labels)
+
+
+@pytest.mark.parametrize("count", [1, 10, 25, 300, 1257])
+def test_taken_examples_are_balanced_over_the_classes(count):
+    train = load_dataset("digits").train
+    taken = take_examples(train, count)
+    assert len(taken) == count
+    counts = np.bincount(taken.labels, minlength=10)
+    available = np.bincount(train.labels)
+    short = counts == available
+    assert counts[~short].max(initial=0) - counts[~short].min(initial=count) <= 1
+    assert len(set(taken._indices.tolist())) == count
+
+
+def test_a_class_that_runs_out_leaves_its_turn_to_the_others():
+    taken = take_examples(labelled_source([0] * 20 + [1] * 2 + [2] * 20), 12)
+    assert np.bincount(taken.labels).tolist() == [5, 2, 5]
+
+
+def test_fewer_examples_are_the_first_of_more_and_every_call_agrees():
+    train = load_dataset("digits").train
+    few, many, again = (take_examples(train, count) for count in (30, 300, 300))
+    np.testing.assert_array_equal(many._indices[:30], few._indices)
+    np.testing.assert_array_equal(many._indices, again._indices)
+    assert sorted(many._indices) != list(range(300))
+    image, label = many[4]
+    expected, expected_label = train[int(many._indices[4])]
+    np.testing.assert_array_equal(image, expected)
+    assert label == expected_label == many.labels[4]
+
+
+def test_examples_without_known_labels_are_taken_from_a_permutation():
+    class Unlabelled:
+        def __len__(self):
+            return 50
+
+        def __getitem__(self, index):
+            return np.zeros((1, 1, 3), np.uint8), index
+
+    labels = [take_examples(Unlabelled(), 20)[i][1] for i in range(20)]
+    assert len(set(labels)) == 20 and labels != sorted(labels)
+    assert labels == [take_examples(Unlabelled(), 50)[i][1] for i in range(20)]
+
+
+@pytest.mark.parametrize("count", [0, -1, 7])
+def test_counts_that_cannot_be_taken(count):
+    with pytest.raises(InputError, match=f"Cannot take {count} of 6 examples: give 1 to 6"):
+        take_examples(labelled_source([0, 1] * 3), count)

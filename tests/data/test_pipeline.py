@@ -1,0 +1,237 @@
+"""The batches: their content, what they depend on, resuming, and Keras's `fit` taking them."""
+
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+
+import grain
+import numpy as np
+import pytest
+
+from keras_deit.data import pipeline
+from keras_deit.data.datasets import load_dataset
+from keras_deit.data.pipeline import (
+    Augmentation,
+    evaluation_pipeline,
+    steps_per_epoch,
+    train_pipeline,
+)
+from keras_deit.data.source import ArraySource, Subset
+from keras_deit.data.transforms import center_crop_resize, normalise
+from keras_deit.errors import InputError
+from keras_deit.models.image_format import ImageFormat
+
+FORMAT = ImageFormat(8, 8)
+RAW = ImageFormat(2, 2, (0, 0, 0), (1 / 255,) * 3)  # the model is fed the pixels themselves
+PLAIN = Augmentation(
+    crop="none", flip_probability=0.0, mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0
+)
+
+
+def numbered(count):
+    """Images whose pixels are their own index."""
+    images = np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 2, 2, 3)
+    )
+    return ArraySource(images, np.arange(count) % 5)
+
+
+def digits(augmentation=None, batch_size=32, seed=0):
+    train = load_dataset("digits").train
+    return train_pipeline(train, FORMAT, augmentation or Augmentation(), 10, batch_size, seed)
+
+
+def take(dataset, count):
+    """The first batches, as one pair of arrays."""
+    batches = list(itertools.islice(iter(dataset), count))
+    return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+
+
+def assert_same(first, second):
+    for left, right in zip(first, second, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_batches_are_normalised_floats_and_soft_targets():
+    images, targets = next(iter(digits(batch_size=48)))
+    assert images.shape == (48, 8, 8, 3) and images.dtype == np.float32
+    assert targets.shape == (48, 10) and targets.dtype == np.float32
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    assert targets.min() >= 0.1 / 10 - 1e-6
+    low, high = (normalise(np.full((1, 1, 3), grey, np.uint8), FORMAT) for grey in (0, 255))
+    assert (images >= low - 1e-5).all() and (images <= high + 1e-5).all()
+
+
+def test_every_epoch_has_every_example_once_in_an_order_of_its_own():
+    # 23 examples in batches of 5: the epochs end inside batches.
+    images, targets = take(train_pipeline(numbered(23), RAW, PLAIN, 5, 5, seed=0), 23)
+    indices = images[:, 0, 0, 0].astype(int)
+    np.testing.assert_array_equal(targets.argmax(1), indices % 5)
+    epochs = indices.reshape(5, 23)
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(23))
+    assert len({tuple(epoch) for epoch in epochs}) == 5
+
+
+def test_two_passes_are_identical_and_another_seed_differs():
+    dataset = digits()
+    first = take(dataset, 50)  # beyond the first epoch of 39 batches
+    assert_same(first, take(dataset, 50))
+    assert_same(first, take(digits(), 50))
+    other = take(digits(seed=1), 50)
+    assert not np.array_equal(first[0], other[0])
+    assert (np.abs(first[1] - other[1]).max(1) > 0.01).mean() > 0.5
+
+
+def test_an_example_is_augmented_anew_in_every_epoch():
+    source = Subset(load_dataset("digits").train, [0, 1])
+    flips_and_crops = dataclasses.replace(PLAIN, crop="random_resized_crop", flip_probability=0.5)
+    images, targets = take(train_pipeline(source, FORMAT, flips_and_crops, 10, 2, seed=0), 20)
+    views = images[targets[:, source[0][1]] == 1]
+    assert len(views) == 20
+    # Two crops of so small an image may be the same box.
+    assert len(np.unique(views, axis=0)) >= 18
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_the_stream_does_not_depend_on_the_number_of_threads(threads, monkeypatch):
+    expected = take(digits(), 45)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    monkeypatch.setattr(pipeline.grain, "ReadOptions", lambda **_: options)
+    assert_same(take(digits(), 45), expected)
+
+
+def test_an_image_is_augmented_the_same_in_batches_of_another_size():
+    unmixed = Augmentation(mixup_alpha=0.0, cutmix_alpha=0.0)
+    expected = take(digits(unmixed, batch_size=24), 60)
+    assert_same(take(digits(unmixed, batch_size=60), 24), expected)
+
+
+def test_an_iterator_resumes_from_its_state():
+    iterator = iter(digits())
+    for _ in range(7):
+        next(iterator)
+    state = iterator.get_state()
+    expected = next(iterator)
+    resumed = iter(digits())
+    resumed.set_state(state)
+    assert_same(next(resumed), expected)
+
+
+def test_batches_are_mixed_one_by_one():
+    images, targets = take(digits(Augmentation(label_smoothing=0.0)), 40)
+    del images
+    # All targets of a batch share one lambda, and the lambdas of the batches differ.
+    shares = [np.unique(batch.max(1).round(5)) for batch in targets.reshape(40, 32, 10)]
+    assert all(len(share[share < 0.99999]) <= 1 for share in shares)
+    assert len({tuple(share) for share in shares}) > 30
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(10, 4, [4, 4, 2]), (6, 3, [3, 3]), (2, 8, [2])]
+)
+def test_evaluation_is_one_pass_in_order(count, batch_size, sizes):
+    source = numbered(count)
+    dataset = evaluation_pipeline(source, RAW, batch_size, 1.0, "bicubic")
+    for _ in range(2):
+        batches = list(dataset)
+        assert [len(images) for images, _ in batches] == sizes
+        labels = np.concatenate([labels for _, labels in batches])
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(labels, source.labels)
+        images = np.concatenate([images for images, _ in batches])
+        assert images.dtype == np.float32
+        np.testing.assert_allclose(images[:, 1, 1, 2], np.arange(count), atol=1e-4)
+
+
+@pytest.mark.parametrize(("crop_ratio", "interpolation"), [(1.0, "bilinear"), (0.5, "bicubic")])
+def test_evaluation_uses_the_centre_crop(crop_ratio, interpolation):
+    test = load_dataset("digits").test
+    image_format = ImageFormat(12, 12)
+    images, labels = next(
+        iter(evaluation_pipeline(test, image_format, 5, crop_ratio, interpolation))
+    )
+    view = center_crop_resize(test[3][0], 12, 12, crop_ratio, interpolation)
+    np.testing.assert_array_equal(images[3], normalise(view, image_format))
+    assert labels[3] == test[3][1]
+
+
+def test_steps_per_epoch():
+    assert steps_per_epoch(1257, 64) == 19
+    assert steps_per_epoch(64, 64) == 1
+
+
+@pytest.mark.parametrize("batch_size", [0, 24, -3])
+def test_batch_sizes_that_cannot_be(batch_size):
+    message = f"The batch size should be from 1 to 23, .* Received: {batch_size}"
+    with pytest.raises(InputError, match=message):
+        steps_per_epoch(23, batch_size)
+    with pytest.raises(InputError, match=message):
+        train_pipeline(numbered(23), RAW, PLAIN, 5, batch_size, 0)
+
+
+def test_other_bad_arguments():
+    with pytest.raises(InputError, match=r"seed should be 0 or more\. Received: -1"):
+        train_pipeline(numbered(23), RAW, PLAIN, 5, 4, -1)
+    with pytest.raises(InputError, match=r"batch size should be 1 or more\. Received: 0"):
+        evaluation_pipeline(numbered(3), RAW, 0)
+    for crop_ratio in (0, 1.2):
+        with pytest.raises(InputError, match=f"crop ratio .* Received: {crop_ratio}"):
+            evaluation_pipeline(numbered(3), RAW, 2, crop_ratio)
+    with pytest.raises(InputError, match="Unknown interpolation 'area'"):
+        evaluation_pipeline(numbered(3), RAW, 2, 1.0, "area")
+
+
+def test_a_broken_image_ends_the_reading_with_its_own_line():
+    class Broken:
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            raise InputError(f"Cannot decode image {index}.jpg")
+
+    dataset = train_pipeline(Broken(), RAW, PLAIN, 5, 4, 0)
+    with pytest.raises(InputError, match=r"Cannot decode image \d.jpg"):
+        next(iter(dataset))
+
+
+FIT = """
+import keras
+from keras_deit.data.datasets import load_dataset
+from keras_deit.data.pipeline import *
+from keras_deit.models.image_format import ImageFormat
+
+keras.utils.set_random_seed(0)
+digits = load_dataset("digits")
+image_format = ImageFormat(8, 8)
+augmentation = Augmentation(
+    crop="random_crop", crop_padding=1, flip_probability=0.0, mixup_alpha=0.2, cutmix_alpha=0.0
+)
+train = train_pipeline(digits.train, image_format, augmentation, 10, 64, seed=0)
+validation = evaluation_pipeline(digits.validation, image_format, 64)
+model = keras.Sequential([
+    keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(64, "relu"),
+    keras.layers.Dense(10, "softmax"),
+])
+model.compile(keras.optimizers.Adam(0.003), "categorical_crossentropy")
+steps = steps_per_epoch(len(digits.train), 64)
+model.fit(train, steps_per_epoch=steps, epochs=12, verbose=0)
+model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+result = model.evaluate(validation, verbose=0, return_dict=True)
+print(keras.backend.backend(), result["accuracy"])
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_keras_fits_on_the_batches(backend):
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    result = subprocess.run(
+        [sys.executable, "-c", FIT], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    name, accuracy = result.stdout.split()
+    assert name == backend
+    # 180 images: chance is 10 %.
+    assert float(accuracy) > 0.8

@@ -1,0 +1,198 @@
+"""TFDS datasets: mocked ones without a network, and real array_record files written here."""
+
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from keras_deit.data.datasets import load_dataset, take_examples
+from keras_deit.data.tfds_source import choose_splits
+from keras_deit.errors import InputError
+
+LABELS = tfds.features.ClassLabel(names=["ant", "bee", "cat"])
+PHOTOS = {"image": tfds.features.Image(shape=(None, None, 3)), "label": LABELS}
+
+
+def example(index):
+    """An image whose pixels and size tell its index."""
+    image = np.full((4 + index % 3, 5, 3), (index % 256, index // 256, 7), np.uint8)
+    return {"image": image, "label": index % 3}
+
+
+def prepare(
+    data_dir, dataset_name, splits, features=None, make=example, file_format="array_record"
+):
+    """Writes a dataset of that name to `data_dir`, as TFDS prepares it."""
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = dataset_name
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            spec = tfds.features.FeaturesDict(features or PHOTOS)
+            return tfds.core.DatasetInfo(builder=self, features=spec)
+
+        def _split_generators(self, dl_manager):
+            starts = np.cumsum([0, *splits.values()])
+            return {
+                split: self._generate_examples(start, count)
+                for (split, count), start in zip(splits.items(), starts, strict=False)
+            }
+
+        def _generate_examples(self, start, count):
+            for index in range(start, start + count):
+                yield index, make(index)
+
+    Builder(data_dir=data_dir, file_format=file_format).download_and_prepare()
+
+
+def indices(source):
+    return [
+        int(source[i][0][0, 0, 0]) + 256 * int(source[i][0][0, 0, 1]) for i in range(len(source))
+    ]
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "num_classes"),
+    [
+        ("cifar10", (32, 32, 3), 10),
+        ("cifar100", (32, 32, 3), 100),
+        ("mnist", (28, 28, 3), 10),
+        ("imagenet2012", None, 1000),
+    ],
+)
+def test_mocked_datasets_need_no_network(name, shape, num_classes, no_network):
+    with tfds.testing.mock_data(num_examples=40):
+        dataset = load_dataset(name)
+    assert dataset.num_classes == num_classes == len(set(dataset.class_names))
+    for source in (dataset.train, dataset.validation, dataset.test):
+        image, label = source[3]
+        assert image.dtype == np.uint8 and image.shape[2] == 3
+        assert shape in (None, image.shape)
+        assert type(label) is int and 0 <= label < num_classes
+        if name == "mnist":
+            np.testing.assert_array_equal(image[..., 0], image[..., 2])
+
+
+def test_files_prepared_on_disk(tmp_path):
+    prepare(tmp_path, "tiny_photos", {"train": 30, "validation": 6, "test": 9})
+    dataset = load_dataset("tiny_photos", str(tmp_path))
+    assert dataset.class_names == ("ant", "bee", "cat")
+    assert sorted(indices(dataset.train)) == list(range(30))
+    assert sorted(indices(dataset.validation)) == list(range(30, 36))
+    assert sorted(indices(dataset.test)) == list(range(36, 45))
+    for i in range(9):
+        image, label = dataset.test[i]
+        expected = example(int(image[0, 0, 0]))
+        np.testing.assert_array_equal(image, expected["image"])
+        assert label == expected["label"]
+
+
+def test_missing_splits_are_held_out_of_train_and_stay_the_same(tmp_path):
+    prepare(tmp_path, "tiny_without_validation", {"train": 45, "test": 6})
+    prepare(tmp_path, "tiny_only_train", {"train": 45})
+    for name, sizes in (("tiny_without_validation", (40, 5, 6)), ("tiny_only_train", (31, 5, 9))):
+        dataset = load_dataset(name, str(tmp_path))
+        found = [indices(s) for s in (dataset.train, dataset.validation, dataset.test)]
+        assert tuple(map(len, found)) == sizes
+        assert sorted(index for part in found for index in part) == list(range(sum(sizes)))
+        again = load_dataset(name, str(tmp_path))
+        assert [indices(s) for s in (again.train, again.validation, again.test)] == found
+        assert len(take_examples(dataset.train, 7)) == 7
+
+
+def test_validation_held_out_of_a_large_train_split_is_bounded():
+    with tfds.testing.mock_data(num_examples=200_000):
+        dataset = load_dataset("imagenet2012")
+    assert (len(dataset.train), len(dataset.validation)) == (190_000, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "available", "validation", "test"),
+    [
+        ("cifar10", ["train", "test"], None, "test"),
+        ("oxford_flowers102", ["train", "validation", "test"], "validation", "test"),
+        ("imagenet2012", ["train", "validation", "test"], None, "validation"),
+        ("imagenette", ["train", "validation"], None, "validation"),
+        ("i_naturalist2021", ["mini", "train", "val", "test"], "val", "test"),
+        ("eurosat", ["train"], None, None),
+    ],
+)
+def test_roles_of_the_published_splits(name, available, validation, test):
+    expected = {"train": "train", "validation": validation, "test": test}
+    assert choose_splits(name, available) == expected
+
+
+def assert_refused(name, data_dir, *parts):
+    with pytest.raises(InputError) as caught:
+        load_dataset(name, str(data_dir))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message, message
+
+
+def test_data_that_are_not_there_and_cannot_be_had(tmp_path, no_network):
+    assert_refused(
+        "cifar10",
+        tmp_path,
+        f"'cifar10' is not prepared in {tmp_path}",
+        f"tfds build cifar10 --data_dir={tmp_path} --file_format=array_record",
+    )
+
+
+@pytest.mark.parametrize("name", ["cifar10:9.9.9", "cifar10/none", "../cifar10", ""])
+def test_names_that_tfds_cannot_open(name, tmp_path):
+    assert_refused(name, tmp_path, f"Cannot open dataset '{name}'")
+
+
+def test_a_dataset_without_train(tmp_path):
+    prepare(tmp_path, "tiny_test_only", {"test": 5})
+    assert_refused("tiny_test_only", tmp_path, "no split 'train', only: test")
+
+
+def test_a_dataset_that_is_not_for_classification(tmp_path):
+    features = {"image": PHOTOS["image"], "age": tfds.features.Scalar(np.int64)}
+
+    def make(index):
+        return {"image": example(index)["image"], "age": index}
+
+    prepare(tmp_path, "tiny_ages", {"train": 5}, features, make)
+    assert_refused("tiny_ages", tmp_path, "not for image classification", "has age, image")
+
+
+def test_a_test_split_without_labels(tmp_path):
+    def make(index):
+        return {**example(index), "label": index % 3 if index < 12 else -1}
+
+    prepare(tmp_path, "tiny_unlabelled", {"train": 12, "test": 5}, make=make)
+    assert_refused("tiny_unlabelled", tmp_path, "Split 'test'", "has no labels")
+
+
+def test_files_of_a_format_without_random_access(tmp_path):
+    prepare(tmp_path, "tiny_records", {"train": 5}, file_format="tfrecord")
+    assert_refused("tiny_records", tmp_path, "Cannot open dataset 'tiny_records'", "array_record")
+
+
+def test_reading_prepared_data_does_not_import_tensorflow(tmp_path):
+    prepare(tmp_path, "tiny_photos", {"train": 30, "validation": 6, "test": 9})
+    program = (
+        "import sys\n"
+        "from keras_deit.data.datasets import load_dataset\n"
+        f"dataset = load_dataset('tiny_photos', {str(tmp_path)!r})\n"
+        "print(dataset.train[0][0].shape, 'tensorflow' in sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.split("\n")[0].endswith("5, 3) False"), result.stdout + result.stderr
