@@ -1,0 +1,81 @@
+"""What a teacher takes and gives, declared once and kept beside its weights."""
+
+import dataclasses
+
+from keras_deit.errors import InputError, unknown_name
+from keras_deit.models.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+
+OUTPUTS = ("logits", "probabilities")
+
+# Name -> mean, std (R, G, B, of pixels in [0, 1]) and channel order. "caffe" subtracts the ImageNet
+# mean from BGR pixels in [0, 255], as the Caffe weights of VGG and ResNet need.
+PIXELS = {
+    "0-255": ((0.0,) * 3, (1 / 255,) * 3, "RGB"),
+    "0-1": ((0.0,) * 3, (1.0,) * 3, "RGB"),
+    "-1-1": ((0.5,) * 3, (0.5,) * 3, "RGB"),
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD, "RGB"),
+    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3, "BGR"),
+}
+
+
+def pixel_format(name: str, height: int, width: int) -> ImageFormat:
+    """The image format of a named pixel convention, one of `PIXELS`.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in PIXELS:
+        raise unknown_name("pixel convention", name, PIXELS)
+    mean, std, channels = PIXELS[name]
+    return ImageFormat(height, width, mean, std, channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherContract:
+    """A teacher's declared input and output.
+
+    Attributes:
+        image_format: the images its model takes: size, mean, std, channel order.
+        outputs: "logits" or "probabilities" (rows that sum to 1).
+        num_classes: columns of its output.
+    """
+
+    image_format: ImageFormat
+    outputs: str
+    num_classes: int
+
+    def __post_init__(self):
+        if self.outputs not in OUTPUTS:
+            raise InputError(
+                f"A teacher's outputs are one of {', '.join(OUTPUTS)}. Received: {self.outputs!r}."
+            )
+        if self.num_classes < 1:
+            raise InputError(
+                f"A teacher has at least one class. Received: num_classes={self.num_classes}."
+            )
+
+    def to_dict(self) -> dict:
+        """The contract as JSON takes it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "TeacherContract":
+        """The contract that `to_dict` gave."""
+        return cls(**{**values, "image_format": ImageFormat(**values["image_format"])})
+
+
+def check_classes(
+    contract: TeacherContract, num_classes: int, teacher_name: str, dataset_name: str
+) -> None:
+    """Refuse a teacher whose classes cannot be the dataset's.
+
+    Raises:
+        InputError: the class counts differ; the message gives the command that fine-tunes it.
+    """
+    if contract.num_classes != num_classes:
+        raise InputError(
+            f"Teacher {teacher_name} has {contract.num_classes} classes, dataset {dataset_name} "
+            f"has {num_classes}: fine-tune it with `python scripts/train_teacher.py --teacher "
+            f"{teacher_name} --dataset {dataset_name} --output teacher.keras`, then pass "
+            "--teacher teacher.keras."
+        )

@@ -1,0 +1,203 @@
+"""Teachers by name and on disk: build, save, load, give another head."""
+
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import keras
+
+from keras_deit.distillation.applications_models import (
+    applications_names,
+    build_applications_model,
+)
+from keras_deit.distillation.kerascv_models import (
+    PREFIX,
+    build_kerascv_model,
+    import_kerascv,
+    kerascv_names,
+)
+from keras_deit.distillation.teacher_contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
+from keras_deit.errors import InputError, unknown_name
+
+
+def list_teachers() -> list[str]:
+    """Every name that `build_teacher_model` takes."""
+    return kerascv_names() + applications_names()
+
+
+def build_teacher_model(
+    name: str, num_classes: int, height: int, width: int, weights: str | None = None
+) -> tuple[keras.Model, TeacherContract]:
+    """A classifier by name, to be trained on the data, and what it takes and gives.
+
+    Args:
+        name: `kerascv:PRESET`, `applications:NAME`, or a keras.applications name alone. Case does
+            not matter.
+        num_classes: of the new head. A `kerascv:..._classifier` keeps its own 1000 classes:
+            see `check_classes` and `replace_head`.
+        height, width: of the images, in pixels. The contract's size is the one that holds:
+            keras.applications classifiers with their own ImageNet head come at their own size.
+        weights: None, or "imagenet" for keras.applications. A KerasCV preset with weights has them
+            in its name.
+
+    Raises:
+        InputError: unknown name or weights, a size the model cannot take, or weights that cannot be
+            fetched.
+    """
+    if name.lower().startswith(PREFIX):
+        if weights is not None:
+            raise InputError(
+                "The weights of a KerasCV teacher are part of its name, such as "
+                f"kerascv:resnet50_v2_imagenet. Received: name={name!r}, weights={weights!r}."
+            )
+        return build_kerascv_model(name, num_classes, height, width)
+    lowered = [known.lower() for known in applications_names()]
+    if name.lower() in lowered or f"applications:{name.lower()}" in lowered:
+        return build_applications_model(name, num_classes, height, width, weights)
+    raise unknown_name("teacher", name, list_teachers())
+
+
+def save_teacher_model(
+    model: keras.Model, contract: TeacherContract, path: str | pathlib.Path, **extra_json
+) -> None:
+    """Write the model to `path` and its contract to the same path with suffix `.json`.
+
+    Each file is written beside its place and then moved there, so that a run that is stopped
+    leaves no half-written file.
+
+    Args:
+        model: any Keras model.
+        contract: what it takes and gives.
+        path: ends in `.keras`; missing folders are made.
+        **extra_json: facts to keep with the contract, such as where the model was trained.
+
+    Raises:
+        InputError: `path` has another suffix.
+    """
+    path = _keras_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"contract": contract.to_dict(), **extra_json}
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        new_model, new_json = pathlib.Path(folder, path.name), pathlib.Path(folder, "contract")
+        model.save(new_model)
+        new_json.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(new_model, path)
+        os.replace(new_json, path.with_suffix(".json"))
+
+
+def load_teacher_model(
+    path: str | pathlib.Path,
+    contract: TeacherContract | None = None,
+    *,
+    pixels: str | None = None,
+    outputs: str | None = None,
+) -> tuple[keras.Model, TeacherContract]:
+    """A teacher from a `.keras` file.
+
+    Its contract is `contract`, or else `pixels` and `outputs` with the model's own input size and
+    class count, or else the `.json` file beside it.
+
+    Args:
+        path: a `.keras` file.
+        contract: what the model takes and gives.
+        pixels: a name in `PIXELS`.
+        outputs: "logits" or "probabilities".
+
+    Raises:
+        InputError: no readable file, no contract, or one that is not the model's.
+    """
+    path = _keras_path(path)
+    if not path.is_file():
+        raise InputError(f"Teacher file {path} does not exist.")
+    record = path.with_suffix(".json")
+    if contract is None and None in (pixels, outputs):
+        if not record.is_file():
+            raise InputError(
+                f"Teacher file {path} has no {record.name} beside it that tells what the model "
+                f"takes and gives: pass --teacher_pixels {{{','.join(PIXELS)}}} and "
+                f"--teacher_outputs {{{','.join(OUTPUTS)}}}."
+            )
+        contract = _read_contract(record)
+    model = _read_model(path)
+    if contract is None:
+        contract = _contract_of(model, pixels, outputs, path)
+    if model.output_shape[-1] != contract.num_classes:
+        raise InputError(
+            f"The contract of teacher file {path} declares {contract.num_classes} classes, "
+            f"its model's output has shape {tuple(model.output_shape)}."
+        )
+    return model, contract
+
+
+def replace_head(
+    model: keras.Model, contract: TeacherContract, num_classes: int
+) -> tuple[keras.Model, TeacherContract]:
+    """The same model with a new Dense head of logits in the place of its last Dense layer.
+
+    Every other layer is shared with `model`, weights included.
+
+    Args:
+        model: a functional or sequential classifier that ends in Dense, with or without an
+            activation layer after it.
+        contract: what `model` takes and gives.
+        num_classes: columns of the new head.
+
+    Raises:
+        InputError: the model ends in another layer.
+    """
+    last = _layer_before(model, model.outputs[0])
+    if isinstance(last, (keras.layers.Activation, keras.layers.Softmax)):
+        last = _layer_before(model, last.input)
+    if not isinstance(last, keras.layers.Dense):
+        raise InputError(
+            f"Teacher model {model.name!r} cannot be given another head: it ends in "
+            f"{type(last).__name__}, not in a Dense layer."
+        )
+    logits = keras.layers.Dense(num_classes, name="predictions")(last.input)
+    new_model = keras.Model(model.inputs, logits, name=model.name)
+    return new_model, TeacherContract(contract.image_format, "logits", num_classes)
+
+
+def _layer_before(model: keras.Model, tensor):
+    for layer in model.layers:
+        if layer.output is tensor:
+            return layer
+    return model.layers[-1]
+
+
+def _keras_path(path: str | pathlib.Path) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise InputError(f"A teacher file ends in .keras. Received: {path}.")
+    return path
+
+
+def _read_contract(record: pathlib.Path) -> TeacherContract:
+    try:
+        return TeacherContract.from_dict(json.loads(record.read_text())["contract"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{record} is not a teacher's contract: {error!r}") from error
+
+
+def _read_model(path: pathlib.Path) -> keras.Model:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if b"keras_cv" in archive.read("config.json"):
+                import_kerascv()  # registers its classes
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"Teacher file {path} is not a Keras model: {error}") from error
+    return keras.saving.load_model(path, compile=False)
+
+
+def _contract_of(
+    model: keras.Model, pixels: str, outputs: str, path: pathlib.Path
+) -> TeacherContract:
+    height, width = model.input_shape[1:3]
+    if None in (height, width):
+        raise InputError(
+            f"The model in teacher file {path} takes images of any size, and nothing says which: "
+            f"write a contract to {path.with_suffix('.json').name} with `save_teacher_model`."
+        )
+    return TeacherContract(pixel_format(pixels, height, width), outputs, model.output_shape[-1])
