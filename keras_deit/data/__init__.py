@@ -1,0 +1,17 @@
+"""Data: sources of images by class, augmentation, mixing, and the batches made of them."""
+
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.datasets import load_dataset, take_examples
+from keras_deit.data.pipeline import evaluation_pipeline, steps_per_epoch, train_pipeline
+from keras_deit.data.source import Dataset, Source
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "Source",
+    "evaluation_pipeline",
+    "load_dataset",
+    "steps_per_epoch",
+    "take_examples",
+    "train_pipeline",
+]

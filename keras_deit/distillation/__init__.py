@@ -2,5 +2,14 @@
 
 from keras_deit.distillation.distiller import KINDS, Distiller
 from keras_deit.distillation.losses import HardDistillation, LabelCrossentropy, SoftDistillation
+from keras_deit.distillation.teachers import Teacher, TeacherContract
 
-__all__ = ["KINDS", "Distiller", "HardDistillation", "LabelCrossentropy", "SoftDistillation"]
+__all__ = [
+    "KINDS",
+    "Distiller",
+    "HardDistillation",
+    "LabelCrossentropy",
+    "SoftDistillation",
+    "Teacher",
+    "TeacherContract",
+]

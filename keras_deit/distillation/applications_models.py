@@ -28,7 +28,7 @@ _MODELS = {
     "VGG19": ("caffe", 32),
     "Xception": ("-1-1", 71),
 }
-_IMAGENET_CLASSES = 1000
+IMAGENET_CLASSES = 1000
 
 
 def applications_names() -> list[str]:
@@ -73,7 +73,7 @@ def build_applications_model(
         )
     if weights is None:
         model = _build(model_name, (height, width, 3), classes=num_classes)
-    elif num_classes == _IMAGENET_CLASSES:
+    elif num_classes == IMAGENET_CLASSES:
         model = _fetch(model_name, None)
         own_height, own_width = model.input_shape[1:3]
         height, width = own_height or height, own_width or width

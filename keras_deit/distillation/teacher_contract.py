@@ -65,16 +65,16 @@ class TeacherContract:
 
 
 def check_classes(
-    contract: TeacherContract, num_classes: int, teacher_name: str, dataset_name: str
+    teacher_classes: int, num_classes: int, teacher_name: str, dataset_name: str
 ) -> None:
     """Refuse a teacher whose classes cannot be the dataset's.
 
     Raises:
         InputError: the class counts differ; the message gives the command that fine-tunes it.
     """
-    if contract.num_classes != num_classes:
+    if teacher_classes != num_classes:
         raise InputError(
-            f"Teacher {teacher_name} has {contract.num_classes} classes, dataset {dataset_name} "
+            f"Teacher {teacher_name} has {teacher_classes} classes, dataset {dataset_name} "
             f"has {num_classes}: fine-tune it with `python scripts/train_teacher.py --teacher "
             f"{teacher_name} --dataset {dataset_name} --output teacher.keras`, then pass "
             "--teacher teacher.keras."

@@ -9,6 +9,7 @@ import zipfile
 import keras
 
 from keras_deit.distillation.applications_models import (
+    IMAGENET_CLASSES,
     applications_names,
     build_applications_model,
 )
@@ -57,6 +58,17 @@ def build_teacher_model(
     if name.lower() in lowered or f"applications:{name.lower()}" in lowered:
         return build_applications_model(name, num_classes, height, width, weights)
     raise unknown_name("teacher", name, list_teachers())
+
+
+def own_head_classes(name: str, num_classes: int, weights: str | None = None) -> int | None:
+    """Classes of the trained head that a name comes with; None where the head will be a new one.
+
+    Nothing is built or fetched. Arguments as for `build_teacher_model`.
+    """
+    if name.lower().startswith(PREFIX):
+        return IMAGENET_CLASSES if name.lower().endswith("_classifier") else None
+    keeps_head = weights == "imagenet" and num_classes == IMAGENET_CLASSES
+    return IMAGENET_CLASSES if keeps_head else None
 
 
 def save_teacher_model(

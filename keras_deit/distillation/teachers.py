@@ -17,6 +17,7 @@ from keras_deit.distillation.teacher_models import (
     build_teacher_model,
     list_teachers,
     load_teacher_model,
+    own_head_classes,
     replace_head,
     save_teacher_model,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "check_classes",
     "list_teachers",
     "load_teacher_model",
+    "own_head_classes",
     "pixel_format",
     "replace_head",
     "save_teacher_model",
@@ -104,6 +106,9 @@ class Teacher(keras.layers.Layer):
         if self.contract.outputs == "probabilities":
             outputs = ops.log(ops.maximum(outputs, _SMALLEST_PROBABILITY))
         return ops.stop_gradient(outputs)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.contract.num_classes)
 
     def check(self, images: np.ndarray) -> None:
         """Compare the declared formats with a batch and with what the model makes of it.

@@ -1,9 +1,11 @@
 """A recipe for the embedded digits, sized for two CPU cores.
 
 1,257 training images of 16×16 pixels: a DeiT of width 96 and 6 blocks with 4×4 patches, and a
-ResNet-18 teacher trained on the same images. Some four minutes in all; top-1 on the test split
+small CSPDarkNet teacher, which sees them at 32×32, trained on the same images. Some four minutes in all; top-1 on the test split
 0.97 and more.
 """
+
+import dataclasses
 
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.recipes.recipe import Optimisation, Recipe, TeacherRecipe
@@ -32,12 +34,15 @@ DIGITS = Recipe(
     distillation="hard",
     alpha=0.5,
     temperature=3.0,
-    teacher="kerascv:resnet18_v2",
+    teacher="kerascv:csp_darknet_tiny",
     teacher_recipe=TeacherRecipe(
         Optimisation(
             epochs=15, batch_size=64, learning_rate=8e-3, warmup_epochs=2, weight_decay=0.05
         ),
-        _AUGMENTATION,
+        # The same crops as the student's, at twice the size.
+        dataclasses.replace(_AUGMENTATION, crop_padding=4),
+        image_size=32,
+        batch_norm_momentum=0.9,
     ),
     crop_ratio=1.0,
     validation_epochs=10,

@@ -52,11 +52,14 @@ class TeacherRecipe:
     Attributes:
         optimisation, augmentation: as for the student.
         image_size: side in pixels of what the teacher takes; None for the student's own.
+        batch_norm_momentum: of the teacher's moving statistics; None for the model's own. A
+            training of a few hundred steps is over before Keras's 0.99 has caught up.
     """
 
     optimisation: Optimisation
     augmentation: Augmentation
     image_size: int | None = None
+    batch_norm_momentum: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Recipe:
         alpha: weight of the distillation loss.
         temperature: of soft distillation.
         teacher: name or `.keras` file of the teacher.
+        teacher_weights: "imagenet" for a keras.applications teacher that starts from them.
         teacher_recipe: how to train it on the data, if it needs that.
         crop_ratio: of the evaluation; None for the model's published one.
         validation_epochs: epochs from one validation and checkpoint to the next.
@@ -87,6 +91,7 @@ class Recipe:
     temperature: float
     teacher: str | None
     teacher_recipe: TeacherRecipe
+    teacher_weights: str | None = None
     crop_ratio: float | None = None
     validation_epochs: int = 1
 

@@ -103,7 +103,9 @@ class LearningRate(keras.callbacks.Callback):
     """Adds `learning_rate` to what an epoch logs."""
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
 
 
 class Checkpoint(keras.callbacks.Callback):

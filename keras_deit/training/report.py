@@ -50,8 +50,7 @@ def final_report(summary: dict, run_dir) -> str:
     lines = [f"Test split, {summary['test_examples']} images:", score_table(summary["test"])]
     if summary["median_step_ms"] is not None:
         lines.append(
-            f"Median step {summary['median_step_ms']} ms, "
-            f"{summary['images_per_second']} images/s."
+            f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."
         )
     lines.append(f"Run directory: {run_dir}")
     return "\n".join(lines)

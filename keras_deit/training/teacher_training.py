@@ -10,10 +10,8 @@ from keras_deit.distillation.teachers import (
     TeacherContract,
     build_teacher_model,
     check_classes,
-    declared_contract,
-    has_own_head,
     load_teacher_model,
-    replace_head,
+    own_head_classes,
     save_teacher_model,
 )
 from keras_deit.models.image_format import ImageFormat
@@ -37,21 +35,22 @@ def obtain_teacher(
     Raises:
         InputError: no such teacher, or one with another number of classes than the data.
     """
-    name = job.recipe.teacher
+    name, weights = job.recipe.teacher, job.recipe.teacher_weights
     if name.endswith(".keras"):
-        declared = declared_contract(name, job.teacher_pixels, job.teacher_outputs)
-        model, contract = load_teacher_model(name, declared)
-        check_classes(contract, dataset.num_classes, name, dataset.name)
+        model, contract = load_teacher_model(
+            name, pixels=job.teacher_pixels, outputs=job.teacher_outputs
+        )
+        check_classes(contract.num_classes, dataset.num_classes, name, dataset.name)
         return model, contract, name
     recipe = job.recipe.teacher_recipe
     size = _teacher_size(recipe, student_format)
-    if has_own_head(name):
-        model, contract = build_teacher_model(name, dataset.num_classes, *size)
-        check_classes(contract, dataset.num_classes, name, dataset.name)
-        return model, contract, name
+    own_classes = own_head_classes(name, dataset.num_classes, weights)
+    if own_classes is not None:
+        check_classes(own_classes, dataset.num_classes, name, dataset.name)
+        return *build_teacher_model(name, dataset.num_classes, *size, weights), name
     path = _kept_path(job, dataset, size)
     if not path.is_file():
-        model, contract = build_teacher_model(name, dataset.num_classes, *size)
+        model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
         train_teacher(model, contract, dataset, recipe, job.recipe.crop_ratio, path)
     # Loaded even when it was trained just now, so that both kinds of run do the same.
     return *load_teacher_model(path), str(path)
@@ -84,6 +83,7 @@ def train_teacher(
     steps = steps_per_epoch(len(dataset.train), batch_size)
     keras.utils.set_random_seed(_TEACHER_SEED)
     model.trainable = True
+    _set_batch_norm_momentum(model, recipe.batch_norm_momentum)
     model.compile(
         build_optimizer(model, optimisation, steps),
         loss=keras.losses.CategoricalCrossentropy(from_logits=contract.outputs == "logits"),
@@ -110,25 +110,6 @@ def train_teacher(
     return scores
 
 
-def fine_tunable(
-    name: str,
-    dataset: Dataset,
-    size: tuple[int, int],
-    contract: TeacherContract | None = None,
-) -> tuple[keras.Model, TeacherContract]:
-    """A teacher by name or file, with a head for the data's classes.
-
-    A head with another number of classes is replaced by a new one.
-    """
-    if name.endswith(".keras"):
-        model, contract = load_teacher_model(name, contract)
-    else:
-        model, contract = build_teacher_model(name, dataset.num_classes, *size)
-    if contract.num_classes != dataset.num_classes:
-        model, contract = replace_head(model, contract, dataset.num_classes)
-    return model, contract
-
-
 def _top1(model, source, contract, recipe, crop_ratio) -> float:
     hits = 0
     data = evaluation_pipeline(
@@ -143,6 +124,13 @@ def _top1(model, source, contract, recipe, crop_ratio) -> float:
     return hits / len(source)
 
 
+def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None:
+    if momentum is not None:
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = momentum
+
+
 def _teacher_size(recipe: TeacherRecipe, student_format: ImageFormat) -> tuple[int, int]:
     if recipe.image_size is not None:
         return recipe.image_size, recipe.image_size
@@ -152,6 +140,7 @@ def _teacher_size(recipe: TeacherRecipe, student_format: ImageFormat) -> tuple[i
 def _kept_path(job: Job, dataset: Dataset, size: tuple[int, int]) -> pathlib.Path:
     identity = {
         "teacher": job.recipe.teacher,
+        "weights": job.recipe.teacher_weights,
         "recipe": dataclasses.asdict(job.recipe.teacher_recipe),
         "size": size,
         "dataset": dataset.name,
