@@ -44,6 +44,6 @@ DIGITS = Recipe(
         image_size=32,
         batch_norm_momentum=0.9,
     ),
-    crop_ratio=1.0,
+    evaluation_crop_ratio=1.0,
     validation_epochs=10,
 )

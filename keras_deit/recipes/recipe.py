@@ -77,7 +77,7 @@ class Recipe:
         teacher: name or `.keras` file of the teacher.
         teacher_weights: "imagenet" for a keras.applications teacher that starts from them.
         teacher_recipe: how to train it on the data, if it needs that.
-        crop_ratio: of the evaluation; None for the model's published one.
+        evaluation_crop_ratio: of the evaluation; None for the model's published one.
         validation_epochs: epochs from one validation and checkpoint to the next.
     """
 
@@ -92,7 +92,7 @@ class Recipe:
     teacher: str | None
     teacher_recipe: TeacherRecipe
     teacher_weights: str | None = None
-    crop_ratio: float | None = None
+    evaluation_crop_ratio: float | None = None
     validation_epochs: int = 1
 
     def __post_init__(self):

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 from keras_deit.errors import InputError
+from keras_deit.models import Classifier, create_model
 
 
 class RunDirectory:
@@ -73,6 +74,20 @@ class RunDirectory:
         if not self.summary_file.is_file():
             return None
         return _read_json(self.summary_file, f"{self.path} has a broken summary")
+
+    def load_student(self) -> Classifier:
+        """The student of a finished run, with its final weights.
+
+        Raises:
+            InputError: the run is not finished, or its files are broken.
+        """
+        values = self.read_config()["model"]
+        if not self.final_weights.is_file():
+            raise InputError(
+                f"{self.path} is not finished: it has no {self.final_weights.name}. "
+                "The command that started it, given again, finishes it."
+            )
+        return create_model(**values, weights=self.final_weights)
 
     def finish(self, summary: dict) -> None:
         """Writes `summary.json`, which marks the run as finished."""

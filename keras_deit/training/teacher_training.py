@@ -51,7 +51,7 @@ def obtain_teacher(
     path = _kept_path(job, dataset, size)
     if not path.is_file():
         model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
-        train_teacher(model, contract, dataset, recipe, job.recipe.crop_ratio, path)
+        train_teacher(model, contract, dataset, recipe, job.recipe.evaluation_crop_ratio, path)
     # Loaded even when it was trained just now, so that both kinds of run do the same.
     return *load_teacher_model(path), str(path)
 
@@ -126,9 +126,16 @@ def _top1(model, source, contract, recipe, crop_ratio) -> float:
 
 def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None:
     if momentum is not None:
-        for layer in model._flatten_layers():
+        for layer in _layers(model):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = momentum
+
+
+def _layers(model: keras.Model):
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def _teacher_size(recipe: TeacherRecipe, student_format: ImageFormat) -> tuple[int, int]:
