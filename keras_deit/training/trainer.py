@@ -69,7 +69,9 @@ class _Training:
         self._steps = _checked_steps(job, self._dataset)
         keras.utils.set_random_seed(job.seed)
         self._student = _build_student(job, self._dataset)
-        self._crop_ratio = self._recipe.evaluation_crop_ratio or get_spec(self._recipe.model).crop_ratio
+        self._crop_ratio = (
+            self._recipe.evaluation_crop_ratio or get_spec(self._recipe.model).crop_ratio
+        )
         self._teacher, self._teacher_source = self._obtain_teacher()
 
     def run(self) -> dict:

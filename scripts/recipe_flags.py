@@ -1,0 +1,108 @@
+"""A flag for every value of a recipe and of its model."""
+
+import dataclasses
+import re
+import typing
+
+from absl import flags
+
+from keras_deit.data import Augmentation
+from keras_deit.models import list_models, model_values
+from keras_deit.recipes import Optimisation, Recipe
+
+_OWN = (
+    *("model", "distillation", "alpha", "temperature", "teacher", "teacher_weights"),
+    *("evaluation_crop_ratio", "validation_epochs"),
+)
+
+
+def define_fields(cls: type, names: tuple[str, ...] | None = None, prefix: str = "") -> None:
+    """A flag for each field of a dataclass, with the help that its docstring has.
+
+    Args:
+        cls: a dataclass whose docstring lists its attributes.
+        names: of the fields; all where None.
+        prefix: put in front of the flags' names.
+    """
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if names is None or field.name in names:
+            _define(prefix + field.name, hints[field.name], _help(cls, field.name))
+
+
+def define_recipe() -> None:
+    """The flags that override a recipe."""
+    define_fields(Recipe, _OWN)
+    define_fields(Optimisation)
+    define_fields(Augmentation)
+    define_fields(Optimisation, prefix="teacher_")
+    flags.DEFINE_integer(
+        "teacher_image_size", None, "Side in pixels of what a teacher that is trained takes."
+    )
+    for name, value in _model_values().items():
+        _define(name, type(value), "Value of the model in place of the recipe's or published one.")
+
+
+def overridden(recipe: Recipe) -> Recipe:
+    """The recipe with what the command line says."""
+    model_flags = {name: flags.FLAGS[name].value for name in _model_values()}
+    given = {name: value for name, value in model_flags.items() if value is not None}
+    teacher_recipe = dataclasses.replace(
+        recipe.teacher_recipe,
+        optimisation=replaced(recipe.teacher_recipe.optimisation, prefix="teacher_"),
+        image_size=flags.FLAGS.teacher_image_size or recipe.teacher_recipe.image_size,
+    )
+    recipe = dataclasses.replace(
+        replaced(recipe, _OWN),
+        model_values={**recipe.model_values, **given},
+        optimisation=replaced(recipe.optimisation),
+        augmentation=replaced(recipe.augmentation),
+        teacher_recipe=teacher_recipe,
+    )
+    if recipe.distillation == "none" and flags.FLAGS.teacher is None:
+        recipe = dataclasses.replace(recipe, teacher=None)
+    return recipe
+
+
+def replaced(values, names: tuple[str, ...] | None = None, prefix: str = ""):
+    """A dataclass instance with the fields whose flags were given."""
+    names = names or tuple(field.name for field in dataclasses.fields(values))
+    given = {name: flags.FLAGS[prefix + name].value for name in names}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if "epochs" in changes and "warmup_epochs" not in changes:
+        # A shorter training keeps its warm-up's share.
+        share = values.warmup_epochs / values.epochs
+        changes["warmup_epochs"] = min(values.warmup_epochs, share * changes["epochs"])
+    return dataclasses.replace(values, **changes)
+
+
+def _define(name: str, kind, text: str) -> None:
+    kinds = [kind, *typing.get_args(kind)]
+    if bool in kinds:
+        flags.DEFINE_bool(name, None, text)
+    elif int in kinds:
+        flags.DEFINE_integer(name, None, text)
+    elif str in kinds:
+        flags.DEFINE_string(name, None, text)
+    elif typing.get_origin(kind) is tuple:
+        flags.DEFINE_list(name, None, f"{text} As LOW,HIGH.")
+    else:
+        flags.DEFINE_float(name, None, text)
+
+
+def _help(cls: type, field: str) -> str:
+    """What the docstring of a dataclass says of a field, on one line."""
+    for names, text in re.findall(
+        r"^        ([\w, ]+): (.+(?:\n {12}.+)*)", cls.__doc__, flags=re.MULTILINE
+    ):
+        if field in re.split(r", ", names):
+            return " ".join(text.split())
+    raise LookupError(f"The docstring of {cls.__name__} does not describe {field}.")
+
+
+def _model_values() -> dict:
+    values = {}
+    for name in list_models():
+        values |= model_values(name)
+    del values["num_classes"]
+    return values
