@@ -317,9 +317,9 @@ def test_a_contract_that_is_not_the_model_s_is_refused():
         Teacher(convnet(), TeacherContract(pixel_format("0-1", 32, 32), "logits", 3), STUDENT)
     with pytest.raises(InputError, match="declares 5 classes"):
         Teacher(convnet(), TeacherContract(STUDENT, "logits", 5), STUDENT)
-    with pytest.raises(InputError, match="logits, probabilities. Received: 'scores'"):
+    with pytest.raises(InputError, match=r"logits, probabilities. Received: 'scores'"):
         TeacherContract(STUDENT, "scores", 5)
     with pytest.raises(InputError, match="at least one class"):
         TeacherContract(STUDENT, "logits", 0)
-    with pytest.raises(InputError, match="Unknown pixel convention '0-25'.*0-255"):
+    with pytest.raises(InputError, match=r"Unknown pixel convention '0-25'.*0-255"):
         pixel_format("0-25", 16, 16)
