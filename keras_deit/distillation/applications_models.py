@@ -52,8 +52,8 @@ def build_applications_model(
         weights: None or "imagenet".
 
     Raises:
-        InputError: unknown name or weights, images below the model's smallest side, or weights that
-            cannot be fetched.
+        InputError: unknown name or weights, a backend the model does not run on, images below its
+            smallest side, or weights that cannot be fetched.
     """
     known = {known_name.lower(): known_name for known_name in MODELS}
     key = name.lower().removeprefix(PREFIX)
@@ -70,6 +70,11 @@ def build_applications_model(
         raise InputError(
             f"Teacher {PREFIX}{model_name} takes images of at least {minimum}x{minimum} pixels. "
             f"Received: {height}x{width}."
+        )
+    if model_name == "NASNetMobile" and keras.backend.backend() == "torch":
+        raise InputError(
+            "Teacher applications:NASNetMobile does not run on the torch backend "
+            "(Keras refuses it): choose another, such as applications:MobileNetV2."
         )
     if weights is None:
         model = _build(model_name, (height, width, 3), classes=num_classes)

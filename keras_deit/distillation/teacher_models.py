@@ -156,7 +156,7 @@ def replace_head(
             f"{type(last).__name__}, not in a Dense layer."
         )
     logits = keras.layers.Dense(num_classes, name="predictions")(last.input)
-    new_model = keras.Model(model.input, logits, name=model.name)
+    new_model = keras.Model(model.inputs[0], logits, name=model.name)
     return new_model, TeacherContract(contract.image_format, "logits", num_classes)
 
 

@@ -72,6 +72,7 @@ class Teacher(keras.layers.Layer):
         contract.check_model(model)
         model.trainable = False
         self.model = model
+        self.built = model.built  # every variable is the model's
         self.contract = contract
         self.student_format = student_format
         self._scale, self._offset = _affine(student_format, contract.image_format)
