@@ -9,7 +9,7 @@ PREFIX = "applications:"
 
 # Name -> pixel convention (that of the module's `preprocess_input`, or "0-255" where the model
 # preprocesses inside) and the smallest side its constructor takes.
-_MODELS = {
+MODELS = {
     **{f"ConvNeXt{size}": ("0-255", 32) for size in ("Tiny", "Small", "Base", "Large", "XLarge")},
     **{f"DenseNet{depth}": ("imagenet", 32) for depth in (121, 169, 201)},
     **{f"EfficientNetB{index}": ("0-255", 32) for index in range(8)},
@@ -33,7 +33,7 @@ IMAGENET_CLASSES = 1000
 
 def applications_names() -> list[str]:
     """Every keras.applications teacher, as `applications:NAME`."""
-    return [PREFIX + name for name in _MODELS]
+    return [PREFIX + name for name in MODELS]
 
 
 def build_applications_model(
@@ -52,15 +52,15 @@ def build_applications_model(
         weights: None or "imagenet".
 
     Raises:
-        InputError: unknown name or weights, images below the model's smallest side, or weights that
-            cannot be fetched.
+        InputError: unknown name or weights, a backend the model does not run on, images below its
+            smallest side, or weights that cannot be fetched.
     """
-    known = {known_name.lower(): known_name for known_name in _MODELS}
+    known = {known_name.lower(): known_name for known_name in MODELS}
     key = name.lower().removeprefix(PREFIX)
     if key not in known:
         raise unknown_name("teacher", name, applications_names())
     model_name = known[key]
-    pixels, minimum = _MODELS[model_name]
+    pixels, minimum = MODELS[model_name]
     if weights not in (None, "imagenet"):
         raise InputError(
             f"The weights of a keras.applications teacher are None or 'imagenet'. "
@@ -70,6 +70,11 @@ def build_applications_model(
         raise InputError(
             f"Teacher {PREFIX}{model_name} takes images of at least {minimum}x{minimum} pixels. "
             f"Received: {height}x{width}."
+        )
+    if model_name == "NASNetMobile" and keras.backend.backend() == "torch":
+        raise InputError(
+            "Teacher applications:NASNetMobile does not run on the torch backend "
+            "(Keras refuses it): choose another, such as applications:MobileNetV2."
         )
     if weights is None:
         model = _build(model_name, (height, width, 3), classes=num_classes)

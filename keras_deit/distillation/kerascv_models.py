@@ -51,7 +51,7 @@ def build_kerascv_model(
     preset = known[name.lower()].removeprefix(PREFIX)
     family = _family(preset)
     _check_size(preset, family, height, width)
-    keras_cv = import_kerascv()
+    keras_cv = _import_kerascv()
     if family == "ImageClassifier":
         model = _from_preset(keras_cv.models.ImageClassifier, preset)
         return model, _contract(model.backbone, "probabilities", model.num_classes, height, width)
@@ -66,7 +66,7 @@ def build_kerascv_model(
     return model, _contract(backbone, "logits", num_classes, height, width)
 
 
-def import_kerascv():
+def _import_kerascv():
     """KerasCV, imported on first use: it imports TensorFlow on every backend.
 
     Raises:

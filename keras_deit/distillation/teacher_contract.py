@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from keras_deit.errors import InputError, unknown_name
 from keras_deit.models.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
 
@@ -52,6 +54,30 @@ class TeacherContract:
         if self.num_classes < 1:
             raise InputError(
                 f"A teacher has at least one class. Received: num_classes={self.num_classes}."
+            )
+
+    def check_model(self, model: keras.Model) -> None:
+        """Compare the declaration with the shapes that the model has fixed, if any.
+
+        Raises:
+            InputError: the model's input or output shape is another one.
+        """
+        image_shape = (self.image_format.height, self.image_format.width, 3)
+        # A subclassed model has neither attribute; what it takes shows when it is called.
+        input_shape = getattr(model, "input_shape", (None, *image_shape))
+        output_shape = getattr(model, "output_shape", (None, self.num_classes))
+        fixed = [
+            own or declared for own, declared in zip(input_shape[1:], image_shape, strict=False)
+        ]
+        if tuple(fixed) != image_shape:
+            raise InputError(
+                f"The teacher's contract declares images of shape {image_shape}, "
+                f"its model takes {tuple(input_shape[1:])}."
+            )
+        if output_shape[-1] != self.num_classes:
+            raise InputError(
+                f"The teacher's contract declares {self.num_classes} classes, "
+                f"its model's output has shape {tuple(output_shape)}."
             )
 
     def to_dict(self) -> dict:

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import tempfile
-import zipfile
 
 import keras
 
@@ -16,7 +15,6 @@ from keras_deit.distillation.applications_models import (
 from keras_deit.distillation.kerascv_models import (
     PREFIX,
     build_kerascv_model,
-    import_kerascv,
     kerascv_names,
 )
 from keras_deit.distillation.teacher_contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
@@ -135,11 +133,7 @@ def load_teacher_model(
     model = _read_model(path)
     if contract is None:
         contract = _contract_of(model, pixels, outputs, path)
-    if model.output_shape[-1] != contract.num_classes:
-        raise InputError(
-            f"The contract of teacher file {path} declares {contract.num_classes} classes, "
-            f"its model's output has shape {tuple(model.output_shape)}."
-        )
+    contract.check_model(model)
     return model, contract
 
 
@@ -157,9 +151,15 @@ def replace_head(
         num_classes: columns of the new head.
 
     Raises:
-        InputError: the model ends in another layer.
+        InputError: the model ends in another layer, or its layers are not a graph.
     """
-    last = _layer_before(model, model.outputs[0])
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        raise InputError(
+            f"Teacher model {model.name!r} cannot be given another head: it is not a functional or "
+            "a built sequential model."
+        )
+    last = _layer_before(model, outputs[0])
     if isinstance(last, (keras.layers.Activation, keras.layers.Softmax)):
         last = _layer_before(model, last.input)
     if not isinstance(last, keras.layers.Dense):
@@ -168,7 +168,7 @@ def replace_head(
             f"{type(last).__name__}, not in a Dense layer."
         )
     logits = keras.layers.Dense(num_classes, name="predictions")(last.input)
-    new_model = keras.Model(model.inputs, logits, name=model.name)
+    new_model = keras.Model(model.inputs[0], logits, name=model.name)
     return new_model, TeacherContract(contract.image_format, "logits", num_classes)
 
 
@@ -195,18 +195,16 @@ def _read_contract(record: pathlib.Path) -> TeacherContract:
 
 def _read_model(path: pathlib.Path) -> keras.Model:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if b"keras_cv" in archive.read("config.json"):
-                import_kerascv()  # registers its classes
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"Teacher file {path} is not a Keras model: {error}") from error
-    return keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=False)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"Teacher file {path} could not be read: {reason}") from error
 
 
 def _contract_of(
     model: keras.Model, pixels: str, outputs: str, path: pathlib.Path
 ) -> TeacherContract:
-    height, width = model.input_shape[1:3]
+    height, width = getattr(model, "input_shape", (None,) * 4)[1:3]
     if None in (height, width):
         raise InputError(
             f"The model in teacher file {path} takes images of any size, and nothing says which: "

@@ -1,12 +1,10 @@
 """The teacher of a distillation: a frozen classifier seen through the student's eyes."""
 
-import json
-
 import keras
 import numpy as np
 from keras import ops
 
-from keras_deit.distillation.kerascv_models import import_kerascv
+from keras_deit.distillation.teacher_checks import check_images, check_outputs
 from keras_deit.distillation.teacher_contract import (
     PIXELS,
     TeacherContract,
@@ -21,7 +19,6 @@ from keras_deit.distillation.teacher_models import (
     replace_head,
     save_teacher_model,
 )
-from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 
 __all__ = [
@@ -41,9 +38,6 @@ __all__ = [
 # The smallest normal float32: its logarithm is -87.3, and softmax gives every larger probability
 # back unchanged.
 _SMALLEST_PROBABILITY = float(np.finfo("float32").tiny)
-_PIXEL_TOLERANCE = 1e-3
-_SUM_TOLERANCE = 1e-3
-_LOGITS_SUM_TOLERANCE = 1e-4
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -74,12 +68,13 @@ class Teacher(keras.layers.Layer):
         student_format: ImageFormat,
         **kwargs,
     ):
-        # In bfloat16 two neighbouring pixel values of 0-255 fall together before the model runs.
+        # bfloat16 keeps 8 bits, too few for an augmented image in [0, 255].
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        _check_declared_shapes(model, contract)
+        contract.check_model(model)
         model.trainable = False
         self.model = model
+        self.built = model.built  # every variable is the model's
         self.contract = contract
         self.student_format = student_format
         self._scale, self._offset = _affine(student_format, contract.image_format)
@@ -87,7 +82,9 @@ class Teacher(keras.layers.Layer):
         student_size = (student_format.height, student_format.width)
         self._resize_to = None if teacher_size == student_size else teacher_size
         # Antialiasing changes nothing where both sides grow.
-        self._antialias = min(np.subtract(teacher_size, student_size)) < 0
+        self._antialias = any(
+            new < old for new, old in zip(teacher_size, student_size, strict=True)
+        )
         if self._antialias and keras.backend.backend() == "tensorflow":
             self.supports_jit = False  # XLA has no kernel for TensorFlow's antialiased resize
 
@@ -122,9 +119,9 @@ class Teacher(keras.layers.Layer):
                 the contract declares.
         """
         images = np.asarray(images)
-        _check_images(images, self.student_format)
+        check_images(images, self.student_format)
         outputs = self.model(self._convert(images), training=False)
-        _check_outputs(ops.convert_to_numpy(ops.cast(outputs, "float32")), self.contract)
+        check_outputs(ops.convert_to_numpy(ops.cast(outputs, "float32")), self.contract)
 
     def get_config(self) -> dict:
         contract = self.contract.to_dict()
@@ -139,15 +136,15 @@ class Teacher(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict) -> "Teacher":
         config = dict(config)
-        if "keras_cv" in json.dumps(config["model"]):
-            import_kerascv()  # registers its classes
         config["model"] = keras.saving.deserialize_keras_object(config["model"])
         config["contract"] = TeacherContract.from_dict(config["contract"])
         config["student_format"] = ImageFormat(**config["student_format"])
         return cls(**config)
 
     def _convert(self, images):
-        images = ops.cast(images, "float32") * self._scale + self._offset
+        # PyTorch's own operators would bring the images to the host to meet a NumPy array.
+        images = ops.multiply(ops.cast(images, "float32"), self._scale)
+        images = ops.add(images, self._offset)
         if self.student_format.channels != self.contract.image_format.channels:
             images = ops.flip(images, axis=-1)
         if self._resize_to is not None:
@@ -173,64 +170,3 @@ def _affine(student: ImageFormat, teacher: ImageFormat) -> tuple[np.ndarray, np.
     if student.channels == "BGR":
         scale, offset = scale[::-1], offset[::-1]
     return scale.astype("float32"), offset.astype("float32")
-
-
-def _check_declared_shapes(model: keras.Model, contract: TeacherContract) -> None:
-    size = (contract.image_format.height, contract.image_format.width)
-    for declared, own in zip((*size, 3), model.input_shape[1:], strict=True):
-        if own not in (None, declared):
-            raise InputError(
-                f"The teacher's contract declares images of shape {(*size, 3)}, "
-                f"its model takes {tuple(model.input_shape[1:])}."
-            )
-    if model.output_shape[-1] != contract.num_classes:
-        raise InputError(
-            f"The teacher's contract declares {contract.num_classes} classes, "
-            f"its model's output has shape {tuple(model.output_shape)}."
-        )
-
-
-def _check_images(images: np.ndarray, student_format: ImageFormat) -> None:
-    shape = (student_format.height, student_format.width, 3)
-    if images.ndim != 4 or images.shape[1:] != shape:
-        raise InputError(
-            f"The teacher is declared to be shown images of shape (batch, {shape[0]}, {shape[1]}, "
-            f"3). Received: {images.shape}."
-        )
-    mean, std = np.array(student_format.mean), np.array(student_format.std)
-    if student_format.channels == "BGR":
-        mean, std = mean[::-1], std[::-1]
-    pixels = images * std + mean
-    low, high = pixels.min(), pixels.max()
-    if not (low >= -_PIXEL_TOLERANCE and high <= 1 + _PIXEL_TOLERANCE):
-        raise InputError(
-            "The images shown to the teacher are not in the student's format: with its mean and "
-            f"std undone, pixels are in [{low:.4g}, {high:.4g}] instead of [0, 1]."
-        )
-
-
-def _check_outputs(outputs: np.ndarray, contract: TeacherContract) -> None:
-    if outputs.ndim != 2 or outputs.shape[1] != contract.num_classes:
-        raise InputError(
-            f"The teacher should give outputs of shape (batch, {contract.num_classes}). "
-            f"Received: {outputs.shape}."
-        )
-    if not np.isfinite(outputs).all():
-        raise InputError(
-            f"The teacher gives {np.count_nonzero(~np.isfinite(outputs))} outputs of "
-            f"{outputs.size} that are not finite."
-        )
-    error = np.abs(outputs.sum(axis=1) - 1).max()
-    negative = outputs.min() < 0
-    if contract.outputs == "probabilities" and (negative or error > _SUM_TOLERANCE):
-        raise InputError(
-            "The teacher is declared to give probabilities, but its outputs are "
-            f"{outputs.min():.4g} at the smallest and rows sum to 1 within {error:.4g}. "
-            "If they are logits, declare them so (--teacher_outputs logits)."
-        )
-    if contract.outputs == "logits" and not negative and error <= _LOGITS_SUM_TOLERANCE:
-        raise InputError(
-            "The teacher is declared to give logits, but no output is negative and every row sums "
-            f"to 1 within {error:.2g}: they are probabilities "
-            "(--teacher_outputs probabilities)."
-        )
