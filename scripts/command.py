@@ -1,12 +1,28 @@
-"""What the commands have in common. Import it before Keras: it sets the environment."""
+"""What the commands have in common. Import it first: it loads Keras without the noise."""
 
+import contextlib
 import os
 import sys
 
-# TensorFlow reports its build and the absence of a GPU at every start.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from absl import app, flags
+@contextlib.contextmanager
+def _silent_stderr():
+    """TensorFlow writes a screen of notes to stderr at import that no setting of its turns off."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with _silent_stderr():
+    import keras  # noqa: F401
+
+from absl import app, flags, logging
 
 from keras_deit.errors import InputError
 
@@ -33,6 +49,8 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _main(main, arguments: list[str]) -> None:
+    # TensorFlow Datasets tells the story of every look-up.
+    logging.set_verbosity(logging.WARNING)
     if len(arguments) > 1:
         raise InputError(f"Unknown argument {arguments[1]!r}; flags start with --.")
     main()

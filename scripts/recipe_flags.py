@@ -85,9 +85,25 @@ def _define(name: str, kind, text: str) -> None:
     elif str in kinds:
         flags.DEFINE_string(name, None, text)
     elif typing.get_origin(kind) is tuple:
-        flags.DEFINE_list(name, None, f"{text} As LOW,HIGH.")
+        flags.DEFINE(_Bounds(), name, None, text, serializer=None)
     else:
         flags.DEFINE_float(name, None, text)
+
+
+class _Bounds(flags.ArgumentParser):
+    """Two numbers with a comma between them."""
+
+    syntactic_help = "LOW,HIGH"
+
+    def parse(self, argument):
+        try:
+            low, high = (float(number) for number in argument.split(","))
+        except ValueError:
+            raise ValueError("two numbers with a comma between them are wanted") from None
+        return low, high
+
+    def flag_type(self):
+        return "two numbers"
 
 
 def _help(cls: type, field: str) -> str:

@@ -53,7 +53,8 @@ class Distiller(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_arguments(student, teacher, kind, alpha, temperature)
+        check_distillation(kind, alpha, temperature)
+        _check_teacher(student, teacher, kind)
         self.student = student
         self.teacher = teacher
         if teacher is not None:
@@ -219,16 +220,24 @@ class Distiller(keras.Model):
         return silent | ({"distillation_loss", "agreement"} if without_teacher else set())
 
 
-def _check_arguments(student, teacher, kind, alpha, temperature):
+def check_distillation(kind: str, alpha: float, temperature: float) -> None:
+    """Makes sure that the numbers of a distillation can be.
+
+    Raises:
+        InputError: one of them cannot.
+    """
     if kind not in KINDS:
-        raise InputError(f"kind should be one of {', '.join(KINDS)}. Received: {kind!r}")
+        raise InputError(f"distillation should be one of {', '.join(KINDS)}. Received: {kind!r}")
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha should be in [0, 1]. Received: {alpha}")
     if temperature <= 0:
         raise InputError(f"temperature should be above 0. Received: {temperature}")
+
+
+def _check_teacher(student, teacher, kind):
     if teacher is None:
         if kind != "none":
-            raise InputError(f"kind {kind!r} needs a teacher. Received: teacher=None")
+            raise InputError(f"{kind} distillation needs a teacher. Received: teacher=None")
         return
     classes = teacher.compute_output_shape((None, *student.input_shape[1:]))[-1]
     if classes != student.output_shape[-1]:

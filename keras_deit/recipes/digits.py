@@ -1,8 +1,8 @@
 """A recipe for the embedded digits, sized for two CPU cores.
 
 1,257 training images of 16×16 pixels: a DeiT of width 96 and 6 blocks with 4×4 patches, and a
-small CSPDarkNet teacher, which sees them at 32×32, trained on the same images. Some four minutes in all; top-1 on the test split
-0.97 and more.
+small CSPDarkNet teacher, trained on the same images at 32×32. Some four minutes in all; top-1 on
+the test split 0.97 and more.
 """
 
 import dataclasses

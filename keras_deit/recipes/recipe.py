@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_deit.data.augmentation import Augmentation
+from keras_deit.distillation.distiller import check_distillation
 from keras_deit.errors import InputError
 
 # The learning rates of the papers are per this many images in a step (DeiT §5.4).
@@ -96,8 +97,11 @@ class Recipe:
     validation_epochs: int = 1
 
     def __post_init__(self):
+        check_distillation(self.distillation, self.alpha, self.temperature)
         value = self.validation_epochs
         _require("validation_epochs", value, value >= 1, "1 or more")
+        if self.teacher is None and self.distillation != "none":
+            raise InputError(f"distillation {self.distillation!r} needs a teacher.")
 
 
 def _require(field, value, condition, expected):

@@ -321,9 +321,9 @@ def test_kerascv_that_is_not_installed(monkeypatch):
 
 def test_another_class_count_is_refused_with_the_command_that_helps():
     contract = TeacherContract(pixel_format("0-255", 224, 224), "probabilities", 1000)
-    check_classes(contract, 1000, "x", "imagenet")
+    check_classes(contract.num_classes, 1000, "x", "imagenet")
     with pytest.raises(InputError) as raised:
-        check_classes(contract, 10, "kerascv:resnet50_v2_imagenet_classifier", "digits")
+        check_classes(contract.num_classes, 10, "kerascv:resnet50_v2_imagenet_classifier", "digits")
     assert str(raised.value) == (
         "Teacher kerascv:resnet50_v2_imagenet_classifier has 1000 classes, dataset digits has 10: "
         "fine-tune it with `python scripts/train_teacher.py --teacher "
