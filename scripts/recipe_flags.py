@@ -1,4 +1,4 @@
-"""A flag for every value of a recipe and of its model."""
+"""The flags that the training commands share: the data, the recipe, and every value of it."""
 
 import dataclasses
 import re
@@ -7,8 +7,9 @@ import typing
 from absl import flags
 
 from keras_deit.data import Augmentation
+from keras_deit.distillation.teachers import OUTPUTS, PIXELS
 from keras_deit.models import list_models, model_values
-from keras_deit.recipes import Optimisation, Recipe
+from keras_deit.recipes import RECIPES, Optimisation, Recipe, get_recipe
 
 _OWN = (
     *("model", "distillation", "alpha", "temperature", "teacher", "teacher_weights"),
@@ -30,8 +31,31 @@ def define_fields(cls: type, names: tuple[str, ...] | None = None, prefix: str =
             _define(prefix + field.name, hints[field.name], _help(cls, field.name))
 
 
-def define_recipe() -> None:
-    """The flags that override a recipe."""
+def define_data() -> None:
+    """The flags that say which data and which recipe, and what a `.keras` teacher is."""
+    flags.DEFINE_string(
+        "dataset", "digits", '"digits", "folder:PATH", or a name of TensorFlow Datasets.'
+    )
+    flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data.")
+    flags.DEFINE_enum(
+        "recipe", None, sorted(RECIPES), "How to train; by default digits for digits, else deit."
+    )
+    flags.DEFINE_string(
+        "teacher_pixels", None, f"What a .keras teacher takes: {', '.join(PIXELS)}."
+    )
+    flags.DEFINE_string(
+        "teacher_outputs", None, f"What a .keras teacher gives: {' or '.join(OUTPUTS)}."
+    )
+
+
+def chosen_recipe() -> Recipe:
+    """The recipe of `--recipe`, or the one for the dataset, as it is published."""
+    default = "digits" if flags.FLAGS.dataset == "digits" else "deit"
+    return get_recipe(flags.FLAGS.recipe or default)
+
+
+def define_overrides() -> None:
+    """A flag for every value of a recipe and of its model."""
     define_fields(Recipe, _OWN)
     define_fields(Optimisation)
     define_fields(Augmentation)
@@ -44,7 +68,7 @@ def define_recipe() -> None:
 
 
 def overridden(recipe: Recipe) -> Recipe:
-    """The recipe with what the command line says."""
+    """A recipe with what the command line says in place of its own values."""
     model_flags = {name: flags.FLAGS[name].value for name in _model_values()}
     given = {name: value for name, value in model_flags.items() if value is not None}
     teacher_recipe = dataclasses.replace(

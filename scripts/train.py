@@ -11,18 +11,10 @@ import command  # isort: skip  (sets the environment that Keras reads)
 import recipe_flags
 from absl import flags
 
-from keras_deit.recipes import RECIPES, get_recipe
 from keras_deit.training import STRATEGIES, Job, final_report, train
 
 _PRECISIONS = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
-_DATASET = flags.DEFINE_string(
-    "dataset", "digits", '"digits", "folder:PATH", or a name of TensorFlow Datasets.'
-)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data.")
-_RECIPE = flags.DEFINE_enum(
-    "recipe", None, sorted(RECIPES), "How to train; by default digits for digits, else deit."
-)
 _TRAIN_EXAMPLES = flags.DEFINE_integer(
     "train_examples", None, "How many training images the student sees; the steps stay the same."
 )
@@ -36,33 +28,27 @@ _VIRTUAL_DEVICES = flags.DEFINE_integer(
 _MIXED_PRECISION = flags.DEFINE_enum(
     "mixed_precision", "none", _PRECISIONS, "What to compute in besides float32."
 )
-_TEACHER_PIXELS = flags.DEFINE_string(
-    "teacher_pixels", None, "What a .keras teacher takes: 0-255, 0-1, -1-1, imagenet or caffe."
-)
-_TEACHER_OUTPUTS = flags.DEFINE_string(
-    "teacher_outputs", None, "What a .keras teacher gives: logits or probabilities."
-)
 _TEACHER_DIR = flags.DEFINE_string(
     "teacher_dir", "runs/teachers", "Where teachers that had to be trained are kept."
 )
-recipe_flags.define_recipe()
+recipe_flags.define_data()
+recipe_flags.define_overrides()
 flags.adopt_module_key_flags(recipe_flags)
 
 
 def main() -> None:
-    default = "digits" if _DATASET.value == "digits" else "deit"
     job = Job(
-        dataset=_DATASET.value,
-        recipe=recipe_flags.overridden(get_recipe(_RECIPE.value or default)),
-        data_dir=_DATA_DIR.value,
+        dataset=flags.FLAGS.dataset,
+        recipe=recipe_flags.overridden(recipe_flags.chosen_recipe()),
+        data_dir=flags.FLAGS.data_dir,
         train_examples=_TRAIN_EXAMPLES.value,
         seed=_SEED.value,
         mixed_precision=_PRECISIONS[_MIXED_PRECISION.value],
         strategy=_STRATEGY.value,
         tpu=_TPU.value,
         virtual_devices=_VIRTUAL_DEVICES.value,
-        teacher_pixels=_TEACHER_PIXELS.value,
-        teacher_outputs=_TEACHER_OUTPUTS.value,
+        teacher_pixels=flags.FLAGS.teacher_pixels,
+        teacher_outputs=flags.FLAGS.teacher_outputs,
         teacher_dir=_TEACHER_DIR.value,
     )
     summary, run_dir = train(job, _RUN_DIR.value)

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_deit.distillation.teacher_checks import check_images, check_outputs
 from keras_deit.distillation.teacher_contract import (
+    OUTPUTS,
     PIXELS,
     TeacherContract,
     check_classes,
@@ -22,6 +23,7 @@ from keras_deit.distillation.teacher_models import (
 from keras_deit.models.image_format import ImageFormat
 
 __all__ = [
+    "OUTPUTS",
     "PIXELS",
     "Teacher",
     "TeacherContract",

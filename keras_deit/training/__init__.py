@@ -1,9 +1,21 @@
 """Training: jobs, runs and what they report."""
 
+from keras_deit.training.evaluation import SPLITS, evaluate_run
 from keras_deit.training.job import Job
 from keras_deit.training.report import final_report, score_table
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.strategies import STRATEGIES
+from keras_deit.training.teacher_training import fine_tune_teacher
 from keras_deit.training.trainer import train
 
-__all__ = ["STRATEGIES", "Job", "RunDirectory", "final_report", "score_table", "train"]
+__all__ = [
+    "SPLITS",
+    "STRATEGIES",
+    "Job",
+    "RunDirectory",
+    "evaluate_run",
+    "final_report",
+    "fine_tune_teacher",
+    "score_table",
+    "train",
+]

@@ -4,8 +4,46 @@ import keras
 import numpy as np
 import tqdm
 
-from keras_deit.data import Source, evaluation_pipeline
+from keras_deit.data import Source, evaluation_pipeline, load_dataset
+from keras_deit.distillation import Teacher
+from keras_deit.errors import InputError
 from keras_deit.models import Classifier
+from keras_deit.training.run_directory import RunDirectory
+from keras_deit.training.teacher_training import teacher_of_run
+
+SPLITS = ("validation", "test")
+
+
+def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64) -> dict:
+    """Evaluates the final student of a run on a split of its data.
+
+    Args:
+        run_dir: of a finished run.
+        split: "validation" or "test".
+        batch_size: images at a time.
+
+    Returns:
+        `scores` as of `score`, and the number of `examples`.
+
+    Raises:
+        InputError: no such split, or not a finished run.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
+    run = RunDirectory(run_dir)
+    student, config = run.load_student(), run.read_config()
+    dataset = load_dataset(config["run"]["dataset"], config["data_dir"])
+    found = teacher_of_run(config, student.image_format)
+    teacher = Teacher(*found, student.image_format) if found else None
+    data = evaluation_data(
+        getattr(dataset, split),
+        student,
+        batch_size,
+        config["crop_ratio"],
+        config["interpolation"],
+    )
+    labels, logits = predict(student, teacher, data, split)
+    return {"scores": score(labels, logits), "examples": len(labels)}
 
 
 def evaluation_data(

@@ -12,8 +12,10 @@ from keras_deit.distillation.teachers import (
     check_classes,
     load_teacher_model,
     own_head_classes,
+    replace_head,
     save_teacher_model,
 )
+from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.recipes import TeacherRecipe
 from keras_deit.training.fitting import fit
@@ -54,6 +56,71 @@ def obtain_teacher(
         train_teacher(model, contract, dataset, recipe, job.recipe.evaluation_crop_ratio, path)
     # Loaded even when it was trained just now, so that both kinds of run do the same.
     return *load_teacher_model(path), str(path)
+
+
+def teacher_of_run(
+    config: dict, student_format: ImageFormat
+) -> tuple[keras.Model, TeacherContract] | None:
+    """The teacher that a run was distilled from; None where it had none or its file is gone.
+
+    Args:
+        config: of the run.
+        student_format: of its student.
+    """
+    source, declared = config["teacher"], config["teacher_contract"]
+    if source is None:
+        return None
+    contract = TeacherContract.from_dict(declared)
+    if source.endswith(".keras"):
+        return load_teacher_model(source, contract) if pathlib.Path(source).is_file() else None
+    weights = config["run"]["recipe"]["teacher_weights"]
+    size = (student_format.height, student_format.width)
+    return build_teacher_model(source, contract.num_classes, *size, weights)
+
+
+def fine_tune_teacher(
+    name: str,
+    dataset: Dataset,
+    recipe: TeacherRecipe,
+    path: pathlib.Path,
+    size: tuple[int, int] = (224, 224),
+    weights: str | None = None,
+    pixels: str | None = None,
+    outputs: str | None = None,
+    crop_ratio: float | None = None,
+) -> dict[str, float]:
+    """Trains a teacher by name or file on a dataset, with a new head where the classes differ.
+
+    Args:
+        name: as `build_teacher_model` takes it, or the path of a `.keras` file.
+        dataset: to train on.
+        recipe: how to train; its `image_size` goes before `size`.
+        path: where the `.keras` file goes.
+        size: height and width in pixels of what a teacher by name takes.
+        weights: "imagenet" for a keras.applications name.
+        pixels, outputs: the contract of a `.keras` file that has none beside it.
+        crop_ratio: of the validation; None for 0.875.
+
+    Returns:
+        Top-1 on the validation and on the test split.
+
+    Raises:
+        InputError: no such teacher, or `path` is taken.
+    """
+    if path.suffix != ".keras":
+        raise InputError(f"A teacher is kept in a .keras file. Received: {path}.")
+    if path.exists():
+        raise InputError(f"{path} is there already; give another --output.")
+    if recipe.image_size is not None:
+        size = (recipe.image_size, recipe.image_size)
+    steps_per_epoch(len(dataset.train), recipe.optimisation.batch_size)
+    if name.endswith(".keras"):
+        model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
+    else:
+        model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
+    if contract.num_classes != dataset.num_classes:
+        model, contract = replace_head(model, contract, dataset.num_classes)
+    return train_teacher(model, contract, dataset, recipe, crop_ratio, path)
 
 
 def train_teacher(

@@ -129,6 +129,7 @@ class _Training:
                 "crop_ratio": self._crop_ratio,
                 "interpolation": self._recipe.augmentation.interpolation,
                 "teacher": self._teacher_source,
+                "teacher_contract": self._teacher and self._teacher.contract.to_dict(),
                 "effective": effective,
             }
         )
