@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import warnings
 
 import keras
 
@@ -54,15 +55,19 @@ def fit(
     timer = StepTimer()
     watch = FiniteLoss(str(kept or ""))
     try:
-        model.fit(
-            data,
-            epochs=optimisation.epochs,
-            steps_per_epoch=steps_per_epoch,
-            validation_data=validation_data,
-            validation_freq=validation_epochs,
-            callbacks=[timer, watch, LearningRate(), progress, *callbacks],
-            verbose=0,
-        )
+        with warnings.catch_warnings():
+            # Grain does not tell Keras how long a pass over the validation data is.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            model.fit(
+                data,
+                epochs=optimisation.epochs,
+                steps_per_epoch=steps_per_epoch,
+                validation_data=validation_data,
+                validation_freq=validation_epochs,
+                callbacks=[timer, watch, LearningRate(), progress, *callbacks],
+                shuffle=False,
+                verbose=0,
+            )
     finally:
         progress.close()
     return timer

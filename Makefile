@@ -1,0 +1,40 @@
+# README's two commands. They make their own environment in .venv; the rest is for developers.
+#
+#   make train                      train on the embedded digits, evaluate, print a table
+#   make train ARGS="--seed 1"      any flag of scripts/train.py
+#   make test                       the whole test suite
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+ARGS ?=
+# What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
+ANY_BACKEND = tests/layers tests/models tests/distillation tests/training/test_backends.py
+
+.PHONY: train test lint clean
+
+train: $(VENV)/installed
+	$(BIN)/python scripts/train.py $(ARGS)
+
+test: $(VENV)/installed-test lint
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(ANY_BACKEND)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest $(ANY_BACKEND)
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+
+$(VENV)/installed: pyproject.toml
+	@echo "Installing into $(VENV): a few minutes, about 3 GB."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@echo "Installing what the tests need into $(VENV)."
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
