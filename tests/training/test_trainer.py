@@ -1,0 +1,239 @@
+"""A whole training: what it leaves behind, that it repeats itself, and how it refuses."""
+
+import csv
+import dataclasses
+import json
+import math
+
+import h5py
+import numpy as np
+import pytest
+
+from keras_deit.errors import InputError
+from keras_deit.training import RunDirectory, evaluate_run, train
+
+
+def _quiet(line):
+    del line
+
+
+def _weights(path) -> dict[str, np.ndarray]:
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
+        )
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_job, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    lines = []
+    summary, where = train(tiny_job(), str(path), lines.append)
+    assert where == path
+    return summary, RunDirectory(path), lines
+
+
+def test_a_run_directory_holds_the_whole_run(finished, tiny_job):
+    summary, run, _ = finished
+    assert run.read_summary() == summary
+    assert run.read_config()["run"] == json.loads(json.dumps(tiny_job().identity()))
+    assert run.read_config()["class_names"] == list("0123456789")
+    assert _weights(run.checkpoint).keys() == _weights(run.final_weights).keys()
+    assert len(list(run.tensorboard.glob("*/events*"))) == 2
+    assert not [path for path in run.path.rglob("partial-*")]
+
+
+def test_the_log_has_a_row_an_epoch_with_every_figure(finished):
+    _, run, _ = finished
+    rows = list(csv.DictReader(run.metrics_file.open()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    for name in (
+        *("loss", "class_loss", "distillation_loss", "learning_rate", "val_loss"),
+        *("accuracy", "class_accuracy", "distillation_accuracy", "agreement", "val_accuracy"),
+    ):
+        assert all(math.isfinite(float(row[name])) for row in rows), name
+    first, last = (float(row["learning_rate"]) for row in rows)
+    # Three steps of warm-up to 8e-3·400/512, then three of cosine to 1e-5.
+    assert first == pytest.approx(8e-3 * 400 / 512, rel=1e-5)
+    assert last == pytest.approx(1e-5, rel=1e-4)
+    for row in rows:
+        half_and_half = (float(row["class_loss"]) + float(row["distillation_loss"])) / 2
+        assert float(row["loss"]) == pytest.approx(half_and_half, rel=1e-5)
+
+
+def test_the_summary_scores_every_head_on_the_test_split(finished):
+    summary, run, _ = finished
+    assert summary["test_examples"] == 360
+    assert summary["steps"] == 6
+    assert set(summary["test"]) == {"teacher", "class", "distillation", "fused"}
+    assert summary["test"]["teacher"]["agreement"] == 1.0
+    # Every share is one of so many 360ths.
+    for scores in summary["test"].values():
+        for value in scores.values():
+            assert value * 360 == pytest.approx(round(value * 360), abs=1e-9)
+    assert summary["images_per_second"] > 0
+    assert evaluate_run(run.path)["scores"] == summary["test"]
+
+
+def test_evaluation_knows_the_splits(finished):
+    _, run, _ = finished
+    assert evaluate_run(run.path, "validation")["examples"] == 180
+    with pytest.raises(InputError, match="validation, test"):
+        evaluate_run(run.path, "train")
+
+
+def test_the_start_reports_what_is_effective(finished):
+    _, run, lines = finished
+    config = run.read_config()
+    shown = dict(line.split(None, 1) for line in lines)
+    assert shown["parameters"].startswith("9,428, 8,568")
+    assert "6 (2 epochs of 3)" in config["effective"]["steps"]
+    assert config["effective"]["peak learning rate"] == f"{8e-3 * 400 / 512:.3g}"
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(finished, tiny_job, tmp_path):
+    _, run, _ = finished
+    summary, again = train(tiny_job(), str(tmp_path / "again"), _quiet)
+    _, other = train(tiny_job(job={"seed": 1}), str(tmp_path / "other"), _quiet)
+    first, second, third = (
+        _weights(path / run.final_weights.name) for path in (run.path, again, other)
+    )
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not all(np.array_equal(first[name], third[name]) for name in first)
+    assert (again / "metrics.csv").read_text() == run.metrics_file.read_text()
+    assert summary["test"] == run.read_summary()["test"]
+
+
+def test_a_finished_run_is_not_repeated(finished, tiny_job):
+    summary, run, _ = finished
+    before = run.final_weights.stat().st_mtime_ns
+    lines = []
+    assert train(tiny_job(), str(run.path), lines.append)[0] == summary
+    assert "finished" in lines[0]
+    assert run.final_weights.stat().st_mtime_ns == before
+
+
+def test_a_directory_with_a_different_run_is_left_alone(finished, tiny_job):
+    _, run, _ = finished
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"different run \(.*alpha 0.5 there, 0.25 here") as error:
+        train(tiny_job(alpha=0.25), str(run.path), _quiet)
+    assert "\n" not in str(error.value)
+    assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == before
+
+
+def test_a_directory_with_other_files_is_left_alone(tiny_job, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="no run's"):
+        train(tiny_job(), str(tmp_path), _quiet)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tiny_job, tmp_path):
+    # The first epoch warms up from nothing to 1e30, so the second cannot go well.
+    job = tiny_job({"learning_rate": 1e30, "warmup_learning_rate": 0.0, "epochs": 3})
+    with pytest.raises(InputError, match=r"became (nan|inf) at step \d+ \(epoch \d\)") as error:
+        train(job, str(tmp_path / "run"), _quiet)
+    run = RunDirectory(tmp_path / "run")
+    assert str(run.checkpoint) in str(error.value)
+    kept = _weights(run.checkpoint)
+    assert kept and all(np.isfinite(array).all() for array in kept.values())
+    assert run.read_summary() is None
+    with pytest.raises(InputError, match="not finished"):
+        evaluate_run(run.path)
+
+
+@pytest.mark.parametrize("kind", ["soft", "none"])
+def test_the_other_kinds_of_distillation_train(tiny_job, tmp_path, kind):
+    job = tiny_job(distillation=kind)
+    summary, where = train(job, str(tmp_path), _quiet)
+    with (where / "metrics.csv").open() as file:
+        logged = next(csv.DictReader(file))
+    assert ("distillation_loss" in logged) == (kind == "soft")
+    assert "agreement" in summary["test"]["fused"]
+
+
+def test_a_student_without_a_token_is_distilled_on_its_one_head(tiny_job, tmp_path):
+    job = tiny_job(model="deit_tiny_patch16_224")
+    summary, where = train(job, str(tmp_path), _quiet)
+    assert set(summary["test"]) == {"teacher", "class", "fused"}
+    assert summary["test"]["class"] == summary["test"]["fused"]
+    with (where / "metrics.csv").open() as file:
+        assert "distillation_loss" in next(csv.DictReader(file))
+
+
+def test_without_a_teacher_there_is_no_agreement(tiny_job, tmp_path):
+    job = tiny_job(distillation="none", teacher=None)
+    summary, _ = train(job, str(tmp_path), _quiet)
+    assert set(summary["test"]) == {"class", "distillation", "fused"}
+    assert set(summary["test"]["fused"]) == {"top1"}
+
+
+def test_fewer_training_examples_keep_the_number_of_steps(tiny_job, tmp_path):
+    job = tiny_job({"batch_size": 100}, job={"train_examples": 300})
+    summary, _ = train(job, str(tmp_path), _quiet)
+    assert summary["steps"] == 2 * (1257 // 100)
+
+
+def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
+    import keras
+
+    job = tiny_job(job={"mixed_precision": "mixed_bfloat16"})
+    summary, _ = train(job, str(tmp_path), _quiet)
+    assert 0 <= summary["test"]["fused"]["top1"] <= 1
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "deit_tiny_distiled_patch16_224"}, "Unknown model.*deit_tiny_distilled"),
+        ({"model_values": {"image_size": 18}}, "image_size 18 is not a multiple of patch_size 4"),
+        ({"model_values": {"num_heads": 5}}, "embed_dim 24 is not a multiple of num_heads 5"),
+        ({"teacher": "kerascv:resnet18v2"}, "Unknown teacher.*kerascv:resnet18_v2"),
+        ({"teacher": "gone.keras"}, "gone.keras does not exist"),
+        (
+            {"teacher": "kerascv:efficientnetv2_s_imagenet_classifier"},
+            "has 1000 classes, dataset digits has 10: fine-tune it with `python "
+            "scripts/train_teacher.py",
+        ),
+        ({"optimisation": {"batch_size": 2000}}, "from 1 to 1257"),
+        ({"job": {"train_examples": 2000}}, "2000 of 1257"),
+        ({"job": {"strategy": "everything"}}, "none, mirrored, tpu"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_written(tiny_job, tmp_path, changes, message):
+    job = tiny_job(**changes)
+    with pytest.raises(InputError, match=message) as error:
+        train(job, str(tmp_path / "run"), _quiet)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distillation": "firm"}, "hard, soft, none"),
+        ({"alpha": 1.5}, "alpha"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"teacher": None}, "needs a teacher"),
+        ({"validation_epochs": 0}, "validation_epochs"),
+        ({"optimisation": {"epochs": 0}}, "epochs"),
+        ({"optimisation": {"warmup_epochs": 5}}, "warmup_epochs"),
+        ({"optimisation": {"weight_decay": -1.0}}, "weight_decay"),
+        ({"job": {"seed": -1}}, "seed"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_when_it_is_made(tiny_job, changes, message):
+    with pytest.raises(InputError, match=message):
+        tiny_job(**changes)
+
+
+def test_the_directory_of_a_run_is_named_by_what_identifies_it(tiny_job):
+    job = tiny_job()
+    name = job.default_run_dir()
+    assert name == dataclasses.replace(job, data_dir="elsewhere").default_run_dir()
+    assert name != dataclasses.replace(job, seed=1).default_run_dir()
+    assert name != tiny_job(alpha=0.4).default_run_dir()
+    assert name.startswith("runs/deit_tiny_distilled_patch16_224-digits-hard-seed0-")
