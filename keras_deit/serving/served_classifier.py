@@ -3,6 +3,7 @@
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_deit.models import Classifier
@@ -93,7 +94,9 @@ class ServedClassifier:
         return evaluation_view(image, *size, self._crop_ratio, self._interpolation)
 
     def _normalised(self, view: tf.Tensor) -> tf.Tensor:
-        return (view - self._format.mean) / self._format.std
+        mean, std = np.float32(self._format.mean), np.float32(self._format.std)
+        # No division: graphs multiply by the reciprocal instead and end one bit off.
+        return view * (1 / std) - mean / std
 
     def _answer(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = self.model(inputs, training=False)
