@@ -1,0 +1,9 @@
+"""Serving: a finished run as a SavedModel.
+
+Importing this needs no TensorFlow; `export_run` does.
+"""
+
+from keras_deit.serving.commands import serving_commands
+from keras_deit.serving.export import export_run
+
+__all__ = ["export_run", "serving_commands"]

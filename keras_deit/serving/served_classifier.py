@@ -1,0 +1,110 @@
+"""What a SavedModel of this package computes."""
+
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_deit.models import Classifier
+from keras_deit.serving.evaluation_view import decode, evaluation_view
+
+
+class ServedClassifier:
+    """A classifier with its decoding, resizing and normalisation before it and names after it.
+
+    Args:
+        model: of this package, on the TensorFlow backend.
+        class_names: K of them.
+        crop_ratio, interpolation: of the evaluation view.
+        top_k: how many labels to name, at most K.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        class_names: list[str],
+        crop_ratio: float,
+        interpolation: str,
+        top_k: int,
+    ):
+        self.model = model
+        self._format = model.image_format
+        self._class_names = class_names
+        self._crop_ratio = crop_ratio
+        self._interpolation = interpolation
+        self._top_k = top_k
+
+    def inputs(self, image: tf.Tensor) -> tf.Tensor:
+        """What the model is fed.
+
+        Args:
+            image: float32 RGB pixels in [0, 1], (B, H, W, 3).
+
+        Returns:
+            float32, (B, height, width, 3), of the model's size, normalised.
+        """
+        return self._normalised(self._view(image))
+
+    def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The signature `serving_default`.
+
+        Args:
+            image: float32 RGB pixels in [0, 1], (B, H, W, 3), of any size.
+
+        Returns:
+            "logits" and "probabilities", float32 (B, K); "top_probabilities", float32
+            (B, top_k), the highest first, and their classes' names, "top_labels", strings.
+        """
+        return self._answer(self.inputs(image))
+
+    def classify_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The signature `serve_bytes`.
+
+        Args:
+            image_bytes: JPEG or PNG files, strings (B,), each image of its own size.
+
+        Returns:
+            As `classify_pixels`.
+        """
+        shape = (self._format.height, self._format.width, 3)
+        views = tf.map_fn(
+            lambda file: self._view(decode(file)[None])[0],
+            image_bytes,
+            fn_output_signature=tf.TensorSpec(shape, tf.float32),
+        )
+        return self._answer(self._normalised(views))
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes the SavedModel with its two signatures."""
+        archive = keras.export.ExportArchive()
+        archive.track(self.model)
+        archive.add_endpoint(
+            "serving_default",
+            self.classify_pixels,
+            [tf.TensorSpec([None, None, None, 3], tf.float32, "image")],
+        )
+        archive.add_endpoint(
+            "serve_bytes", self.classify_files, [tf.TensorSpec([None], tf.string, "image_bytes")]
+        )
+        archive.write_out(path, verbose=False)
+
+    def _view(self, image: tf.Tensor) -> tf.Tensor:
+        size = (self._format.height, self._format.width)
+        return evaluation_view(image, *size, self._crop_ratio, self._interpolation)
+
+    def _normalised(self, view: tf.Tensor) -> tf.Tensor:
+        mean, std = np.float32(self._format.mean), np.float32(self._format.std)
+        # No division: graphs multiply by the reciprocal instead and end one bit off.
+        return view * (1 / std) - mean / std
+
+    def _answer(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = self.model(inputs, training=False)
+        probabilities = tf.nn.softmax(logits)
+        top = tf.math.top_k(probabilities, self._top_k)
+        return {
+            "logits": logits,
+            "probabilities": probabilities,
+            "top_labels": tf.gather(tf.constant(self._class_names), top.indices),
+            "top_probabilities": top.values,
+        }

@@ -1,0 +1,69 @@
+"""A SavedModel, read back."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_deit.serving.evaluation_view import decode
+from keras_deit.serving.served_classifier import ServedClassifier
+
+_IMAGES = 4
+# GPUs may round to ten bits (TF32), and in other places in a graph than outside of one.
+_DEVICE = "CPU:0"
+
+
+class SavedModel:
+    """A SavedModel as a server loads it.
+
+    Args:
+        path: of its directory.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        with tf.device(_DEVICE):
+            # What the signatures belong to must stay alive for as long as they do.
+            self._loaded = tf.saved_model.load(path)
+        self.signatures = self._loaded.signatures
+
+    def describe(self) -> list[str]:
+        """A line for each signature and for each of its inputs and outputs."""
+        lines = []
+        for name in ("serving_default", "serve_bytes"):
+            signature = self.signatures[name]
+            lines.append(f"signature {name}")
+            inputs = signature.structured_input_signature[1]
+            lines += [f"  takes {_line(key, spec)}" for key, spec in inputs.items()]
+            outputs = sorted(signature.structured_outputs.items())
+            lines += [f"  gives {_line(key, spec)}" for key, spec in outputs]
+        return lines
+
+    def largest_difference(self, served: ServedClassifier) -> float:
+        """How far the logits of both signatures are from the Keras model's on random images.
+
+        Args:
+            served: what was saved.
+
+        Returns:
+            The largest absolute difference.
+        """
+        height, width = served.model.input_shape[1:3]
+        shape = (_IMAGES, 2 * height, 3 * width, 3)
+        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        with tf.device(_DEVICE):
+            return self._difference(served, images)
+
+    def _difference(self, served: ServedClassifier, images: np.ndarray) -> float:
+        files = tf.stack([tf.io.encode_png(image) for image in images])
+        pixels = tf.stack([decode(file) for file in files])
+        expected = served.model(served.inputs(pixels), training=False)
+        answers = (
+            self.signatures["serving_default"](image=pixels),
+            self.signatures["serve_bytes"](image_bytes=files),
+        )
+        return max(float(np.abs(answer["logits"] - expected).max()) for answer in answers)
+
+
+def _line(name: str, spec: tf.TensorSpec) -> str:
+    shape = ", ".join("any" if side is None else str(side) for side in spec.shape)
+    return f"{name}: {spec.dtype.name} ({shape})"

@@ -1,0 +1,43 @@
+import pathlib
+
+import keras
+import pytest
+
+from keras_deit import create_model
+from keras_deit.training.run_directory import RunDirectory
+
+CLASS_NAMES = ("ant", "bée", "cat")
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    """A function that makes a finished run of a tiny model in a directory."""
+
+    def make(path: pathlib.Path, distilled=True, crop_ratio=1.0, interpolation="bilinear"):
+        kind = "distilled_" if distilled else ""
+        values = {
+            "name": f"deit_tiny_{kind}patch16_224",
+            "image_size": 16,
+            "patch_size": 8,
+            "embed_dim": 24,
+            "depth": 2,
+            "num_classes": len(CLASS_NAMES),
+        }
+        keras.utils.set_random_seed(7)
+        model = create_model(**values)
+        for variable in model.trainable_variables:
+            # Logits of the size of a trained model's, all of whose weights matter.
+            variable.assign_add(keras.random.normal(variable.shape, stddev=0.3))
+        run = RunDirectory(path)
+        run.start(
+            {
+                "model": values,
+                "class_names": CLASS_NAMES,
+                "crop_ratio": crop_ratio,
+                "interpolation": interpolation,
+            }
+        )
+        model.save_weights(run.final_weights)
+        return run
+
+    return make

@@ -1,0 +1,40 @@
+import pytest
+
+from keras_deit.serving import versions
+
+
+def test_next_version(tmp_path):
+    assert versions.next_version(tmp_path / "absent") == 1
+    for name in ("2", "10", "partial-11", "12.bak", "²"):
+        (tmp_path / name).mkdir()
+    assert versions.next_version(tmp_path) == 11
+
+
+def make_saved_model(path):
+    path.mkdir()
+    (path / "saved_model.pb").write_text(path.name)
+    return path
+
+
+def test_publish_moves_the_whole_model(tmp_path):
+    version = versions.publish(make_saved_model(tmp_path / "partial"), tmp_path / "name")
+    assert version == tmp_path / "name" / "1"
+    assert (version / "saved_model.pb").read_text() == "partial"
+    assert not (tmp_path / "partial").exists()
+
+
+def test_publish_counts_on_when_another_export_was_faster(tmp_path, monkeypatch):
+    """Both exports saw that version 1 is the next; the other one has just taken it."""
+    theirs = versions.publish(make_saved_model(tmp_path / "theirs"), tmp_path / "name")
+    count = versions.next_version
+    answers = iter([1])
+    monkeypatch.setattr(versions, "next_version", lambda path: next(answers, None) or count(path))
+    ours = versions.publish(make_saved_model(tmp_path / "ours"), tmp_path / "name")
+    assert ours == tmp_path / "name" / "2"
+    assert (theirs / "saved_model.pb").read_text() == "theirs"
+    assert (ours / "saved_model.pb").read_text() == "ours"
+
+
+def test_publish_does_not_hide_a_real_failure(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        versions.publish(tmp_path / "absent", tmp_path / "name")
