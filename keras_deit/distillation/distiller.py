@@ -6,7 +6,12 @@ import keras
 from keras import ops
 
 from keras_deit.distillation.jit import compiled_on_tensorflow, jit_plan
-from keras_deit.distillation.losses import HardDistillation, LabelCrossentropy, SoftDistillation
+from keras_deit.distillation.losses import (
+    HardDistillation,
+    LabelCrossentropy,
+    SoftDistillation,
+    are_distributions,
+)
 from keras_deit.errors import InputError
 
 KINDS = ("hard", "soft", "none")
@@ -137,7 +142,8 @@ class Distiller(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         labels, teacher = _split(y)
         fused = _fuse(y_pred)
-        targets = _decisions(labels) if labels.shape == fused.shape else ops.reshape(labels, (-1,))
+        mixed = are_distributions(labels, fused)
+        targets = _decisions(labels) if mixed else ops.reshape(labels, (-1,))
         pairs = {"accuracy": (targets, fused), "class_accuracy": (targets, y_pred["class"])}
         if "distillation" in y_pred:
             pairs["distillation_accuracy"] = (targets, y_pred["distillation"])
