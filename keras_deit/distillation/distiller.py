@@ -40,7 +40,7 @@ class Distiller(keras.Model):
         alpha: weight α of the distillation loss, in [0, 1].
         temperature: τ of the soft loss.
         validate_agreement: whether `evaluate` and validation run the teacher, and log
-            `agreement` and `distillation_loss`.
+            `agreement` and, unless `kind="none"`, `distillation_loss`.
 
     Raises:
         InputError: an argument out of its range, a missing teacher, or a teacher with another
@@ -132,7 +132,7 @@ class Distiller(keras.Model):
         class_logits = _fuse(y_pred) if fused else y_pred["class"]
         class_loss = super().compute_loss(x, labels, class_logits, sample_weight, training)
         self._track_loss("class_loss", class_loss, class_logits)
-        if teacher is None:
+        if teacher is None or fused:
             return class_loss
         student = y_pred.get("distillation", y_pred["class"])
         distillation_loss = self._distillation_loss(teacher, student, sample_weight)
@@ -221,8 +221,13 @@ class Distiller(keras.Model):
         silent = set()
         if "distillation" not in self._heads.output:
             silent |= {"distillation_accuracy", "class_accuracy"}
-        without_teacher = not self._teacher_validates if self._evaluating else self.kind == "none"
-        return silent | ({"distillation_loss", "agreement"} if without_teacher else set())
+        distilling = self.kind != "none"
+        with_teacher = self._teacher_validates if self._evaluating else distilling
+        if not with_teacher:
+            silent.add("agreement")
+        if not with_teacher or not distilling:
+            silent.add("distillation_loss")
+        return silent
 
 
 def _check_arguments(student, teacher, kind, alpha, temperature):
