@@ -6,7 +6,12 @@ import keras
 from keras import ops
 
 from keras_deit.distillation.jit import compiled_on_tensorflow, jit_plan
-from keras_deit.distillation.losses import HardDistillation, LabelCrossentropy, SoftDistillation
+from keras_deit.distillation.losses import (
+    HardDistillation,
+    LabelCrossentropy,
+    SoftDistillation,
+    are_distributions,
+)
 from keras_deit.errors import InputError
 
 KINDS = ("hard", "soft", "none")
@@ -35,7 +40,7 @@ class Distiller(keras.Model):
         alpha: weight α of the distillation loss, in [0, 1].
         temperature: τ of the soft loss.
         validate_agreement: whether `evaluate` and validation run the teacher, and log
-            `agreement` and `distillation_loss`.
+            `agreement` and, unless `kind="none"`, `distillation_loss`.
 
     Raises:
         InputError: an argument out of its range, a missing teacher, or a teacher with another
@@ -128,7 +133,7 @@ class Distiller(keras.Model):
         class_logits = _fuse(y_pred) if fused else y_pred["class"]
         class_loss = super().compute_loss(x, labels, class_logits, sample_weight, training)
         self._track_loss("class_loss", class_loss, class_logits)
-        if teacher is None:
+        if teacher is None or fused:
             return class_loss
         student = y_pred.get("distillation", y_pred["class"])
         distillation_loss = self._distillation_loss(teacher, student, sample_weight)
@@ -138,7 +143,8 @@ class Distiller(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         labels, teacher = _split(y)
         fused = _fuse(y_pred)
-        targets = _decisions(labels) if labels.shape == fused.shape else ops.reshape(labels, (-1,))
+        mixed = are_distributions(labels, fused)
+        targets = _decisions(labels) if mixed else ops.reshape(labels, (-1,))
         pairs = {"accuracy": (targets, fused), "class_accuracy": (targets, y_pred["class"])}
         if "distillation" in y_pred:
             pairs["distillation_accuracy"] = (targets, y_pred["distillation"])
@@ -216,8 +222,13 @@ class Distiller(keras.Model):
         silent = set()
         if "distillation" not in self._heads.output:
             silent |= {"distillation_accuracy", "class_accuracy"}
-        without_teacher = not self._teacher_validates if self._evaluating else self.kind == "none"
-        return silent | ({"distillation_loss", "agreement"} if without_teacher else set())
+        distilling = self.kind != "none"
+        with_teacher = self._teacher_validates if self._evaluating else distilling
+        if not with_teacher:
+            silent.add("agreement")
+        if not with_teacher or not distilling:
+            silent.add("distillation_loss")
+        return silent
 
 
 def check_distillation(kind: str, alpha: float, temperature: float) -> None:

@@ -8,6 +8,15 @@ import keras
 from keras import ops
 
 
+def are_distributions(labels, logits) -> bool:
+    """Whether labels are distributions (batch, classes), not integers (batch,) or (batch, 1).
+
+    Told by the static shapes, of which the batch may be missing on either side.
+    """
+    classes = logits.shape[-1]
+    return len(labels.shape) == 2 and labels.shape[-1] == classes > 1
+
+
 @keras.saving.register_keras_serializable(package="keras_deit")
 class LabelCrossentropy(keras.losses.Loss):
     """Cross-entropy of logits with labels of either kind: the default class loss.
@@ -20,7 +29,7 @@ class LabelCrossentropy(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
 
     def call(self, y_true, y_pred):
-        if y_true.shape == y_pred.shape and y_pred.shape[-1] > 1:
+        if are_distributions(y_true, y_pred):
             return ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
         return ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)

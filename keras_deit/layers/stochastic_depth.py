@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_deit.errors import InputError
+
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class StochasticDepth(keras.layers.Layer):
@@ -15,12 +17,15 @@ class StochasticDepth(keras.layers.Layer):
         seed: of the draws; None takes one from Keras's global seed.
 
     Input and output: (batch, ...).
+
+    Raises:
+        InputError: a rate out of its range.
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ValueError(f"`rate` should be in [0, 1). Received: rate={rate}")
+            raise InputError(f"The rate of stochastic depth should be in [0, 1). Received: {rate}")
         self.rate = rate
         self.seed = seed
         if rate > 0:

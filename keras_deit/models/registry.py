@@ -3,6 +3,7 @@
 import fnmatch
 import inspect
 import pathlib
+from collections import Counter
 
 import keras
 
@@ -69,7 +70,7 @@ def create_model(
     spec = get_spec(name)
     known = model_values(name)
     for key in overrides:
-        if key not in known and key != "name":
+        if key not in known:
             raise unknown_name(f"value of {name}", key, known)
     values = {"name": name, **spec.config, "num_classes": num_classes, **overrides}
     model = spec.architecture(**values)
@@ -84,7 +85,29 @@ def _load_weights(model: keras.Model, path: pathlib.Path) -> None:
     if not path.is_file():
         raise InputError(f"There is no weights file {str(path)!r}.")
     try:
+        _check_shapes(model, path)
         model.load_weights(path)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(f"{path} does not fit {model.name}: {first_line}") from error
+
+
+def _check_shapes(model: keras.Model, path: pathlib.Path) -> None:
+    """Keras says nothing of what a file holds beyond the model's layers, such as more blocks."""
+    import h5py  # Keras's own dependency
+
+    shapes = []
+
+    def collect(name, item):
+        if name.startswith("layers/") and isinstance(item, h5py.Dataset):
+            shapes.append(item.shape)
+
+    with h5py.File(path) as file:
+        file.visititems(collect)
+    if len(shapes) != len(model.weights):
+        raise ValueError(f"it holds {len(shapes)} weights, the model has {len(model.weights)}.")
+    held, wanted = Counter(shapes), Counter(tuple(weight.shape) for weight in model.weights)
+    if held != wanted:
+        pairs = (sorted(held - wanted), sorted(wanted - held))
+        received, expected = (", ".join(map(str, pair)) for pair in pairs)
+        raise ValueError(f"it holds shapes {received} where the model has {expected}.")

@@ -1,0 +1,149 @@
+"""The teacher beside the student: frozen, without gradient, not run in vain."""
+
+import keras
+import numpy as np
+import pytest
+from harness import numpy
+from small_models import assert_logs, batch, expected_logs, small_student, small_teacher
+
+from keras_deit import Distiller
+
+
+class CountedTeacher(keras.layers.Layer):
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+        self.modes = []
+        self.built = True
+
+    def call(self, images, training=None):
+        self.modes.append(training)
+        return self.model(images, training=training)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.model.output_shape[-1])
+
+
+@pytest.mark.parametrize(
+    ("values", "in_training", "in_validation"),
+    [
+        ({"kind": "hard"}, 3, 0),
+        ({"kind": "soft", "validate_agreement": True}, 3, 2),
+        ({"kind": "none"}, 0, 0),
+        ({"kind": "none", "validate_agreement": True}, 0, 2),
+    ],
+    ids=str,
+)
+def test_teacher_runs_once_a_step_where_it_is_needed(values, in_training, in_validation):
+    teacher = CountedTeacher(small_teacher())
+    distiller = Distiller(small_student(), teacher, **values)
+    distiller.compile(optimizer="sgd", run_eagerly=True)
+    x, y, _ = batch(count=12)
+    distiller.fit(x, y, batch_size=4, verbose=0)
+    assert teacher.modes == [False] * in_training
+    distiller.fit(x, y, batch_size=4, validation_data=(x[:8], y[:8]), verbose=0)
+    assert teacher.modes == [False] * (2 * in_training + in_validation)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_teacher_is_bit_identical_after_training(kind):
+    teacher = small_teacher()
+    before = [numpy(weight) for weight in teacher.weights]
+    distiller = Distiller(small_student(), teacher, kind=kind, validate_agreement=True)
+    assert not any(weight.trainable for weight in teacher.weights)
+    distiller.compile(optimizer=keras.optimizers.AdamW(0.1, weight_decay=0.1), jit_compile=False)
+    x, y, _ = batch(count=12)
+    distiller.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0)
+    assert len(before) == 8
+    for weight, values in zip(teacher.weights, before, strict=True):
+        np.testing.assert_array_equal(numpy(weight), values, err_msg=weight.path)
+
+
+def test_no_gradient_reaches_a_teacher_that_someone_unfroze():
+    teacher = small_teacher()
+    distiller = Distiller(small_student(), teacher, kind="soft", alpha=1.0)
+    teacher.trainable = True
+    x, y, _ = batch()
+    kernel = teacher.layers[-1].kernel
+
+    def through_the_distiller():
+        targets = distiller._with_teacher((x, y))[1]
+        return distiller._distillation_loss(targets["teacher"], numpy(distiller.student(x)))
+
+    def past_the_distiller():
+        return distiller._distillation_loss(teacher(x), numpy(distiller.student(x)))
+
+    gradient = gradient_of(through_the_distiller, kernel)
+    assert gradient is None or not numpy(gradient).any()
+    assert np.abs(numpy(gradient_of(past_the_distiller, kernel))).max() > 1e-3
+
+
+def gradient_of(function, variable):
+    """d function() / d variable, None where the backend says that there is none."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(variable.value)
+            value = function()
+        return tape.gradient(value, variable.value)
+    if backend == "jax":
+        import jax
+
+        def stateless(value):
+            with keras.StatelessScope(state_mapping=[(variable, value)]):
+                return function()
+
+        return jax.grad(stateless)(variable.value)
+    value = function()
+    if not value.requires_grad:
+        return None
+    value.backward()
+    return variable.value.grad
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_a_compiled_step_reads_the_teacher_anew(kind):
+    """On JAX, weights that are not arguments of the compiled function are constants in it."""
+    teacher = small_teacher()
+    distiller = Distiller(small_student(), teacher, kind=kind, validate_agreement=True)
+    distiller.compile(optimizer=keras.optimizers.SGD(0.0))
+    x, y, _ = batch()
+    losses = []
+    for sign in (1, -1):
+        for weight in teacher.layers[-1].weights:
+            weight.assign(sign * numpy(weight))
+        expected = expected_logs(distiller, x, y)
+        assert_logs(distiller.train_on_batch(x, y, return_dict=True), expected)
+        assert_logs(distiller.evaluate(x, y, verbose=0, return_dict=True), expected)
+        losses.append(expected["distillation_loss"])
+        distiller.reset_metrics()
+    assert abs(losses[0] - losses[1]) > 0.1
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="constants of a JAX program")
+def test_the_teacher_is_no_constant_of_the_program():
+    import jax
+
+    teacher = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    kernel_size = 8 * 8 * 3 * 3
+    distiller = Distiller(small_student(), teacher, kind="soft")
+    distiller.compile(optimizer="sgd")
+    x, y, _ = batch()
+    distiller.train_on_batch(x, y)
+    state = distiller._get_jax_state(
+        trainable_variables=True,
+        non_trainable_variables=True,
+        optimizer_variables=True,
+        metrics_variables=True,
+    )
+    program = jax.make_jaxpr(distiller.train_step)(state, (x, y, None))
+    assert largest_constant(program) < kernel_size
+    assert largest_constant(jax.make_jaxpr(teacher)(x)) == kernel_size
+
+
+def largest_constant(program) -> int:
+    return max((np.size(constant) for constant in program.consts), default=0)

@@ -1,0 +1,95 @@
+"""Each loss against NumPy."""
+
+import keras
+import numpy as np
+import numpy_reference as reference
+import pytest
+from harness import numpy
+
+from keras_deit.distillation import HardDistillation, LabelCrossentropy, SoftDistillation
+
+RNG = np.random.default_rng(0)
+TEACHER = RNG.normal(0, 3, (5, 4)).astype("float32")
+STUDENT = RNG.normal(0, 3, (5, 4)).astype("float32")
+WEIGHTS = RNG.uniform(0, 2, 5).astype("float32")
+DISTRIBUTIONS = RNG.dirichlet(np.ones(4), 5).astype("float32")
+INTEGERS = np.array([3, 0, 1, 1, 2])
+
+CASES = {
+    "integers": (
+        LabelCrossentropy(),
+        INTEGERS,
+        reference.label_crossentropy(INTEGERS, STUDENT),
+    ),
+    "a column of integers": (
+        LabelCrossentropy(),
+        INTEGERS[:, None],
+        reference.label_crossentropy(INTEGERS, STUDENT),
+    ),
+    "distributions": (
+        LabelCrossentropy(),
+        DISTRIBUTIONS,
+        reference.label_crossentropy(DISTRIBUTIONS, STUDENT),
+    ),
+    "hard": (HardDistillation(), TEACHER, reference.hard_distillation(TEACHER, STUDENT)),
+    "soft": (SoftDistillation(), TEACHER, reference.soft_distillation(TEACHER, STUDENT, 3.0)),
+    "soft, τ=1": (
+        SoftDistillation(temperature=1.0),
+        TEACHER,
+        reference.soft_distillation(TEACHER, STUDENT, 1.0),
+    ),
+}
+
+by_case = pytest.mark.parametrize(("loss", "target", "values"), CASES.values(), ids=CASES)
+
+
+@by_case
+def test_loss_is_the_mean_over_the_batch(loss, target, values):
+    np.testing.assert_allclose(numpy(loss(target, STUDENT)), values.mean(), rtol=1e-5)
+
+
+@by_case
+def test_samples_are_weighted(loss, target, values):
+    weighted = numpy(loss(target, STUDENT, sample_weight=WEIGHTS))
+    np.testing.assert_allclose(weighted, (values * WEIGHTS).mean(), rtol=1e-5)
+
+
+@by_case
+def test_configuration_round_trip(loss, target, values):
+    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert type(twin) is type(loss)
+    assert twin.get_config() == loss.get_config()
+    np.testing.assert_array_equal(numpy(twin(target, STUDENT)), numpy(loss(target, STUDENT)))
+
+
+def test_every_argument_of_the_soft_loss_is_kept():
+    config = SoftDistillation(temperature=2.5, name="kd", reduction="sum").get_config()
+    assert (config["temperature"], config["name"], config["reduction"]) == (2.5, "kd", "sum")
+
+
+@by_case
+def test_huge_logits_give_finite_losses(loss, target, values):
+    logits = np.array([[1e4, -1e4, 0, 5]] * 5, "float32")
+    teacher = target if target.shape[-1] != 4 or (target.sum(-1) == 1).all() else target * 1e3
+    assert np.isfinite(numpy(loss(teacher, logits)))
+
+
+def test_soft_loss_of_the_teacher_itself_is_nothing():
+    assert abs(numpy(SoftDistillation()(TEACHER, TEACHER))) < 1e-6
+
+
+def test_as_many_samples_as_classes_are_still_integers():
+    labels = np.array([3, 0, 1, 1])
+    expected = reference.label_crossentropy(labels, STUDENT[:4]).mean()
+    np.testing.assert_allclose(numpy(LabelCrossentropy()(labels, STUDENT[:4])), expected, rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="shapes known only at run time")
+@pytest.mark.parametrize(("labels", "logits"), [(5, None), (None, 5), (None, None)])
+def test_distributions_are_known_as_such_when_a_batch_size_is_not(labels, logits):
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec((size, 4), tf.float32) for size in (labels, logits)]
+    loss = tf.function(LabelCrossentropy(), input_signature=specs)
+    expected = reference.label_crossentropy(DISTRIBUTIONS, STUDENT).mean()
+    np.testing.assert_allclose(loss(DISTRIBUTIONS, STUDENT), expected, rtol=1e-5)

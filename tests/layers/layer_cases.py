@@ -1,0 +1,74 @@
+"""One case per layer of the package."""
+
+import numpy_reference as reference
+from harness import Case, Effect
+
+from keras_deit import layers
+
+TOKENS = (3, 5, 12)
+
+CASES = (
+    Case(
+        layers.PatchEmbedding,
+        {"patch_size": 4, "embed_dim": 10},
+        (2, 11, 9, 3),
+        (Effect("patch_size", 3, "shapes"), Effect("embed_dim", 6, "shapes")),
+        reference.patch_tokens,
+    ),
+    Case(
+        layers.PrependToken,
+        {},
+        TOKENS,
+        (),
+        lambda x, w: reference.prepend(x, w["token"]),
+    ),
+    Case(
+        layers.PositionEmbedding,
+        {},
+        TOKENS,
+        (),
+        lambda x, w: x + w["positions"],
+    ),
+    Case(
+        layers.MultiHeadSelfAttention,
+        {"num_heads": 3},
+        TOKENS,
+        (Effect("num_heads", 2, "output"), Effect("qkv_bias", False, "shapes")),
+        lambda x, w: reference.attention(x, w, num_heads=3),
+    ),
+    Case(
+        layers.MLP,
+        {"hidden_dim": 20},
+        TOKENS,
+        (Effect("hidden_dim", 7, "shapes"),),
+        reference.mlp,
+    ),
+    Case(
+        layers.LayerScale,
+        {"initial_value": 0.1},
+        TOKENS,
+        (Effect("initial_value", 1e-4, "initial values"),),
+        lambda x, w: x * w["gamma"],
+    ),
+    Case(
+        layers.StochasticDepth,
+        {"rate": 0.5, "seed": 3},
+        (16, 5, 2),
+        (Effect("rate", 0.2, "training output"), Effect("seed", 4, "training output")),
+        lambda x, w: x,
+    ),
+    Case(
+        layers.TransformerBlock,
+        {"num_heads": 3, "layer_scale_init": 0.1},
+        TOKENS,
+        (
+            Effect("num_heads", 2, "output"),
+            Effect("mlp_ratio", 2.5, "shapes"),
+            Effect("qkv_bias", False, "shapes"),
+            Effect("drop_path_rate", 0.5, "training output"),
+            Effect("layer_scale_init", 1e-4, "initial values"),
+            Effect("layer_scale_init", None, "shapes"),
+        ),
+        lambda x, w: reference.block(x, w, num_heads=3),
+    ),
+)

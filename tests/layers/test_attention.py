@@ -1,0 +1,46 @@
+"""What self-attention refuses, and how it counts its tokens."""
+
+import keras
+import numpy as np
+import pytest
+from harness import numpy, randomise
+
+from keras_deit.layers import MultiHeadSelfAttention
+
+
+def test_heads_that_do_not_divide_the_width():
+    with pytest.raises(ValueError, match="Received: width=10, num_heads=3"):
+        MultiHeadSelfAttention(num_heads=3).build((None, 4, 10))
+
+
+def test_no_bias_where_none_is_wanted():
+    layer = MultiHeadSelfAttention(num_heads=2, qkv_bias=False)
+    layer.build((None, 4, 8))
+    names = {weight.path.split("/", 1)[1] for weight in layer.weights}
+    assert names == {"qkv/kernel", "projection/kernel", "projection/bias"}
+
+
+def test_order_of_the_tokens_does_not_matter_to_attention():
+    layer = MultiHeadSelfAttention(num_heads=2)
+    tokens = np.random.default_rng(0).normal(size=(2, 6, 8)).astype("float32")
+    layer.build(tokens.shape)
+    randomise(layer)
+    order = np.random.default_rng(1).permutation(6)
+    np.testing.assert_allclose(
+        numpy(layer(tokens[:, order])), numpy(layer(tokens))[:, order], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_half_precision_weighs_a_long_sequence_of_equal_tokens_equally():
+    """Sums over the sequence would stop growing at 256 if they were made in bfloat16."""
+    layer = MultiHeadSelfAttention(num_heads=1, dtype="mixed_bfloat16")
+    tokens = np.ones((1, 2048, 8), "float32")
+    layer.build(tokens.shape)
+    randomise(layer)
+    exact = MultiHeadSelfAttention(num_heads=1)
+    exact.build(tokens.shape)
+    exact.set_weights(layer.get_weights())
+    expected = numpy(exact(tokens))
+    difference = numpy(layer(tokens)) - expected
+    assert np.abs(difference).max() < 0.03 * np.abs(expected).max()
+    assert keras.backend.standardize_dtype(layer(tokens).dtype) == "bfloat16"

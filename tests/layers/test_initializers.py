@@ -1,0 +1,72 @@
+"""The initial values of the published models."""
+
+import math
+
+import numpy as np
+import pytest
+from harness import numpy
+
+from keras_deit import layers
+from keras_deit.layers.initializers import conv_bias, conv_kernel, dense_kernel
+
+
+def test_dense_kernels_are_normal_with_deviation_0_02_and_not_cut():
+    values = numpy(dense_kernel()((400, 500))).ravel() / 0.02
+    assert abs(values.mean()) < 4 / math.sqrt(values.size)
+    assert abs(values.std() - 1) < 4 / math.sqrt(2 * values.size)
+    for deviations in (1, 2, 3):
+        share = math.erfc(deviations / math.sqrt(2))
+        beyond = (np.abs(values) > deviations).mean()
+        assert abs(beyond - share) < 4 * math.sqrt(share / values.size)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3, 64), (3, 3, 24, 100)])
+def test_conv_kernels_are_uniform_within_one_over_the_root_of_fan_in(shape):
+    assert_uniform(conv_kernel()(shape), math.prod(shape[:-1]))
+
+
+def test_conv_biases_are_uniform_within_the_same_bound():
+    assert_uniform(conv_bias(fan_in=768)((4000,)), 768)
+
+
+def test_patch_embedding_takes_both_bounds_from_its_fan_in():
+    layer = layers.PatchEmbedding(patch_size=4, embed_dim=3000)
+    layer.build((None, 8, 8, 3))
+    assert_uniform(layer.projection.kernel, 48)
+    assert_uniform(layer.projection.bias, 48)
+
+
+def test_a_new_initializer_draws_new_values():
+    assert (numpy(dense_kernel()((4, 4))) != numpy(dense_kernel()((4, 4)))).any()
+
+
+def test_initial_values_of_a_block():
+    block = layers.TransformerBlock(num_heads=4, layer_scale_init=1e-4)
+    block.build((None, 5, 64))
+    for weight in block.weights:
+        values = numpy(weight)
+        if weight.name == "kernel":
+            # The smallest has 64·64 values: their deviation is within 4.5% of 0.02.
+            assert abs(values.std() - 0.02) < 0.001, weight.path
+        elif "layer_scale" in weight.path:
+            np.testing.assert_array_equal(values, np.float32(1e-4))
+        else:
+            np.testing.assert_array_equal(values, float(weight.name == "gamma"))
+
+
+@pytest.mark.parametrize("layer", [layers.PrependToken(), layers.PositionEmbedding()])
+def test_tokens_and_positions_start_like_dense_kernels(layer):
+    layer.build((None, 1, 5000))
+    values = numpy(layer.weights[0])
+    assert abs(values.std() - 0.02) < 0.001
+    assert np.abs(values).max() > 2.5 * 0.02
+
+
+def assert_uniform(values, fan_in):
+    values = numpy(values).ravel() * math.sqrt(fan_in)
+    assert np.abs(values).max() <= 1 + 1e-6
+    assert values.max() > 0.99
+    assert values.min() < -0.99
+    # A quarter of the values in each quarter of the range.
+    counts, _ = np.histogram(values, bins=4, range=(-1, 1))
+    assert np.abs(counts / values.size - 1 / 4).max() < 4 * math.sqrt(3 / 16 / values.size)

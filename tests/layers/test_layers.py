@@ -1,0 +1,119 @@
+"""Every layer against NumPy, its configuration, its file, its shapes and dtypes."""
+
+import keras
+import numpy as np
+import pytest
+from harness import (
+    OBSERVERS,
+    configuration,
+    constructor_arguments,
+    numpy,
+    randomise,
+    same,
+    weights_by_path,
+)
+from layer_cases import CASES
+
+from keras_deit import layers
+
+by_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind.__name__)
+by_effect = pytest.mark.parametrize(
+    ("case", "effect"),
+    [
+        pytest.param(case, effect, id=f"{case.kind.__name__}-{effect.argument}-{effect.value}")
+        for case in CASES
+        for effect in case.effects
+    ],
+)
+
+
+def test_every_layer_has_a_case():
+    assert {case.kind.__name__ for case in CASES} == set(layers.__all__)
+
+
+@by_layer
+def test_every_constructor_argument_has_an_effect_in_the_table(case):
+    assert {effect.argument for effect in case.effects} == constructor_arguments(case.kind)
+
+
+@by_layer
+def test_output_is_that_of_numpy(case):
+    layer = case.build()
+    randomise(layer)
+    inputs = case.inputs()
+    expected = case.reference(inputs.astype("float64"), weights_by_path(layer))
+    np.testing.assert_allclose(numpy(layer(inputs)), expected, rtol=1e-5, atol=1e-5)
+
+
+@by_effect
+def test_argument_changes_something_and_survives_its_configuration(case, effect):
+    observe = OBSERVERS[effect.changes]
+    base = observe(case, case.build())
+    assert same(base, observe(case, case.build()))
+    changed = case.build(**{effect.argument: effect.value})
+    rebuilt = case.rebuild(changed)
+    assert configuration(rebuilt) == configuration(changed)
+    observed = observe(case, changed)
+    assert not same(base, observed)
+    assert same(observed, observe(case, rebuilt))
+
+
+@by_layer
+def test_layer_of_the_same_configuration_and_weights_gives_the_same_output(case):
+    layer = case.build()
+    randomise(layer)
+    twin = case.rebuild(layer)
+    twin.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(numpy(twin(case.inputs())), numpy(layer(case.inputs())))
+
+
+@by_layer
+def test_keras_file_round_trip(case, tmp_path):
+    layer = case.build()
+    inputs = keras.Input(case.input_shape[1:])
+    model = keras.Model(inputs, layer(inputs))
+    randomise(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.layers[-1].get_config() == layer.get_config()
+    np.testing.assert_array_equal(numpy(loaded(case.inputs())), numpy(model(case.inputs())))
+
+
+@by_layer
+def test_computed_output_shape_is_the_real_one(case):
+    layer = case.build()
+    real = tuple(layer(case.inputs()).shape)
+    assert layer.compute_output_shape(case.input_shape) == real
+    assert layer(keras.Input(case.input_shape[1:])).shape == (None, *real[1:])
+
+
+@by_layer
+def test_mixed_bfloat16_computes_in_bfloat16_on_float32_weights(case):
+    layer, exact = case.build(dtype="mixed_bfloat16"), case.build()
+    randomise(layer)
+    randomise(exact)
+    output = layer(case.inputs())
+    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    assert {weight.dtype for weight in layer.weights} <= {"float32"}
+    expected = numpy(exact(case.inputs()))
+    # Eight bits of mantissa, and a few operations one after the other.
+    assert np.abs(numpy(output) - expected).max() < 0.03 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.kind is not layers.StochasticDepth],
+    ids=lambda case: case.kind.__name__,
+)
+def test_gradient_reaches_every_weight(case):
+    layer = case.build()
+    inputs = keras.Input(case.input_shape[1:])
+    model = keras.Model(inputs, layer(inputs))
+    randomise(model)
+    before = [numpy(variable) for variable in model.trainable_variables]
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
+    output = model(case.inputs())
+    target = np.random.default_rng(3).normal(size=output.shape)
+    model.train_on_batch(case.inputs(), target)
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        assert np.abs(numpy(variable) - value).max() > 1e-4, variable.path

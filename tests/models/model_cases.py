@@ -1,0 +1,43 @@
+"""One case per architecture of the package."""
+
+import numpy as np
+import numpy_reference as reference
+from harness import Case, Effect
+
+from keras_deit.models import DeiT
+
+
+def deit_logits(images, w):
+    return np.mean(list(reference.deit_heads(images, w, depth=2, num_heads=2).values()), axis=0)
+
+
+DISTILLED = Case(
+    DeiT,
+    {
+        "image_size": (12, 8),
+        "patch_size": 4,
+        "embed_dim": 8,
+        "depth": 2,
+        "num_heads": 2,
+        "distilled": True,
+        "num_classes": 5,
+    },
+    (3, 12, 8, 3),
+    (
+        Effect("image_size", (8, 16), "shapes"),
+        Effect("patch_size", 2, "shapes"),
+        Effect("embed_dim", 6, "shapes"),
+        Effect("depth", 3, "shapes"),
+        Effect("num_heads", 4, "output"),
+        Effect("mlp_ratio", 2.0, "shapes"),
+        Effect("qkv_bias", False, "shapes"),
+        Effect("drop_path_rate", 0.5, "training output"),
+        Effect("distilled", False, "shapes"),
+        Effect("num_classes", 4, "shapes"),
+    ),
+    deit_logits,
+)
+
+PLAIN = Case(
+    DeiT, {**DISTILLED.arguments, "distilled": False}, DISTILLED.input_shape, (), deit_logits
+)

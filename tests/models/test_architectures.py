@@ -1,0 +1,121 @@
+"""Every architecture against NumPy, its configuration, its files, its shapes and dtypes."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from harness import (
+    OBSERVERS,
+    configuration,
+    constructor_arguments,
+    numpy,
+    randomise,
+    same,
+    weights_by_path,
+)
+from model_cases import DISTILLED, PLAIN
+
+CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN}
+
+by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def test_every_constructor_argument_has_an_effect_in_the_table():
+    assert {e.argument for e in DISTILLED.effects} == constructor_arguments(DISTILLED.kind)
+
+
+@pytest.mark.parametrize("effect", DISTILLED.effects, ids=lambda effect: effect.argument)
+def test_argument_changes_something_and_survives_its_configuration(effect):
+    observe = OBSERVERS[effect.changes]
+    base = observe(DISTILLED, DISTILLED.build())
+    assert same(base, observe(DISTILLED, DISTILLED.build()))
+    changed = DISTILLED.build(**{effect.argument: effect.value})
+    rebuilt = DISTILLED.rebuild(changed)
+    assert configuration(rebuilt) == configuration(changed)
+    observed = observe(DISTILLED, changed)
+    assert not same(base, observed)
+    assert same(observed, observe(DISTILLED, rebuilt))
+
+
+@by_case
+def test_logits_are_those_of_numpy(case):
+    model = case.build()
+    randomise(model)
+    expected = case.reference(case.inputs(), weights_by_path(model))
+    np.testing.assert_allclose(numpy(model(case.inputs())), expected, rtol=1e-5, atol=1e-5)
+
+
+@by_case
+def test_output_is_the_same_in_training_but_for_stochastic_depth(case):
+    model = case.build()
+    inputs = case.inputs()
+    np.testing.assert_array_equal(numpy(model(inputs, training=True)), numpy(model(inputs)))
+
+
+@by_case
+def test_keras_file_round_trip(case, tmp_path):
+    model = case.build(name="mine", drop_path_rate=0.2)
+    randomise(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is case.kind
+    assert configuration(loaded) == configuration(model)
+    assert loaded.name == "mine"
+    np.testing.assert_array_equal(numpy(loaded(case.inputs())), numpy(model(case.inputs())))
+
+
+@by_case
+@pytest.mark.parametrize(("rate", "other"), [(0.0, 0.3), (0.3, 0.0), (0.1, 0.3)])
+def test_weights_file_round_trip_between_drop_path_rates(case, rate, other, tmp_path):
+    model, twin = case.build(drop_path_rate=rate), case.build(drop_path_rate=other)
+    randomise(model)
+    model.save_weights(tmp_path / "a.weights.h5")
+    twin.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(numpy(twin(case.inputs())), numpy(model(case.inputs())))
+
+
+@by_case
+def test_weights_file_holds_each_weight_once(case, tmp_path):
+    model = case.build()
+    model.save_weights(tmp_path / "a.weights.h5")
+    shapes = []
+    with h5py.File(tmp_path / "a.weights.h5") as file:
+        file.visititems(
+            lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None
+        )
+    assert sorted(shapes) == sorted(tuple(weight.shape) for weight in model.weights)
+
+
+@by_case
+def test_mixed_bfloat16_gives_float32_logits_of_float32_weights(case):
+    exact = case.build()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = case.build()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.set_weights(exact.get_weights())
+    logits = model(case.inputs())
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert model.get_layer("block_0").compute_dtype == "bfloat16"
+    expected = numpy(exact(case.inputs()))
+    assert np.abs(numpy(logits) - expected).max() < 0.03 * np.abs(expected).max()
+
+
+@by_case
+def test_fit_is_that_of_any_keras_classifier(case):
+    model = case.build()
+    inputs = case.inputs()
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.02),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    labels = np.array([0, 2, 4])
+    before = model.evaluate(inputs, labels, verbose=0, return_dict=True)
+    model.fit(np.tile(inputs, (60, 1, 1, 1)), np.tile(labels, 60), batch_size=3, verbose=0)
+    after = model.evaluate(inputs, labels, verbose=0, return_dict=True)
+    assert after["loss"] < 0.1 * before["loss"]
+    assert after["accuracy"] == 1
+    assert (model.predict(inputs, verbose=0).argmax(axis=-1) == labels).all()
