@@ -46,6 +46,25 @@ class Progress(keras.callbacks.Callback):
         self._bar.close()
 
 
+class EvaluationProgress(keras.callbacks.Callback):
+    """One progress bar over the batches of an evaluation.
+
+    Args:
+        title: what is being evaluated.
+    """
+
+    def __init__(self, title: str):
+        super().__init__()
+        self._bar = tqdm.tqdm(desc=title, unit="batch", mininterval=0.5)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._bar.update()
+
+    def close(self):
+        """Leaves the bar as it stands."""
+        self._bar.close()
+
+
 class FiniteLoss(keras.callbacks.Callback):
     """Stops a training whose loss is no longer a finite number.
 

@@ -1,13 +1,15 @@
 """How well each head does, and how often it agrees with the teacher."""
 
+import warnings
+
 import keras
-import numpy as np
-import tqdm
+from keras import ops
 
 from keras_deit.data import Source, evaluation_pipeline, load_dataset
 from keras_deit.distillation import Teacher
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
+from keras_deit.training.callbacks import EvaluationProgress
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.teacher_training import teacher_of_run
 
@@ -32,18 +34,12 @@ def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64) -> dic
         raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
     run = RunDirectory(run_dir)
     student, config = run.load_student(), run.read_config()
-    dataset = load_dataset(config["run"]["dataset"], config["data_dir"])
+    source = getattr(load_dataset(config["run"]["dataset"], config["data_dir"]), split)
     found = teacher_of_run(config, student.image_format)
     teacher = Teacher(*found, student.image_format) if found else None
-    data = evaluation_data(
-        getattr(dataset, split),
-        student,
-        batch_size,
-        config["crop_ratio"],
-        config["interpolation"],
-    )
-    labels, logits = predict(student, teacher, data, split)
-    return {"scores": score(labels, logits), "examples": len(labels)}
+    view = (config["crop_ratio"], config["interpolation"])
+    data = evaluation_data(source, student, batch_size, *view)
+    return {"scores": score(student, teacher, data, split), "examples": len(source)}
 
 
 def evaluation_data(
@@ -54,38 +50,71 @@ def evaluation_data(
     return evaluation_pipeline(source, image_format, batch_size, crop_ratio, interpolation)
 
 
-def predict(student: Classifier, teacher: keras.Layer | None, data, title: str):
-    """Logits of every head and of the teacher, batch by batch.
+def score(
+    student: Classifier, teacher: keras.Layer | None, data, title: str
+) -> dict[str, dict[str, float]]:
+    """Top-1 of every head, and how often each decides as the teacher does.
 
     Args:
         student: a model of this package.
         teacher: as `Distiller` takes it, or None.
-        data: a pass of batches of images and integer labels.
+        data: one pass of batches of images and integer labels.
         title: of the progress bar.
 
     Returns:
-        The labels (examples,) and, by name ("class", "distillation" where there is one, "fused",
-        "teacher" where there is one), the logits (examples, classes), float32.
+        By name ("class", "distillation" where there is one, "fused", "teacher" where there is
+        one) `top1` and, where there is a teacher, `agreement`: shares in [0, 1].
     """
-    heads = student.heads
-    outputs = {**heads.output, "fused": student(heads.input)}
-    if teacher is not None:
-        outputs["teacher"] = teacher(heads.input)
-    model = keras.Model(heads.input, outputs)
-    labels, logits = [], {name: [] for name in outputs}
-    for images, batch_labels in tqdm.tqdm(data, desc=title, unit="batch", mininterval=0.5):
-        labels.append(batch_labels)
-        for name, values in model.predict_on_batch(images).items():
-            logits[name].append(np.asarray(values, "float32"))
-    return np.concatenate(labels), {n: np.concatenate(values) for n, values in logits.items()}
-
-
-def score(labels: np.ndarray, logits: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """By name, `top1` and, where there is a teacher, `agreement`: shares in [0, 1]."""
-    decisions = {name: values.argmax(-1) for name, values in logits.items()}
+    scorer = Scorer(student, teacher)
+    scorer.compile()
+    progress = EvaluationProgress(title)
+    try:
+        with warnings.catch_warnings():
+            # Grain does not tell Keras how long a pass over the data is.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            results = scorer.evaluate(data, callbacks=[progress], verbose=0, return_dict=True)
+    finally:
+        progress.close()
     scores = {}
-    for name, decision in decisions.items():
-        scores[name] = {"top1": float(np.mean(decision == labels))}
-        if "teacher" in decisions:
-            scores[name]["agreement"] = float(np.mean(decision == decisions["teacher"]))
+    for name in scorer.names:
+        # Six places tell apart what a million images can.
+        scores[name] = {"top1": round(float(results[f"{name}_top1"]), 6)}
+        if teacher is not None:
+            scores[name]["agreement"] = round(float(results[f"{name}_agreement"]), 6)
     return scores
+
+
+class Scorer(keras.Model):
+    """Student and teacher side by side; `evaluate` counts, on however many devices."""
+
+    def __init__(self, student, teacher):
+        super().__init__()
+        heads = student.heads
+        outputs = {**heads.output, "fused": student(heads.input)}
+        if teacher is not None:
+            outputs["teacher"] = teacher(heads.input)
+        self.names = list(outputs)
+        self.both = keras.Model(heads.input, outputs)
+        figures = ("top1", "agreement") if teacher is not None else ("top1",)
+        self.shares = {
+            f"{name}_{figure}": keras.metrics.Mean(name=f"{name}_{figure}")
+            for name in outputs
+            for figure in figures
+        }
+
+    def call(self, images, training=False):
+        return self.both(images, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
+        return ops.zeros(())
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        decisions = {n: ops.cast(ops.argmax(y_pred[n], -1), "int32") for n in self.names}
+        wanted = {"top1": ops.cast(ops.reshape(y, (-1,)), "int32")}
+        if "teacher" in decisions:
+            wanted["agreement"] = decisions["teacher"]
+        for name, decision in decisions.items():
+            for figure, target in wanted.items():
+                hits = ops.cast(decision == target, "float32")
+                self.shares[f"{name}_{figure}"].update_state(hits)
+        return self.get_metrics_result()

@@ -16,7 +16,7 @@ from keras_deit.distillation import Distiller, Teacher
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier, create_model, get_spec
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
-from keras_deit.training.evaluation import evaluation_data, predict, score
+from keras_deit.training.evaluation import evaluation_data, score
 from keras_deit.training.fitting import fit, precision
 from keras_deit.training.job import Job
 from keras_deit.training.optimizer import build_optimizer
@@ -83,10 +83,9 @@ class _Training:
         timer = self._fit(distiller)
         save_weights(self._student, self._run.final_weights)
         test = self._evaluation_data(self._dataset.test)
-        labels, logits = predict(self._student, self._teacher, test, "test")
         return {
-            "test": score(labels, logits),
-            "test_examples": len(labels),
+            "test": score(self._student, self._teacher, test, "test"),
+            "test_examples": len(self._dataset.test),
             "steps": self._steps * self._recipe.optimisation.epochs,
             **_speed(timer, self._recipe.optimisation.batch_size),
         }
