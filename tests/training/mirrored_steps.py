@@ -1,0 +1,75 @@
+"""Five SGD steps on one device and on two replicas; prints how far apart they end, as JSON.
+
+A process of its own: the CPU must be split before TensorFlow has used it.
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+from small_models import batch, small_student, small_teacher
+
+from keras_deit import Distiller
+from keras_deit.training.strategies import replicas, strategy_scope
+
+STEPS, BATCH_SIZE = 5, 8
+
+
+class Losses(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.logs = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        # Keras logs the mean of the replicas' accuracies within an epoch: not that of the batch.
+        self.logs.append({name: float(logs[name]) for name in logs if name.endswith("loss")})
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs.append({name: float(value) for name, value in logs.items()})
+
+
+def train(strategy, kind, distilled):
+    x, y, weights = batch(STEPS * BATCH_SIZE, labels="distributions" if distilled else "integers")
+    losses = Losses()
+    with strategy_scope(strategy, virtual_devices=2):
+        devices = replicas()
+        distiller = Distiller(
+            small_student(distilled), small_teacher(), kind, alpha=0.3, validate_agreement=True
+        )
+        distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+        distiller.fit(
+            *(x, y, BATCH_SIZE),
+            sample_weight=weights,
+            shuffle=False,
+            verbose=0,
+            callbacks=[losses],
+        )
+        evaluation = distiller.evaluate(x, y, batch_size=BATCH_SIZE, verbose=0, return_dict=True)
+    values = [weight.numpy() for weight in distiller.trainable_variables]
+    return devices, values, [*losses.logs, evaluation]
+
+
+def largest_difference(first, second):
+    return max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
+
+
+def main(kind, distilled):
+    # Mirrored first: only then is the CPU still whole.
+    devices, mirrored, mirrored_logs = train("mirrored", kind, distilled)
+    alone, single, single_logs = train("none", kind, distilled)
+    start = [weight.numpy() for weight in small_student(distilled).trainable_variables]
+    logs = zip(mirrored_logs, single_logs, strict=True)
+    return {
+        "replicas": [devices, alone],
+        "moved": largest_difference(start, single),
+        "weights": largest_difference(mirrored, single),
+        "logs": max(abs(one[name] - other[name]) for one, other in logs for name in other),
+        "step_names": sorted(single_logs[0]),
+        "epoch_names": sorted(single_logs[STEPS]),
+        "logged": len(single_logs),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], sys.argv[2] == "distilled")))
