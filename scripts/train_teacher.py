@@ -15,7 +15,7 @@ from absl import flags
 
 from keras_deit.data import Augmentation, load_dataset
 from keras_deit.recipes import Optimisation
-from keras_deit.training import fine_tune_teacher
+from keras_deit.training import fine_tune_teacher, student_format
 
 _TEACHER = flags.DEFINE_string("teacher", None, "Name or .keras file.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The .keras file to write.", required=True)
@@ -41,6 +41,7 @@ def main() -> None:
         _TEACHER.value,
         load_dataset(flags.FLAGS.dataset, flags.FLAGS.data_dir),
         teacher_recipe,
+        student_format(recipe),
         pathlib.Path(_OUTPUT.value),
         weights=_WEIGHTS.value,
         pixels=flags.FLAGS.teacher_pixels,

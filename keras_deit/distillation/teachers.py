@@ -1,9 +1,12 @@
 """The teacher of a distillation: a frozen classifier seen through the student's eyes."""
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_deit.distillation.image_conversion import ImageConversion
 from keras_deit.distillation.teacher_checks import check_images, check_outputs
 from keras_deit.distillation.teacher_contract import (
     OUTPUTS,
@@ -46,10 +49,9 @@ _SMALLEST_PROBABILITY = float(np.finfo("float32").tiny)
 class Teacher(keras.layers.Layer):
     """Takes the student's images, gives the teacher's logits.
 
-    The student's normalisation is undone and the teacher's applied as one affine map per channel,
-    the channel order is swapped where the two differ, and images of another size are resized
-    bilinearly. The model always runs with `training=False`, and no gradient passes through it
-    (Touvron et al. 2021, section 4: the teacher is fixed and sees the student's augmented image).
+    `ImageConversion` brings the images into the teacher's format. The model always runs with
+    `training=False`, and no gradient passes through it (Touvron et al. 2021, section 4: the
+    teacher is fixed and sees the student's augmented image).
 
     Its weights and statistics stay as they are: the layer cannot be made trainable, also not
     through a model that contains it.
@@ -70,7 +72,7 @@ class Teacher(keras.layers.Layer):
         student_format: ImageFormat,
         **kwargs,
     ):
-        # bfloat16 keeps 8 bits, too few for an augmented image in [0, 255].
+        # The teacher computes as it was trained, whatever the student's policy.
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         contract.check_model(model)
@@ -78,17 +80,7 @@ class Teacher(keras.layers.Layer):
         self.model = model
         self.built = model.built  # every variable is the model's
         self.contract = contract
-        self.student_format = student_format
-        self._scale, self._offset = _affine(student_format, contract.image_format)
-        teacher_size = (contract.image_format.height, contract.image_format.width)
-        student_size = (student_format.height, student_format.width)
-        self._resize_to = None if teacher_size == student_size else teacher_size
-        # Antialiasing changes nothing where both sides grow.
-        self._antialias = any(
-            new < old for new, old in zip(teacher_size, student_size, strict=True)
-        )
-        if self._antialias and keras.backend.backend() == "tensorflow":
-            self.supports_jit = False  # XLA has no kernel for TensorFlow's antialiased resize
+        self.conversion = ImageConversion(student_format, contract.image_format)
 
     @property
     def trainable(self) -> bool:
@@ -101,7 +93,7 @@ class Teacher(keras.layers.Layer):
 
     def call(self, images):
         """Logits, float32 of shape (batch, num_classes), of images (batch, height, width, 3)."""
-        outputs = ops.cast(self.model(self._convert(images), training=False), "float32")
+        outputs = ops.cast(self.model(self.conversion(images), training=False), "float32")
         if self.contract.outputs == "probabilities":
             outputs = ops.log(ops.maximum(outputs, _SMALLEST_PROBABILITY))
         return ops.stop_gradient(outputs)
@@ -121,18 +113,16 @@ class Teacher(keras.layers.Layer):
                 the contract declares.
         """
         images = np.asarray(images)
-        check_images(images, self.student_format)
-        outputs = self.model(self._convert(images), training=False)
+        check_images(images, self.conversion.source)
+        outputs = self.model(self.conversion(images), training=False)
         check_outputs(ops.convert_to_numpy(ops.cast(outputs, "float32")), self.contract)
 
     def get_config(self) -> dict:
-        contract = self.contract.to_dict()
-        student_format = TeacherContract(self.student_format, "logits", 1).to_dict()["image_format"]
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
-            "contract": contract,
-            "student_format": student_format,
+            "contract": self.contract.to_dict(),
+            "student_format": dataclasses.asdict(self.conversion.source),
         }
 
     @classmethod
@@ -142,33 +132,3 @@ class Teacher(keras.layers.Layer):
         config["contract"] = TeacherContract.from_dict(config["contract"])
         config["student_format"] = ImageFormat(**config["student_format"])
         return cls(**config)
-
-    def _convert(self, images):
-        # PyTorch's own operators would bring the images to the host to meet a NumPy array.
-        images = ops.multiply(ops.cast(images, "float32"), self._scale)
-        images = ops.add(images, self._offset)
-        if self.student_format.channels != self.contract.image_format.channels:
-            images = ops.flip(images, axis=-1)
-        if self._resize_to is not None:
-            images = ops.image.resize(
-                images,
-                self._resize_to,
-                interpolation="bilinear",
-                antialias=self._antialias,
-                data_format="channels_last",
-            )
-        return images
-
-
-def _affine(student: ImageFormat, teacher: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset per channel of the student's images that give the teacher's.
-
-    (x * student_std + student_mean - teacher_mean) / teacher_std, in float64 so that equal formats
-    give exactly 1 and 0; returned as float32 in the student's channel order.
-    """
-    student_std, teacher_std = np.array(student.std), np.array(teacher.std)
-    scale = student_std / teacher_std
-    offset = (np.array(student.mean) - np.array(teacher.mean)) / teacher_std
-    if student.channels == "BGR":
-        scale, offset = scale[::-1], offset[::-1]
-    return scale.astype("float32"), offset.astype("float32")

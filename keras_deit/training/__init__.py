@@ -1,7 +1,7 @@
 """Training: jobs, runs and what they report."""
 
 from keras_deit.training.evaluation import SPLITS, evaluate_run
-from keras_deit.training.job import Job
+from keras_deit.training.job import Job, student_format
 from keras_deit.training.report import final_report, score_table
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.strategies import STRATEGIES
@@ -17,5 +17,6 @@ __all__ = [
     "final_report",
     "fine_tune_teacher",
     "score_table",
+    "student_format",
     "train",
 ]

@@ -7,6 +7,8 @@ import json
 import keras
 
 from keras_deit.errors import InputError
+from keras_deit.models import ImageFormat, model_values
+from keras_deit.models.classifier import patch_grid
 from keras_deit.recipes import Recipe
 
 
@@ -66,6 +68,12 @@ class Job:
         dataset = self.dataset.rstrip("/").replace(":", "_").split("/")[-1]
         parts = (recipe.model, dataset, recipe.distillation, f"seed{self.seed}")
         return f"runs/{'-'.join(parts)}-{digest(self.identity())}"
+
+
+def student_format(recipe: Recipe) -> ImageFormat:
+    """The images that a recipe's student takes, without building it."""
+    values = {**model_values(recipe.model), **recipe.model_values}
+    return ImageFormat(*patch_grid(values["image_size"], values["patch_size"]))
 
 
 def digest(values: dict) -> str:

@@ -6,6 +6,7 @@ import pathlib
 import keras
 
 from keras_deit.data import Dataset, evaluation_pipeline, steps_per_epoch, train_pipeline
+from keras_deit.distillation.image_conversion import ImageConversion
 from keras_deit.distillation.teachers import (
     TeacherContract,
     build_teacher_model,
@@ -50,10 +51,11 @@ def obtain_teacher(
     if own_classes is not None:
         check_classes(own_classes, dataset.num_classes, name, dataset.name)
         return *build_teacher_model(name, dataset.num_classes, *size, weights), name
-    path = _kept_path(job, dataset, size)
+    path = _kept_path(job, dataset, student_format)
     if not path.is_file():
         model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
-        train_teacher(model, contract, dataset, recipe, job.recipe.evaluation_crop_ratio, path)
+        crop_ratio = job.recipe.evaluation_crop_ratio
+        train_teacher(model, contract, dataset, recipe, student_format, path, crop_ratio)
     # Loaded even when it was trained just now, so that both kinds of run do the same.
     return *load_teacher_model(path), str(path)
 
@@ -82,24 +84,20 @@ def fine_tune_teacher(
     name: str,
     dataset: Dataset,
     recipe: TeacherRecipe,
+    student_format: ImageFormat,
     path: pathlib.Path,
-    size: tuple[int, int] = (224, 224),
+    crop_ratio: float | None = None,
     weights: str | None = None,
     pixels: str | None = None,
     outputs: str | None = None,
-    crop_ratio: float | None = None,
 ) -> dict[str, float]:
     """Trains a teacher by name or file on a dataset, with a new head where the classes differ.
 
     Args:
         name: as `build_teacher_model` takes it, or the path of a `.keras` file.
-        dataset: to train on.
-        recipe: how to train; its `image_size` goes before `size`.
-        path: where the `.keras` file goes.
-        size: height and width in pixels of what a teacher by name takes.
+        dataset, recipe, student_format, path, crop_ratio: as for `train_teacher`.
         weights: "imagenet" for a keras.applications name.
         pixels, outputs: the contract of a `.keras` file that has none beside it.
-        crop_ratio: of the validation; None for 0.875.
 
     Returns:
         Top-1 on the validation and on the test split.
@@ -111,16 +109,15 @@ def fine_tune_teacher(
         raise InputError(f"A teacher is kept in a .keras file. Received: {path}.")
     if path.exists():
         raise InputError(f"{path} is there already; give another --output.")
-    if recipe.image_size is not None:
-        size = (recipe.image_size, recipe.image_size)
     steps_per_epoch(len(dataset.train), recipe.optimisation.batch_size)
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
     else:
+        size = _teacher_size(recipe, student_format)
         model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
     if contract.num_classes != dataset.num_classes:
         model, contract = replace_head(model, contract, dataset.num_classes)
-    return train_teacher(model, contract, dataset, recipe, crop_ratio, path)
+    return train_teacher(model, contract, dataset, recipe, student_format, path, crop_ratio)
 
 
 def train_teacher(
@@ -128,67 +125,79 @@ def train_teacher(
     contract: TeacherContract,
     dataset: Dataset,
     recipe: TeacherRecipe,
-    crop_ratio: float | None,
+    student_format: ImageFormat,
     path: pathlib.Path,
+    crop_ratio: float | None = None,
 ) -> dict[str, float]:
     """Trains a classifier on the training split and keeps it as a `.keras` file.
+
+    It is trained on what it will be shown: the student's images, brought into its own format. A
+    teacher trained on images of its own size was measured to lose a point on the student's.
 
     Args:
         model: gives logits or probabilities, as its contract says; its head has the data's
             number of classes.
         contract: what the model takes and gives.
-        dataset: its validation split is watched.
+        dataset: to train on; nothing is chosen on its other splits.
         recipe: how to train.
-        crop_ratio: of the validation; None for 0.875.
+        student_format: the images that the student takes.
         path: of the `.keras` file; its contract goes beside it.
+        crop_ratio: of the evaluation; None for 0.875.
 
     Returns:
-        Top-1 on the validation and on the test split.
+        Top-1 on the validation and on the test split, of the student's images.
     """
-    optimisation, image_format = recipe.optimisation, contract.image_format
-    batch_size = optimisation.batch_size
-    steps = steps_per_epoch(len(dataset.train), batch_size)
     keras.utils.set_random_seed(_TEACHER_SEED)
+    optimisation = recipe.optimisation
+    steps = steps_per_epoch(len(dataset.train), optimisation.batch_size)
     model.trainable = True
     _set_batch_norm_momentum(model, recipe.batch_norm_momentum)
-    model.compile(
-        build_optimizer(model, optimisation, steps),
+    seeing = _on_student_images(model, contract, student_format)
+    seeing.compile(
+        build_optimizer(seeing, optimisation, steps),
         loss=keras.losses.CategoricalCrossentropy(from_logits=contract.outputs == "logits"),
+        # Keras compiles "auto" where there is an accelerator. On the CPU it does not, and should
+        # not: XLA's convolutions are many times slower there than TensorFlow's own.
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        # XLA's convolutions are many times slower than TensorFlow's own on the CPU; elsewhere
-        # "auto" compiles.
-        jit_compile="auto",
     )
     data = train_pipeline(
         dataset.train,
-        image_format,
+        student_format,
         recipe.augmentation,
         dataset.num_classes,
-        batch_size,
+        optimisation.batch_size,
         _TEACHER_SEED,
     )
-    fit(model, "teacher", data, optimisation, steps)
-    scores = {
-        split: _top1(model, getattr(dataset, split), contract, recipe, crop_ratio)
-        for split in ("validation", "test")
-    }
+    fit(seeing, "teacher", data, optimisation, steps)
+    scores = {}
+    for split in ("validation", "test"):
+        evaluation = evaluation_pipeline(
+            getattr(dataset, split),
+            student_format,
+            optimisation.batch_size,
+            crop_ratio or 0.875,
+            recipe.augmentation.interpolation,
+        )
+        scores[split] = _top1(seeing, evaluation)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_teacher_model(model, contract, path, top1=scores, recipe=dataclasses.asdict(recipe))
     return scores
 
 
-def _top1(model, source, contract, recipe, crop_ratio) -> float:
-    hits = 0
-    data = evaluation_pipeline(
-        source,
-        contract.image_format,
-        recipe.optimisation.batch_size,
-        crop_ratio or 0.875,
-        recipe.augmentation.interpolation,
-    )
+def _on_student_images(
+    model: keras.Model, contract: TeacherContract, student_format: ImageFormat
+) -> keras.Model:
+    images = keras.Input((student_format.height, student_format.width, 3), name="image")
+    conversion = ImageConversion(student_format, contract.image_format)
+    return keras.Model(images, model(conversion(images)))
+
+
+def _top1(model: keras.Model, data) -> float:
+    hits = examples = 0
     for images, labels in data:
         hits += int((model.predict_on_batch(images).argmax(-1) == labels).sum())
-    return hits / len(source)
+        examples += len(labels)
+    return hits / examples
 
 
 def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None:
@@ -211,12 +220,12 @@ def _teacher_size(recipe: TeacherRecipe, student_format: ImageFormat) -> tuple[i
     return student_format.height, student_format.width
 
 
-def _kept_path(job: Job, dataset: Dataset, size: tuple[int, int]) -> pathlib.Path:
+def _kept_path(job: Job, dataset: Dataset, student_format: ImageFormat) -> pathlib.Path:
     identity = {
         "teacher": job.recipe.teacher,
         "weights": job.recipe.teacher_weights,
         "recipe": dataclasses.asdict(job.recipe.teacher_recipe),
-        "size": size,
+        "student_format": dataclasses.asdict(student_format),
         "dataset": dataset.name,
         "classes": dataset.class_names,
         "examples": len(dataset.train),

@@ -248,7 +248,8 @@ def test_config_round_trip_gives_equal_logits():
     copy.set_weights(teacher.get_weights())
     images = student_images(pixels01())
     assert copy.name == "frozen"
-    assert (copy.contract, copy.student_format) == (teacher.contract, teacher.student_format)
+    assert copy.contract == teacher.contract
+    assert copy.conversion.source == teacher.conversion.source
     np.testing.assert_array_equal(
         ops.convert_to_numpy(copy(images)), ops.convert_to_numpy(teacher(images))
     )
@@ -263,8 +264,8 @@ def test_contract_goes_through_json():
 
 def test_a_smaller_tensorflow_teacher_is_not_compiled_by_xla():
     smaller, larger = (mirror(pixel_format("0-1", size, size)) for size in (8, 32))
-    assert smaller.supports_jit is (keras.backend.backend() != "tensorflow")
-    assert larger.supports_jit is True
+    assert smaller.conversion.supports_jit is (keras.backend.backend() != "tensorflow")
+    assert larger.conversion.supports_jit is True
 
 
 def test_check_accepts_what_the_contract_declares():

@@ -95,7 +95,7 @@ def test_training_a_teacher_fits_it_and_reports_its_accuracy(digits, recipe, tmp
     model, contract = _small_convnet("small", 10, 16, 16)
     before = [weight.copy() for weight in model.get_weights()]
     path = tmp_path / "folder" / "teacher.keras"
-    scores = train_teacher(model, contract, digits, recipe, 1.0, path)
+    scores = train_teacher(model, contract, digits, recipe, _STUDENT, path, 1.0)
     changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert all(changed)
     kept, kept_contract = load_teacher_model(path)
@@ -120,13 +120,13 @@ def test_fine_tuning_replaces_a_head_of_other_classes(digits, recipe, teacher_fi
         ),
     )
     path = tmp_path / "two.keras"
-    fine_tune_teacher(str(teacher_file), two, recipe, path, crop_ratio=1.0)
+    fine_tune_teacher(str(teacher_file), two, recipe, _STUDENT, path, 1.0)
     model, contract = load_teacher_model(path)
     assert model.output_shape == (None, 2) and contract.num_classes == 2
     with pytest.raises(InputError, match="there already"):
-        fine_tune_teacher(str(teacher_file), two, recipe, path)
+        fine_tune_teacher(str(teacher_file), two, recipe, _STUDENT, path)
     with pytest.raises(InputError, match=r"\.keras"):
-        fine_tune_teacher(str(teacher_file), two, recipe, tmp_path / "two.h5")
+        fine_tune_teacher(str(teacher_file), two, recipe, _STUDENT, tmp_path / "two.h5")
 
 
 def test_the_teacher_of_a_run_is_found_while_its_file_is_there(teacher_file, tmp_path):
