@@ -26,7 +26,7 @@ DIGITS = Recipe(
         "drop_path_rate": 0.05,
     },
     optimisation=Optimisation(
-        epochs=150, batch_size=64, learning_rate=8e-3, warmup_epochs=10, weight_decay=0.05
+        epochs=110, batch_size=64, learning_rate=1.2e-2, warmup_epochs=10, weight_decay=0.05
     ),
     augmentation=_AUGMENTATION,
     distillation="hard",
@@ -35,7 +35,7 @@ DIGITS = Recipe(
     teacher="kerascv:csp_darknet_tiny",
     teacher_recipe=TeacherRecipe(
         Optimisation(
-            epochs=15, batch_size=64, learning_rate=8e-3, warmup_epochs=2, weight_decay=0.05
+            epochs=20, batch_size=64, learning_rate=1.6e-2, warmup_epochs=2, weight_decay=0.05
         ),
         _AUGMENTATION,
         image_size=32,
