@@ -38,7 +38,7 @@ class Classifier(keras.Model):
         return keras.Model(self.input, dict(self._heads), name=f"{self.name}_heads")
 
     def __dir__(self):
-        # Keras saves whatever `dir` shows; through `heads` it would save every weight once more.
+        # Keras saves whatever `dir` shows, and would walk through a new `heads` at every save.
         return [name for name in super().__dir__() if name != "heads"]
 
     @property

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from harness import numpy
 
+from keras_deit.layers import TransformerBlock
 from keras_deit.models import DeiT
 from keras_deit.recipes import Optimisation
 from keras_deit.training.optimizer import (
@@ -86,8 +87,6 @@ def test_kernels_and_the_distillation_token_decay():
 
 
 def test_layer_scale_and_every_bias_are_spared_in_any_model():
-    from keras_deit.layers import TransformerBlock
-
     tokens = keras.Input((4, 8))
     block = TransformerBlock(num_heads=2, layer_scale_init=0.1, name="block")(tokens)
     outputs = keras.layers.MultiHeadAttention(2, 4, name="keras")(block, block)
@@ -123,20 +122,18 @@ def test_without_gradient_decayed_variables_shrink_and_the_others_stay(steps):
             np.testing.assert_array_equal(numpy(variable), values, err_msg=variable.path)
 
 
-def test_a_step_is_adamw_with_the_recipes_epsilon_and_rate():
-    """β₁ and β₂ are AdamW's own, 0.9 and 0.999: after one step m̂ = g and √v̂ = |g|."""
+def test_a_step_is_adamw_with_the_recipes_rate_and_epsilon():
+    """After the first step m̂ = g and v = (1 − β₂)·g²; Keras adds ε to √v before it corrects v."""
     model = distilled_deit()
-    optimisation = Optimisation(
-        epochs=1, batch_size=512, learning_rate=0.01, warmup_epochs=0, weight_decay=0.0,
-        adam_epsilon=1e-2,
-    )  # fmt: skip
+    values = {"epochs": 1, "batch_size": 512, "learning_rate": 0.01, "warmup_epochs": 0}
+    optimisation = Optimisation(**values, weight_decay=0.0, adam_epsilon=1e-2)
     optimizer = build_optimizer(model, optimisation, steps_per_epoch=4)
     rng = np.random.default_rng(0)
     variables = model.trainable_variables
     gradients = [rng.normal(0, 0.1, v.shape) for v in variables]
     before = [numpy(variable).astype("float64") for variable in variables]
     optimizer.apply([keras.ops.cast(g, "float32") for g in gradients], variables)
-    for variable, values, g in zip(variables, before, gradients, strict=True):
-        # Keras adds epsilon before it corrects the bias of v.
-        step = 0.01 * np.sqrt(1 - 0.999) * g * 0.1 / 0.1 / (np.sqrt(0.001 * g**2) + 1e-2)
-        np.testing.assert_allclose(numpy(variable), values - step, rtol=1e-5, atol=1e-6)
+    root = np.sqrt(1 - 0.999)
+    for variable, start, g in zip(variables, before, gradients, strict=True):
+        expected = start - 0.01 * root * g / (root * np.abs(g) + 1e-2)
+        np.testing.assert_allclose(numpy(variable), expected, rtol=1e-5, atol=1e-6)
