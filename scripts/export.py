@@ -10,7 +10,7 @@ import os
 # A SavedModel holds TensorFlow's operations; the weights are every backend's.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-import command  # isort: skip  (sets the environment that Keras reads)
+import command  # isort: skip  (loads Keras without the noise)
 from absl import flags
 
 from keras_deit.serving import export_run, serving_commands

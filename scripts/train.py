@@ -7,7 +7,7 @@
 A teacher that has to be trained first is trained, and kept for the next run.
 """
 
-import command  # isort: skip  (sets the environment that Keras reads)
+import command  # isort: skip  (loads Keras without the noise)
 import recipe_flags
 from absl import flags
 

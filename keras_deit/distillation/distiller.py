@@ -96,10 +96,16 @@ class Distiller(keras.Model):
                 compile the student's part of the step (`jit_plan` says why).
             **kwargs: as in Keras. `metrics` see the fused logits.
         """
+        self._jit_wanted = jit_compile
         whole, student = jit_plan(jit_compile)
         self._jit_student = student and not kwargs.get("run_eagerly", False)
         loss = loss or LabelCrossentropy()
         super().compile(optimizer=optimizer, loss=loss, jit_compile=whole, **kwargs)
+
+    def get_compile_config(self):
+        # What was asked for, not what it came to on this machine.
+        config = super().get_compile_config()
+        return config and {**config, "jit_compile": self._jit_wanted}
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -1,5 +1,6 @@
 """TFDS datasets: mocked ones without a network, and real array_record files written here."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -194,5 +195,8 @@ def test_reading_prepared_data_does_not_import_tensorflow(tmp_path):
         f"dataset = load_dataset('tiny_photos', {str(tmp_path)!r})\n"
         "print(dataset.train[0][0].shape, 'tensorflow' in sys.modules)\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
     assert result.stdout.split("\n")[0].endswith("5, 3) False"), result.stdout + result.stderr

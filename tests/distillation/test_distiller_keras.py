@@ -136,3 +136,13 @@ def test_two_half_batches_accumulate_to_the_step_of_the_whole():
 
     for one, other in zip(train(6), train(3, gradient_accumulation_steps=2), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_what_was_asked_of_the_compiler_survives_the_file(tmp_path):
+    distiller = Distiller(small_student(), small_teacher())
+    assert not distiller.get_compile_config()
+    distiller.compile(optimizer="sgd")
+    distiller.build((None, *distiller.student.input_shape[1:]))
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.saving.load_model(tmp_path / "distiller.keras")
+    assert loaded.get_compile_config()["jit_compile"] == "auto"
