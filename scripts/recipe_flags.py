@@ -13,7 +13,7 @@ from keras_deit.recipes import RECIPES, Optimisation, Recipe, get_recipe
 
 _OWN = (
     *("model", "distillation", "alpha", "temperature", "teacher", "teacher_weights"),
-    *("evaluation_crop_ratio", "validation_epochs"),
+    *("evaluation_crop_ratio", "validation_epochs", "validate_agreement"),
 )
 
 

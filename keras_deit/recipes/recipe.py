@@ -80,6 +80,7 @@ class Recipe:
         teacher_recipe: how to train it on the data, if it needs that.
         evaluation_crop_ratio: of the evaluation; None for the model's published one.
         validation_epochs: epochs from one validation and checkpoint to the next.
+        validate_agreement: whether validation runs the teacher and logs the agreement with it.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Recipe:
     teacher_weights: str | None = None
     evaluation_crop_ratio: float | None = None
     validation_epochs: int = 1
+    validate_agreement: bool = False
 
     def __post_init__(self):
         check_distillation(self.distillation, self.alpha, self.temperature)

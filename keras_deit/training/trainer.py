@@ -108,6 +108,7 @@ class _Training:
             recipe.distillation,
             recipe.alpha,
             recipe.temperature,
+            recipe.validate_agreement,
         )
         distiller.compile(build_optimizer(self._student, recipe.optimisation, self._steps))
         return distiller

@@ -154,6 +154,20 @@ def test_the_other_kinds_of_distillation_train(tiny_job, tmp_path, kind):
     assert "agreement" in summary["test"]["fused"]
 
 
+def test_validation_runs_the_teacher_only_where_agreement_is_asked_for(
+    finished, tiny_job, tmp_path
+):
+    _, run, _ = finished
+    _, where = train(tiny_job(validate_agreement=True), str(tmp_path), _quiet)
+    plain, asked = (
+        list(csv.DictReader((path / "metrics.csv").open())) for path in (run.path, where)
+    )
+    assert "val_agreement" not in {name for name, value in plain[-1].items() if value != "NA"}
+    assert 0 <= float(asked[-1]["val_agreement"]) <= 1
+    # It changes nothing else.
+    assert asked[-1]["loss"] == plain[-1]["loss"]
+
+
 def test_a_student_without_a_token_is_distilled_on_its_one_head(tiny_job, tmp_path):
     job = tiny_job(model="deit_tiny_patch16_224")
     summary, where = train(job, str(tmp_path), _quiet)

@@ -1,0 +1,50 @@
+"""README says what is true: its code runs, its table is the registry's."""
+
+import pathlib
+import re
+
+import keras
+import pytest
+
+from keras_deit.models import get_spec, list_models
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_python_examples_run_as_they_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks[0].strip().splitlines()) <= 11
+    assert names["model"].history.history["accuracy"][-1] > 0.7
+    assert keras.models.load_model("student.keras").output_shape == (None, 10)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_model_table_is_the_registry(name):
+    spec = get_spec(name)
+    row = (
+        f"| `{name}` | {spec.config['image_size']} | {spec.parameters:,} "
+        f"| {spec.top1:.1f} | {spec.top5:.1f} |"
+    )
+    assert row in README.splitlines()
+
+
+def test_the_commands_are_those_of_the_makefile():
+    commands = re.search(r"```sh\n(.+?)```", README, re.DOTALL)[1].split("\n")[:-1]
+    assert commands == ["make train", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{command.split()[1]}:" in makefile for command in commands)
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_flag_in_the_text_exists():
+    sources = "".join(path.read_text() for path in (ROOT / "scripts").glob("*.py"))
+    fields = "".join(path.read_text() for path in (ROOT / "keras_deit").rglob("*.py"))
+    flags = set(re.findall(r"--(\w+)", README)) - {"help"}
+    assert flags > {"dataset", "run_dir", "teacher"}
+    for flag in flags:
+        assert f'"{flag}"' in sources or re.search(rf"^    {flag}: ", fields, re.MULTILINE), flag
