@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 
 
 @contextlib.contextmanager
@@ -33,12 +35,21 @@ def run(main) -> None:
     Bad input, in a flag or found by the package, is one line on stderr and exit code 2. Ctrl-C is
     one line and exit code 130. Anything else is a defect and keeps its traceback.
     """
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app.run(lambda arguments: _main(main, arguments), flags_parser=_parse)
     except InputError as error:
         _leave(f"error: {error}", 2)
     except KeyboardInterrupt:
         _leave("Interrupted.", 130)
+
+
+def _interrupt(signum, frame):
+    # A library may swallow the exception, where it comes inside one of its own callbacks.
+    timer = threading.Timer(10, _leave, ("Interrupted.", 130))
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -57,5 +68,8 @@ def _main(main, arguments: list[str]) -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
-    sys.exit(code)
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    # Not sys.exit: threads that read data ahead can keep the interpreter from ending. Files are
+    # written whole or not at all, so nothing is lost.
+    os._exit(code)

@@ -74,6 +74,8 @@ def overridden(recipe: Recipe) -> Recipe:
     teacher_recipe = dataclasses.replace(
         recipe.teacher_recipe,
         optimisation=replaced(recipe.teacher_recipe.optimisation, prefix="teacher_"),
+        # A teacher is trained on what it will be shown: the student's augmented images.
+        augmentation=replaced(recipe.teacher_recipe.augmentation),
         image_size=flags.FLAGS.teacher_image_size or recipe.teacher_recipe.image_size,
     )
     recipe = dataclasses.replace(

@@ -14,15 +14,26 @@ import recipe_flags
 from absl import flags
 
 from keras_deit.data import Augmentation, load_dataset
-from keras_deit.recipes import Optimisation
-from keras_deit.training import fine_tune_teacher, student_format
+from keras_deit.distillation.teachers import check_teacher_name
+from keras_deit.recipes import Optimisation, Recipe
+from keras_deit.training import (
+    check_output,
+    evaluation_crop_ratio,
+    fine_tune_teacher,
+    student_format,
+)
 
 _TEACHER = flags.DEFINE_string("teacher", None, "Name or .keras file.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The .keras file to write.", required=True)
 _WEIGHTS = flags.DEFINE_string(
     "weights", None, '"imagenet" for a keras.applications name that starts from them.'
 )
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Side in pixels of what the teacher takes.")
+_TEACHER_IMAGE_SIZE = flags.DEFINE_integer(
+    "teacher_image_size", None, "Side in pixels of what a teacher by name takes."
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Side in pixels of what the student will take, and so the teacher is shown."
+)
 recipe_flags.define_data()
 recipe_flags.define_fields(Optimisation)
 recipe_flags.define_fields(Augmentation)
@@ -35,21 +46,32 @@ def main() -> None:
         recipe.teacher_recipe,
         optimisation=recipe_flags.replaced(recipe.teacher_recipe.optimisation),
         augmentation=recipe_flags.replaced(recipe.teacher_recipe.augmentation),
-        image_size=_IMAGE_SIZE.value or recipe.teacher_recipe.image_size,
+        image_size=_TEACHER_IMAGE_SIZE.value or recipe.teacher_recipe.image_size,
     )
+    shown = student_format(_with_image_size(recipe))
+    output = pathlib.Path(_OUTPUT.value)
+    check_output(output)
+    check_teacher_name(_TEACHER.value)
     scores = fine_tune_teacher(
         _TEACHER.value,
         load_dataset(flags.FLAGS.dataset, flags.FLAGS.data_dir),
         teacher_recipe,
-        student_format(recipe),
-        pathlib.Path(_OUTPUT.value),
+        shown,
+        output,
+        evaluation_crop_ratio(recipe),
         weights=_WEIGHTS.value,
         pixels=flags.FLAGS.teacher_pixels,
         outputs=flags.FLAGS.teacher_outputs,
-        crop_ratio=recipe.evaluation_crop_ratio,
     )
     print(f"Top-1: validation {scores['validation']:.4f}, test {scores['test']:.4f}.")
     print(f"Kept in {_OUTPUT.value}; use it with --teacher {_OUTPUT.value}.")
+
+
+def _with_image_size(recipe: Recipe) -> Recipe:
+    if _IMAGE_SIZE.value is None:
+        return recipe
+    values = {**recipe.model_values, "image_size": _IMAGE_SIZE.value}
+    return dataclasses.replace(recipe, model_values=values)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ LEVELS = {
     "serving": 4,
     "training": 4,
 }
-STRANGERS = ({"data", "distillation"}, {"serving", "training"})
+STRANGERS = ({"data", "distillation"},)
 
 # Distribution, and the one part of the package that imports it.
 AT_HOME = {"keras_cv": "distillation", "tensorflow_datasets": "data", "grain": "data"}

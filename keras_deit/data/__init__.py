@@ -2,7 +2,12 @@
 
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.datasets import load_dataset, take_examples
-from keras_deit.data.pipeline import evaluation_pipeline, steps_per_epoch, train_pipeline
+from keras_deit.data.pipeline import (
+    evaluation_pipeline,
+    num_batches,
+    steps_per_epoch,
+    train_pipeline,
+)
 from keras_deit.data.source import Dataset, Source
 
 __all__ = [
@@ -11,6 +16,7 @@ __all__ = [
     "Source",
     "evaluation_pipeline",
     "load_dataset",
+    "num_batches",
     "steps_per_epoch",
     "take_examples",
     "train_pipeline",

@@ -23,7 +23,7 @@ class Augmentation:
             zeros and crops; or "none", which only resizes.
         crop_padding: of "random_crop", in pixels.
         crop_scale: of "random_resized_crop", bounds of the box's share of the area.
-        crop_ratio: of "random_resized_crop", bounds of the box's width / height.
+        crop_aspect: of "random_resized_crop", bounds of the box's width / height.
         flip_probability: of a horizontal flip; 0 where mirrored images mean something else, as
             with digits.
         mixup_alpha, cutmix_alpha: of the Beta distribution of lambda; 0 for off.
@@ -35,7 +35,7 @@ class Augmentation:
     crop: str = "random_resized_crop"
     crop_padding: int = 4
     crop_scale: tuple[float, float] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip_probability: float = 0.5
     mixup_alpha: float = 0.8
     cutmix_alpha: float = 1.0
@@ -48,7 +48,7 @@ class Augmentation:
             raise unknown_name("crop", self.crop, _CROPS)
         if self.interpolation not in transforms.INTERPOLATIONS:
             raise unknown_name("interpolation", self.interpolation, transforms.INTERPOLATIONS)
-        for field in ("crop_scale", "crop_ratio"):
+        for field in ("crop_scale", "crop_aspect"):
             # JSON gives lists back; a frozen dataclass is compared and hashed by its tuples.
             bounds = tuple(getattr(self, field))
             object.__setattr__(self, field, bounds)
@@ -70,7 +70,7 @@ class Augmentation:
 _EXPECTED = {
     "crop_padding": "`crop_padding` should be a whole number of pixels, 0 or more",
     "crop_scale": "`crop_scale` should be two shares of the area, low <= high, within (0, 1]",
-    "crop_ratio": "`crop_ratio` should be two ratios width / height above 0, low <= high",
+    "crop_aspect": "`crop_aspect` should be two ratios width / height above 0, low <= high",
     "flip_probability": "`flip_probability` should be in [0, 1]",
     "mixup_alpha": "`mixup_alpha` should be 0 (off) or more",
     "cutmix_alpha": "`cutmix_alpha` should be 0 (off) or more",
@@ -105,7 +105,7 @@ def augment_image(
             width,
             rng,
             augmentation.crop_scale,
-            augmentation.crop_ratio,
+            augmentation.crop_aspect,
             interpolation,
         )
     else:

@@ -21,8 +21,6 @@ from keras_deit.data.transforms import center_crop_resize, check_evaluation_view
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 
-__all__ = ["Augmentation", "evaluation_pipeline", "steps_per_epoch", "train_pipeline"]
-
 _SHUFFLE, _AUGMENT, _MIX = range(3)
 _MAX_THREADS = 16
 _MAX_BYTES_AHEAD = 4 * 2**30
@@ -40,6 +38,11 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
             f"Received: {batch_size}."
         )
     return num_examples // batch_size
+
+
+def num_batches(num_examples: int, batch_size: int) -> int:
+    """The batches in one pass, a smaller last one counted."""
+    return -(-num_examples // batch_size)
 
 
 def train_pipeline(
@@ -170,7 +173,7 @@ class _EvaluationBatches:
         self._interpolation = interpolation
 
     def __len__(self) -> int:
-        return -(-len(self._source) // self._batch_size)
+        return num_batches(len(self._source), self._batch_size)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         first = number * self._batch_size

@@ -1,6 +1,7 @@
 """Distillation: the Distiller, its losses and the teachers."""
 
-from keras_deit.distillation.distiller import KINDS, Distiller
+from keras_deit.distillation.arguments import KINDS
+from keras_deit.distillation.distiller import Distiller
 from keras_deit.distillation.losses import HardDistillation, LabelCrossentropy, SoftDistillation
 from keras_deit.distillation.teachers import Teacher, TeacherContract
 

@@ -5,16 +5,14 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_deit.distillation.jit import compiled_on_tensorflow, jit_plan
+from keras_deit.distillation.arguments import check_distillation, check_teacher
+from keras_deit.distillation.execution import compiled_on_tensorflow, jit_plan, replicas
 from keras_deit.distillation.losses import (
     HardDistillation,
     LabelCrossentropy,
     SoftDistillation,
     are_distributions,
 )
-from keras_deit.errors import InputError
-
-KINDS = ("hard", "soft", "none")
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -59,7 +57,7 @@ class Distiller(keras.Model):
     ):
         super().__init__(**kwargs)
         check_distillation(kind, alpha, temperature)
-        _check_teacher(student, teacher, kind)
+        check_teacher(student, teacher, kind)
         self.student = student
         self.teacher = teacher
         if teacher is not None:
@@ -97,7 +95,7 @@ class Distiller(keras.Model):
             **kwargs: as in Keras. `metrics` see the fused logits.
         """
         self._jit_wanted = jit_compile
-        whole, student = jit_plan(jit_compile)
+        whole, student = jit_plan(jit_compile, self.student)
         self._jit_student = student and not kwargs.get("run_eagerly", False)
         loss = loss or LabelCrossentropy()
         super().compile(optimizer=optimizer, loss=loss, jit_compile=whole, **kwargs)
@@ -137,14 +135,18 @@ class Distiller(keras.Model):
         labels, teacher = _split(y)
         fused = self.kind == "none"
         class_logits = _fuse(y_pred) if fused else y_pred["class"]
-        class_loss = super().compute_loss(x, labels, class_logits, sample_weight, training)
+        total = super().compute_loss(x, labels, class_logits, sample_weight, training)
+        # Keras added the student's regularisation, which is neither loss's.
+        regularisation = sum(self.losses) / replicas() if self.losses else 0.0
+        class_loss = total - regularisation
         self._track_loss("class_loss", class_loss, class_logits)
         if teacher is None or fused:
-            return class_loss
+            return total
         student = y_pred.get("distillation", y_pred["class"])
         distillation_loss = self._distillation_loss(teacher, student, sample_weight)
         self._track_loss("distillation_loss", distillation_loss, student)
-        return (1 - self.alpha) * class_loss + self.alpha * distillation_loss
+        mixed = (1 - self.alpha) * class_loss + self.alpha * distillation_loss
+        return mixed + regularisation
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         labels, teacher = _split(y)
@@ -220,7 +222,7 @@ class Distiller(keras.Model):
     def _track_loss(self, name, loss, logits):
         # Keras divided the loss by the number of replicas; the log shows the batch's own.
         self._trackers[name].update_state(
-            ops.stop_gradient(loss) * _replicas(), sample_weight=ops.shape(logits)[0]
+            ops.stop_gradient(loss) * replicas(), sample_weight=ops.shape(logits)[0]
         )
 
     def _silent_metrics(self) -> set[str]:
@@ -237,33 +239,6 @@ class Distiller(keras.Model):
         return silent
 
 
-def check_distillation(kind: str, alpha: float, temperature: float) -> None:
-    """Makes sure that the numbers of a distillation can be.
-
-    Raises:
-        InputError: one of them cannot.
-    """
-    if kind not in KINDS:
-        raise InputError(f"distillation should be one of {', '.join(KINDS)}. Received: {kind!r}")
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha should be in [0, 1]. Received: {alpha}")
-    if temperature <= 0:
-        raise InputError(f"temperature should be above 0. Received: {temperature}")
-
-
-def _check_teacher(student, teacher, kind):
-    if teacher is None:
-        if kind != "none":
-            raise InputError(f"{kind} distillation needs a teacher. Received: teacher=None")
-        return
-    classes = teacher.compute_output_shape((None, *student.input_shape[1:]))[-1]
-    if classes != student.output_shape[-1]:
-        raise InputError(
-            f"The teacher has {classes} classes and the student {student.output_shape[-1]}; "
-            "fine-tune the teacher to the student's classes with scripts/train_teacher.py."
-        )
-
-
 def _split(y):
     """Labels, and the teacher's logits where `_with_teacher` put them beside."""
     return (y["labels"], y["teacher"]) if isinstance(y, dict) else (y, None)
@@ -276,11 +251,3 @@ def _fuse(heads):
 
 def _decisions(scores):
     return ops.cast(ops.argmax(scores, axis=-1), "int32")
-
-
-def _replicas() -> int:
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync

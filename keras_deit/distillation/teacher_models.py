@@ -58,6 +58,25 @@ def build_teacher_model(
     raise unknown_name("teacher", name, list_teachers())
 
 
+def check_teacher_name(name: str) -> None:
+    """Makes sure that there is such a teacher, without building or reading it.
+
+    Args:
+        name: as `build_teacher_model` takes it, or the path of a `.keras` file.
+
+    Raises:
+        InputError: there is no such name or file.
+    """
+    if name.endswith(".keras"):
+        if not pathlib.Path(name).is_file():
+            raise InputError(f"Teacher file {name} does not exist.")
+        return
+    lowered = name.lower()
+    known = {teacher.lower() for teacher in list_teachers()}
+    if not known & {lowered, f"applications:{lowered}"}:
+        raise unknown_name("teacher", name, list_teachers())
+
+
 def own_head_classes(name: str, num_classes: int, weights: str | None = None) -> int | None:
     """Classes of the trained head that a name comes with; None where the head will be a new one.
 
@@ -93,8 +112,9 @@ def save_teacher_model(
         new_model, new_json = pathlib.Path(folder, path.name), pathlib.Path(folder, "contract")
         model.save(new_model)
         new_json.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(new_model, path)
+        # The model last: where it is, its contract is.
         os.replace(new_json, path.with_suffix(".json"))
+        os.replace(new_model, path)
 
 
 def load_teacher_model(

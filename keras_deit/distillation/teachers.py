@@ -17,6 +17,7 @@ from keras_deit.distillation.teacher_contract import (
 )
 from keras_deit.distillation.teacher_models import (
     build_teacher_model,
+    check_teacher_name,
     list_teachers,
     load_teacher_model,
     own_head_classes,
@@ -32,6 +33,7 @@ __all__ = [
     "TeacherContract",
     "build_teacher_model",
     "check_classes",
+    "check_teacher_name",
     "list_teachers",
     "load_teacher_model",
     "own_head_classes",

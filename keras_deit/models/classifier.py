@@ -67,12 +67,24 @@ class Classifier(keras.Model):
         return cls(**config)
 
 
+def check_positive(**sizes: float) -> None:
+    """Makes sure that sizes of a model are above 0.
+
+    Raises:
+        InputError: one is not; it is named.
+    """
+    for name, value in sizes.items():
+        if value <= 0:
+            raise InputError(f"{name} should be above 0. Received: {value}")
+
+
 def patch_grid(image_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
     """Height and width of an image, in pixels, checked against the patch size.
 
     Raises:
         InputError: a side is not a positive multiple of `patch_size`.
     """
+    check_positive(patch_size=patch_size)
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(sides) != 2 or any(side < patch_size or side % patch_size for side in sides):
         shown = image_size if isinstance(image_size, int) else "×".join(map(str, sides))

@@ -9,7 +9,7 @@ import keras
 from keras_deit.errors import InputError
 from keras_deit.layers import PatchEmbedding, PositionEmbedding, PrependToken, TransformerBlock
 from keras_deit.layers.initializers import dense_kernel
-from keras_deit.models.classifier import Classifier, patch_grid
+from keras_deit.models.classifier import Classifier, check_positive, patch_grid
 from keras_deit.models.model_spec import ModelSpec
 
 
@@ -51,6 +51,13 @@ class DeiT(Classifier):
         **kwargs,
     ):
         height, width = patch_grid(image_size, patch_size)
+        check_positive(
+            embed_dim=embed_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            num_classes=num_classes,
+        )
         if embed_dim % num_heads:
             raise InputError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}.")
         inputs = keras.Input((height, width, 3), name="image")

@@ -3,7 +3,8 @@
 import dataclasses
 
 from keras_deit.data.augmentation import Augmentation
-from keras_deit.distillation.distiller import check_distillation
+from keras_deit.data.transforms import check_evaluation_view
+from keras_deit.distillation.arguments import check_distillation
 from keras_deit.errors import InputError
 
 # The learning rates of the papers are per this many images in a step (DeiT §5.4).
@@ -100,6 +101,8 @@ class Recipe:
 
     def __post_init__(self):
         check_distillation(self.distillation, self.alpha, self.temperature)
+        if self.evaluation_crop_ratio is not None:
+            check_evaluation_view(self.evaluation_crop_ratio, self.augmentation.interpolation)
         value = self.validation_epochs
         _require("validation_epochs", value, value >= 1, "1 or more")
         if self.teacher is None and self.distillation != "none":

@@ -68,12 +68,6 @@ def _load(run: RunDirectory, top_k: int):
     from keras_deit.serving.served_classifier import ServedClassifier
 
     config = run.read_config()
-    missing = {"model", "class_names", "crop_ratio", "interpolation"} - set(config)
-    if missing:
-        raise InputError(
-            f"{run.path} is not a run directory: {run.config_file.name} has no "
-            f"{', '.join(sorted(missing))}."
-        )
     model, names = run.load_student(), config["class_names"]
     if len(names) != model.num_classes:
         raise InputError(

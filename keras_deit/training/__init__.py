@@ -1,11 +1,11 @@
 """Training: jobs, runs and what they report."""
 
 from keras_deit.training.evaluation import SPLITS, evaluate_run
-from keras_deit.training.job import Job, student_format
+from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
 from keras_deit.training.report import final_report, score_table
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.strategies import STRATEGIES
-from keras_deit.training.teacher_training import fine_tune_teacher
+from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.trainer import train
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "STRATEGIES",
     "Job",
     "RunDirectory",
+    "check_output",
     "evaluate_run",
+    "evaluation_crop_ratio",
     "final_report",
     "fine_tune_teacher",
     "score_table",

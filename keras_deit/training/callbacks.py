@@ -7,6 +7,7 @@ import statistics
 import time
 
 import keras
+import numpy as np
 import tqdm
 
 from keras_deit.errors import InputError
@@ -51,11 +52,12 @@ class EvaluationProgress(keras.callbacks.Callback):
 
     Args:
         title: what is being evaluated.
+        batches: how many there are.
     """
 
-    def __init__(self, title: str):
+    def __init__(self, title: str, batches: int):
         super().__init__()
-        self._bar = tqdm.tqdm(desc=title, unit="batch", mininterval=0.5)
+        self._bar = tqdm.tqdm(desc=title, total=batches, unit="batch", mininterval=0.5)
 
     def on_test_batch_end(self, batch, logs=None):
         self._bar.update()
@@ -66,13 +68,16 @@ class EvaluationProgress(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a training whose loss is no longer a finite number.
+    """Stops a training that has left the finite numbers.
+
+    Looks at the loss of every step, and after every epoch at the validation loss, where there is
+    one, and at the weights: the last update of an epoch is in no step's loss.
 
     Args:
         kept: where the last good weights are, for the message; empty for nowhere.
 
     Raises:
-        InputError: at the first step with such a loss, which it names.
+        InputError: at the first such step or epoch, which it names.
     """
 
     def __init__(self, kept: str = ""):
@@ -87,11 +92,20 @@ class FiniteLoss(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
         # The mean over the epoch so far: it stops being finite with the first loss that is not.
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
+        self._require("loss", float(logs["loss"]))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._require("validation loss", float(logs.get("val_loss", 0.0)))
+        for variable in self.model.trainable_variables:
+            values = keras.ops.convert_to_numpy(variable)
+            if not np.isfinite(values).all():
+                self._require(f"sum of the weights {variable.path}", float(values.sum()))
+
+    def _require(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
             kept = f" The last good weights are kept in {self._kept}." if self._kept else ""
             raise InputError(
-                f"The loss became {loss} at step {self._step} (epoch {self._epoch}); "
+                f"The {name} became {value} at step {self._step} (epoch {self._epoch}); "
                 f"a lower learning_rate may help.{kept}"
             )
 
@@ -128,15 +142,15 @@ class LearningRate(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves a model's weights before the first epoch and after every `epochs` more.
+    """Saves a model's weights before the first epoch and after the epochs that are named.
 
     Args:
         student: whose weights to save.
         path: of the `.weights.h5` file; it is replaced only once the new one is complete.
-        epochs: from one save to the next.
+        epochs: after which to save, counted from 1.
     """
 
-    def __init__(self, student: keras.Model, path: pathlib.Path, epochs: int):
+    def __init__(self, student: keras.Model, path: pathlib.Path, epochs: list[int]):
         super().__init__()
         self._student = student
         self._path = path
@@ -146,7 +160,7 @@ class Checkpoint(keras.callbacks.Callback):
         save_weights(self._student, self._path)
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self._epochs == 0:
+        if epoch + 1 in self._epochs:
             save_weights(self._student, self._path)
 
 

@@ -28,7 +28,7 @@ def fit(
     optimisation: Optimisation,
     steps_per_epoch: int,
     validation_data=None,
-    validation_epochs: int = 1,
+    validation_epochs: list[int] | int = 1,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
     kept: pathlib.Path | None = None,
 ) -> StepTimer:
@@ -41,7 +41,7 @@ def fit(
         optimisation: for the number of epochs.
         steps_per_epoch: batches in an epoch.
         validation_data: one pass of batches.
-        validation_epochs: epochs from one validation to the next.
+        validation_epochs: after which epochs to validate, counted from 1, or from one to the next.
         callbacks: further ones.
         kept: where `callbacks` keep the last good weights, for the error's message.
 

@@ -7,7 +7,7 @@ import json
 import keras
 
 from keras_deit.errors import InputError
-from keras_deit.models import ImageFormat, model_values
+from keras_deit.models import ImageFormat, get_spec, model_values
 from keras_deit.models.classifier import patch_grid
 from keras_deit.recipes import Recipe
 
@@ -68,6 +68,13 @@ class Job:
         dataset = self.dataset.rstrip("/").replace(":", "_").split("/")[-1]
         parts = (recipe.model, dataset, recipe.distillation, f"seed{self.seed}")
         return f"runs/{'-'.join(parts)}-{digest(self.identity())}"
+
+
+def evaluation_crop_ratio(recipe: Recipe) -> float:
+    """Of the recipe, or else what is published for its student."""
+    if recipe.evaluation_crop_ratio is not None:
+        return recipe.evaluation_crop_ratio
+    return get_spec(recipe.model).crop_ratio
 
 
 def student_format(recipe: Recipe) -> ImageFormat:

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
+from keras_deit.distillation.execution import replicas
 from keras_deit.models import Classifier
 from keras_deit.training.job import Job
 from keras_deit.training.optimizer import undecayed_variables
-from keras_deit.training.strategies import replicas
 
 _ROWS = {
     "teacher": "teacher",

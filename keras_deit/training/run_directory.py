@@ -7,6 +7,11 @@ import pathlib
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier, create_model
 
+_CONFIG_KEYS = {
+    *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),
+    *("teacher", "teacher_contract"),
+}
+
 
 class RunDirectory:
     """The directory of one run: what was asked for, what happened, what came out.
@@ -38,10 +43,11 @@ class RunDirectory:
             InputError: it holds a different run, or files that are no run's.
         """
         if not self.path.exists():
+            check_writable(self.config_file)
             return
         if not self.path.is_dir():
             raise InputError(f"{self.path} is not a directory; give another --run_dir.")
-        if self.config_file.is_file():
+        if self.config_file.exists():
             there = flatten(self.read_config()["run"])
             # Through JSON and back, as what it is compared with.
             here = flatten(json.loads(json.dumps(run)))
@@ -54,20 +60,40 @@ class RunDirectory:
                 )
         elif any(self.path.iterdir()):
             raise InputError(f"{self.path} holds files that are no run's; give another --run_dir.")
+        check_writable(self.config_file)
 
     def start(self, config: dict) -> None:
-        """Makes the directory and writes `config.json`."""
+        """Makes the directory and writes `config.json`.
+
+        What an earlier attempt at the same run left, one that was stopped, is moved to
+        `attempt-1/`, `attempt-2/`, ...
+        """
+        left = [self.checkpoint.parent, self.metrics_file, self.tensorboard, self.final_weights]
+        left = [path for path in left if path.exists()]
+        if left:
+            numbers = (number for number in range(1, 10**6))
+            attempts = (self.path / f"attempt-{number}" for number in numbers)
+            attempt = next(path for path in attempts if not path.exists())
+            attempt.mkdir()
+            for path in left:
+                path.rename(attempt / path.name)
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        self.metrics_file.unlink(missing_ok=True)
         write_json(self.config_file, config)
 
     def read_config(self) -> dict:
         """What `start` wrote.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: there is none, or it is not a run's.
         """
-        return _read_json(self.config_file, f"{self.path} is not a run directory")
+        config = _read_json(self.config_file, f"{self.path} is not a run directory")
+        missing = sorted(_CONFIG_KEYS - set(config))
+        if missing:
+            raise InputError(
+                f"{self.path} is not a run directory: its {self.config_file.name} has no "
+                f"{', '.join(missing)}."
+            )
+        return config
 
     def read_summary(self) -> dict | None:
         """The result of a finished run; None while it is not finished."""
@@ -85,13 +111,25 @@ class RunDirectory:
         if not self.final_weights.is_file():
             raise InputError(
                 f"{self.path} is not finished: it has no {self.final_weights.name}. "
-                "The command that started it, given again, finishes it."
+                f"The weights it last kept are in {self.checkpoint}."
             )
         return create_model(**values, weights=self.final_weights)
 
     def finish(self, summary: dict) -> None:
         """Writes `summary.json`, which marks the run as finished."""
         write_json(self.summary_file, summary)
+
+
+def check_writable(path: pathlib.Path) -> None:
+    """Makes sure that a file can be written, without writing it or making its folder.
+
+    Raises:
+        InputError: the folder it would go to, or the nearest one that there is, cannot be
+            written.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"{path} cannot be written: {folder} is not a folder to write in.")
 
 
 def flatten(values: dict, prefix: str = "") -> dict:
@@ -114,8 +152,11 @@ def write_json(path: pathlib.Path, values: dict) -> None:
 
 def _read_json(path: pathlib.Path, complaint: str) -> dict:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{complaint}: it has no {path.name}.") from error
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{complaint}: {path.name} cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise InputError(f"{complaint}: {path.name} is not JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{complaint}: {path.name} is not a JSON object.")
+    return values

@@ -36,15 +36,6 @@ def strategy_scope(name: str, tpu: str = "", virtual_devices: int = 0):
     return _mirrored(virtual_devices) if name == "mirrored" else _tpu(tpu)
 
 
-def replicas() -> int:
-    """Devices that share the batch in the current scope."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
 def _mirrored(virtual_devices: int):
     import tensorflow as tf
 

@@ -7,23 +7,26 @@ import keras
 
 from keras_deit.data import (
     Dataset,
+    Source,
+    evaluation_pipeline,
     load_dataset,
+    num_batches,
     steps_per_epoch,
     take_examples,
     train_pipeline,
 )
 from keras_deit.distillation import Distiller, Teacher
-from keras_deit.errors import InputError
-from keras_deit.models import Classifier, create_model, get_spec
+from keras_deit.models import create_model
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
-from keras_deit.training.evaluation import evaluation_data, score
 from keras_deit.training.fitting import fit, precision
-from keras_deit.training.job import Job
+from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
+from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimizer import build_optimizer
 from keras_deit.training.report import start_report
 from keras_deit.training.run_directory import RunDirectory
-from keras_deit.training.strategies import replicas, strategy_scope
-from keras_deit.training.teacher_training import obtain_teacher
+from keras_deit.training.scoring import score_student
+from keras_deit.training.strategies import strategy_scope
+from keras_deit.training.teacher_training import check_steps
 
 
 def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathlib.Path]:
@@ -65,12 +68,18 @@ class _Training:
         self._run = run
         self._say = say
         self._recipe = job.recipe
+        # Names and sizes before the data, which may have to be prepared first.
+        student_format(self._recipe)
+        self._crop_ratio = evaluation_crop_ratio(self._recipe)
+        check_teacher_of(job)
         self._dataset = load_dataset(job.dataset, job.data_dir)
-        self._steps = _checked_steps(job, self._dataset)
+        self._source = _training_source(job, self._dataset)
+        self._steps = check_steps(self._recipe, self._dataset)
         keras.utils.set_random_seed(job.seed)
-        self._student = _build_student(job, self._dataset)
-        self._crop_ratio = (
-            self._recipe.evaluation_crop_ratio or get_spec(self._recipe.model).crop_ratio
+        self._student = create_model(
+            self._recipe.model,
+            num_classes=self._dataset.num_classes,
+            **self._recipe.model_values,
         )
         self._teacher, self._teacher_source = self._obtain_teacher()
 
@@ -82,19 +91,22 @@ class _Training:
         self._start(distiller)
         timer = self._fit(distiller)
         save_weights(self._student, self._run.final_weights)
-        test = self._evaluation_data(self._dataset.test)
+        batch_size, test = self._recipe.optimisation.batch_size, self._dataset.test
+        data, batches = self._evaluation_data(test), num_batches(len(test), batch_size)
         return {
-            "test": score(self._student, self._teacher, test, "test"),
-            "test_examples": len(self._dataset.test),
+            "test": score_student(self._student, self._teacher, data, batches, "test"),
+            "test_examples": len(test),
             "steps": self._steps * self._recipe.optimisation.epochs,
-            **_speed(timer, self._recipe.optimisation.batch_size),
+            **_speed(timer, batch_size),
         }
 
     def _obtain_teacher(self) -> tuple[Teacher | None, str | None]:
         if self._recipe.teacher is None:
             return None, None
         image_format = self._student.image_format
-        model, contract, source = obtain_teacher(self._job, self._dataset, image_format)
+        model, contract, source = obtain_teacher(
+            self._job, self._dataset, image_format, self._crop_ratio
+        )
         teacher = Teacher(model, contract, image_format)
         images, _ = next(iter(self._evaluation_data(self._dataset.validation)))
         teacher.check(images)
@@ -136,11 +148,10 @@ class _Training:
 
     def _fit(self, distiller: Distiller) -> StepTimer:
         recipe, run = self._recipe, self._run
-        source = self._dataset.train
-        if self._job.train_examples is not None:
-            source = take_examples(source, self._job.train_examples)
+        every, last = recipe.validation_epochs, recipe.optimisation.epochs
+        validated = [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]
         data = train_pipeline(
-            source,
+            self._source,
             self._student.image_format,
             recipe.augmentation,
             self._dataset.num_classes,
@@ -154,9 +165,9 @@ class _Training:
             recipe.optimisation,
             self._steps,
             validation_data=self._evaluation_data(self._dataset.validation),
-            validation_epochs=recipe.validation_epochs,
+            validation_epochs=validated,
             callbacks=(
-                Checkpoint(self._student, run.checkpoint, recipe.validation_epochs),
+                Checkpoint(self._student, run.checkpoint, validated),
                 keras.callbacks.CSVLogger(run.metrics_file),
                 *_tensorboard(run.tensorboard),
             ),
@@ -164,30 +175,21 @@ class _Training:
         )
 
     def _evaluation_data(self, source):
-        return evaluation_data(
+        return evaluation_pipeline(
             source,
-            self._student,
+            self._student.image_format,
             self._recipe.optimisation.batch_size,
             self._crop_ratio,
             self._recipe.augmentation.interpolation,
         )
 
 
-def _checked_steps(job: Job, dataset: Dataset) -> int:
-    batch_size = job.recipe.optimisation.batch_size
-    if batch_size % replicas():
-        raise InputError(
-            f"batch_size {batch_size} cannot be shared evenly by {replicas()} devices."
-        )
-    if job.train_examples is not None:
-        seen = take_examples(dataset.train, job.train_examples)
-        steps_per_epoch(len(seen), batch_size)
-    return steps_per_epoch(len(dataset.train), batch_size)
-
-
-def _build_student(job: Job, dataset: Dataset) -> Classifier:
-    recipe = job.recipe
-    return create_model(recipe.model, num_classes=dataset.num_classes, **recipe.model_values)
+def _training_source(job: Job, dataset: Dataset) -> Source:
+    if job.train_examples is None:
+        return dataset.train
+    source = take_examples(dataset.train, job.train_examples)
+    steps_per_epoch(len(source), job.recipe.optimisation.batch_size)
+    return source
 
 
 def _tensorboard(path: pathlib.Path) -> list[keras.callbacks.Callback]:

@@ -42,8 +42,8 @@ def test_round_trip_through_json():
         ("crop_scale", (0.0, 1.0), "`crop_scale` should be two shares"),
         ("crop_scale", (0.5, 1.1), "`crop_scale` should be two shares"),
         ("crop_scale", (0.9, 0.5), "`crop_scale` should be two shares"),
-        ("crop_ratio", (1.0,), "`crop_ratio` should be two ratios"),
-        ("crop_ratio", (0.0, 2.0), "`crop_ratio` should be two ratios"),
+        ("crop_aspect", (1.0,), "`crop_aspect` should be two ratios"),
+        ("crop_aspect", (0.0, 2.0), "`crop_aspect` should be two ratios"),
         ("flip_probability", 1.1, "`flip_probability` should be in"),
         ("mixup_alpha", -0.1, "`mixup_alpha` should be 0"),
         ("cutmix_alpha", float("nan"), "`cutmix_alpha` should be 0"),
@@ -84,14 +84,14 @@ def test_random_crop_resizes_then_pads_with_zeros():
 
 
 def test_random_resized_crop_follows_scale_and_ratio():
-    whole = Augmentation(crop_scale=(1.0, 1.0), crop_ratio=(0.75, 0.75), flip_probability=0.0)
+    whole = Augmentation(crop_scale=(1.0, 1.0), crop_aspect=(0.75, 0.75), flip_probability=0.0)
     np.testing.assert_array_equal(views(whole, 3)[2], transforms.resize(photo(), 16, 12))
     small = views(dataclasses.replace(whole, crop_scale=(0.1, 0.1)))
     # The first channel grows by 6 per row: what a view spans tells the height of its box.
     span = (small[..., 0].max((1, 2)).astype(int) - small[..., 0].min((1, 2))) / 6
     box_height = round((0.1 * 40 * 30 / 0.75) ** 0.5)
     np.testing.assert_allclose(span, box_height - 1, atol=1.1)
-    wide = views(dataclasses.replace(whole, crop_scale=(0.1, 0.1), crop_ratio=(3.0, 3.0)))
+    wide = views(dataclasses.replace(whole, crop_scale=(0.1, 0.1), crop_aspect=(3.0, 3.0)))
     assert wide[..., 0].max((1, 2)).astype(int).mean() - wide[..., 0].min((1, 2)).mean() < 40
 
 

@@ -120,12 +120,12 @@ def test_any_functional_classifier_is_a_student():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "medium"}, "kind should be one of hard, soft, none. Received: 'medium'"),
+        ({"kind": "medium"}, "distillation should be one of hard, soft, none. Received: 'medium'"),
         ({"alpha": 1.5}, r"alpha should be in \[0, 1\]. Received: 1.5"),
         ({"alpha": -0.1}, r"alpha should be in \[0, 1\]. Received: -0.1"),
         ({"temperature": 0}, "temperature should be above 0. Received: 0"),
-        ({"teacher": None}, "kind 'hard' needs a teacher. Received: teacher=None"),
-        ({"teacher": None, "kind": "soft"}, "kind 'soft' needs a teacher"),
+        ({"teacher": None}, "hard distillation needs a teacher. Received: teacher=None"),
+        ({"teacher": None, "kind": "soft"}, "soft distillation needs a teacher"),
     ],
     ids=str,
 )

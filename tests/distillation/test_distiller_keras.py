@@ -8,7 +8,7 @@ from small_models import assert_logs, batch, expected_logs, small_student, small
 
 from keras_deit import Distiller
 from keras_deit.distillation import LabelCrossentropy
-from keras_deit.distillation.jit import jit_plan
+from keras_deit.distillation.execution import jit_plan
 
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the plan is Keras's own elsewhere"
@@ -100,8 +100,9 @@ def test_mixed_bfloat16(kind, jit_compile):
 
 @tensorflow_only
 def test_compiling_the_student_alone_changes_nothing():
-    assert jit_plan("auto") == jit_plan(True) == (False, True)
-    assert jit_plan(False) == (False, False)
+    assert jit_plan("auto", small_student()) == (False, True)
+    assert jit_plan(True, small_student()) == (False, True)
+    assert jit_plan(False, small_student()) == (False, False)
     x, y, _ = batch()
 
     def train(**values):
@@ -121,7 +122,7 @@ def test_compiling_the_student_alone_changes_nothing():
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="the plan is made there")
 @pytest.mark.parametrize("wanted", ["auto", True, False])
 def test_other_backends_compile_as_keras_does(wanted):
-    assert jit_plan(wanted) == (wanted, False)
+    assert jit_plan(wanted, small_student()) == (wanted, False)
 
 
 def test_two_half_batches_accumulate_to_the_step_of_the_whole():
@@ -146,3 +147,33 @@ def test_what_was_asked_of_the_compiler_survives_the_file(tmp_path):
     distiller.save(tmp_path / "distiller.keras")
     loaded = keras.saving.load_model(tmp_path / "distiller.keras")
     assert loaded.get_compile_config()["jit_compile"] == "auto"
+
+
+@tensorflow_only
+def test_a_student_that_xla_cannot_compile_is_left_alone():
+    student = small_student()
+    student.layers[-1].supports_jit = False
+    assert jit_plan("auto", student) == (False, False)
+    assert jit_plan(True, student) == (False, True)
+
+
+def test_regularisation_of_the_student_is_added_whole():
+    images = keras.Input((4, 4, 3))
+    flat = keras.layers.Flatten()(images)
+    logits = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.5))(flat)
+    student = keras.Model(images, logits)
+    teacher = keras.Sequential(
+        [keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    distiller = Distiller(student, teacher, alpha=0.25, validate_agreement=True)
+    distiller.compile(optimizer="sgd", jit_compile=False)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 4, 4, 3)).astype("float32"), np.array([0, 1, 2, 1, 0])
+    logs = distiller.evaluate(x, y, verbose=0, return_dict=True)
+    penalty = 0.5 * float((numpy(student.layers[-1].kernel) ** 2).sum())
+    expected = 0.75 * logs["class_loss"] + 0.25 * logs["distillation_loss"] + penalty
+    np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
+    probabilities = np.exp(numpy(student(x)))
+    probabilities /= probabilities.sum(-1, keepdims=True)
+    class_loss = -np.log(probabilities[np.arange(5), y]).mean()
+    np.testing.assert_allclose(logs["class_loss"], class_loss, rtol=1e-4)

@@ -132,3 +132,12 @@ def test_files_that_are_no_weights(tmp_path):
     (tmp_path / "b.weights.h5").write_text("no HDF5")
     with pytest.raises(InputError, match="does not fit"):
         create_model(TINY, weights=tmp_path / "b.weights.h5", **SMALL_VALUES)
+
+
+@pytest.mark.parametrize(
+    "size", ["patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "num_classes"]
+)
+@pytest.mark.parametrize("value", [0, -4])
+def test_sizes_are_above_zero(size, value):
+    with pytest.raises(InputError, match=f"{size} should be above 0. Received: {value}"):
+        create_model("deit_tiny_patch16_224", **{size: value})

@@ -11,7 +11,8 @@ import numpy as np
 from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
-from keras_deit.training.strategies import replicas, strategy_scope
+from keras_deit.distillation.execution import replicas
+from keras_deit.training.strategies import strategy_scope
 
 STEPS, BATCH_SIZE = 5, 8
 

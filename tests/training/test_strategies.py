@@ -10,7 +10,8 @@ import keras
 import pytest
 
 from keras_deit import InputError
-from keras_deit.training.strategies import replicas, strategy_scope
+from keras_deit.distillation.execution import replicas
+from keras_deit.training.strategies import strategy_scope
 
 TESTS = pathlib.Path(__file__).parents[1]
 

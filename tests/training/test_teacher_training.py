@@ -13,10 +13,11 @@ from keras_deit.distillation.teachers import TeacherContract, load_teacher_model
 from keras_deit.errors import InputError
 from keras_deit.models import ImageFormat
 from keras_deit.recipes import DIGITS
+from keras_deit.training.fitting import precision
+from keras_deit.training.obtaining import obtain_teacher, teacher_of_run
 from keras_deit.training.teacher_training import (
+    check_output,
     fine_tune_teacher,
-    obtain_teacher,
-    teacher_of_run,
     train_teacher,
 )
 
@@ -63,13 +64,13 @@ def test_a_teacher_is_trained_once_and_then_found(tiny_job, digits, recipe, tmp_
         built.append(arguments)
         return _small_convnet(*arguments)
 
-    module = "keras_deit.training.teacher_training.build_teacher_model"
+    module = "keras_deit.training.obtaining.build_teacher_model"
     monkeypatch.setattr(module, build)
     job = tiny_job(
         teacher="kerascv:resnet18_v2", teacher_recipe=recipe, job={"teacher_dir": str(tmp_path)}
     )
-    first, contract, source = obtain_teacher(job, digits, _STUDENT)
-    again, _, same = obtain_teacher(dataclasses.replace(job, seed=5), digits, _STUDENT)
+    first, contract, source = obtain_teacher(job, digits, _STUDENT, 1.0)
+    again, _, same = obtain_teacher(dataclasses.replace(job, seed=5), digits, _STUDENT, 1.0)
     assert same == source and len(built) == 1
     assert built[0] == ("kerascv:resnet18_v2", 10, 16, 16, None)
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
@@ -86,8 +87,47 @@ def test_a_teacher_is_trained_once_and_then_found(tiny_job, digits, recipe, tmp_
     changed = dataclasses.replace(
         job, recipe=dataclasses.replace(job.recipe, teacher_recipe=longer)
     )
-    assert obtain_teacher(changed, digits, _STUDENT)[2] != source
+    assert obtain_teacher(changed, digits, _STUDENT, 1.0)[2] != source
     assert len(built) == 2
+
+
+def test_a_teacher_by_name_comes_back_at_the_size_of_its_contract(monkeypatch):
+    monkeypatch.setattr("keras_deit.training.obtaining.build_teacher_model", _small_convnet)
+    _, contract = _small_convnet("small", 10, 24, 20)
+    config = {
+        "teacher": "kerascv:resnet18_v2",
+        "teacher_contract": contract.to_dict(),
+        "run": {"recipe": {"teacher_weights": None}},
+    }
+    assert teacher_of_run(config)[0].input_shape == (None, 24, 20, 3)
+
+
+def test_a_kept_teacher_is_float32_and_belongs_to_its_backend(
+    tiny_job, digits, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("keras_deit.training.obtaining.build_teacher_model", _small_convnet)
+    job = tiny_job(
+        teacher="kerascv:resnet18_v2", teacher_recipe=recipe, job={"teacher_dir": str(tmp_path)}
+    )
+    with precision("mixed_bfloat16"):
+        model, _, source = obtain_teacher(job, digits, _STUDENT, 1.0)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    monkeypatch.setattr("keras.backend.backend", lambda: "another")
+    monkeypatch.setattr("keras_deit.training.obtaining.replicas", lambda: 1)
+    from keras_deit.training.obtaining import _kept_path
+
+    assert str(_kept_path(job, digits, _STUDENT).resolve()) != source
+
+
+def test_a_batch_larger_than_the_data_names_its_flag(tiny_job, digits, recipe, tmp_path):
+    optimisation = dataclasses.replace(recipe.optimisation, batch_size=2000)
+    job = tiny_job(
+        teacher="kerascv:resnet18_v2",
+        teacher_recipe=dataclasses.replace(recipe, optimisation=optimisation),
+        job={"teacher_dir": str(tmp_path)},
+    )
+    with pytest.raises(InputError, match="teacher_batch_size 2000 is larger than the 1257"):
+        obtain_teacher(job, digits, _STUDENT, 1.0)
 
 
 def test_training_a_teacher_fits_it_and_reports_its_accuracy(digits, recipe, tmp_path):
@@ -124,16 +164,18 @@ def test_fine_tuning_replaces_a_head_of_other_classes(digits, recipe, teacher_fi
     model, contract = load_teacher_model(path)
     assert model.output_shape == (None, 2) and contract.num_classes == 2
     with pytest.raises(InputError, match="there already"):
-        fine_tune_teacher(str(teacher_file), two, recipe, _STUDENT, path)
+        check_output(path)
     with pytest.raises(InputError, match=r"\.keras"):
-        fine_tune_teacher(str(teacher_file), two, recipe, _STUDENT, tmp_path / "two.h5")
+        check_output(tmp_path / "two.h5")
+    with pytest.raises(InputError, match="not a folder to write in"):
+        check_output(path / "below" / "a_file.keras")
 
 
 def test_the_teacher_of_a_run_is_found_while_its_file_is_there(teacher_file, tmp_path):
     _, contract = load_teacher_model(teacher_file)
     config = {"teacher": str(teacher_file), "teacher_contract": contract.to_dict()}
-    model, declared = teacher_of_run(config, _STUDENT)
+    model, declared = teacher_of_run(config)
     assert declared == contract and model.output_shape == (None, 10)
     gone = {**config, "teacher": str(tmp_path / "gone.keras")}
-    assert teacher_of_run(gone, _STUDENT) is None
-    assert teacher_of_run({"teacher": None, "teacher_contract": None}, _STUDENT) is None
+    assert teacher_of_run(gone) is None
+    assert teacher_of_run({"teacher": None, "teacher_contract": None}) is None

@@ -6,10 +6,13 @@ import json
 import math
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
 from keras_deit.errors import InputError
+from keras_deit.models import create_model
+from keras_deit.recipes import DIGITS
 from keras_deit.training import RunDirectory, evaluate_run, train
 
 
@@ -55,8 +58,8 @@ def test_the_log_has_a_row_an_epoch_with_every_figure(finished):
     ):
         assert all(math.isfinite(float(row[name])) for row in rows), name
     first, last = (float(row["learning_rate"]) for row in rows)
-    # Three steps of warm-up to 8e-3·400/512, then three of cosine to 1e-5.
-    assert first == pytest.approx(8e-3 * 400 / 512, rel=1e-5)
+    # Three steps of warm-up to the peak, then three of cosine to 1e-5.
+    assert first == pytest.approx(DIGITS.optimisation.learning_rate * 400 / 512, rel=1e-5)
     assert last == pytest.approx(1e-5, rel=1e-4)
     for row in rows:
         half_and_half = (float(row["class_loss"]) + float(row["distillation_loss"])) / 2
@@ -90,7 +93,10 @@ def test_the_start_reports_what_is_effective(finished):
     shown = dict(line.split(None, 1) for line in lines)
     assert shown["parameters"].startswith("9,428, 8,568")
     assert "6 (2 epochs of 3)" in config["effective"]["steps"]
-    assert config["effective"]["peak learning rate"] == f"{8e-3 * 400 / 512:.3g}"
+    assert (
+        config["effective"]["peak learning rate"]
+        == f"{DIGITS.optimisation.learning_rate * 400 / 512:.3g}"
+    )
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(finished, tiny_job, tmp_path):
@@ -130,18 +136,69 @@ def test_a_directory_with_other_files_is_left_alone(tiny_job, tmp_path):
         train(tiny_job(), str(tmp_path), _quiet)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tiny_job, tmp_path):
-    # The first epoch warms up from nothing to 1e30, so the second cannot go well.
-    job = tiny_job({"learning_rate": 1e30, "warmup_learning_rate": 0.0, "epochs": 3})
-    with pytest.raises(InputError, match=r"became (nan|inf) at step \d+ \(epoch \d\)") as error:
+def _finite_logits(job, path):
+    recipe = job.recipe
+    student = create_model(recipe.model, path, num_classes=10, **recipe.model_values)
+    logits = keras.ops.convert_to_numpy(student(np.ones((1, 16, 16, 3), "float32")))
+    return np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "message"),
+    [
+        # Of three steps in the epoch the second's update is too large: the third's loss shows it.
+        (400, r"loss became (nan|inf) at step 3 \(epoch 1\)"),
+        # Of two steps the second's is the last, and in no step's loss.
+        (600, r"(validation loss|sum of the weights .+) became (nan|-?inf) at step 2 \(epoch 1\)"),
+    ],
+)
+def test_leaving_the_finite_numbers_stops_and_keeps_the_last_good_weights(
+    tiny_job, tmp_path, batch_size, message
+):
+    job = tiny_job({"learning_rate": 1e30, "warmup_learning_rate": 0.0, "batch_size": batch_size})
+    with pytest.raises(InputError, match=message) as error:
         train(job, str(tmp_path / "run"), _quiet)
     run = RunDirectory(tmp_path / "run")
     assert str(run.checkpoint) in str(error.value)
-    kept = _weights(run.checkpoint)
-    assert kept and all(np.isfinite(array).all() for array in kept.values())
+    assert _finite_logits(job, run.checkpoint)
     assert run.read_summary() is None
-    with pytest.raises(InputError, match="not finished"):
+    with pytest.raises(InputError, match=r"not finished.*last\.weights\.h5"):
         evaluate_run(run.path)
+
+
+def test_a_run_started_again_keeps_what_the_stopped_one_left(tiny_job, tmp_path):
+    job = tiny_job({"learning_rate": 1e30, "warmup_learning_rate": 0.0})
+    for attempt in (1, 2, 3):
+        with pytest.raises(InputError, match="became"):
+            train(job, str(tmp_path / "run"), _quiet)
+        kept = sorted(path.name for path in (tmp_path / "run").glob("attempt-*"))
+        assert kept == [f"attempt-{number}" for number in range(1, attempt)]
+    assert _finite_logits(job, tmp_path / "run" / "attempt-1" / "checkpoints" / "last.weights.h5")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[1]", '{"run": {}}', '{"model": 1, "name": "another program\'s"}']
+)
+def test_another_programs_config_is_not_a_run(tiny_job, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    for use in (lambda: train(tiny_job(), str(tmp_path), _quiet), lambda: evaluate_run(tmp_path)):
+        with pytest.raises(InputError, match="not a run directory") as error:
+            use()
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="not a"):
+        evaluate_run(tmp_path / "config.json")
+
+
+def test_names_and_sizes_are_checked_before_the_data_is_read(tiny_job, tmp_path):
+    changes = [
+        ({"model": "deit_huge"}, "Unknown model"),
+        ({"model_values": {"patch_size": 5}}, "not a multiple of patch_size 5"),
+        ({"teacher": "kerascv:resnet"}, "Unknown teacher"),
+    ]
+    for change, message in changes:
+        job = dataclasses.replace(tiny_job(**change), dataset="folder:nowhere")
+        with pytest.raises(InputError, match=message):
+            train(job, str(tmp_path / "run"), _quiet)
 
 
 @pytest.mark.parametrize("kind", ["soft", "none"])
@@ -191,8 +248,6 @@ def test_fewer_training_examples_keep_the_number_of_steps(tiny_job, tmp_path):
 
 
 def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
-    import keras
-
     job = tiny_job(job={"mixed_precision": "mixed_bfloat16"})
     summary, _ = train(job, str(tmp_path), _quiet)
     assert 0 <= summary["test"]["fused"]["top1"] <= 1
@@ -212,7 +267,7 @@ def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
             "has 1000 classes, dataset digits has 10: fine-tune it with `python "
             "scripts/train_teacher.py",
         ),
-        ({"optimisation": {"batch_size": 2000}}, "from 1 to 1257"),
+        ({"optimisation": {"batch_size": 2000}}, "batch_size 2000 is larger than the 1257"),
         ({"job": {"train_examples": 2000}}, "2000 of 1257"),
         ({"job": {"strategy": "everything"}}, "none, mirrored, tpu"),
     ],
@@ -233,6 +288,8 @@ def test_bad_input_is_one_line_before_anything_is_written(tiny_job, tmp_path, ch
         ({"temperature": 0.0}, "temperature"),
         ({"teacher": None}, "needs a teacher"),
         ({"validation_epochs": 0}, "validation_epochs"),
+        ({"evaluation_crop_ratio": 1.5}, "crop"),
+        ({"evaluation_crop_ratio": 0.0}, "crop"),
         ({"optimisation": {"epochs": 0}}, "epochs"),
         ({"optimisation": {"warmup_epochs": 5}}, "warmup_epochs"),
         ({"optimisation": {"weight_decay": -1.0}}, "weight_decay"),

@@ -1,13 +1,23 @@
-"""What of a training step to compile with XLA."""
+"""On how many devices a step runs, and what of it is compiled with XLA."""
 
 import keras
 
 
-def jit_plan(wanted: bool | str) -> tuple[bool | str, bool]:
+def replicas() -> int:
+    """Devices that share the batch under the current `tf.distribute` strategy; else 1."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def jit_plan(wanted: bool | str, student: keras.Model) -> tuple[bool | str, bool]:
     """How a student beside a teacher is compiled where Keras's own choice is slow or fails.
 
     Args:
         wanted: the `jit_compile` that the user gave: True, False or "auto".
+        student: "auto" compiles it only where all its layers say that XLA can.
 
     Returns:
         What to tell Keras for the whole step, and whether to compile the student's part alone.
@@ -24,7 +34,16 @@ def jit_plan(wanted: bool | str) -> tuple[bool | str, bool]:
         return False, False
     devices = tf.config.list_logical_devices()
     on_accelerator = any(device.device_type in ("GPU", "TPU") for device in devices)
-    return (wanted, False) if on_accelerator else (False, True)
+    if on_accelerator:
+        return wanted, False
+    return False, wanted is True or _xla_can(student)
+
+
+def _xla_can(model: keras.Model) -> bool:
+    return model.supports_jit and all(
+        _xla_can(layer) if isinstance(layer, keras.Model) else layer.supports_jit
+        for layer in model.layers
+    )
 
 
 def compiled_on_tensorflow(step):
