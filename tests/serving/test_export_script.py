@@ -14,6 +14,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 def export(*flags: str, cwd: pathlib.Path) -> subprocess.CompletedProcess:
     # Another backend in the environment makes no difference.
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    # The libraries that the tests import set how much TensorFlow logs.
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
         [sys.executable, ROOT / "scripts" / "export.py", *flags],
         capture_output=True,
