@@ -1,6 +1,7 @@
 """Where a training runs: one device, all GPUs of a machine, a TPU."""
 
 import contextlib
+import socket
 
 import keras
 
@@ -70,6 +71,7 @@ def _tpu(address: str):
     import tensorflow as tf
 
     try:
+        _check_reachable(address)
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
@@ -78,3 +80,10 @@ def _tpu(address: str):
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f"at {address!r}" if address else "on this machine (--tpu gives an address)"
         raise InputError(f"--strategy tpu found no TPU {where}: {reason}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raises OSError where nobody answers at a grpc address: TensorFlow would wait for ever."""
+    if address.startswith("grpc://"):
+        host, _, port = address.removeprefix("grpc://").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=10).close()

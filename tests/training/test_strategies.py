@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -77,7 +78,7 @@ def test_mirrored_without_a_gpu(monkeypatch):
     ("address", "message"),
     [
         ("", r"found no TPU on this machine \(--tpu gives an address\): \S+"),
-        ("grpc://127.0.0.1:1", r"found no TPU at 'grpc://127.0.0.1:1': \S+"),
+        ("grpc://127.0.0.1:{port}", r"found no TPU at 'grpc://127.0.0.1:\d+': failed to connect"),
     ],
 )
 def test_tpu_without_a_tpu(address, message, monkeypatch):
@@ -89,9 +90,18 @@ def test_tpu_without_a_tpu(address, message, monkeypatch):
     # Asking the address itself takes TensorFlow minutes.
     monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", refuse)
     monkeypatch.delenv("TPU_NAME", raising=False)
-    with pytest.raises(InputError, match=message) as error:
-        strategy_scope("tpu", tpu=address)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(InputError, match=message) as error:
+            strategy_scope("tpu", tpu=address.format(port=port))
     assert "\n" not in str(error.value)
+
+
+@tensorflow_only
+def test_a_tpu_address_where_nobody_answers_is_refused_at_once():
+    # Not to be left to TensorFlow, which waits for minutes.
+    with pytest.raises(InputError, match="found no TPU at 'grpc://127.0.0.1:1': .*refused"):
+        strategy_scope("tpu", tpu="grpc://127.0.0.1:1")
 
 
 def test_unknown_strategy():
