@@ -100,7 +100,7 @@ def test_tpu_without_a_tpu(address, message, monkeypatch):
 @tensorflow_only
 def test_a_tpu_address_where_nobody_answers_is_refused_at_once():
     # Not to be left to TensorFlow, which waits for minutes.
-    with pytest.raises(InputError, match="found no TPU at 'grpc://127.0.0.1:1': .*refused"):
+    with pytest.raises(InputError, match=r"found no TPU at 'grpc://127.0.0.1:1': .*refused"):
         strategy_scope("tpu", tpu="grpc://127.0.0.1:1")
 
 
