@@ -32,6 +32,10 @@ def make_run():
         run.start(
             {
                 "model": values,
+                "run": {},
+                "data_dir": None,
+                "teacher": None,
+                "teacher_contract": None,
                 "class_names": CLASS_NAMES,
                 "crop_ratio": crop_ratio,
                 "interpolation": interpolation,

@@ -80,10 +80,14 @@ def test_a_failed_export_leaves_nothing_behind(run, tmp_path, monkeypatch):
 
 
 def test_not_a_run(tmp_path):
-    with pytest.raises(InputError, match=r"absent is not a run directory: it has no config\.json"):
+    with pytest.raises(
+        InputError, match=r"absent is not a run directory: config\.json cannot be read"
+    ):
         export_run(tmp_path / "absent", tmp_path / "out")
     (tmp_path / "config.json").write_text(json.dumps({"model": {}, "crop_ratio": 1}))
-    with pytest.raises(InputError, match=r"config\.json has no class_names, interpolation"):
+    with pytest.raises(
+        InputError, match=r"config\.json has no class_names, data_dir, interpolation"
+    ):
         export_run(tmp_path, tmp_path / "out")
     assert contents(tmp_path) == ["config.json"]
 
@@ -98,7 +102,8 @@ def test_an_unfinished_run(make_run, tmp_path):
 
 def test_class_names_that_do_not_fit_the_model(make_run, tmp_path):
     run = make_run(tmp_path / "run")
-    run.start({**run.read_config(), "class_names": ["ant", "bee"]})
+    config = {**run.read_config(), "class_names": ["ant", "bee"]}
+    run.config_file.write_text(json.dumps(config))
     with pytest.raises(InputError, match="2 class names for the 3 classes"):
         export_run(run.path, tmp_path / "out")
 

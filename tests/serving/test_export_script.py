@@ -39,5 +39,8 @@ def test_exports_and_says_how_to_serve(make_run, tmp_path):
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
     done = export("--run_dir=absent", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "error: absent is not a run directory: it has no config.json.\n"
+    assert done.stderr == (
+        "error: absent is not a run directory: config.json cannot be read "
+        "(No such file or directory).\n"
+    )
     assert done.stdout == "" and list(tmp_path.iterdir()) == []
