@@ -88,7 +88,7 @@ class _Training:
         # Again: whether a teacher was trained just now or loaded must make no difference.
         keras.utils.set_random_seed(self._job.seed)
         distiller = self._compile()
-        self._start(distiller)
+        self._start()
         timer = self._fit(distiller)
         save_weights(self._student, self._run.final_weights)
         batch_size, test = self._recipe.optimisation.batch_size, self._dataset.test
@@ -125,7 +125,7 @@ class _Training:
         distiller.compile(build_optimizer(self._student, recipe.optimisation, self._steps))
         return distiller
 
-    def _start(self, distiller: Distiller) -> None:
+    def _start(self) -> None:
         student = self._student
         effective = start_report(self._job, student, self._steps, self._teacher_source)
         for name, value in effective.items():
