@@ -1,9 +1,10 @@
 """Data-efficient image transformers in Keras 3: train, distil, load, inspect, serve."""
 
-from keras_deit import distillation, layers, models
+from keras_deit import distillation, layers, models, pretrained
 from keras_deit.distillation import Distiller, Teacher
 from keras_deit.errors import InputError
-from keras_deit.models import create_model, list_models
+from keras_deit.models import count_macs, list_models
+from keras_deit.pretrained import create_model
 from keras_deit.version import __version__
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "InputError",
     "Teacher",
     "__version__",
+    "count_macs",
     "create_model",
     "distillation",
     "layers",
     "list_models",
     "models",
+    "pretrained",
 ]

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.macs import layer_macs
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -53,6 +54,12 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         query, key, value = ops.unstack(qkv, axis=2)
         attended = ops.dot_product_attention(query, key, value)
         return self.projection(ops.reshape(attended, (-1, length, width)))
+
+    def macs(self, input_shape) -> int:
+        """Multiply-adds for one sample: the projections, QKᵀ and the weighted sum of V."""
+        _, length, width = input_shape
+        projections = layer_macs(self.qkv, input_shape) + layer_macs(self.projection, input_shape)
+        return projections + 2 * length**2 * width
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -3,6 +3,7 @@
 import keras
 
 from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.macs import layer_macs
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -39,6 +40,11 @@ class MLP(keras.layers.Layer):
 
     def call(self, tokens):
         return self.contract(self.expand(tokens))
+
+    def macs(self, input_shape) -> int:
+        """Multiply-adds for one sample."""
+        hidden_shape = (*input_shape[:-1], self.hidden_dim)
+        return layer_macs(self.expand, input_shape) + layer_macs(self.contract, hidden_shape)
 
     def compute_output_shape(self, input_shape):
         return input_shape

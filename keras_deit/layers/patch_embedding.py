@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_deit.layers.initializers import conv_bias, conv_kernel
+from keras_deit.layers.macs import layer_macs
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -42,6 +43,10 @@ class PatchEmbedding(keras.layers.Layer):
     def call(self, images):
         grid = self.projection(images)
         return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
+
+    def macs(self, input_shape) -> int:
+        """Multiply-adds for one sample."""
+        return layer_macs(self.projection, input_shape)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

@@ -26,6 +26,10 @@ class PrependToken(keras.layers.Layer):
         token = ops.broadcast_to(self.token, (batch, 1, tokens.shape[-1]))
         return ops.concatenate([token, tokens], axis=1)
 
+    def macs(self, input_shape) -> int:
+        """None: a learned tensor, but no matrix product."""
+        return 0
+
     def compute_output_shape(self, input_shape):
         batch, length, width = input_shape
         return (batch, length + 1, width)
@@ -45,6 +49,10 @@ class PositionEmbedding(keras.layers.Layer):
 
     def call(self, tokens):
         return tokens + self.positions
+
+    def macs(self, input_shape) -> int:
+        """None: a learned tensor, but no matrix product."""
+        return 0
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -4,6 +4,7 @@ import keras
 
 from keras_deit.layers.attention import MultiHeadSelfAttention
 from keras_deit.layers.layer_scale import LayerScale
+from keras_deit.layers.macs import layer_macs
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.stochastic_depth import StochasticDepth
 
@@ -66,6 +67,11 @@ class TransformerBlock(keras.layers.Layer):
                 residual = layer(residual)
             tokens = tokens + branch[-1](residual, training=training)
         return tokens
+
+    def macs(self, input_shape) -> int:
+        """Multiply-adds for one sample."""
+        layers = self.attention_branch + self.mlp_branch
+        return sum(layer_macs(layer, input_shape) for layer in layers)
 
     def compute_output_shape(self, input_shape):
         return input_shape

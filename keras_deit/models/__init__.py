@@ -3,16 +3,26 @@
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit import DeiT
 from keras_deit.models.image_format import ImageFormat
-from keras_deit.models.model_spec import ModelSpec
-from keras_deit.models.registry import create_model, get_spec, list_models, model_values
+from keras_deit.models.macs import count_macs
+from keras_deit.models.model_spec import ModelSpec, Result
+from keras_deit.models.registry import (
+    build_model,
+    get_spec,
+    list_models,
+    model_values,
+    outline_model,
+)
 
 __all__ = [
     "Classifier",
     "DeiT",
     "ImageFormat",
     "ModelSpec",
-    "create_model",
+    "Result",
+    "build_model",
+    "count_macs",
     "get_spec",
     "list_models",
     "model_values",
+    "outline_model",
 ]

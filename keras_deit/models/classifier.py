@@ -4,6 +4,7 @@ import keras
 
 from keras_deit.errors import InputError
 from keras_deit.layers import PositionEmbedding
+from keras_deit.layers.initializers import dense_kernel
 from keras_deit.models.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
 
 
@@ -65,6 +66,24 @@ class Classifier(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
+
+
+def class_head(num_classes: int, name: str) -> keras.layers.Dense:
+    """The linear layer from a token to logits, in float32 under any policy: losses and fused
+    logits are made of these."""
+    return keras.layers.Dense(
+        num_classes, kernel_initializer=dense_kernel(), dtype="float32", name=name
+    )
+
+
+def check_width(embed_dim: int, num_heads: int) -> None:
+    """Makes sure that the heads share the width of the tokens evenly.
+
+    Raises:
+        InputError: they do not.
+    """
+    if embed_dim % num_heads:
+        raise InputError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}.")
 
 
 def check_positive(**sizes: float) -> None:

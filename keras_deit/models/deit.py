@@ -6,11 +6,14 @@
 
 import keras
 
-from keras_deit.errors import InputError
 from keras_deit.layers import PatchEmbedding, PositionEmbedding, PrependToken, TransformerBlock
-from keras_deit.layers.initializers import dense_kernel
-from keras_deit.models.classifier import Classifier, check_positive, patch_grid
-from keras_deit.models.model_spec import ModelSpec
+from keras_deit.models.classifier import (
+    Classifier,
+    check_positive,
+    check_width,
+    class_head,
+    patch_grid,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -58,8 +61,7 @@ class DeiT(Classifier):
             mlp_ratio=mlp_ratio,
             num_classes=num_classes,
         )
-        if embed_dim % num_heads:
-            raise InputError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}.")
+        check_width(embed_dim, num_heads)
         inputs = keras.Input((height, width, 3), name="image")
         x = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")(inputs)
         if distilled:
@@ -75,9 +77,9 @@ class DeiT(Classifier):
                 name=f"block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
-        heads = {"class": _head(num_classes, "class_head")(x[:, 0])}
+        heads = {"class": class_head(num_classes, "class_head")(x[:, 0])}
         if distilled:
-            heads["distillation"] = _head(num_classes, "distillation_head")(x[:, 1])
+            heads["distillation"] = class_head(num_classes, "distillation_head")(x[:, 1])
         config = {
             "image_size": image_size,
             "patch_size": patch_size,
@@ -91,49 +93,3 @@ class DeiT(Classifier):
             "num_classes": num_classes,
         }
         super().__init__(inputs, heads, config, **kwargs)
-
-
-def _head(num_classes: int, name: str) -> keras.layers.Dense:
-    # float32 under any policy: losses and fused logits are made of these.
-    return keras.layers.Dense(
-        num_classes, kernel_initializer=dense_kernel(), dtype="float32", name=name
-    )
-
-
-_SOURCE = "github.com/facebookresearch/deit, README_deit.md"
-_TINY = {"embed_dim": 192, "num_heads": 3}
-_SMALL = {"embed_dim": 384, "num_heads": 6}
-_BASE = {"embed_dim": 768, "num_heads": 12}
-
-_ROWS = (
-    # name, image size, width, parameters, top-1, top-5 of the released weights
-    ("deit_tiny_patch16_224", 224, _TINY, 5_717_416, 72.202, 91.124),
-    ("deit_small_patch16_224", 224, _SMALL, 22_050_664, 79.854, 94.968),
-    ("deit_base_patch16_224", 224, _BASE, 86_567_656, 81.846, 95.594),
-    ("deit_base_patch16_384", 384, _BASE, 86_859_496, 82.890, 96.222),
-    ("deit_tiny_distilled_patch16_224", 224, _TINY, 5_910_800, 74.476, 91.920),
-    ("deit_small_distilled_patch16_224", 224, _SMALL, 22_436_432, 81.164, 95.376),
-    ("deit_base_distilled_patch16_224", 224, _BASE, 87_338_192, 83.372, 96.482),
-    ("deit_base_distilled_patch16_384", 384, _BASE, 87_630_032, 85.224, 97.186),
-)
-
-DEIT_MODELS = tuple(
-    ModelSpec(
-        name=name,
-        architecture=DeiT,
-        config={
-            "image_size": image_size,
-            "patch_size": 16,
-            "depth": 12,
-            **width,
-            "distilled": "_distilled_" in name,
-        },
-        parameters=parameters,
-        top1=top1,
-        top5=top5,
-        crop_ratio=0.875,
-        interpolation="bicubic",
-        source=_SOURCE,
-    )
-    for name, image_size, width, parameters, top1, top5 in _ROWS
-)

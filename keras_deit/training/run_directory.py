@@ -5,7 +5,8 @@ import os
 import pathlib
 
 from keras_deit.errors import InputError
-from keras_deit.models import Classifier, create_model
+from keras_deit.models import Classifier
+from keras_deit.pretrained import create_model
 
 _CONFIG_KEYS = {
     *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),

@@ -16,7 +16,7 @@ from keras_deit.data import (
     train_pipeline,
 )
 from keras_deit.distillation import Distiller, Teacher
-from keras_deit.models import create_model
+from keras_deit.pretrained import create_model
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
 from keras_deit.training.fitting import fit, precision
 from keras_deit.training.job import Job, evaluation_crop_ratio, student_format

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_deit.errors import InputError
-from keras_deit.models import create_model
+from keras_deit.pretrained import create_model
 from keras_deit.recipes import DIGITS
 from keras_deit.training import RunDirectory, evaluate_run, train
 

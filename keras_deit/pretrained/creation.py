@@ -1,0 +1,36 @@
+"""Models by name, with weights."""
+
+import pathlib
+
+from keras_deit.models import Classifier, build_model
+from keras_deit.pretrained.own_weights import load_own_weights
+
+
+def create_model(
+    name: str,
+    weights: str | pathlib.Path | None = None,
+    num_classes: int = 1000,
+    **overrides,
+) -> Classifier:
+    """Builds a model of this package.
+
+    Args:
+        name: one of `list_models()`.
+        weights: path of a `.weights.h5` file of this package to load, or None.
+        num_classes: of each head.
+        **overrides: any constructor argument of the architecture in place of its published
+            value: `image_size`, `patch_size`, `embed_dim`, `depth`, `num_heads`, `mlp_ratio`,
+            `drop_path_rate`, ...
+
+    Returns:
+        A functional Keras model: images (batch, height, width, 3), normalised as its
+        `image_format` says, to logits (batch, num_classes).
+
+    Raises:
+        InputError: unknown name or value, sizes that do not fit together, weights that cannot
+            be read into the model.
+    """
+    model = build_model(name, num_classes, **overrides)
+    if weights is not None:
+        load_own_weights(model, pathlib.Path(weights))
+    return model

@@ -1,0 +1,47 @@
+"""This package's own weight files."""
+
+import pathlib
+from collections import Counter
+
+import keras
+
+from keras_deit.errors import InputError
+
+
+def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
+    """Loads a `.weights.h5` file that a model of the same sizes wrote.
+
+    Raises:
+        InputError: it is no such file, or it does not fit the model.
+    """
+    if not path.name.endswith(".weights.h5"):
+        raise InputError(f"weights should be the path of a .weights.h5 file, not {str(path)!r}.")
+    if not path.is_file():
+        raise InputError(f"There is no weights file {str(path)!r}.")
+    try:
+        _check_shapes(model, path)
+        model.load_weights(path)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(f"{path} does not fit {model.name}: {first_line}") from error
+
+
+def _check_shapes(model: keras.Model, path: pathlib.Path) -> None:
+    """Keras says nothing of what a file holds beyond the model's layers, such as more blocks."""
+    import h5py  # Keras's own dependency
+
+    shapes = []
+
+    def collect(name, item):
+        if name.startswith("layers/") and isinstance(item, h5py.Dataset):
+            shapes.append(item.shape)
+
+    with h5py.File(path) as file:
+        file.visititems(collect)
+    if len(shapes) != len(model.weights):
+        raise ValueError(f"it holds {len(shapes)} weights, the model has {len(model.weights)}.")
+    held, wanted = Counter(shapes), Counter(tuple(weight.shape) for weight in model.weights)
+    if held != wanted:
+        pairs = (sorted(held - wanted), sorted(wanted - held))
+        received, expected = (", ".join(map(str, pair)) for pair in pairs)
+        raise ValueError(f"it holds shapes {received} where the model has {expected}.")
