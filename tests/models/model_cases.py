@@ -41,3 +41,6 @@ DISTILLED = Case(
 PLAIN = Case(
     DeiT, {**DISTILLED.arguments, "distilled": False}, DISTILLED.input_shape, (), deit_logits
 )
+
+# By the name that the tests show. Of each architecture one case has effects.
+CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN}

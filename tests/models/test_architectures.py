@@ -13,28 +13,45 @@ from harness import (
     same,
     weights_by_path,
 )
-from model_cases import DISTILLED, PLAIN
+from model_cases import CASES
 
-CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN}
+from keras_deit import list_models
+from keras_deit.models import get_spec
 
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+by_effect = pytest.mark.parametrize(
+    ("case", "effect"),
+    [
+        pytest.param(case, effect, id=f"{name}-{effect.argument}-{effect.value}")
+        for name, case in CASES.items()
+        for effect in case.effects
+    ],
+)
 
 
-def test_every_constructor_argument_has_an_effect_in_the_table():
-    assert {e.argument for e in DISTILLED.effects} == constructor_arguments(DISTILLED.kind)
+def test_every_architecture_has_a_case_with_effects():
+    architectures = {get_spec(name).architecture for name in list_models()}
+    assert {case.kind for case in CASES.values() if case.effects} == architectures
 
 
-@pytest.mark.parametrize("effect", DISTILLED.effects, ids=lambda effect: effect.argument)
-def test_argument_changes_something_and_survives_its_configuration(effect):
+@pytest.mark.parametrize(
+    "case", [case for case in CASES.values() if case.effects], ids=lambda case: case.kind.__name__
+)
+def test_every_constructor_argument_has_an_effect_in_the_table(case):
+    assert {effect.argument for effect in case.effects} == constructor_arguments(case.kind)
+
+
+@by_effect
+def test_argument_changes_something_and_survives_its_configuration(case, effect):
     observe = OBSERVERS[effect.changes]
-    base = observe(DISTILLED, DISTILLED.build())
-    assert same(base, observe(DISTILLED, DISTILLED.build()))
-    changed = DISTILLED.build(**{effect.argument: effect.value})
-    rebuilt = DISTILLED.rebuild(changed)
+    base = observe(case, case.build())
+    assert same(base, observe(case, case.build()))
+    changed = case.build(**{effect.argument: effect.value})
+    rebuilt = case.rebuild(changed)
     assert configuration(rebuilt) == configuration(changed)
-    observed = observe(DISTILLED, changed)
+    observed = observe(case, changed)
     assert not same(base, observed)
-    assert same(observed, observe(DISTILLED, rebuilt))
+    assert same(observed, observe(case, rebuilt))
 
 
 @by_case
@@ -122,3 +139,16 @@ def test_fit_is_that_of_any_keras_classifier(case):
     assert after["loss"] < 0.1 * before["loss"]
     assert after["accuracy"] == 1
     assert (model.predict(inputs, verbose=0).argmax(axis=-1) == labels).all()
+
+
+@by_case
+def test_gradient_reaches_every_trainable_variable(case):
+    model = case.build()
+    randomise(model)
+    variables = model.trainable_variables
+    before = [numpy(variable) for variable in variables]
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
+    target = np.random.default_rng(3).normal(size=model(case.inputs()).shape)
+    model.train_on_batch(case.inputs(), target)
+    for variable, value in zip(variables, before, strict=True):
+        assert np.abs(numpy(variable) - value).max() > 1e-6, variable.path
