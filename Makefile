@@ -9,9 +9,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
-ANY_BACKEND = tests/layers tests/models tests/distillation tests/training/test_backends.py
+ANY_BACKEND = tests/layers tests/models tests/distillation tests/training/test_backends.py \
+	tests/training/test_families.py
 
-.PHONY: train test lint clean
+.PHONY: train test lint readme clean
 
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py $(ARGS)
@@ -24,6 +25,10 @@ test: $(VENV)/installed-test lint
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# After a change of the model table.
+readme: $(VENV)/installed
+	$(BIN)/python scripts/list_models.py --into README.md
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

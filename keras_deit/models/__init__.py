@@ -9,6 +9,7 @@ from keras_deit.models.registry import (
     build_model,
     get_spec,
     list_models,
+    model_table,
     model_values,
     outline_model,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "count_macs",
     "get_spec",
     "list_models",
+    "model_table",
     "model_values",
     "outline_model",
 ]

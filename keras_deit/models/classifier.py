@@ -6,6 +6,7 @@ from keras_deit.errors import InputError
 from keras_deit.layers import PositionEmbedding
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.models.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+from keras_deit.models.precision import precision
 
 
 class Classifier(keras.Model):
@@ -61,11 +62,18 @@ class Classifier(keras.Model):
         return [variable for layer in layers for variable in layer.trainable_variables]
 
     def get_config(self):
-        return {**self._config, "name": self.name, "trainable": self.trainable}
+        return {
+            **self._config,
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": self.dtype_policy.name,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        values = dict(config)
+        with precision(values.pop("dtype", None) or keras.config.dtype_policy()):
+            return cls(**values)
 
 
 def class_head(num_classes: int, name: str) -> keras.layers.Dense:

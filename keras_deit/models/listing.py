@@ -7,7 +7,7 @@ from keras_deit.models.model_spec import ModelSpec, Result
 _TITLES = ("model", "image size", "parameters", "GMACs", "crop", "top-1", "released weights")
 
 
-def model_table(specs: Iterable[ModelSpec]) -> str:
+def markdown_table(specs: Iterable[ModelSpec]) -> str:
     """A Markdown table, one row a model, its columns aligned.
 
     Top-1 is on ImageNet-1k, followed by the training; a weight file stands in the order of its

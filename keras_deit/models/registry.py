@@ -8,8 +8,9 @@ import keras
 from keras_deit.errors import unknown_name
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit_specs import DEIT_MODELS
-from keras_deit.models.listing import model_table
+from keras_deit.models.listing import markdown_table
 from keras_deit.models.model_spec import ModelSpec
+from keras_deit.models.precision import precision
 
 _SPECS = {spec.name: spec for spec in DEIT_MODELS}
 
@@ -32,17 +33,27 @@ def list_models(
         show: whether to print the table of these models too: size, parameters, multiply-adds,
             evaluation, top-1 by training, weight files.
     """
-    specs = [_SPECS[name] for name in sorted(fnmatch.filter(_SPECS, pattern))]
-    specs = [
-        spec
-        for spec in specs
-        if image_size in (None, spec.image_size)
+    names = [
+        spec.name
+        for spec in _SPECS.values()
+        if fnmatch.fnmatchcase(spec.name, pattern)
+        and image_size in (None, spec.image_size)
         and (max_parameters is None or spec.parameters <= max_parameters)
         and released in (None, bool(spec.files))
     ]
     if show:
-        print(model_table(specs))
-    return [spec.name for spec in specs]
+        print(model_table(names))
+    return sorted(names)
+
+
+def model_table(names: list[str]) -> str:
+    """The table of some models as Markdown, by family and size.
+
+    Raises:
+        InputError: no model has one of these names.
+    """
+    wanted = {get_spec(name).name for name in names}
+    return markdown_table(spec for spec in _SPECS.values() if spec.name in wanted)
 
 
 def get_spec(name: str) -> ModelSpec:
@@ -64,7 +75,9 @@ def model_values(name: str) -> dict:
     return {**defaults, **spec.config}
 
 
-def build_model(name: str, num_classes: int = 1000, **overrides) -> Classifier:
+def build_model(
+    name: str, num_classes: int = 1000, dtype: str | None = None, **overrides
+) -> Classifier:
     """A model with fresh weights; the arguments and errors are those of `create_model`."""
     spec = get_spec(name)
     known = model_values(name)
@@ -72,7 +85,8 @@ def build_model(name: str, num_classes: int = 1000, **overrides) -> Classifier:
         if key not in known:
             raise unknown_name(f"value of {name}", key, known)
     values = {"name": name, **spec.config, "num_classes": num_classes, **overrides}
-    return spec.architecture(**values)
+    with precision(dtype or keras.config.dtype_policy()):
+        return spec.architecture(**values)
 
 
 def outline_model(name: str, **values) -> Classifier:

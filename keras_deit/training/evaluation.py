@@ -3,7 +3,7 @@
 from keras_deit.data import evaluation_pipeline, load_dataset, num_batches
 from keras_deit.distillation import Teacher
 from keras_deit.errors import InputError
-from keras_deit.training.fitting import precision
+from keras_deit.models.precision import precision
 from keras_deit.training.obtaining import teacher_of_run
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.scoring import score_student

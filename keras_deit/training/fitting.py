@@ -1,6 +1,5 @@
 """One way to fit a model, for students and teachers alike."""
 
-import contextlib
 import pathlib
 import warnings
 
@@ -8,17 +7,6 @@ import keras
 
 from keras_deit.recipes import Optimisation
 from keras_deit.training.callbacks import FiniteLoss, LearningRate, Progress, StepTimer
-
-
-@contextlib.contextmanager
-def precision(policy: str):
-    """Makes the models that are built inside follow a dtype policy, such as "mixed_bfloat16"."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def fit(

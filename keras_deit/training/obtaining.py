@@ -16,7 +16,7 @@ from keras_deit.distillation.teachers import (
     own_head_classes,
 )
 from keras_deit.models.image_format import ImageFormat
-from keras_deit.training.fitting import precision
+from keras_deit.models.precision import precision
 from keras_deit.training.job import Job, digest
 from keras_deit.training.run_directory import check_writable
 from keras_deit.training.teacher_training import check_steps, teacher_size, train_teacher

@@ -16,9 +16,10 @@ from keras_deit.data import (
     train_pipeline,
 )
 from keras_deit.distillation import Distiller, Teacher
+from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
-from keras_deit.training.fitting import fit, precision
+from keras_deit.training.fitting import fit
 from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimizer import build_optimizer

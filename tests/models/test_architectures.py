@@ -17,6 +17,7 @@ from model_cases import CASES
 
 from keras_deit import list_models
 from keras_deit.models import get_spec
+from keras_deit.models.precision import precision
 
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 by_effect = pytest.mark.parametrize(
@@ -109,18 +110,26 @@ def test_weights_file_holds_each_weight_once(case, tmp_path):
 @by_case
 def test_mixed_bfloat16_gives_float32_logits_of_float32_weights(case):
     exact = case.build()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with precision("mixed_bfloat16"):
         model = case.build()
-    finally:
-        keras.config.set_dtype_policy("float32")
     model.set_weights(exact.get_weights())
     logits = model(case.inputs())
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert model.get_layer("block_0").compute_dtype == "bfloat16"
     expected = numpy(exact(case.inputs()))
-    assert np.abs(numpy(logits) - expected).max() < 0.03 * np.abs(expected).max()
+    assert np.linalg.norm(numpy(logits) - expected) < 2e-2 * np.linalg.norm(expected)
+
+
+@by_case
+def test_a_saved_model_keeps_its_precision(case, tmp_path):
+    with precision("mixed_bfloat16"):
+        model = case.build()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert keras.config.dtype_policy().name == "float32"
+    assert loaded.get_layer("block_0").compute_dtype == "bfloat16"
+    np.testing.assert_array_equal(numpy(loaded(case.inputs())), numpy(model(case.inputs())))
 
 
 @by_case

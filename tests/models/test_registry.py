@@ -7,7 +7,7 @@ import pytest
 from harness import numpy, randomise
 
 from keras_deit import InputError, create_model, list_models
-from keras_deit.models import get_spec, model_values
+from keras_deit.models import get_spec, model_table, model_values
 
 TINY = "deit_tiny_patch16_224"
 SMALL_VALUES = {
@@ -41,6 +41,38 @@ def test_list_models():
     assert list_models("resnet*") == []
 
 
+def test_list_models_filters():
+    names = {name: get_spec(name) for name in list_models()}
+
+    def chosen(condition):
+        return [name for name, spec in names.items() if condition(spec)]
+
+    assert list_models(image_size=384) == chosen(lambda spec: spec.config["image_size"] == 384)
+    assert list_models(max_parameters=23e6) == chosen(lambda spec: spec.parameters <= 23e6)
+    assert list_models(released=True) == chosen(lambda spec: spec.files)
+    assert list_models(released=False) == chosen(lambda spec: not spec.files)
+    assert list_models("deit_*", image_size=384, max_parameters=87e6) == ["deit_base_patch16_384"]
+
+
+def test_list_models_shows_the_table(capsys):
+    names = list_models("deit_tiny*", show=True)
+    printed = capsys.readouterr().out
+    assert printed == model_table(names) + "\n"
+    assert [line.split("|")[1].strip(" `") for line in printed.splitlines()[2:]] == [
+        "deit_tiny_patch16_224",
+        "deit_tiny_distilled_patch16_224",
+    ]
+    cells = [cell.strip() for cell in printed.splitlines()[2].strip("|").split("|")]
+    assert cells[1:] == [
+        "224",
+        "5,717,416",
+        "1.254",
+        "0.875",
+        "72.2 (1k)",
+        "`deit_tiny_patch16_224-a1311bcf.pth`",
+    ]
+
+
 def test_names_and_specs_agree():
     for name in list_models():
         spec = get_spec(name)
@@ -54,12 +86,13 @@ def test_values_are_the_published_ones_unless_overridden():
     published = {"embed_dim": 192, "depth": 12, "num_heads": 3, "mlp_ratio": 4.0, "qkv_bias": True}
     published |= {"image_size": 224, "patch_size": 16, "num_classes": 1000, "distilled": False}
     published |= {"drop_path_rate": 0.0}
+    common = {"name": TINY, "trainable": True, "dtype": "float32"}
     assert model_values(TINY) == published
-    assert model.get_config() == {**published, "name": TINY, "trainable": True}
+    assert model.get_config() == {**published, **common}
     overrides = {"image_size": (8, 16), "depth": 1, "mlp_ratio": 2.0, "drop_path_rate": 0.3}
     changed = create_model(TINY, num_classes=7, patch_size=8, distilled=True, **overrides)
     expected = {**published, **overrides, "num_classes": 7, "patch_size": 8, "distilled": True}
-    assert changed.get_config() == {**expected, "name": TINY, "trainable": True}
+    assert changed.get_config() == {**expected, **common}
     assert set(changed.heads.output) == {"class", "distillation"}
 
 

@@ -12,8 +12,8 @@ from keras_deit.data.source import ArraySource
 from keras_deit.distillation.teachers import TeacherContract, load_teacher_model
 from keras_deit.errors import InputError
 from keras_deit.models import ImageFormat
+from keras_deit.models.precision import precision
 from keras_deit.recipes import DIGITS
-from keras_deit.training.fitting import precision
 from keras_deit.training.obtaining import obtain_teacher, teacher_of_run
 from keras_deit.training.teacher_training import (
     check_output,

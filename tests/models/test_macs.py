@@ -1,0 +1,69 @@
+"""Multiply-adds, counted by hand and by the figures of the papers."""
+
+import keras
+import pytest
+
+from keras_deit import InputError, count_macs, list_models
+from keras_deit.models import get_spec, outline_model
+
+
+def test_layers_of_keras_by_hand():
+    inputs = keras.Input((9, 7, 3))
+    x = keras.layers.Conv2D(10, (3, 5), strides=2, padding="same", name="a")(inputs)  # to 5×4
+    x = keras.layers.DepthwiseConv2D(3, padding="valid", name="b")(x)  # to 3×2
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dense(6, name="c")(x)  # at each of the six places
+    outputs = keras.layers.Dense(4)(keras.layers.Flatten()(x))
+    by_hand = 5 * 4 * 10 * 3 * 5 * 3 + 3 * 2 * 10 * 3 * 3 + 6 * 10 * 6 + 36 * 4
+    model = keras.Model(inputs, outputs)
+    assert count_macs(model) == by_hand
+    around = keras.Input((9, 7, 3))
+    assert count_macs(keras.Model(around, model(around))) == by_hand
+
+
+def test_grouped_convolution():
+    inputs = keras.Input((4, 4, 6))
+    outputs = keras.layers.Conv2D(8, 3, groups=2, padding="same")(inputs)
+    assert count_macs(keras.Model(inputs, outputs)) == 4 * 4 * 8 * 3 * 3 * 3
+
+
+def test_deit_by_hand():
+    model = outline_model(
+        "deit_tiny_distilled_patch16_224",
+        image_size=(8, 12),
+        patch_size=4,
+        embed_dim=6,
+        depth=2,
+        num_heads=2,
+        mlp_ratio=3,
+        num_classes=5,
+    )
+    length, width = 2 * 3 + 2, 6
+    patches = 6 * (4 * 4 * 3) * width
+    attention = length * width * 3 * width + 2 * length * length * width + length * width * width
+    mlp = 2 * length * width * 3 * width
+    assert count_macs(model) == patches + 2 * (attention + mlp) + 2 * width * 5
+
+
+def test_what_is_not_known_is_not_left_out():
+    inputs = keras.Input((4, 6))
+    outputs = keras.layers.LSTM(3)(inputs)
+    with pytest.raises(InputError, match="Nothing says how LSTM uses"):
+        count_macs(keras.Model(inputs, outputs))
+
+
+def test_a_layer_of_two_inputs_is_refused():
+    inputs = keras.Input((4, 6))
+    outputs = keras.layers.MultiHeadAttention(2, 3)(inputs, inputs)
+    with pytest.raises(InputError, match="should have one input"):
+        count_macs(keras.Model(inputs, outputs))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_figure_of_the_table(name):
+    spec = get_spec(name)
+    counted = count_macs(outline_model(name)) / 1e9
+    assert float(f"{counted:.4g}") == spec.gmacs
+    if spec.published_gmacs is not None:
+        # Published with one digit after the point.
+        assert abs(counted - spec.published_gmacs) <= max(0.01 * spec.published_gmacs, 0.05)
