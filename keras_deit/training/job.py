@@ -7,8 +7,7 @@ import json
 import keras
 
 from keras_deit.errors import InputError
-from keras_deit.models import ImageFormat, get_spec, model_values
-from keras_deit.models.classifier import patch_grid
+from keras_deit.models import ImageFormat, get_spec, outline_model
 from keras_deit.recipes import Recipe
 
 
@@ -78,9 +77,8 @@ def evaluation_crop_ratio(recipe: Recipe) -> float:
 
 
 def student_format(recipe: Recipe) -> ImageFormat:
-    """The images that a recipe's student takes, without building it."""
-    values = {**model_values(recipe.model), **recipe.model_values}
-    return ImageFormat(*patch_grid(values["image_size"], values["patch_size"]))
+    """The images that a recipe's student takes, at no cost: every value of it is checked."""
+    return outline_model(recipe.model, **recipe.model_values).image_format
 
 
 def digest(values: dict) -> str:
