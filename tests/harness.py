@@ -90,9 +90,15 @@ def randomise(layer, deviation: float = 0.3) -> None:
         weight.assign(rng.normal(0, deviation, weight.shape).astype("float32"))
 
 
+def has_gradient(variable) -> bool:
+    """False for biases that add the same to every logit of a softmax."""
+    return not variable.path.endswith(("/key/bias", "heads_before_softmax/bias"))
+
+
 def constructor_arguments(kind: type) -> set[str]:
     """Names of the arguments that a class adds to those of every Keras layer."""
-    if "__init__" not in vars(kind):
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("keras_deit.")]
+    if not any("__init__" in vars(base) for base in ours):
         return set()
     parameters = inspect.signature(kind).parameters.values()
     return {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}

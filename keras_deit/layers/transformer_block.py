@@ -1,4 +1,4 @@
-"""The pre-norm block of DeiT and DeiT III."""
+"""The pre-norm block of DeiT, DeiT III and CaiT."""
 
 import keras
 
@@ -7,6 +7,7 @@ from keras_deit.layers.layer_scale import LayerScale
 from keras_deit.layers.macs import layer_macs
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.stochastic_depth import StochasticDepth
+from keras_deit.layers.talking_heads import TalkingHeadsAttention
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -19,6 +20,7 @@ class TransformerBlock(keras.layers.Layer):
         qkv_bias: whether the projection to queries, keys and values has a bias.
         drop_path_rate: of the stochastic depth, drawn for each branch by itself.
         layer_scale_init: initial γ; None leaves γ out.
+        talking_heads: whether the heads of the self-attention are mixed, as in CaiT.
 
     Input and output: tokens (batch, length, width).
     """
@@ -30,6 +32,7 @@ class TransformerBlock(keras.layers.Layer):
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
         layer_scale_init: float | None = None,
+        talking_heads: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -38,12 +41,12 @@ class TransformerBlock(keras.layers.Layer):
         self.qkv_bias = qkv_bias
         self.drop_path_rate = drop_path_rate
         self.layer_scale_init = layer_scale_init
+        self.talking_heads = talking_heads
 
     def build(self, input_shape):
         policy = self.dtype_policy
-        attention = MultiHeadSelfAttention(
-            self.num_heads, self.qkv_bias, dtype=policy, name="attention"
-        )
+        attention_kind = TalkingHeadsAttention if self.talking_heads else MultiHeadSelfAttention
+        attention = attention_kind(self.num_heads, self.qkv_bias, dtype=policy, name="attention")
         mlp = MLP(int(input_shape[-1] * self.mlp_ratio), dtype=policy, name="mlp")
         self.attention_branch = self._branch(attention, 1)
         self.mlp_branch = self._branch(mlp, 2)
@@ -84,4 +87,5 @@ class TransformerBlock(keras.layers.Layer):
             "qkv_bias": self.qkv_bias,
             "drop_path_rate": self.drop_path_rate,
             "layer_scale_init": self.layer_scale_init,
+            "talking_heads": self.talking_heads,
         }

@@ -1,10 +1,12 @@
 """The architectures and their published configurations."""
 
+from keras_deit.models.cait import CaiT
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit import DeiT
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.models.macs import count_macs
 from keras_deit.models.model_spec import ModelSpec, Result
+from keras_deit.models.patchconvnet import PatchConvNet
 from keras_deit.models.registry import (
     build_model,
     get_spec,
@@ -14,10 +16,12 @@ from keras_deit.models.registry import (
 )
 
 __all__ = [
+    "CaiT",
     "Classifier",
     "DeiT",
     "ImageFormat",
     "ModelSpec",
+    "PatchConvNet",
     "Result",
     "build_model",
     "count_macs",

@@ -43,6 +43,9 @@ class ModelSpec:
         mean, std: of the normalisation of pixels in [0, 1].
         licence: of the code and the released weights.
         source: where the configuration stands.
+        published_drop_path: rate of the stochastic depth that its authors trained it with
+            (tables 3.16 and 5.8 of H. Touvron's thesis), or None. A recipe sets
+            `drop_path_rate`; in `config` it is the class's own.
     """
 
     name: str
@@ -58,6 +61,7 @@ class ModelSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     licence: str = "Apache-2.0"
+    published_drop_path: float | None = None
 
     @property
     def image_size(self) -> int:

@@ -6,12 +6,14 @@ import inspect
 import keras
 
 from keras_deit.errors import unknown_name
+from keras_deit.models.cait_specs import CAIT_MODELS
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit_specs import DEIT_MODELS
 from keras_deit.models.listing import model_table
 from keras_deit.models.model_spec import ModelSpec
+from keras_deit.models.patchconvnet_specs import PATCHCONVNET_MODELS
 
-_SPECS = {spec.name: spec for spec in DEIT_MODELS}
+_SPECS = {spec.name: spec for spec in (*DEIT_MODELS, *CAIT_MODELS, *PATCHCONVNET_MODELS)}
 
 
 def list_models(

@@ -1,5 +1,6 @@
 """One case per architecture of the package."""
 
+import cait_model_cases
 import numpy as np
 import numpy_reference as reference
 from harness import Case, Effect
@@ -43,4 +44,4 @@ PLAIN = Case(
 )
 
 # By the name that the tests show. Of each architecture one case has effects.
-CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN}
+CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN, **cait_model_cases.CASES}
