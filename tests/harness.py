@@ -95,9 +95,16 @@ def randomise(layer, deviation: float = 0.3) -> None:
         weight.assign(abs(values) if weight.name == "moving_variance" else values)
 
 
+def has_gradient(case: Case, variable) -> bool:
+    """False for what is cancelled, also biases that add the same to every logit of a softmax."""
+    cancelled = (*case.cancelled, "/key/bias", "heads_before_softmax/bias")
+    return not variable.path.endswith(cancelled)
+
+
 def constructor_arguments(kind: type) -> set[str]:
     """Names of the arguments that a class adds to those of every Keras layer."""
-    if "__init__" not in vars(kind):
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("keras_deit.")]
+    if not any("__init__" in vars(base) for base in ours):
         return set()
     parameters = inspect.signature(kind).parameters.values()
     return {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}

@@ -7,6 +7,20 @@ from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.macs import layer_macs
 
 
+def head_width(width: int, num_heads: int) -> int:
+    """Width of one head's share of the tokens.
+
+    Raises:
+        ValueError: the heads cannot share it evenly.
+    """
+    if width % num_heads:
+        raise ValueError(
+            "The width of the tokens should be a multiple of `num_heads`. "
+            f"Received: width={width}, num_heads={num_heads}"
+        )
+    return width // num_heads
+
+
 @keras.saving.register_keras_serializable(package="keras_deit")
 class MultiHeadSelfAttention(keras.layers.Layer):
     """softmax(QKᵀ/√d)·V over several heads, Q, K and V from one fused projection.
@@ -29,11 +43,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def build(self, input_shape):
         width = input_shape[-1]
-        if width % self.num_heads:
-            raise ValueError(
-                "The width of the tokens should be a multiple of `num_heads`. "
-                f"Received: width={width}, num_heads={self.num_heads}"
-            )
+        self.head_dim = head_width(width, self.num_heads)
         self.qkv = keras.layers.Dense(
             3 * width,
             use_bias=self.qkv_bias,
@@ -49,11 +59,13 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def call(self, tokens):
         length, width = tokens.shape[1:]
-        head_dim = width // self.num_heads
-        qkv = ops.reshape(self.qkv(tokens), (-1, length, 3, self.num_heads, head_dim))
-        query, key, value = ops.unstack(qkv, axis=2)
-        attended = ops.dot_product_attention(query, key, value)
+        qkv = ops.reshape(self.qkv(tokens), (-1, length, 3, self.num_heads, self.head_dim))
+        attended = self.attend(*ops.unstack(qkv, axis=2))
         return self.projection(ops.reshape(attended, (-1, length, width)))
+
+    def attend(self, query, key, value):
+        """What each query gathers; all are (batch, length, num_heads, head_dim)."""
+        return ops.dot_product_attention(query, key, value)
 
     def macs(self, input_shape) -> int:
         """Multiply-adds for one sample: the projections, QKᵀ and the weighted sum of V."""

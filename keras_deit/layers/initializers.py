@@ -29,5 +29,19 @@ def conv_bias(fan_in: int) -> initializers.Initializer:
     Args:
         fan_in: input channels per group × kernel height × kernel width.
     """
+    return _uniform(fan_in)
+
+
+def depthwise_kernel(kernel_size: int) -> initializers.Initializer:
+    """PyTorch's default for a depthwise convolution, whose filters see one channel each; Keras
+    would count every channel to fan_in.
+
+    Args:
+        kernel_size: side of a filter.
+    """
+    return _uniform(kernel_size**2)
+
+
+def _uniform(fan_in: int) -> initializers.Initializer:
     bound = 1 / math.sqrt(fan_in)
     return initializers.RandomUniform(-bound, bound)

@@ -1,4 +1,4 @@
-"""The pre-norm block of DeiT, DeiT III and the parallel ViT."""
+"""The pre-norm block of DeiT, DeiT III, the parallel ViT and CaiT."""
 
 import keras
 
@@ -7,6 +7,7 @@ from keras_deit.layers.layer_scale import LayerScale
 from keras_deit.layers.macs import layer_macs
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.stochastic_depth import StochasticDepth
+from keras_deit.layers.talking_heads import TalkingHeadsAttention
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -25,6 +26,7 @@ class TransformerBlock(keras.layers.Layer):
         drop_path_rate: of the stochastic depth, drawn for each branch by itself.
         layer_scale_init: initial γ; None leaves γ out.
         branches: attentions side by side, and MLPs side by side.
+        talking_heads: whether the heads of the self-attention are mixed, as in CaiT.
 
     Input and output: tokens (batch, length, width).
     """
@@ -37,6 +39,7 @@ class TransformerBlock(keras.layers.Layer):
         drop_path_rate: float = 0.0,
         layer_scale_init: float | None = None,
         branches: int = 1,
+        talking_heads: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -46,12 +49,14 @@ class TransformerBlock(keras.layers.Layer):
         self.drop_path_rate = drop_path_rate
         self.layer_scale_init = layer_scale_init
         self.branches = branches
+        self.talking_heads = talking_heads
         self._suffixes = ("", *(f"_{chr(ord('a') + index)}" for index in range(1, branches)))
 
     def build(self, input_shape):
         policy = self.dtype_policy
+        attention_kind = TalkingHeadsAttention if self.talking_heads else MultiHeadSelfAttention
         for suffix in self._suffixes:
-            attention = MultiHeadSelfAttention(
+            attention = attention_kind(
                 self.num_heads, self.qkv_bias, dtype=policy, name=f"attention{suffix}"
             )
             mlp = MLP(int(input_shape[-1] * self.mlp_ratio), dtype=policy, name=f"mlp{suffix}")
@@ -106,4 +111,5 @@ class TransformerBlock(keras.layers.Layer):
             "drop_path_rate": self.drop_path_rate,
             "layer_scale_init": self.layer_scale_init,
             "branches": self.branches,
+            "talking_heads": self.talking_heads,
         }

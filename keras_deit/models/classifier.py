@@ -105,8 +105,15 @@ def check_positive(**sizes: float) -> None:
             raise InputError(f"{name} should be above 0. Received: {value}")
 
 
-def patch_grid(image_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
+def patch_grid(
+    image_size: int | tuple[int, int], patch_size: int, patch_name: str = "patch_size"
+) -> tuple[int, int]:
     """Height and width of an image, in pixels, checked against the patch size.
+
+    Args:
+        image_size: of both sides, or (height, width).
+        patch_size: side of a patch.
+        patch_name: what the user knows that as.
 
     Raises:
         InputError: a side is not a positive multiple of `patch_size`.
@@ -117,7 +124,7 @@ def patch_grid(image_size: int | tuple[int, int], patch_size: int) -> tuple[int,
         shown = image_size if isinstance(image_size, int) else "×".join(map(str, sides))
         lower = max(min(sides) // patch_size, 1) * patch_size
         raise InputError(
-            f"image_size {shown} is not a multiple of patch_size {patch_size}; "
+            f"image_size {shown} is not a multiple of {patch_name} {patch_size}; "
             f"{lower} and {lower + patch_size} are."
         )
     return sides

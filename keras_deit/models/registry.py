@@ -6,15 +6,18 @@ import inspect
 import keras
 
 from keras_deit.errors import unknown_name
+from keras_deit.models.cait_specs import CAIT_MODELS
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit3_specs import DEIT3_MODELS
 from keras_deit.models.deit_specs import DEIT_MODELS
 from keras_deit.models.listing import markdown_table
 from keras_deit.models.model_spec import ModelSpec
+from keras_deit.models.patchconvnet_specs import PATCHCONVNET_MODELS
 from keras_deit.models.precision import precision
 from keras_deit.models.resmlp_specs import RESMLP_MODELS
 
-_SPECS = {spec.name: spec for spec in (*DEIT_MODELS, *DEIT3_MODELS, *RESMLP_MODELS)}
+_FAMILIES = (DEIT_MODELS, DEIT3_MODELS, CAIT_MODELS, RESMLP_MODELS, PATCHCONVNET_MODELS)
+_SPECS = {spec.name: spec for family in _FAMILIES for spec in family}
 
 
 def list_models(

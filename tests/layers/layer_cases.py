@@ -1,5 +1,7 @@
-"""One case per layer of the package."""
+"""One case or more per layer of the package; the first of a layer has its effects."""
 
+import class_attention_cases
+import conv_cases
 import numpy_reference as reference
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
@@ -21,7 +23,7 @@ CASES = (
         layers.PrependToken,
         {},
         TOKENS,
-        (),
+        (Effect("count", 3, "shapes"),),
         lambda x, w: reference.prepend(x, w["token"]),
     ),
     Case(
@@ -71,9 +73,12 @@ CASES = (
             Effect("layer_scale_init", 1e-4, "initial values"),
             Effect("layer_scale_init", None, "shapes"),
             Effect("branches", 2, "shapes"),
+            Effect("talking_heads", True, "shapes"),
         ),
         lambda x, w: reference.block(x, w, num_heads=3),
     ),
     *HMLP_CASES,
     *RESMLP_CASES,
+    *class_attention_cases.CASES,
+    *conv_cases.CASES,
 )

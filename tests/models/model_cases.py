@@ -1,5 +1,6 @@
 """One case per architecture of the package."""
 
+import cait_model_cases
 import numpy as np
 import numpy_reference as reference
 from deit3_model_cases import CASES as DEIT3_CASES
@@ -45,4 +46,10 @@ PLAIN = Case(
 )
 
 # By the name that the tests show. Of each architecture one case has effects.
-CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN, **DEIT3_CASES, **RESMLP_CASES}
+CASES = {
+    "distilled DeiT": DISTILLED,
+    "DeiT": PLAIN,
+    **DEIT3_CASES,
+    **RESMLP_CASES,
+    **cait_model_cases.CASES,
+}

@@ -8,6 +8,7 @@ from harness import (
     OBSERVERS,
     configuration,
     constructor_arguments,
+    has_gradient,
     numpy,
     randomise,
     same,
@@ -163,5 +164,5 @@ def test_gradient_reaches_every_trainable_variable(case):
     target = np.random.default_rng(3).normal(size=model(case.inputs()).shape)
     model.train_on_batch(case.inputs(), target)
     for variable, value in zip(variables, before, strict=True):
-        if not variable.path.endswith(case.cancelled):
+        if has_gradient(case, variable):
             assert np.abs(numpy(variable) - value).max() > 1e-6, variable.path

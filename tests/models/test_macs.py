@@ -65,5 +65,5 @@ def test_figure_of_the_table(name):
     counted = count_macs(outline_model(name)) / 1e9
     assert float(f"{counted:.4g}") == spec.gmacs
     if spec.published_gmacs is not None:
-        # Published with one digit after the point.
-        assert abs(counted - spec.published_gmacs) <= max(0.01 * spec.published_gmacs, 0.05)
+        # Within 1 % of a figure that is printed like this with one digit after the point.
+        assert abs(counted - spec.published_gmacs) <= 0.01 * spec.published_gmacs + 0.05

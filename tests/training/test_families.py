@@ -14,6 +14,12 @@ PATCHES = {"image_size": 16, "patch_size": 4, **SMALL}
 MODELS = {
     "deit_tiny_patch16_224": {**PATCHES, "num_heads": 3},
     "deit_tiny_distilled_patch16_224": {**PATCHES, "num_heads": 3},
+    "deit3_small_patch16_224": {**PATCHES, "num_heads": 3},
+    "deit_small_patch16_18x2_LS": {**PATCHES, "num_heads": 3},
+    "cait_xxs24_224": {**PATCHES, "num_heads": 3, "layer_scale_init": 0.1},
+    "resmlp_12_224": PATCHES,
+    "patchconvnet_s60_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
+    "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
 }
 
 
