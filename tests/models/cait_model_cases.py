@@ -50,7 +50,7 @@ PATCHCONVNET = Case(
     PatchConvNet,
     {
         "image_size": (32, 16),
-        "embed_dim": 8,
+        "embed_dim": 16,
         "depth": 2,
         "layer_scale_init": 0.1,
         "num_classes": 5,
@@ -58,7 +58,7 @@ PATCHCONVNET = Case(
     (3, 32, 16, 3),
     (
         Effect("image_size", (16, 48), "output"),
-        Effect("embed_dim", 16, "shapes"),
+        Effect("embed_dim", 8, "shapes"),
         Effect("depth", 3, "shapes"),
         Effect("drop_path_rate", 0.5, "training output"),
         Effect("layer_scale_init", 0.2, "initial values"),

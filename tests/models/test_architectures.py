@@ -141,13 +141,13 @@ def test_fit_is_that_of_any_keras_classifier(case):
     model = case.build()
     inputs = case.inputs()
     model.compile(
-        optimizer=keras.optimizers.Adam(0.02),
+        optimizer=keras.optimizers.Adam(0.01),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     labels = np.array([0, 2, 4])
     before = model.evaluate(inputs, labels, verbose=0, return_dict=True)
-    model.fit(np.tile(inputs, (60, 1, 1, 1)), np.tile(labels, 60), batch_size=3, verbose=0)
+    model.fit(np.tile(inputs, (100, 1, 1, 1)), np.tile(labels, 100), batch_size=3, verbose=0)
     after = model.evaluate(inputs, labels, verbose=0, return_dict=True)
     assert after["loss"] < 0.1 * before["loss"]
     assert after["accuracy"] == 1

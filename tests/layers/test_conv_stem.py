@@ -1,0 +1,35 @@
+"""The convolutional stem's padding and channels."""
+
+import numpy as np
+import pytest
+from harness import numpy, randomise
+
+from keras_deit import InputError
+from keras_deit.layers import ConvStem
+
+
+@pytest.mark.parametrize("side", [16, 31, 32, 33, 48])
+def test_sides_are_divided_by_16_and_rounded_up(side):
+    stem = ConvStem(8)
+    output = stem(np.zeros((1, side, 16, 3), "float32"))
+    assert output.shape == (1, -(-side // 16), 1, 8)
+    assert stem.compute_output_shape((1, side, 16, 3)) == output.shape
+
+
+def test_mirrored_images_give_mirrored_grids():
+    """As padding does that is the same on both sides of an odd number of pixels."""
+    stem = ConvStem(8)
+    images = np.random.default_rng(0).normal(size=(2, 33, 49, 3)).astype("float32")
+    stem.build(images.shape)
+    randomise(stem)
+    expected = numpy(stem(images))[:, ::-1, ::-1]
+    for weight in stem.weights:
+        weight.assign(numpy(weight)[::-1, ::-1])
+    np.testing.assert_allclose(
+        numpy(stem(images[:, ::-1, ::-1].copy())), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_width_that_cannot_be_halved_three_times():
+    with pytest.raises(InputError, match="embed_dim 12 is not a multiple of 8"):
+        ConvStem(12)
