@@ -1,20 +1,28 @@
 """The layers that the models are made of, in `keras.ops` only."""
 
+from keras_deit.layers.affine import Affine
 from keras_deit.layers.attention import MultiHeadSelfAttention
+from keras_deit.layers.class_mlp_block import ClassMLPBlock
+from keras_deit.layers.hierarchical_mlp_stem import HierarchicalMLPStem
 from keras_deit.layers.layer_scale import LayerScale
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.patch_embedding import PatchEmbedding
+from keras_deit.layers.resmlp_block import ResMLPBlock
 from keras_deit.layers.stochastic_depth import StochasticDepth
 from keras_deit.layers.tokens import PositionEmbedding, PrependToken
 from keras_deit.layers.transformer_block import TransformerBlock
 
 __all__ = [
     "MLP",
+    "Affine",
+    "ClassMLPBlock",
+    "HierarchicalMLPStem",
     "LayerScale",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
     "PositionEmbedding",
     "PrependToken",
+    "ResMLPBlock",
     "StochasticDepth",
     "TransformerBlock",
 ]

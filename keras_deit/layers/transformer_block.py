@@ -1,4 +1,4 @@
-"""The pre-norm block of DeiT and DeiT III."""
+"""The pre-norm block of DeiT, DeiT III and the parallel ViT."""
 
 import keras
 
@@ -13,12 +13,18 @@ from keras_deit.layers.stochastic_depth import StochasticDepth
 class TransformerBlock(keras.layers.Layer):
     """x + D(γ₁⊙Attention(LN(x))), then x + D(γ₂⊙MLP(LN(x))): D drops the branch per sample.
 
+    With two branches ("Three things everyone should know about Vision Transformers" §3), two
+    attentions read the same x and both are added to it, then so do two MLPs. Each branch has its
+    own norm, γ and draw of D. Names of the second branch's layers end in "_b", of a third's in
+    "_c".
+
     Args:
         num_heads: of the self-attention.
         mlp_ratio: hidden width of the MLP over the width of the tokens.
         qkv_bias: whether the projection to queries, keys and values has a bias.
         drop_path_rate: of the stochastic depth, drawn for each branch by itself.
         layer_scale_init: initial γ; None leaves γ out.
+        branches: attentions side by side, and MLPs side by side.
 
     Input and output: tokens (batch, length, width).
     """
@@ -30,6 +36,7 @@ class TransformerBlock(keras.layers.Layer):
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
         layer_scale_init: float | None = None,
+        branches: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -38,16 +45,20 @@ class TransformerBlock(keras.layers.Layer):
         self.qkv_bias = qkv_bias
         self.drop_path_rate = drop_path_rate
         self.layer_scale_init = layer_scale_init
+        self.branches = branches
+        self._suffixes = ("", *(f"_{chr(ord('a') + index)}" for index in range(1, branches)))
 
     def build(self, input_shape):
         policy = self.dtype_policy
-        attention = MultiHeadSelfAttention(
-            self.num_heads, self.qkv_bias, dtype=policy, name="attention"
-        )
-        mlp = MLP(int(input_shape[-1] * self.mlp_ratio), dtype=policy, name="mlp")
-        self.attention_branch = self._branch(attention, 1)
-        self.mlp_branch = self._branch(mlp, 2)
-        for layer in self.attention_branch + self.mlp_branch:
+        for suffix in self._suffixes:
+            attention = MultiHeadSelfAttention(
+                self.num_heads, self.qkv_bias, dtype=policy, name=f"attention{suffix}"
+            )
+            mlp = MLP(int(input_shape[-1] * self.mlp_ratio), dtype=policy, name=f"mlp{suffix}")
+            # An attribute for each list: Keras saves no layers in lists of lists.
+            setattr(self, f"attention_branch{suffix}", self._branch(attention, f"1{suffix}"))
+            setattr(self, f"mlp_branch{suffix}", self._branch(mlp, f"2{suffix}"))
+        for layer in self._sublayers():
             layer.build(input_shape)
 
     def _branch(self, layer, number):
@@ -60,18 +71,28 @@ class TransformerBlock(keras.layers.Layer):
         name = f"drop_path{number}"
         return branch + [StochasticDepth(self.drop_path_rate, dtype=policy, name=name)]
 
+    def _halves(self):
+        """The attention branches, then the MLP branches."""
+        for kind in ("attention_branch", "mlp_branch"):
+            yield [getattr(self, kind + suffix) for suffix in self._suffixes]
+
+    def _sublayers(self):
+        return [layer for half in self._halves() for branch in half for layer in branch]
+
     def call(self, tokens, training=False):
-        for branch in (self.attention_branch, self.mlp_branch):
-            residual = tokens
-            for layer in branch[:-1]:
-                residual = layer(residual)
-            tokens = tokens + branch[-1](residual, training=training)
+        for half in self._halves():
+            total = tokens
+            for branch in half:
+                residual = tokens
+                for layer in branch[:-1]:
+                    residual = layer(residual)
+                total = total + branch[-1](residual, training=training)
+            tokens = total
         return tokens
 
     def macs(self, input_shape) -> int:
         """Multiply-adds for one sample."""
-        layers = self.attention_branch + self.mlp_branch
-        return sum(layer_macs(layer, input_shape) for layer in layers)
+        return sum(layer_macs(layer, input_shape) for layer in self._sublayers())
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -84,4 +105,5 @@ class TransformerBlock(keras.layers.Layer):
             "qkv_bias": self.qkv_bias,
             "drop_path_rate": self.drop_path_rate,
             "layer_scale_init": self.layer_scale_init,
+            "branches": self.branches,
         }

@@ -2,6 +2,7 @@
 
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit import DeiT
+from keras_deit.models.deit3 import DeiT3
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.models.macs import count_macs
 from keras_deit.models.model_spec import ModelSpec, Result
@@ -12,12 +13,15 @@ from keras_deit.models.registry import (
     model_values,
     outline_model,
 )
+from keras_deit.models.resmlp import ResMLP
 
 __all__ = [
     "Classifier",
     "DeiT",
+    "DeiT3",
     "ImageFormat",
     "ModelSpec",
+    "ResMLP",
     "Result",
     "build_model",
     "count_macs",

@@ -43,6 +43,9 @@ class ModelSpec:
         mean, std: of the normalisation of pixels in [0, 1].
         licence: of the code and the released weights.
         source: where the configuration stands.
+        published_drop_path: stochastic-depth rate of the reference training, or of its last part
+            where that had another size, as its authors set it; None where it was not published.
+            `config` leaves the rate at 0; a recipe sets it.
     """
 
     name: str
@@ -58,6 +61,7 @@ class ModelSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     licence: str = "Apache-2.0"
+    published_drop_path: float | None = None
 
     @property
     def image_size(self) -> int:

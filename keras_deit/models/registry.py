@@ -7,11 +7,13 @@ import keras
 
 from keras_deit.errors import unknown_name
 from keras_deit.models.classifier import Classifier
+from keras_deit.models.deit3_specs import DEIT3_MODELS
 from keras_deit.models.deit_specs import DEIT_MODELS
 from keras_deit.models.listing import model_table
 from keras_deit.models.model_spec import ModelSpec
+from keras_deit.models.resmlp_specs import RESMLP_MODELS
 
-_SPECS = {spec.name: spec for spec in DEIT_MODELS}
+_SPECS = {spec.name: spec for spec in (*DEIT_MODELS, *DEIT3_MODELS, *RESMLP_MODELS)}
 
 
 def list_models(
