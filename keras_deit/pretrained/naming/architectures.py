@@ -40,18 +40,18 @@ def tables(model: Classifier) -> dict[str, Table]:
     Raises:
         InputError: it is of no architecture of this package.
     """
-    kind = type(model).__name__
+    kind, values = type(model).__name__, model.get_config()
     if kind == "DeiT":
         by_transformers = {"Hugging Face DeiT": TRANSFORMERS_DEIT}
         return {"authors": DEIT, **by_transformers, "Hugging Face ViT": TRANSFORMERS_VIT}
     if kind == "DeiT3":
-        return {"authors": DEIT3, "timm": TIMM_PARALLEL if _is_parallel(model) else TIMM_DEIT3}
+        return {"authors": DEIT3, "timm": TIMM_PARALLEL if values["branches"] > 1 else TIMM_DEIT3}
     if kind == "CaiT":
         return {"authors": CAIT}
     if kind == "ResMLP":
         return {"authors": RESMLP, "timm": TIMM_RESMLP}
     if kind == "PatchConvNet":
-        return {"authors": PATCHCONVNET_MULTI if _has_token_per_class(model) else PATCHCONVNET}
+        return {"authors": PATCHCONVNET_MULTI if values["token_per_class"] else PATCHCONVNET}
     raise InputError(f"Only models of this package can take published weights, not a {kind}.")
 
 
@@ -74,13 +74,3 @@ def describe(names: Iterable[str]) -> str | None:
         if all(any(mark in name for name in names) for mark in marks):
             return kind
     return None
-
-
-def _is_parallel(model: Classifier) -> bool:
-    return any("/attention_b/" in variable.path for variable in model.weights)
-
-
-def _has_token_per_class(model: Classifier) -> bool:
-    # A dense head has its classes last.
-    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
-    return shapes["class_token/token"][1] > 1
