@@ -11,6 +11,7 @@ from keras_deit.pretrained.model_tensors import ModelTensors, read_model
 from keras_deit.pretrained.naming import count_classes, tables
 from keras_deit.pretrained.own_weights import OWN_SUFFIX
 from keras_deit.pretrained.sources import is_own_weights, local_file, open_tensors
+from keras_deit.pretrained.tensor_file import TensorFile
 from keras_deit.pretrained.writing import save_safetensors
 
 OUTPUTS = (OWN_SUFFIX, ".keras", ".safetensors")
@@ -42,7 +43,7 @@ def model_from(
         return at_size(create_model(name, source, num_classes or 1000), image_size)
     values = {} if image_size is None else {"image_size": image_size}
     if num_classes is None:
-        num_classes = _count_classes(source, name)
+        num_classes = _count_classes(open_tensors(path, source), name)
     return create_model(name, source, num_classes, **values)
 
 
@@ -89,9 +90,8 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
             model.save_weights(partial)
 
 
-def _count_classes(source: str | pathlib.Path, name: str) -> int:
-    shapes = open_tensors(source).shapes
+def _count_classes(file: TensorFile, name: str) -> int:
     naming = tables(outline_model(name)).values()
-    counts = [count_classes(shapes, table) for table in naming]
+    counts = [count_classes(file.shapes, table) for table in naming]
     # Where no head is found, loading says what else is wrong.
     return next((count for count in counts if count), 1000)

@@ -39,7 +39,7 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
     if is_own_weights(path):
         load_own_weights(model, path)
     else:
-        load_tensors(model, open_tensors(source))
+        load_tensors(model, open_tensors(path, source))
 
 
 def load_tensors(model: Classifier, file: TensorFile) -> list[str]:

@@ -45,11 +45,14 @@ def is_own_weights(path: pathlib.Path) -> bool:
     return path.name.endswith(OWN_SUFFIX)
 
 
-def open_tensors(source: str | pathlib.Path) -> TensorFile:
-    """The tensors of any source but a `.weights.h5` file.
+def open_tensors(path: pathlib.Path, source: str | pathlib.Path) -> TensorFile:
+    """The tensors of a file that `local_file` gave, but for those of a `.weights.h5` file.
+
+    Args:
+        path: of the file.
+        source: as its user named it.
 
     Raises:
-        InputError: there is no such file, or it cannot be read.
+        InputError: it cannot be read.
     """
-    path = local_file(source)
     return _READERS[path.suffix](path, str(source))
