@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
+from keras_deit.pretrained.assigning import assign
 from keras_deit.pretrained.matching import match
 from keras_deit.pretrained.own_weights import load_own_weights
 from keras_deit.pretrained.positions import patch_grid_of, resize_positions
@@ -59,7 +60,7 @@ def load_tensors(model: Classifier, file: TensorFile) -> list[str]:
         value = entry.value([tensors.pop(name) for name in entry.names])
         if entry.path == "position_embedding/positions" and matched.grid:
             value = resize_positions(value, matched.grid, patch_grid_of(model))
-        entry.variable.assign(np.ascontiguousarray(value))
+        assign(entry.variable, value)
     if matched.kept:
         kept = ", ".join(dict.fromkeys(entry.path.split("/")[0] for entry in matched.kept))
         _logger.warning(

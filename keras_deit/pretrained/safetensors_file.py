@@ -30,7 +30,7 @@ class SafetensorsFile(TensorFile):
 
         self.source = source
         try:
-            self._file = safe_open(path, framework="numpy")
+            self._file = safe_open(path, framework="numpy", backend="pread")
         except (SafetensorError, OSError) as error:
             raise InputError(
                 f"{source} cannot be read as safetensors: {first_line(error)}."
