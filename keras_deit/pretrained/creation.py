@@ -3,7 +3,7 @@
 import pathlib
 
 from keras_deit.models import Classifier, build_model
-from keras_deit.pretrained.own_weights import load_own_weights
+from keras_deit.pretrained.loading import load_pretrained
 
 
 def create_model(
@@ -16,8 +16,8 @@ def create_model(
 
     Args:
         name: one of `list_models()`.
-        weights: path of a `.weights.h5` file of this package to load, or None.
-        num_classes: of each head.
+        weights: to load: a file or `hf://OWNER/NAME`, as `load_pretrained` takes them, or None.
+        num_classes: of each head; where it differs from the weights', the heads are fresh.
         **overrides: any constructor argument of the architecture in place of its published
             value: `image_size`, `patch_size`, `embed_dim`, `depth`, `num_heads`, `mlp_ratio`,
             `drop_path_rate`, ...
@@ -32,5 +32,5 @@ def create_model(
     """
     model = build_model(name, num_classes, **overrides)
     if weights is not None:
-        load_own_weights(model, pathlib.Path(weights))
+        load_pretrained(model, weights)
     return model

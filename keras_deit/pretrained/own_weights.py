@@ -6,24 +6,26 @@ from collections import Counter
 import keras
 
 from keras_deit.errors import InputError
+from keras_deit.pretrained.tensor_file import first_line
+
+OWN_SUFFIX = ".weights.h5"
 
 
 def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
     """Loads a `.weights.h5` file that a model of the same sizes wrote.
 
     Raises:
-        InputError: it is no such file, or it does not fit the model.
+        InputError: it is no such file, or it does not fit the model, which is then as it was.
     """
-    if not path.name.endswith(".weights.h5"):
-        raise InputError(f"weights should be the path of a .weights.h5 file, not {str(path)!r}.")
-    if not path.is_file():
-        raise InputError(f"There is no weights file {str(path)!r}.")
+    before = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
     try:
         _check_shapes(model, path)
         model.load_weights(path)
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(f"{path} does not fit {model.name}: {first_line}") from error
+    except (OSError, ValueError, KeyError) as error:
+        # Keras assigns layer by layer, and may have assigned some.
+        for weight, value in zip(model.weights, before, strict=True):
+            weight.assign(value)
+        raise InputError(f"{path} does not fit {model.name}: {first_line(error)}") from error
 
 
 def _check_shapes(model: keras.Model, path: pathlib.Path) -> None:

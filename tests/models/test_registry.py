@@ -2,22 +2,12 @@
 
 import re
 
-import numpy as np
 import pytest
-from harness import numpy, randomise
 
 from keras_deit import InputError, create_model, list_models
 from keras_deit.models import get_spec, model_table, model_values
 
 TINY = "deit_tiny_patch16_224"
-SMALL_VALUES = {
-    "image_size": 8,
-    "patch_size": 4,
-    "embed_dim": 8,
-    "depth": 2,
-    "num_heads": 2,
-    "num_classes": 3,
-}
 
 
 def test_list_models():
@@ -114,57 +104,6 @@ def test_what_does_not_fit_is_told_in_one_line(name, values, message):
     with pytest.raises(InputError, match=re.escape(message)) as error:
         create_model(name, **values)
     assert "\n" not in str(error.value)
-
-
-def test_weights_are_loaded_from_a_file(tmp_path):
-    path = tmp_path / "a.weights.h5"
-    model = create_model(TINY, **SMALL_VALUES)
-    randomise(model)
-    model.save_weights(path)
-    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
-    for given in (path, str(path)):
-        loaded = create_model(TINY, weights=given, **SMALL_VALUES)
-        np.testing.assert_array_equal(numpy(loaded(images)), numpy(model(images)))
-
-
-def test_weights_of_a_compiled_and_trained_model_are_loaded(tmp_path):
-    """Its file holds the optimiser's variables too."""
-    model = create_model(TINY, **SMALL_VALUES)
-    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
-    model.compile(optimizer="adam", loss="mse")
-    model.train_on_batch(images, np.zeros((2, 3)))
-    model.save_weights(tmp_path / "a.weights.h5")
-    loaded = create_model(TINY, weights=tmp_path / "a.weights.h5", **SMALL_VALUES)
-    np.testing.assert_array_equal(numpy(loaded(images)), numpy(model(images)))
-
-
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ({"distilled": True}, "it holds 32 weights, the model has 35"),
-        ({"depth": 1}, "it holds 32 weights, the model has 20"),
-        ({"depth": 3}, "it holds 32 weights, the model has 44"),
-        ({"num_classes": 4}, r"it holds shapes \(3,\), \(8, 3\) where the model has \(4,\), "),
-    ],
-    ids=str,
-)
-def test_weights_of_another_model_are_refused(values, reason, tmp_path):
-    path = tmp_path / "a.weights.h5"
-    create_model(TINY, **SMALL_VALUES).save_weights(path)
-    message = rf"a\.weights\.h5 does not fit deit_tiny_patch16_224: .*{reason}"
-    with pytest.raises(InputError, match=message) as error:
-        create_model(TINY, weights=path, **{**SMALL_VALUES, **values})
-    assert "\n" not in str(error.value)
-
-
-def test_files_that_are_no_weights(tmp_path):
-    with pytest.raises(InputError, match="There is no weights file"):
-        create_model(TINY, weights=tmp_path / "a.weights.h5", **SMALL_VALUES)
-    with pytest.raises(InputError, match=r"path of a \.weights\.h5 file, not 'a.pth'"):
-        create_model(TINY, weights="a.pth", **SMALL_VALUES)
-    (tmp_path / "b.weights.h5").write_text("no HDF5")
-    with pytest.raises(InputError, match="does not fit"):
-        create_model(TINY, weights=tmp_path / "b.weights.h5", **SMALL_VALUES)
 
 
 @pytest.mark.parametrize(

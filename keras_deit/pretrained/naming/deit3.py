@@ -1,0 +1,63 @@
+"""DeiT III's names, parallel blocks and the convolutional stem included."""
+
+from keras_deit.pretrained.naming.deit import BLOCKS, COMMON
+from keras_deit.pretrained.naming.layouts import (
+    BARE,
+    BATCH_NORM,
+    CONVOLUTION,
+    DENSE,
+    GAMMA,
+    NORM,
+    Table,
+)
+
+LAYER_SCALES: Table = {
+    "block_{i}/layer_scale1": ("blocks.{i}.gamma_1", BARE),
+    "block_{i}/layer_scale2": ("blocks.{i}.gamma_2", BARE),
+}
+
+_SECOND_BRANCH: Table = {
+    "block_{i}/norm1_b": ("blocks.{i}.norm11", NORM),
+    "block_{i}/attention_b/qkv": ("blocks.{i}.attn1.qkv", DENSE),
+    "block_{i}/attention_b/projection": ("blocks.{i}.attn1.proj", DENSE),
+    "block_{i}/layer_scale1_b": ("blocks.{i}.gamma_1_1", BARE),
+    "block_{i}/norm2_b": ("blocks.{i}.norm21", NORM),
+    "block_{i}/mlp_b/expand": ("blocks.{i}.mlp1.fc1", DENSE),
+    "block_{i}/mlp_b/contract": ("blocks.{i}.mlp1.fc2", DENSE),
+    "block_{i}/layer_scale2_b": ("blocks.{i}.gamma_2_1", BARE),
+}
+
+_STEM: Table = {
+    "patch_embedding/conv1": ("patch_embed.proj.0", CONVOLUTION),
+    "patch_embedding/norm1": ("patch_embed.proj.1", BATCH_NORM),
+    "patch_embedding/conv2": ("patch_embed.proj.3", CONVOLUTION),
+    "patch_embedding/norm2": ("patch_embed.proj.4", BATCH_NORM),
+    "patch_embedding/conv3": ("patch_embed.proj.6", CONVOLUTION),
+    "patch_embedding/norm3": ("patch_embed.proj.7", BATCH_NORM),
+}
+
+DEIT3: Table = {**COMMON, **BLOCKS, **LAYER_SCALES, **_SECOND_BRANCH, **_STEM}
+
+TIMM_DEIT3: Table = {
+    **DEIT3,
+    "block_{i}/layer_scale1": ("blocks.{i}.ls1", GAMMA),
+    "block_{i}/layer_scale2": ("blocks.{i}.ls2", GAMMA),
+}
+
+
+def _timm_branch(number: int, suffix: str) -> Table:
+    attention, mlp = f"blocks.{{i}}.attns.{number}", f"blocks.{{i}}.ffns.{number}"
+    return {
+        f"block_{{i}}/norm1{suffix}": (f"{attention}.norm", NORM),
+        f"block_{{i}}/attention{suffix}/qkv": (f"{attention}.attn.qkv", DENSE),
+        f"block_{{i}}/attention{suffix}/projection": (f"{attention}.attn.proj", DENSE),
+        f"block_{{i}}/layer_scale1{suffix}": (f"{attention}.ls", GAMMA),
+        f"block_{{i}}/norm2{suffix}": (f"{mlp}.norm", NORM),
+        f"block_{{i}}/mlp{suffix}/expand": (f"{mlp}.mlp.fc1", DENSE),
+        f"block_{{i}}/mlp{suffix}/contract": (f"{mlp}.mlp.fc2", DENSE),
+        f"block_{{i}}/layer_scale2{suffix}": (f"{mlp}.ls", GAMMA),
+    }
+
+
+# timm's parallel block names both branches alike.
+TIMM_PARALLEL: Table = {**DEIT3, **_timm_branch(0, ""), **_timm_branch(1, "_b")}

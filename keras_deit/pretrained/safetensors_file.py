@@ -1,0 +1,58 @@
+"""Reading .safetensors."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from keras_deit.errors import InputError
+from keras_deit.pretrained.tensor_file import TensorFile, first_line, plain_names
+
+# Where a file of ours says which patches its positions are for: JSON, [rows, columns].
+GRID_KEY = "patch_grid"
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+class SafetensorsFile(TensorFile):
+    """A .safetensors file: its header is read at once, a tensor when it is asked for.
+
+    Args:
+        path: of the file.
+        source: as its user named it.
+
+    Raises:
+        InputError: it is no such file, or cut short.
+    """
+
+    def __init__(self, path: pathlib.Path, source: str):
+        import ml_dtypes  # noqa: F401  (Keras's own dependency; teaches NumPy bfloat16)
+        from safetensors import SafetensorError, safe_open
+
+        self.source = source
+        try:
+            self._file = safe_open(path, framework="numpy", backend="pread")
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{source} cannot be read as safetensors: {first_line(error)}."
+            ) from error
+        self._names = plain_names(self._file.keys())
+        slices = {name: self._file.get_slice(held) for name, held in self._names.items()}
+        self.shapes = {name: tuple(piece.get_shape()) for name, piece in slices.items()}
+        self._dtypes = {name: piece.get_dtype() for name, piece in slices.items()}
+        self.grid = _grid(self._file.metadata() or {})
+
+    def read(self, name: str) -> np.ndarray:
+        dtype = self._dtypes[name]
+        if dtype not in _FLOATS:
+            raise InputError(
+                f"{self.source} holds {name} as {dtype}; weights should be {', '.join(_FLOATS)}."
+            )
+        return self._file.get_tensor(self._names[name]).astype("float32", copy=False)
+
+
+def _grid(metadata: dict[str, str]) -> tuple[int, int] | None:
+    try:
+        rows, columns = json.loads(metadata[GRID_KEY])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return rows, columns

@@ -1,0 +1,58 @@
+"""Where weights come from: a file in any format, or the hub."""
+
+import pathlib
+
+from keras_deit.errors import InputError
+from keras_deit.pretrained import hub
+from keras_deit.pretrained.model_tensors import ModelTensors, read_model
+from keras_deit.pretrained.own_weights import OWN_SUFFIX
+from keras_deit.pretrained.safetensors_file import SafetensorsFile
+from keras_deit.pretrained.tensor_file import TensorFile
+from keras_deit.pretrained.torch_file import TorchFile
+
+_READERS = {
+    ".safetensors": SafetensorsFile,
+    ".pth": TorchFile,
+    ".pt": TorchFile,
+    ".bin": TorchFile,
+    ".keras": lambda path, source: ModelTensors(read_model(path, source), source),
+}
+
+
+def local_file(source: str | pathlib.Path) -> pathlib.Path:
+    """The file that a source means, downloaded where it is on the hub.
+
+    Raises:
+        InputError: there is none, or none of a format that is read.
+    """
+    if str(source).startswith(hub.PREFIX):
+        return hub.download(str(source))
+    path = pathlib.Path(source)
+    if not is_own_weights(path) and path.suffix not in _READERS:
+        formats = ", ".join([*_READERS, OWN_SUFFIX])
+        raise InputError(
+            f"Weights should be a file ({formats}) or {hub.PREFIX}OWNER/NAME, not {str(source)!r}."
+        )
+    if path.is_dir():
+        raise InputError(f"{str(source)!r} is a directory, not a weights file.")
+    if not path.is_file():
+        raise InputError(f"There is no weights file {str(source)!r}.")
+    return path
+
+
+def is_own_weights(path: pathlib.Path) -> bool:
+    """Whether it is Keras's own format for weights, which has no names of tensors to go by."""
+    return path.name.endswith(OWN_SUFFIX)
+
+
+def open_tensors(path: pathlib.Path, source: str | pathlib.Path) -> TensorFile:
+    """The tensors of a file that `local_file` gave, but for those of a `.weights.h5` file.
+
+    Args:
+        path: of the file.
+        source: as its user named it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return _READERS[path.suffix](path, str(source))

@@ -1,0 +1,95 @@
+"""Weights by `hf://OWNER/NAME`, the hub being played by a function that gives local files."""
+
+import huggingface_hub
+import numpy as np
+import pytest
+from harness import numpy
+from huggingface_hub import errors
+from published_cases import DATA, scrambled, values
+
+from keras_deit import InputError, create_model, load_pretrained
+from keras_deit.models import get_spec, list_models
+
+NAME = "hf://timm/deit_tiny_patch16_224.fb_in1k"
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Plays the hub: repositories by name, each a local file or an error; notes what is asked."""
+    repositories, asked = {}, []
+
+    def download(repo_id, filename):
+        asked.append((repo_id, filename))
+        answer = repositories[repo_id]
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    return repositories, asked
+
+
+def test_the_safetensors_file_of_the_repository_is_loaded(hub):
+    repositories, asked = hub
+    repositories["timm/deit_tiny_patch16_224.fb_in1k"] = DATA / "deit.safetensors"
+    model = create_model(**values("deit"), weights=NAME)
+    outputs = np.load(DATA / "deit.npz")
+    assert np.abs(numpy(model(outputs["images"])) - outputs["logits"]).max() <= 1e-5
+    assert asked == [("timm/deit_tiny_patch16_224.fb_in1k", "model.safetensors")]
+
+
+def test_messages_name_the_repository(hub):
+    repositories, _ = hub
+    repositories["timm/deit_tiny_patch16_224.fb_in1k"] = DATA / "cait.safetensors"
+    with pytest.raises(InputError) as error:
+        load_pretrained(scrambled("deit"), NAME)
+    assert str(error.value) == f"{NAME} holds a CaiT; deit_tiny_patch16_224 is a DeiT."
+
+
+def response(status):
+    import httpx2 as httpx
+
+    return httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co"))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (errors.RepositoryNotFoundError("404", response=response(404)), "knows no such repository"),
+        (errors.GatedRepoError("403", response=response(403)), "its owner has to grant access"),
+        (errors.RemoteEntryNotFoundError("404", response=response(404)), "no model.safetensors"),
+        (errors.LocalEntryNotFoundError("no network"), "cannot be reached, and its cache does not"),
+        (errors.HfHubHTTPError("500\nat noon", response=response(500)), "loaded: 500 at noon"),
+        (OSError("No space left"), "loaded: No space left"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)  # fmt: skip
+def test_what_the_hub_refuses_is_one_line(error, message, hub):
+    repositories, _ = hub
+    repositories["timm/deit_tiny_patch16_224.fb_in1k"] = error
+    model = scrambled("deit")
+    before = [numpy(variable) for variable in model.variables]
+    with pytest.raises(InputError, match=message) as told:
+        load_pretrained(model, NAME)
+    assert str(told.value).startswith(f"{NAME} cannot be loaded: ")
+    assert "\n" not in str(told.value)
+    assert all(map(np.array_equal, before, [numpy(variable) for variable in model.variables]))
+
+
+@pytest.mark.parametrize("name", ["hf://deit", "hf://", "hf://a/b/c", "hf://a b/c", "hf:///c"])
+def test_names_that_are_none(name, hub):
+    _, asked = hub
+    with pytest.raises(InputError, match="A model on the hub should be hf://OWNER/NAME, not 'hf:"):
+        create_model(**values("deit"), weights=name)
+    assert not asked
+
+
+def test_every_name_of_the_model_table_is_one(hub):
+    repositories, asked = hub
+    names = [file for name in list_models() for file in get_spec(name).files]
+    names = [name for name in names if name.startswith("hf://")]
+    for name in names:
+        repositories[name.removeprefix("hf://")] = OSError("offline")
+        with pytest.raises(InputError, match="offline"):
+            load_pretrained(scrambled("deit"), name)
+    assert len(asked) == len(names) > 8
