@@ -35,6 +35,8 @@ class Case:
         input_shape: with the batch.
         effects: for every constructor argument at least one.
         reference: (inputs, weights by path) to the output, in NumPy.
+        cancelled: ends of the paths of biases that a batch normalisation takes off again in
+            training: no gradient reaches them, and training's output is not that of inference.
     """
 
     kind: type
@@ -42,6 +44,7 @@ class Case:
     input_shape: tuple[int, ...]
     effects: tuple[Effect, ...]
     reference: Callable | None = None
+    cancelled: tuple[str, ...] = ()
 
     def inputs(self, **arguments) -> np.ndarray:
         shape = self.input_shape
@@ -84,10 +87,12 @@ def weights_by_path(layer) -> dict[str, np.ndarray]:
 
 
 def randomise(layer, deviation: float = 0.3) -> None:
-    """Gives every weight random values: no bias stays 0 and no factor stays 1."""
+    """Gives every weight random values: no bias stays 0 and no factor stays 1. Variances are
+    above 0."""
     rng = np.random.default_rng(2)
     for weight in layer.weights:
-        weight.assign(rng.normal(0, deviation, weight.shape).astype("float32"))
+        values = rng.normal(0, deviation, weight.shape).astype("float32")
+        weight.assign(abs(values) if weight.name == "moving_variance" else values)
 
 
 def constructor_arguments(kind: type) -> set[str]:

@@ -2,6 +2,8 @@
 
 import numpy_reference as reference
 from harness import Case, Effect
+from hmlp_layer_cases import CASES as HMLP_CASES
+from resmlp_layer_cases import CASES as RESMLP_CASES
 
 from keras_deit import layers
 
@@ -68,7 +70,10 @@ CASES = (
             Effect("drop_path_rate", 0.5, "training output"),
             Effect("layer_scale_init", 1e-4, "initial values"),
             Effect("layer_scale_init", None, "shapes"),
+            Effect("branches", 2, "shapes"),
         ),
         lambda x, w: reference.block(x, w, num_heads=3),
     ),
+    *HMLP_CASES,
+    *RESMLP_CASES,
 )

@@ -116,4 +116,5 @@ def test_gradient_reaches_every_weight(case):
     target = np.random.default_rng(3).normal(size=output.shape)
     model.train_on_batch(case.inputs(), target)
     for variable, value in zip(model.trainable_variables, before, strict=True):
-        assert np.abs(numpy(variable) - value).max() > 1e-4, variable.path
+        moved = np.abs(numpy(variable) - value).max() > 1e-4
+        assert moved != variable.path.endswith(case.cancelled), variable.path

@@ -2,7 +2,9 @@
 
 import numpy as np
 import numpy_reference as reference
+from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
+from resmlp_model_cases import CASES as RESMLP_CASES
 
 from keras_deit.models import DeiT
 
@@ -43,4 +45,4 @@ PLAIN = Case(
 )
 
 # By the name that the tests show. Of each architecture one case has effects.
-CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN}
+CASES = {"distilled DeiT": DISTILLED, "DeiT": PLAIN, **DEIT3_CASES, **RESMLP_CASES}

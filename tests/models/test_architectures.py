@@ -19,6 +19,9 @@ from keras_deit import list_models
 from keras_deit.models import get_spec
 
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+# The statistics of three images are others in every batch.
+STEADY = {name: case for name, case in CASES.items() if not case.cancelled}
+by_case_without_batch_norm = pytest.mark.parametrize("case", STEADY.values(), ids=STEADY)
 by_effect = pytest.mark.parametrize(
     ("case", "effect"),
     [
@@ -64,7 +67,7 @@ def test_logits_are_those_of_numpy(case, deviation):
     np.testing.assert_allclose(numpy(model(case.inputs())), expected, rtol=0, atol=tolerance)
 
 
-@by_case
+@by_case_without_batch_norm
 def test_output_is_the_same_in_training_but_for_stochastic_depth(case):
     model = case.build()
     inputs = case.inputs()
@@ -123,7 +126,7 @@ def test_mixed_bfloat16_gives_float32_logits_of_float32_weights(case):
     assert np.abs(numpy(logits) - expected).max() < 0.03 * np.abs(expected).max()
 
 
-@by_case
+@by_case_without_batch_norm
 def test_fit_is_that_of_any_keras_classifier(case):
     model = case.build()
     inputs = case.inputs()
@@ -151,4 +154,5 @@ def test_gradient_reaches_every_trainable_variable(case):
     target = np.random.default_rng(3).normal(size=model(case.inputs()).shape)
     model.train_on_batch(case.inputs(), target)
     for variable, value in zip(variables, before, strict=True):
-        assert np.abs(numpy(variable) - value).max() > 1e-6, variable.path
+        if not variable.path.endswith(case.cancelled):
+            assert np.abs(numpy(variable) - value).max() > 1e-6, variable.path

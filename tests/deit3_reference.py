@@ -1,0 +1,64 @@
+"""DeiT III, its parallel blocks and the hMLP stem once more, in plain NumPy and float64."""
+
+import numpy as np
+from numpy_reference import (
+    at,
+    attention_branch,
+    dense,
+    gelu,
+    layer_norm,
+    mlp_branch,
+    patch_tokens,
+    prepend,
+)
+
+# Each before a batch normalisation.
+HMLP_BIASES = ("conv1/bias", "conv2/bias", "conv3/bias")
+
+
+def branches(w):
+    """The weights of each branch under the names of the first one's."""
+    second = {path.replace("_b/", "/"): value for path, value in w.items() if "_b/" in path}
+    first = {path: value for path, value in w.items() if "_b/" not in path}
+    return [first, second] if second else [first]
+
+
+def parallel_block(x, w, num_heads):
+    x = x + sum(attention_branch(x, branch, num_heads) for branch in branches(w))
+    return x + sum(mlp_branch(x, branch) for branch in branches(w))
+
+
+def batch_norm(x, w, training):
+    if training:
+        mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
+    else:
+        mean, variance = w["moving_mean"], w["moving_variance"]
+    return (x - mean) / np.sqrt(variance + 1e-5) * w["gamma"] + w["beta"]
+
+
+def square_patches(x, w):
+    """What a convolution gives whose kernel is as large as its stride, as (batch, rows, columns,
+    width)."""
+    size = w["kernel"].shape[0]
+    rows, columns = x.shape[1] // size, x.shape[2] // size
+    tokens = patch_tokens(x, {f"projection/{name}": value for name, value in w.items()})
+    return tokens.reshape(len(x), rows, columns, -1)
+
+
+def hmlp_stem(images, w, training=False):
+    x = images
+    for number in (1, 2, 3):
+        x = square_patches(x, at(w, f"conv{number}"))
+        x = batch_norm(x, at(w, f"norm{number}"), training)
+        if number < 3:
+            x = gelu(x)
+    return x.reshape(len(x), -1, x.shape[-1])
+
+
+def deit3_logits(images, w, depth, num_heads, training=False):
+    images, stem = images.astype("float64"), at(w, "patch_embedding")
+    x = hmlp_stem(images, stem, training) if "conv1/kernel" in stem else patch_tokens(images, stem)
+    x = prepend(x + w["position_embedding/positions"], w["class_token/token"])
+    for index in range(depth):
+        x = parallel_block(x, at(w, f"block_{index}"), num_heads)
+    return dense(layer_norm(x, at(w, "norm"))[:, 0], at(w, "class_head"))

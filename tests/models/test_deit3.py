@@ -1,0 +1,120 @@
+"""DeiT III's tokens, rates, stems and parallel blocks."""
+
+import numpy as np
+import pytest
+from deit3_model_cases import CASES, DEIT3, HMLP
+from deit3_reference import deit3_logits
+from harness import numpy, randomise, weights_by_path
+
+from keras_deit import InputError, create_model
+from keras_deit.layers import StochasticDepth
+from keras_deit.models import DeiT3, outline_model
+
+by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@by_case
+def test_positions_are_of_the_patches_only(case):
+    model = case.build()
+    positions = model.get_layer("position_embedding").positions
+    assert tuple(positions.shape) == (1, 2 * 3, 8)
+    assert model.get_layer("position_embedding").output.shape[1] == 6
+    assert model.get_layer("class_token").output.shape[1] == 7
+
+
+def test_every_position_and_the_class_token_count():
+    model = DEIT3.build()
+    randomise(model)
+    base = numpy(model(DEIT3.inputs()))
+    for weight in (
+        model.get_layer("position_embedding").positions,
+        model.get_layer("class_token").token,
+    ):
+        values = numpy(weight)
+        for row in range(values.shape[1]):
+            moved = values.copy()
+            moved[0, row] += np.linspace(-1, 1, 8)
+            weight.assign(moved)
+            assert np.abs(numpy(model(DEIT3.inputs())) - base).max() > 1e-4, (weight.path, row)
+        weight.assign(values)
+
+
+@pytest.mark.parametrize("branches", [1, 2])
+def test_drop_path_is_the_same_in_every_block_and_branch(branches):
+    model = DEIT3.build(depth=3, drop_path_rate=0.3, branches=branches)
+    layers = model._flatten_layers()
+    rates = [layer.rate for layer in layers if isinstance(layer, StochasticDepth)]
+    assert rates == [0.3] * (3 * 2 * branches)
+
+
+@by_case
+def test_positions_and_class_token_are_undecayed(case):
+    paths = {variable.path for variable in case.build().undecayed}
+    assert paths == {"class_token/token", "position_embedding/positions"}
+
+
+def test_hmlp_model_takes_the_statistics_of_the_batch_in_training():
+    model = HMLP.build()
+    randomise(model)
+    w = weights_by_path(model)
+    expected = deit3_logits(HMLP.inputs(), w, depth=2, num_heads=2, training=True)
+    logits = numpy(model(HMLP.inputs(), training=True))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_fit_moves_the_statistics_of_the_hmlp_stem():
+    model = HMLP.build()
+    before = weights_by_path(model)
+    model.compile(optimizer="sgd", loss="mse")
+    model.fit(HMLP.inputs(), np.zeros((3, 5)), verbose=0)
+    after = weights_by_path(model)
+    for number in (1, 2, 3):
+        for name in ("moving_mean", "moving_variance"):
+            path = f"patch_embedding/norm{number}/{name}"
+            assert np.abs(after[path] - before[path]).min() > 0, path
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stem": "conv"}, "stem should be 'linear' or 'hmlp'. Received: 'conv'"),
+        (
+            {"stem": "hmlp", "patch_size": 8},
+            "patch_size should be 16 with stem 'hmlp'. Received: 8",
+        ),
+        (
+            {"stem": "hmlp", "embed_dim": 6, "num_heads": 2},
+            "embed_dim should be a multiple of 4 for the hMLP stem. Received: 6",
+        ),
+        ({"branches": 0}, "branches should be above 0. Received: 0"),
+        ({"num_heads": 7}, "embed_dim 384 is not a multiple of num_heads 7"),
+        ({"image_size": 100}, "image_size 100 is not a multiple of patch_size 16; 96 and 112 are"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit(values, message):
+    with pytest.raises(InputError, match=message):
+        create_model("deit3_small_patch16_224", **values)
+
+
+def test_a_published_name_takes_the_hmlp_stem():
+    """The linear projection, 3·16²·D + D, makes way for three convolutions and their norms."""
+    linear = outline_model("deit3_small_patch16_224").count_params()
+    hmlp = outline_model("deit3_small_patch16_224", stem="hmlp").count_params()
+    convolutions = (48 * 96 + 96) + (4 * 96 * 96 + 96) + (4 * 96 * 384 + 384)
+    norms = 4 * (96 + 96 + 384)
+    assert hmlp - linear == convolutions + norms - (768 * 384 + 384)
+
+
+def test_initial_values_of_a_model():
+    model = DeiT3(image_size=32, embed_dim=64, depth=1, num_heads=2, num_classes=100, branches=2)
+    for weight in model.weights:
+        values, path = numpy(weight), weight.path
+        if path.startswith("patch_embedding"):
+            assert 0.9 < np.abs(values).max() * np.sqrt(768) <= 1 + 1e-6
+        elif "layer_scale" in path:
+            np.testing.assert_array_equal(values, np.float32(1e-4))
+        elif path.endswith(("kernel", "token", "positions")):
+            assert abs(values.std() / 0.02 - 1) < 5 / np.sqrt(2 * values.size), path
+        else:
+            np.testing.assert_array_equal(values, float(path.endswith("gamma")), err_msg=path)
