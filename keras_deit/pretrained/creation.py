@@ -2,8 +2,9 @@
 
 import pathlib
 
+from keras_deit.layers.initializers import dense_kernel, undrawn
 from keras_deit.models import Classifier, build_model
-from keras_deit.pretrained.loading import load_pretrained
+from keras_deit.pretrained.loading import load_weights
 
 
 def create_model(
@@ -30,7 +31,12 @@ def create_model(
         InputError: unknown name or value, sizes that do not fit together, weights that cannot
             be read into the model.
     """
-    model = build_model(name, num_classes, **overrides)
-    if weights is not None:
-        load_pretrained(model, weights)
+    if weights is None:
+        return build_model(name, num_classes, **overrides)
+    with undrawn():
+        model = build_model(name, num_classes, **overrides)
+    for variable in load_weights(model, weights):
+        # Biases start at 0, drawn or not.
+        if len(variable.shape) > 1:
+            variable.assign(dense_kernel()(variable.shape, variable.dtype))
     return model

@@ -3,6 +3,7 @@
 import logging
 import pathlib
 
+import keras
 import numpy as np
 
 from keras_deit.errors import InputError
@@ -36,19 +37,20 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
         InputError: the file cannot be read, is of another architecture or does not fit; the model
             is as it was.
     """
+    load_weights(model, source)
+
+
+def load_weights(model: Classifier, source: str | pathlib.Path) -> list[keras.Variable]:
+    """What `load_pretrained` does; gives the weights that were kept."""
     path = local_file(source)
     if is_own_weights(path):
         load_own_weights(model, path)
-    else:
-        load_tensors(model, open_tensors(path, source))
+        return []
+    return load_tensors(model, open_tensors(path, source))
 
 
-def load_tensors(model: Classifier, file: TensorFile) -> list[str]:
-    """Loads the tensors of a file, as `load_pretrained` says.
-
-    Returns:
-        The paths of the weights that were kept for the sake of the class count.
-    """
+def load_tensors(model: Classifier, file: TensorFile) -> list[keras.Variable]:
+    """What `load_pretrained` does, from a file that is open; gives the weights that were kept."""
     matched = match(model, file)
     # All is read and checked before anything is assigned: a model is never half loaded.
     tensors = {
@@ -67,7 +69,7 @@ def load_tensors(model: Classifier, file: TensorFile) -> list[str]:
             "%s is for another class count than the %d of %s; these keep the weights they have: %s",
             file.source, model.num_classes, model.name, kept,
         )  # fmt: skip
-    return [entry.path for entry in matched.kept]
+    return [entry.variable for entry in matched.kept]
 
 
 def _finite(tensor: np.ndarray, name: str, file: TensorFile) -> np.ndarray:

@@ -1,6 +1,7 @@
 """This package's own weight files."""
 
 import pathlib
+import warnings
 from collections import Counter
 
 import keras
@@ -20,8 +21,11 @@ def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
     before = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
     try:
         _check_shapes(model, path)
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras leaves weights out with no more than a warning.
+            warnings.filterwarnings("error", "Skipping nested container")
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         # Keras assigns layer by layer, and may have assigned some.
         for weight, value in zip(model.weights, before, strict=True):
             weight.assign(value)

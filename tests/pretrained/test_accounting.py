@@ -3,6 +3,7 @@
 import logging
 import re
 
+import keras
 import numpy as np
 import pytest
 from harness import numpy, randomise
@@ -177,6 +178,24 @@ def test_kept_heads_of_a_created_model_are_fresh(case):
                 assert not numpy(variable).any()
             else:
                 assert 0.019 < numpy(variable).std() < 0.021, variable.path
+
+
+def test_weights_that_are_loaded_are_not_drawn(monkeypatch):
+    draw, shapes = keras.initializers.RandomNormal.__call__, []
+
+    def record(self, shape, dtype=None):
+        shapes.append(tuple(shape))
+        return draw(self, shape, dtype)
+
+    monkeypatch.setattr(keras.initializers.RandomNormal, "__call__", record)
+    path = DATA / "deit_distilled.safetensors"
+    create_model(**values("deit_distilled"), weights=path)
+    assert not shapes
+    create_model(**values("deit_distilled", num_classes=9), weights=path)
+    assert shapes == [(48, 9), (48, 9)]
+    with pytest.raises(InputError):
+        create_model(**values("deit"), weights=path)
+    assert numpy(create_model(**values("deit")).get_layer("class_head").kernel).any()
 
 
 def test_a_head_of_another_width_is_no_matter_of_classes(tmp_path):

@@ -146,12 +146,13 @@ def test_hdf5_of_something_else(tmp_path):
     assert "it holds 0 weights" in refusal(tmp_path / "a.weights.h5")
 
 
-def test_own_weights_that_fit_in_part_leave_the_model_as_it_was(tmp_path):
+@pytest.mark.parametrize("moved", ["layer_normalization", "transformer_block/attention_branch"])
+def test_own_weights_that_fit_in_part_leave_the_model_as_it_was(moved, tmp_path):
     """The shapes are those of the model, in other layers."""
     path = tmp_path / "a.weights.h5"
-    scrambled("deit").save_weights(path)
+    create_model(**values("deit")).save_weights(path)
     with h5py.File(path, "r+") as file:
-        file["layers"].move("layer_normalization", "strange")
+        file["layers"].move(moved, "strange")
     assert "does not fit" in refusal(path)
 
 
