@@ -40,7 +40,7 @@ def test_the_commands_are_those_of_the_makefile():
 
 def test_every_flag_in_the_text_exists():
     known = {"help"}
-    for script in ("train", "train_teacher", "evaluate", "export", "list_models"):
+    for script in ("train", "train_teacher", "evaluate", "export", "list_models", "convert"):
         command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--help"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         shown = subprocess.run(command, capture_output=True, text=True, env=environment).stdout

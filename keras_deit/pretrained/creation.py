@@ -11,6 +11,7 @@ def create_model(
     name: str,
     weights: str | pathlib.Path | None = None,
     num_classes: int = 1000,
+    dtype: str | None = None,
     **overrides,
 ) -> Classifier:
     """Builds a model of this package.
@@ -19,9 +20,10 @@ def create_model(
         name: one of `list_models()`.
         weights: to load: a file or `hf://OWNER/NAME`, as `load_pretrained` takes them, or None.
         num_classes: of each head; where it differs from the weights', the heads are fresh.
+        dtype: the policy to build it under, such as "mixed_bfloat16"; by default Keras's own.
         **overrides: any constructor argument of the architecture in place of its published
-            value: `image_size`, `patch_size`, `embed_dim`, `depth`, `num_heads`, `mlp_ratio`,
-            `drop_path_rate`, ...
+            value: `image_size` (a side or (height, width)), `patch_size`, `embed_dim`, `depth`,
+            `num_heads`, `mlp_ratio`, `drop_path_rate`, ...
 
     Returns:
         A functional Keras model: images (batch, height, width, 3), normalised as its
@@ -32,9 +34,9 @@ def create_model(
             be read into the model.
     """
     if weights is None:
-        return build_model(name, num_classes, **overrides)
+        return build_model(name, num_classes, dtype, **overrides)
     with undrawn():
-        model = build_model(name, num_classes, **overrides)
+        model = build_model(name, num_classes, dtype, **overrides)
     for variable in load_weights(model, weights):
         # Biases start at 0, drawn or not.
         if len(variable.shape) > 1:
