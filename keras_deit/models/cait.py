@@ -27,7 +27,9 @@ class CaiT(Classifier):
 
     The patches alone, with positions, go through self-attention with talking heads; then the
     class token enters and gathers them in the blocks of class attention (§3). A distillation
-    token enters with it, attends likewise, and has a head of its own.
+    token enters with it, attends likewise, and has a head of its own: by table 3.14 of H. Touvron's
+    thesis, XXS24 goes from 78.4 to 78.5 % top-1 with it, M24 from 84.8 to 84.7 %. The released
+    weights have none.
 
     Args:
         image_size: side in pixels, or (height, width); multiples of `patch_size`.

@@ -1,9 +1,9 @@
-"""The published configurations of CaiT and PatchConvNet: what they count to."""
+"""The published configurations of CaiT and PatchConvNet."""
 
 import pytest
 
 from keras_deit import list_models
-from keras_deit.models import count_macs, get_spec, outline_model
+from keras_deit.models import get_spec
 
 CAIT_NAMES = list_models("cait_*")
 PATCHCONVNET_NAMES = list_models("patchconvnet_*")
@@ -61,7 +61,7 @@ def test_cait_is_as_large_as_published(name):
     assert (spec.image_size, spec.crop_ratio) == (int(side), 1.0)
     assert spec.published_drop_path == drop_path
     more_positions = (int(side) // 16) ** 2 - 14**2
-    assert_counts(spec, parameters + more_positions * width)
+    assert spec.parameters == parameters + more_positions * width
 
 
 @pytest.mark.parametrize("name", PATCHCONVNET_NAMES)
@@ -73,17 +73,7 @@ def test_patchconvnet_is_as_large_as_published(name):
     assert (spec.image_size, spec.crop_ratio) == (int(side), 0.875)
     assert spec.published_drop_path == drop_path
     assert spec.config.get("token_per_class", False) == ("multi" in size)
-    assert_counts(spec, parameters)
-
-
-def assert_counts(spec, parameters):
-    model = outline_model(spec.name)
-    assert model.count_params() == parameters == spec.parameters
-    gmacs = count_macs(model) / 1e9
-    assert f"{gmacs:.4g}" == f"{spec.gmacs:.4g}"
-    if spec.published_gmacs is not None:
-        # Published with one decimal.
-        assert abs(gmacs - spec.published_gmacs) <= 0.01 * spec.published_gmacs + 0.05
+    assert spec.parameters == parameters
 
 
 @pytest.mark.parametrize("name", CAIT_NAMES + PATCHCONVNET_NAMES)
