@@ -8,7 +8,7 @@ from harness import numpy
 from keras_deit.layers import TransformerBlock
 from keras_deit.models import DeiT
 from keras_deit.recipes import Optimisation
-from keras_deit.training.optimizer import (
+from keras_deit.training.optimisation import (
     build_optimizer,
     learning_rate_schedule,
     undecayed_variables,
