@@ -61,9 +61,10 @@ class WeightAverage(keras.layers.Layer):
 class AveragedTraining(keras.Model):
     """A model whose training step also moves the average of a part of it, its `student`.
 
-    A subclass sets `student` and `ema`, a `WeightAverage` of the student or None. The averages are variables of the model
-    and are moved within the step's program: on JAX through the step's state. A step that changes
-    no weight, one of accumulated gradients or with a loss scale too high, changes no average.
+    A subclass sets `student` and `ema`, a `WeightAverage` of the student or None. The averages are
+    variables of the model and are moved within the step's program: on JAX through the step's
+    state. A step that changes no weight, one of accumulated gradients or with a loss scale too
+    high, changes no average.
     """
 
     def train_step(self, *args):

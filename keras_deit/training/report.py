@@ -22,7 +22,7 @@ def start_report(job: Job, student: Classifier, steps: int, teacher: str | None)
     recipe, optimisation = job.recipe, job.recipe.optimisation
     return {
         "model": f"{recipe.model} ({recipe.name} recipe)",
-        "parameters": _parameters(student),
+        "parameters": _parameters(student, optimisation.trainable),
         "data": f"{job.dataset}, {job.train_examples or 'all'} training examples",
         "distillation": recipe.distillation,
         "teacher": teacher or "none",
@@ -36,15 +36,13 @@ def start_report(job: Job, student: Classifier, steps: int, teacher: str | None)
     }
 
 
-def _parameters(student: Classifier) -> str:
-    undecayed = _count(undecayed_variables(student))
-    trained, total = _count(student.trainable_variables), _count(student.weights)
-    text = f"{trained:,}, {trained - undecayed:,} of them with weight decay"
-    return text if trained == total else f"{text}; {total - trained:,} are not trained"
-
-
-def _count(variables) -> int:
-    return sum(int(np.prod(variable.shape)) for variable in variables)
+def _parameters(student: Classifier, trainable: str) -> str:
+    trained, undecayed = (
+        sum(int(np.prod(variable.shape)) for variable in variables)
+        for variables in (student.trainable_variables, undecayed_variables(student))
+    )
+    only = "" if trainable == "all" else f" ({trainable} only)"
+    return f"{trained:,}{only}, {trained - undecayed:,} of them with weight decay"
 
 
 def _optimiser(optimisation: Optimisation) -> str:
@@ -89,10 +87,8 @@ def score_table(
 
 def final_report(summary: dict, run_dir) -> str:
     """The end of a run: its table, its speed and its directory."""
-    lines = [
-        f"Test split, {summary['test_examples']} images:",
-        score_table(summary["test"], summary.get("test_ema")),
-    ]
+    table = score_table(summary["test"], summary.get("test_ema"))
+    lines = [f"Test split, {summary['test_examples']} images:", table]
     if summary["median_step_ms"] is not None:
         lines.append(
             f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."
