@@ -5,6 +5,12 @@ import keras
 from keras_deit.errors import InputError, unknown_name
 from keras_deit.recipes.recipe import TRAINABLE
 
+# Layers at the top of a model that are trained with each choice.
+_WITH = {
+    "attention": ("class_head", "position_embedding"),
+    "head": ("class_head", "distillation_head"),
+}
+
 
 def select_trainable(model: keras.Model, which: str) -> None:
     """Makes some of a model's weights trainable and freezes the others.
@@ -24,20 +30,14 @@ def select_trainable(model: keras.Model, which: str) -> None:
     """
     if which not in TRAINABLE:
         raise unknown_name("choice of trainable weights", which, TRAINABLE)
+    # On TensorFlow Keras passes over an assignment that would change nothing at the top.
+    model.trainable = False
     model.trainable = True
     if which == "all":
         return
-    wanted = _in_attention if which == "attention" else _in_heads
-    chosen = {id(v) for v in model.trainable_variables if wanted(v.path.split("/"))}
-    if which == "attention" and not any("/attention/" in v.path for v in model.weights):
+    paths = [(variable, variable.path.split("/")) for variable in model.trainable_variables]
+    if which == "attention" and not any("attention" in path for _, path in paths):
         raise InputError(f"trainable 'attention' needs attention layers. Received: {model.name}")
-    for variable in model.trainable_variables:
-        variable.trainable = id(variable) in chosen
-
-
-def _in_attention(path: list[str]) -> bool:
-    return "attention" in path or path[0] in ("class_head", "position_embedding")
-
-
-def _in_heads(path: list[str]) -> bool:
-    return path[0] in ("class_head", "distillation_head")
+    for variable, path in paths:
+        in_attention = which == "attention" and "attention" in path
+        variable.trainable = in_attention or path[0] in _WITH[which]
