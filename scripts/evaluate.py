@@ -16,7 +16,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images at a time.", lower_
 def main() -> None:
     result = evaluate_run(_RUN_DIR.value, _SPLIT.value, _BATCH_SIZE.value)
     print(f"{_SPLIT.value} split, {result['examples']} images:")
-    print(score_table(result["scores"]))
+    print(score_table(result["scores"], result.get("ema_scores")))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ from absl import flags
 from keras_deit.data import Augmentation
 from keras_deit.distillation.teachers import OUTPUTS, PIXELS
 from keras_deit.models import list_models, model_values
-from keras_deit.recipes import RECIPES, Optimisation, Recipe, get_recipe
+from keras_deit.recipes import RECIPES, STUDENT_ONLY, Optimisation, Recipe, get_recipe
 
 _OWN = (
     *("model", "distillation", "alpha", "temperature", "teacher", "teacher_weights"),
     *("evaluation_crop_ratio", "validation_epochs", "validate_agreement"),
+)
+TEACHER_OPTIMISATION = tuple(
+    field.name for field in dataclasses.fields(Optimisation) if field.name not in STUDENT_ONLY
 )
 
 
@@ -59,7 +62,7 @@ def define_overrides() -> None:
     define_fields(Recipe, _OWN)
     define_fields(Optimisation)
     define_fields(Augmentation)
-    define_fields(Optimisation, prefix="teacher_")
+    define_fields(Optimisation, TEACHER_OPTIMISATION, prefix="teacher_")
     flags.DEFINE_integer(
         "teacher_image_size", None, "Side in pixels of what a teacher that is trained takes."
     )
@@ -73,7 +76,9 @@ def overridden(recipe: Recipe) -> Recipe:
     given = {name: value for name, value in model_flags.items() if value is not None}
     teacher_recipe = dataclasses.replace(
         recipe.teacher_recipe,
-        optimisation=replaced(recipe.teacher_recipe.optimisation, prefix="teacher_"),
+        optimisation=replaced(
+            recipe.teacher_recipe.optimisation, TEACHER_OPTIMISATION, prefix="teacher_"
+        ),
         # A teacher is trained on what it will be shown: the student's augmented images.
         augmentation=replaced(recipe.teacher_recipe.augmentation),
         image_size=flags.FLAGS.teacher_image_size or recipe.teacher_recipe.image_size,

@@ -35,7 +35,7 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side in pixels of what the student will take, and so the teacher is shown."
 )
 recipe_flags.define_data()
-recipe_flags.define_fields(Optimisation)
+recipe_flags.define_fields(Optimisation, recipe_flags.TEACHER_OPTIMISATION)
 recipe_flags.define_fields(Augmentation)
 flags.adopt_module_key_flags(recipe_flags)
 
@@ -44,7 +44,9 @@ def main() -> None:
     recipe = recipe_flags.chosen_recipe()
     teacher_recipe = dataclasses.replace(
         recipe.teacher_recipe,
-        optimisation=recipe_flags.replaced(recipe.teacher_recipe.optimisation),
+        optimisation=recipe_flags.replaced(
+            recipe.teacher_recipe.optimisation, recipe_flags.TEACHER_OPTIMISATION
+        ),
         augmentation=recipe_flags.replaced(recipe.teacher_recipe.augmentation),
         image_size=_TEACHER_IMAGE_SIZE.value or recipe.teacher_recipe.image_size,
     )

@@ -7,7 +7,7 @@ from keras_deit.errors import InputError
 KINDS = ("hard", "soft", "none")
 
 
-def check_distillation(kind: str, alpha: float, temperature: float) -> None:
+def check_distillation(kind: str, alpha: float, temperature: float, ema_decay: float = 0.0) -> None:
     """Makes sure that the numbers of a distillation can be.
 
     Raises:
@@ -19,6 +19,8 @@ def check_distillation(kind: str, alpha: float, temperature: float) -> None:
         raise InputError(f"alpha should be in [0, 1]. Received: {alpha}")
     if temperature <= 0:
         raise InputError(f"temperature should be above 0. Received: {temperature}")
+    if not 0 <= ema_decay < 1:
+        raise InputError(f"ema_decay should be at least 0 and below 1. Received: {ema_decay}")
 
 
 def check_teacher(student: keras.Model, teacher: keras.Layer | None, kind: str) -> None:

@@ -13,10 +13,11 @@ from keras_deit.distillation.losses import (
     SoftDistillation,
     are_distributions,
 )
+from keras_deit.distillation.weight_average import AveragedTraining, WeightAverage
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class Distiller(keras.Model):
+class Distiller(AveragedTraining):
     """Trains a student's class head on the labels and its distillation head on the teacher.
 
     loss = (1 − α)·class loss + α·distillation loss (DeiT §4). A student with one head gets both
@@ -39,6 +40,11 @@ class Distiller(keras.Model):
         temperature: τ of the soft loss.
         validate_agreement: whether `evaluate` and validation run the teacher, and log
             `agreement` and, unless `kind="none"`, `distillation_loss`.
+        training_mode: whether the student is trained in training mode. If not, as in DeiT's
+            fine-tuning at 384, nothing is dropped and batch statistics stay as they are.
+        ema_decay: of the average of the student's weights that `ema` then keeps, beginning with
+            the ones it has now; 0 for none. Nothing here uses the averages: see
+            `WeightAverage.lent_to`.
 
     Raises:
         InputError: an argument out of its range, a missing teacher, or a teacher with another
@@ -53,10 +59,12 @@ class Distiller(keras.Model):
         alpha: float = 0.5,
         temperature: float = 3.0,
         validate_agreement: bool = False,
+        training_mode: bool = True,
+        ema_decay: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_distillation(kind, alpha, temperature)
+        check_distillation(kind, alpha, temperature, ema_decay)
         check_teacher(student, teacher, kind)
         self.student = student
         self.teacher = teacher
@@ -66,6 +74,9 @@ class Distiller(keras.Model):
         self.alpha = alpha
         self.temperature = temperature
         self.validate_agreement = validate_agreement
+        self.training_mode = training_mode
+        self.ema_decay = ema_decay
+        self.ema = WeightAverage(student, ema_decay, name="ema") if ema_decay else None
         self._evaluating = False
         self._heads = getattr(student, "heads", None) or keras.Model(
             student.input, {"class": student.output}
@@ -82,7 +93,7 @@ class Distiller(keras.Model):
 
     def call(self, images, training=False):
         """Images (batch, height, width, 3) to each head's logits (batch, classes), by name."""
-        return self._heads(images, training=training)
+        return self._heads(images, training=training and self.training_mode)
 
     def compile(self, optimizer="adamw", loss=None, jit_compile="auto", **kwargs):
         """As `keras.Model.compile`.
@@ -179,6 +190,8 @@ class Distiller(keras.Model):
             "alpha": self.alpha,
             "temperature": self.temperature,
             "validate_agreement": self.validate_agreement,
+            "training_mode": self.training_mode,
+            "ema_decay": self.ema_decay,
         }
 
     @classmethod

@@ -36,6 +36,29 @@ class LabelCrossentropy(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
+class BinaryLabelCrossentropy(keras.losses.Loss):
+    """Cross-entropy of every class by itself, averaged over the classes: DeiT III's class loss.
+
+    Whatever part a class has in a mixed image, it becomes a full target (DeiT III §3). Labels must
+    not be smoothed: smoothed, every class is part of every image.
+
+    `y_true`: integers (batch,) or (batch, 1), or distributions (batch, classes). `y_pred`: logits
+    (batch, classes).
+    """
+
+    def __init__(self, name="binary_label_crossentropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        if are_distributions(y_true, y_pred):
+            targets = ops.cast(y_true > 0, y_pred.dtype)
+        else:
+            labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+            targets = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
+        return ops.mean(ops.binary_crossentropy(targets, y_pred, from_logits=True), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
 class HardDistillation(keras.losses.Loss):
     """Cross-entropy with the teacher's decision, which is not smoothed (DeiT §4, equation 3).
 

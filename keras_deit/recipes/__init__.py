@@ -3,7 +3,7 @@
 from keras_deit.errors import unknown_name
 from keras_deit.recipes.deit import DEIT
 from keras_deit.recipes.digits import DIGITS
-from keras_deit.recipes.recipe import Optimisation, Recipe, TeacherRecipe
+from keras_deit.recipes.recipe import STUDENT_ONLY, Optimisation, Recipe, TeacherRecipe
 
 RECIPES = {recipe.name: recipe for recipe in (DEIT, DIGITS)}
 
@@ -19,4 +19,11 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Optimisation", "Recipe", "TeacherRecipe", "get_recipe"]
+__all__ = [
+    "RECIPES",
+    "STUDENT_ONLY",
+    "Optimisation",
+    "Recipe",
+    "TeacherRecipe",
+    "get_recipe",
+]

@@ -5,46 +5,107 @@ import dataclasses
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.transforms import check_evaluation_view
 from keras_deit.distillation.arguments import check_distillation
-from keras_deit.errors import InputError
+from keras_deit.errors import InputError, unknown_name
 
 # The learning rates of the papers are per this many images in a step (DeiT §5.4).
 REFERENCE_BATCH_SIZE = 512
 
 
+OPTIMIZERS = ("adamw", "lamb", "sgd")
+SCHEDULES = ("cosine", "epoch_cosine")
+LOSSES = ("cross_entropy", "binary_cross_entropy")
+TRAINABLE = ("all", "attention", "head")
+# What Keras's own training of a teacher does not do.
+STUDENT_ONLY = ("loss", "layer_decay", "trainable", "training_mode", "ema_decay")
+
+
 @dataclasses.dataclass(frozen=True)
 class Optimisation:
-    """AdamW with linear warm-up and cosine decay, both per step.
+    """How the weights move. The defaults are DeiT's (§5.4), with a schedule by step.
 
     Attributes:
         epochs: passes over the training data.
         batch_size: images in a step, on all devices together.
-        learning_rate: at the peak, for 512 images in a step; it scales with `batch_size`.
+        optimizer: "adamw", "lamb" or "sgd" (with Nesterov momentum), each as the authors ran it.
+        learning_rate: at the peak.
+        learning_rate_scaling: whether `learning_rate` is for 512 images in a step and scales with
+            `batch_size`; the recipes of DeiT III and LAMB do not scale.
+        schedule: "cosine", linear warm-up and then half a cosine, changing at every step; or
+            "epoch_cosine", the authors' own, constant within an epoch and one epoch late.
         warmup_epochs: from `warmup_learning_rate` to the peak.
         warmup_learning_rate, min_learning_rate: where the schedule starts and ends, not scaled.
         weight_decay: of the decayed variables, multiplied by the learning rate at each step.
-        adam_epsilon: ε of AdamW.
+        adam_epsilon: ε of "adamw" and "lamb".
+        momentum: of "sgd".
+        clip_norm: largest norm of all gradients together, 0 for no clipping; by default 1 for
+            "lamb", part of which it is, and 0 for the others.
+        loss: of the labels: "cross_entropy", or "binary_cross_entropy" for every class by itself,
+            where each class of a mixed image is a full target; the latter takes no smoothing.
+        layer_decay: what each block's learning rate is multiplied with to give that of the block
+            below; 1 for the same everywhere.
+        trainable: "all" weights, "attention" for attention layers, class head and positions, or
+            "head" for the heads alone.
+        training_mode: whether the student trains in training mode; if not, as in DeiT's
+            fine-tuning at 384, there is no stochastic depth and batch statistics stay as they are.
+        ema_decay: of the moving average of all weights, taken at every step and evaluated beside
+            them; 0 for none.
     """
 
     epochs: int = 300
     batch_size: int = 1024
+    optimizer: str = "adamw"
     learning_rate: float = 5e-4
+    learning_rate_scaling: bool = True
+    schedule: str = "cosine"
     warmup_epochs: float = 5
     warmup_learning_rate: float = 1e-6
     min_learning_rate: float = 1e-5
     weight_decay: float = 0.05
     adam_epsilon: float = 1e-8
+    momentum: float = 0.9
+    clip_norm: float | None = None
+    loss: str = "cross_entropy"
+    layer_decay: float = 1.0
+    trainable: str = "all"
+    training_mode: bool = True
+    ema_decay: float = 0.0
 
     def __post_init__(self):
+        for field, known in _CHOICES.items():
+            if getattr(self, field) not in known:
+                raise unknown_name(field, getattr(self, field), known)
         for field in ("epochs", "batch_size", "learning_rate", "adam_epsilon"):
             _require(field, getattr(self, field), getattr(self, field) > 0, "above 0")
         for field in ("warmup_learning_rate", "min_learning_rate", "weight_decay"):
             _require(field, getattr(self, field), getattr(self, field) >= 0, "0 or more")
+        for field in ("momentum", "ema_decay"):
+            value = getattr(self, field)
+            _require(field, value, 0 <= value < 1, "at least 0 and below 1")
+        _require("clip_norm", self.clip_norm, self.gradient_clip >= 0, "0 or more")
+        _require("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "in (0, 1]")
         in_range = 0 <= self.warmup_epochs <= self.epochs
         _require("warmup_epochs", self.warmup_epochs, in_range, f"from 0 to epochs={self.epochs}")
 
     @property
     def peak_learning_rate(self) -> float:
+        if not self.learning_rate_scaling:
+            return self.learning_rate
         return self.learning_rate * self.batch_size / REFERENCE_BATCH_SIZE
+
+    @property
+    def gradient_clip(self) -> float:
+        """The norm that all gradients together are clipped to; 0 for no clipping."""
+        if self.clip_norm is None:
+            return 1.0 if self.optimizer == "lamb" else 0.0
+        return self.clip_norm
+
+
+_CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "loss": LOSSES,
+    "trainable": TRAINABLE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +113,7 @@ class TeacherRecipe:
     """How a teacher is trained where no trained one is given.
 
     Attributes:
-        optimisation, augmentation: as for the student.
+        optimisation, augmentation: as for the student, but for the fields in `STUDENT_ONLY`.
         image_size: side in pixels of what the teacher takes; None for the student's own.
         batch_norm_momentum: of the teacher's moving statistics; None for the model's own. A
             training of a few hundred steps is over before Keras's 0.99 has caught up.
@@ -62,6 +123,12 @@ class TeacherRecipe:
     augmentation: Augmentation
     image_size: int | None = None
     batch_norm_momentum: float | None = None
+
+    def __post_init__(self):
+        for field in STUDENT_ONLY:
+            own = Optimisation.__dataclass_fields__[field].default
+            value = getattr(self.optimisation, field)
+            _require(f"{field} of a teacher's training", value, value == own, repr(own))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +170,12 @@ class Recipe:
         check_distillation(self.distillation, self.alpha, self.temperature)
         if self.evaluation_crop_ratio is not None:
             check_evaluation_view(self.evaluation_crop_ratio, self.augmentation.interpolation)
+        smoothing = self.augmentation.label_smoothing
+        if self.optimisation.loss == "binary_cross_entropy" and smoothing > 0:
+            raise InputError(
+                "loss 'binary_cross_entropy' needs label_smoothing 0: smoothed, every class would "
+                f"be a target. Received: label_smoothing={smoothing}"
+            )
         value = self.validation_epochs
         _require("validation_epochs", value, value >= 1, "1 or more")
         if self.teacher is None and self.distillation != "none":

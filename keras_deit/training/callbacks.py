@@ -133,12 +133,14 @@ class StepTimer(keras.callbacks.Callback):
 
 
 class LearningRate(keras.callbacks.Callback):
-    """Adds `learning_rate` to what an epoch logs."""
+    """Adds `learning_rate` to what an epoch logs: that of its first step."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        rate = self.model.optimizer.learning_rate
+        self._learning_rate = float(keras.ops.convert_to_numpy(rate))
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
+        logs["learning_rate"] = self._learning_rate
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -21,7 +21,8 @@ def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64, say=pr
         say: called with each line for the user.
 
     Returns:
-        `scores` as of `score_student`, and the number of `examples`.
+        `scores` as of `score_student`, the number of `examples` and, where the run has a moving
+        average of its weights, the `ema_scores` of that.
 
     Raises:
         InputError: no such split, or not a finished run.
@@ -31,14 +32,19 @@ def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64, say=pr
     run = RunDirectory(run_dir)
     config = run.read_config()
     with precision(config["run"]["mixed_precision"]):
-        student = run.load_student()
+        students = {"scores": run.load_student()}
+        if run.ema_weights.is_file():
+            students["ema_scores"] = run.load_student(ema=True)
+        student = students["scores"]
         found = teacher_of_run(config)
         if found is None and config["teacher"] is not None:
             say(f"The teacher {config['teacher']} is not there any more; no agreement is counted.")
         teacher = Teacher(*found, student.image_format) if found else None
         source = getattr(load_dataset(config["run"]["dataset"], config["data_dir"]), split)
         view = (config["crop_ratio"], config["interpolation"])
-        data = evaluation_pipeline(source, student.image_format, batch_size, *view)
         batches = num_batches(len(source), batch_size)
-        scores = score_student(student, teacher, data, batches, split)
-    return {"scores": scores, "examples": len(source)}
+        result = {"examples": len(source)}
+        for name, student in students.items():
+            data = evaluation_pipeline(source, student.image_format, batch_size, *view)
+            result[name] = score_student(student, teacher, data, batches, split)
+    return result

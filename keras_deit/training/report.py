@@ -5,8 +5,9 @@ import numpy as np
 
 from keras_deit.distillation.execution import replicas
 from keras_deit.models import Classifier
+from keras_deit.recipes import Optimisation
 from keras_deit.training.job import Job
-from keras_deit.training.optimizer import undecayed_variables
+from keras_deit.training.optimisation import undecayed_variables
 
 _ROWS = {
     "teacher": "teacher",
@@ -19,35 +20,75 @@ _ROWS = {
 def start_report(job: Job, student: Classifier, steps: int, teacher: str | None) -> dict:
     """The numbers that a run really works with, in the order they are printed."""
     recipe, optimisation = job.recipe, job.recipe.optimisation
-    undecayed = sum(int(np.prod(v.shape)) for v in undecayed_variables(student))
-    total = sum(int(np.prod(v.shape)) for v in student.trainable_variables)
     return {
         "model": f"{recipe.model} ({recipe.name} recipe)",
-        "parameters": f"{total:,}, {total - undecayed:,} of them with weight decay",
+        "parameters": _parameters(student, optimisation.trainable),
         "data": f"{job.dataset}, {job.train_examples or 'all'} training examples",
         "distillation": recipe.distillation,
         "teacher": teacher or "none",
         "images per step": f"{optimisation.batch_size} on {replicas()} device(s)",
         "steps": f"{steps * optimisation.epochs:,} ({optimisation.epochs} epochs of {steps})",
+        "optimiser": _optimiser(optimisation),
+        "schedule": _schedule(optimisation),
         "peak learning rate": f"{optimisation.peak_learning_rate:.3g}",
+        "label loss": optimisation.loss.replace("_", " "),
         "backend": f"{keras.backend.backend()}, {job.mixed_precision}, seed {job.seed}",
     }
 
 
-def score_table(scores: dict[str, dict[str, float]]) -> str:
-    """Top-1 and agreement with the teacher by head, as lines of text."""
-    lines = [f"{'':20}{'top-1':>8}{'agreement with teacher':>26}"]
-    for name, label in _ROWS.items():
-        if name in scores:
-            row = scores[name]
-            agreement = f"{row['agreement']:.4f}" if "agreement" in row else "-"
-            lines.append(f"{label:20}{row['top1']:8.4f}{agreement:>26}")
+def _parameters(student: Classifier, trainable: str) -> str:
+    trained, undecayed = (
+        sum(int(np.prod(variable.shape)) for variable in variables)
+        for variables in (student.trainable_variables, undecayed_variables(student))
+    )
+    only = "" if trainable == "all" else f" ({trainable} only)"
+    return f"{trained:,}{only}, {trained - undecayed:,} of them with weight decay"
+
+
+def _optimiser(optimisation: Optimisation) -> str:
+    parts = [optimisation.optimizer, f"weight decay {optimisation.weight_decay:g}"]
+    if optimisation.gradient_clip:
+        parts.append(f"gradients clipped to {optimisation.gradient_clip:g}")
+    if optimisation.layer_decay != 1:
+        parts.append(f"layer decay {optimisation.layer_decay:g}")
+    if optimisation.ema_decay:
+        parts.append(f"EMA {optimisation.ema_decay:g}")
+    if not optimisation.training_mode:
+        parts.append("student in evaluation mode")
+    return ", ".join(parts)
+
+
+def _schedule(optimisation: Optimisation) -> str:
+    return (
+        f"{optimisation.schedule}, from {optimisation.warmup_learning_rate:g} over "
+        f"{optimisation.warmup_epochs:g} epochs of warm-up to {optimisation.min_learning_rate:g}"
+    )
+
+
+def score_table(
+    scores: dict[str, dict[str, float]], ema: dict[str, dict[str, float]] | None = None
+) -> str:
+    """Top-1 and agreement with the teacher by head, as lines of text.
+
+    Args:
+        scores: of the trained weights, by head.
+        ema: of their moving average, where one was taken: rows of their own.
+    """
+    rows = [(label, scores[name]) for name, label in _ROWS.items() if name in scores]
+    students = {name: row for name, row in (ema or {}).items() if name != "teacher"}
+    rows += [(f"{label}, EMA", students[n]) for n, label in _ROWS.items() if n in students]
+    width = 26 if ema else 20
+    lines = [f"{'':{width}}{'top-1':>8}{'agreement with teacher':>26}"]
+    for label, row in rows:
+        agreement = f"{row['agreement']:.4f}" if "agreement" in row else "-"
+        lines.append(f"{label:{width}}{row['top1']:8.4f}{agreement:>26}")
     return "\n".join(lines)
 
 
 def final_report(summary: dict, run_dir) -> str:
     """The end of a run: its table, its speed and its directory."""
-    lines = [f"Test split, {summary['test_examples']} images:", score_table(summary["test"])]
+    table = score_table(summary["test"], summary.get("test_ema"))
+    lines = [f"Test split, {summary['test_examples']} images:", table]
     if summary["median_step_ms"] is not None:
         lines.append(
             f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."

@@ -19,7 +19,8 @@ class RunDirectory:
 
     `config.json` what identifies the run and what later tools need, `metrics.csv` the log by
     epoch, `tensorboard/` its events, `checkpoints/last.weights.h5` the last good weights,
-    `final.weights.h5` and `summary.json` the result.
+    `final.weights.h5` and `summary.json` the result, `ema.weights.h5` the moving average of the
+    weights where one was taken.
 
     Args:
         path: of the directory; it need not exist.
@@ -33,6 +34,7 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoint = self.path / "checkpoints" / "last.weights.h5"
         self.final_weights = self.path / "final.weights.h5"
+        self.ema_weights = self.path / "ema.weights.h5"
 
     def check(self, run: dict) -> None:
         """Makes sure that the directory is free for a run, or holds that very run.
@@ -69,7 +71,8 @@ class RunDirectory:
         What an earlier attempt at the same run left, one that was stopped, is moved to
         `attempt-1/`, `attempt-2/`, ...
         """
-        left = [self.checkpoint.parent, self.metrics_file, self.tensorboard, self.final_weights]
+        weights = [self.final_weights, self.ema_weights]
+        left = [self.checkpoint.parent, self.metrics_file, self.tensorboard, *weights]
         left = [path for path in left if path.exists()]
         if left:
             numbers = (number for number in range(1, 10**6))
@@ -102,8 +105,8 @@ class RunDirectory:
             return None
         return _read_json(self.summary_file, f"{self.path} has a broken summary")
 
-    def load_student(self) -> Classifier:
-        """The student of a finished run, with its final weights.
+    def load_student(self, ema: bool = False) -> Classifier:
+        """The student of a finished run, with its final weights or with their moving average.
 
         Raises:
             InputError: the run is not finished, or its files are broken.
@@ -114,7 +117,7 @@ class RunDirectory:
                 f"{self.path} is not finished: it has no {self.final_weights.name}. "
                 f"The weights it last kept are in {self.checkpoint}."
             )
-        return create_model(**values, weights=self.final_weights)
+        return create_model(**values, weights=self.ema_weights if ema else self.final_weights)
 
     def finish(self, summary: dict) -> None:
         """Writes `summary.json`, which marks the run as finished."""

@@ -25,7 +25,7 @@ from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.recipes import TeacherRecipe
 from keras_deit.training.fitting import fit
-from keras_deit.training.optimizer import build_optimizer
+from keras_deit.training.optimisation import build_optimizer
 from keras_deit.training.run_directory import check_writable
 from keras_deit.training.scoring import score
 

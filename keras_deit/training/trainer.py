@@ -15,19 +15,29 @@ from keras_deit.data import (
     take_examples,
     train_pipeline,
 )
-from keras_deit.distillation import Distiller, Teacher
+from keras_deit.distillation import (
+    BinaryLabelCrossentropy,
+    Distiller,
+    LabelCrossentropy,
+    Teacher,
+)
 from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
 from keras_deit.training.fitting import fit
 from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
-from keras_deit.training.optimizer import build_optimizer
+from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.report import start_report
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.scoring import score_student
 from keras_deit.training.strategies import strategy_scope
 from keras_deit.training.teacher_training import check_steps
+
+_LABEL_LOSSES = {
+    "cross_entropy": LabelCrossentropy,
+    "binary_cross_entropy": BinaryLabelCrossentropy,
+}
 
 
 def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathlib.Path]:
@@ -92,14 +102,13 @@ class _Training:
         self._start()
         timer = self._fit(distiller)
         save_weights(self._student, self._run.final_weights)
-        batch_size, test = self._recipe.optimisation.batch_size, self._dataset.test
-        data, batches = self._evaluation_data(test), num_batches(len(test), batch_size)
-        return {
-            "test": score_student(self._student, self._teacher, data, batches, "test"),
-            "test_examples": len(test),
-            "steps": self._steps * self._recipe.optimisation.epochs,
-            **_speed(timer, batch_size),
-        }
+        summary = {"test": self._score("test"), "test_examples": len(self._dataset.test)}
+        if distiller.ema is not None:
+            with distiller.ema.lent_to(self._student):
+                save_weights(self._student, self._run.ema_weights)
+                summary["test_ema"] = self._score("test, EMA")
+        summary["steps"] = self._steps * self._recipe.optimisation.epochs
+        return summary | _speed(timer, self._recipe.optimisation.batch_size)
 
     def _obtain_teacher(self) -> tuple[Teacher | None, str | None]:
         if self._recipe.teacher is None:
@@ -114,7 +123,8 @@ class _Training:
         return teacher, source
 
     def _compile(self) -> Distiller:
-        recipe = self._recipe
+        recipe, optimisation = self._recipe, self._recipe.optimisation
+        select_trainable(self._student, optimisation.trainable)
         distiller = Distiller(
             self._student,
             self._teacher if recipe.distillation != "none" else None,
@@ -122,8 +132,11 @@ class _Training:
             recipe.alpha,
             recipe.temperature,
             recipe.validate_agreement,
+            optimisation.training_mode,
+            optimisation.ema_decay,
         )
-        distiller.compile(build_optimizer(self._student, recipe.optimisation, self._steps))
+        optimizer = build_optimizer(self._student, optimisation, self._steps)
+        distiller.compile(optimizer, _LABEL_LOSSES[optimisation.loss]())
         return distiller
 
     def _start(self) -> None:
@@ -174,6 +187,11 @@ class _Training:
             ),
             kept=run.checkpoint,
         )
+
+    def _score(self, title: str) -> dict:
+        test, batch_size = self._dataset.test, self._recipe.optimisation.batch_size
+        data, batches = self._evaluation_data(test), num_batches(len(test), batch_size)
+        return score_student(self._student, self._teacher, data, batches, title)
 
     def _evaluation_data(self, source):
         return evaluation_pipeline(

@@ -1,0 +1,49 @@
+"""The optimiser of a recipe."""
+
+import keras
+
+from keras_deit.recipes import Optimisation
+from keras_deit.training.optimisation.adamw import AdamW
+from keras_deit.training.optimisation.grouped import GroupedOptimizer
+from keras_deit.training.optimisation.groups import (
+    learning_rate_factors,
+    paths,
+    undecayed_variables,
+)
+from keras_deit.training.optimisation.lamb import Lamb
+from keras_deit.training.optimisation.schedules import EpochCosine, StepCosine
+from keras_deit.training.optimisation.sgd import SGD
+
+
+def learning_rate_schedule(
+    optimisation: Optimisation, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The recipe's schedule over steps."""
+    ends = {"start": optimisation.warmup_learning_rate, "end": optimisation.min_learning_rate}
+    peak, epochs = optimisation.peak_learning_rate, optimisation.epochs
+    if optimisation.schedule == "epoch_cosine":
+        return EpochCosine(peak, epochs, steps_per_epoch, optimisation.warmup_epochs, **ends)
+    warmup_steps = round(optimisation.warmup_epochs * steps_per_epoch)
+    return StepCosine(peak, epochs * steps_per_epoch, warmup_steps, **ends)
+
+
+def build_optimizer(
+    model: keras.Model, optimisation: Optimisation, steps_per_epoch: int
+) -> GroupedOptimizer:
+    """The recipe's optimiser for a model's trainable variables, with its schedule and groups.
+
+    Raises:
+        InputError: the model does not have the layers or the paths that the groups need.
+    """
+    values = {
+        "learning_rate": learning_rate_schedule(optimisation, steps_per_epoch),
+        "weight_decay": optimisation.weight_decay,
+        "undecayed": paths(undecayed_variables(model), model),
+        "global_clipnorm": optimisation.gradient_clip or None,
+    }
+    if optimisation.layer_decay != 1:
+        values["learning_rate_factors"] = learning_rate_factors(model, optimisation.layer_decay)
+    if optimisation.optimizer == "sgd":
+        return SGD(momentum=optimisation.momentum, **values)
+    kind = {"adamw": AdamW, "lamb": Lamb}[optimisation.optimizer]
+    return kind(epsilon=optimisation.adam_epsilon, **values)
