@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from keras_deit.data import transforms
-from keras_deit.data.augmentation import Augmentation, augment_image
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.views import augment_image
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 
