@@ -13,9 +13,8 @@ _FLAGS = {
     1: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION,
     2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
-    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
 }
-REDUCTIONS = (8, 4, 2)
+REDUCTIONS = (4, 2)
 
 # Start-of-frame segments: 0xC0 to 0xCF without the tables DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -27,7 +26,7 @@ def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
     Args:
         data: the whole file.
         name: what to call the file in an error.
-        reduction: 1, or for a JPEG image 2, 4 or 8: each side is divided by it and rounded up,
+        reduction: 1, or for a JPEG image 2 or 4: each side is divided by it and rounded up,
             which the decoder does at a fraction of the work.
 
     Returns:

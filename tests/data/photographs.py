@@ -10,18 +10,21 @@ from PIL import Image
 _FILES = (
     *("astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png"),
     *("coffee.png", "coins.png", "grass.png", "gravel.png", "ihc.png", "moon.png"),
-    *("motorcycle_left.png", "motorcycle_right.png", "page.png", "retina.jpg", "rocket.jpg"),
-    "text.png",
+    *("motorcycle_left.png", "motorcycle_right.png", "rocket.jpg", "text.png"),
 )
+# Large ones, in two halves each.
+_LARGE = ("hubble_deep_field.jpg", "retina.jpg")
 
 
 @functools.cache
 def photographs() -> dict[str, np.ndarray]:
-    """uint8 RGB, from 172 x 448 to 1411 x 1411, by name; the largest is in two halves."""
+    """uint8 RGB, from 172 x 448 to 1411 x 705, by name."""
     folder = pathlib.Path(skimage.__file__).parent / "data"
     images = {name.split(".")[0]: _read(folder / name) for name in _FILES}
-    hubble = _read(folder / "hubble_deep_field.jpg")
-    images["hubble_left"], images["hubble_right"] = hubble[:, :500], hubble[:, 500:]
+    for name in _LARGE:
+        image = _read(folder / name)
+        middle = image.shape[1] // 2
+        images[f"{name} left"], images[f"{name} right"] = image[:, :middle], image[:, middle:]
     return {name: np.ascontiguousarray(image) for name, image in images.items()}
 
 

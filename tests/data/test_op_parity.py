@@ -23,12 +23,12 @@ CASES = [
     ("Brightness", (0.0, 0.1, 0.19, 0.7, 1.3, 1.81, 1.9), 0),
     ("Sharpness", (0.1, 0.19, 1.81, 1.9), 0.02),
     ("Grayscale", (None,), 0.02),
-    ("GaussianBlur", (0.1, 0.5, 1.0, 1.5, 2.0), 0.5),
-    ("Rotate", (-30, -27, 10.5, 27, 30), 1.6),
-    ("ShearX", (-0.3, -0.27, 0.27, 0.3), 1.3),
-    ("ShearY", (-0.3, -0.27, 0.27, 0.3), 1.3),
-    ("TranslateX", (-0.45, -0.405, 0.391, 0.45), 1.3),
-    ("TranslateY", (-0.45, -0.405, 0.391, 0.45), 1.3),
+    ("GaussianBlur", (0.1, 0.5, 1.0, 1.5, 2.0), 0.7),
+    ("Rotate", (-30, -27, 10.5, 27, 30), 1.5),
+    ("ShearX", (-0.3, -0.27, 0.27, 0.3), 1.0),
+    ("ShearY", (-0.3, -0.27, 0.27, 0.3), 1.0),
+    ("TranslateX", (-0.45, -0.405, 0.391, 0.45), 1.0),
+    ("TranslateY", (-0.45, -0.405, 0.391, 0.45), 1.0),
 ]
 
 
@@ -63,11 +63,14 @@ def test_operation_matches_pillow(name, argument, largest):
     assert max(found.values()) <= largest, found
 
 
-def table():
-    for interpolation in ("bicubic", "bilinear"):
-        for name, arguments, _ in CASES:
-            all_ = [list(differences(name, argument, interpolation).values()) for argument in arguments]
-            print(interpolation, name, np.mean(all_).round(3), np.max(all_).round(3))
-
-if __name__ == "__main__":
-    table()
+@pytest.mark.parametrize(
+    ("name", "argument"), [("Rotate", 27), ("ShearX", 0.27), ("ShearY", -0.27), ("TranslateY", 0.4)]
+)
+def test_bilinear_is_the_faster_and_coarser_choice(name, argument):
+    bicubic, bilinear = (
+        np.array(list(differences(name, argument, interpolation).values()))
+        for interpolation in ("bicubic", "bilinear")
+    )
+    assert bicubic.mean() < 0.6 * bilinear.mean()
+    # On a lawn, all of it detail, a rotation is 4.8 levels off.
+    assert bilinear.mean() < 2.2 and bilinear.max() < 5
