@@ -7,21 +7,17 @@ the next batch.
 """
 
 import os
-import sys
 
 import cv2
 import grain
-import numpy as np
 
-from keras_deit.data.augmentation import Augmentation, augment_image
-from keras_deit.data.mixing import mix_batch
-from keras_deit.data.randomness import KeyedGenerator, ShuffledStream
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.batches import EvaluationBatches, TrainBatches
 from keras_deit.data.source import Source
-from keras_deit.data.transforms import center_crop_resize, check_evaluation_view, normalise
+from keras_deit.data.transforms import check_evaluation_view
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 
-_SHUFFLE, _AUGMENT, _MIX = range(3)
 _MAX_THREADS = 16
 _MAX_BYTES_AHEAD = 4 * 2**30
 
@@ -40,11 +36,6 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     return num_examples // batch_size
 
 
-def num_batches(num_examples: int, batch_size: int) -> int:
-    """The batches in one pass, a smaller last one counted."""
-    return -(-num_examples // batch_size)
-
-
 def train_pipeline(
     source: Source,
     image_format: ImageFormat,
@@ -56,9 +47,11 @@ def train_pipeline(
     """Endless batches for training, shuffled anew in every epoch.
 
     The epochs follow each other without a gap, so a batch may hold the end of one and the start
-    of the next, every batch is full and no example is left out. What a batch holds depends on the
-    seed and its number only; what is done to an image, on the seed and the image's place in the
-    stream, not on the batch size.
+    of the next and every batch is full. What a batch holds depends on the seed and its number only;
+    what is done to an image, on the seed, the epoch, the image's index and which copy it is, not on
+    the batch size. So the stream is the same from any number of threads, and from the worker
+    processes of Grain's `mp_prefetch`. With repeated augmentation an epoch of the stream is that of
+    `randomness.ShuffledStream`.
 
     Args:
         source: of training examples.
@@ -78,7 +71,7 @@ def train_pipeline(
     steps_per_epoch(len(source), batch_size)
     if seed < 0:
         raise InputError(f"The seed should be 0 or more. Received: {seed}.")
-    batches = _TrainBatches(source, image_format, augmentation, num_classes, batch_size, seed)
+    batches = TrainBatches(source, image_format, augmentation, num_classes, batch_size, seed)
     return _read_ahead(batches, image_format, batch_size)
 
 
@@ -108,91 +101,12 @@ def evaluation_pipeline(
     check_evaluation_view(crop_ratio, interpolation)
     if batch_size < 1:
         raise InputError(f"The batch size should be 1 or more. Received: {batch_size}.")
-    batches = _EvaluationBatches(source, image_format, batch_size, crop_ratio, interpolation)
+    batches = EvaluationBatches(source, image_format, batch_size, crop_ratio, interpolation)
     return _read_ahead(batches, image_format, min(batch_size, len(source)))
 
 
-class _TrainBatches:
-    """Random access to the batches of the endless training stream."""
-
-    def __init__(
-        self,
-        source: Source,
-        image_format: ImageFormat,
-        augmentation: Augmentation,
-        num_classes: int,
-        batch_size: int,
-        seed: int,
-    ):
-        self._source = source
-        self._format = image_format
-        self._augmentation = augmentation
-        self._num_classes = num_classes
-        self._batch_size = batch_size
-        self._seed = seed
-        self._stream = ShuffledStream(len(source), seed, _SHUFFLE)
-
-    def __len__(self) -> int:
-        return sys.maxsize // self._batch_size
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = _empty_batch(self._batch_size, self._format)
-        generator = KeyedGenerator(self._seed, _AUGMENT)
-        first = number * self._batch_size
-        for row, position in enumerate(range(first, first + self._batch_size)):
-            image, labels[row] = self._source[self._stream[position]]
-            rng = generator.at(position)
-            images[row] = augment_image(image, self._format, self._augmentation, rng)
-        return mix_batch(
-            normalise(images, self._format),
-            labels,
-            self._num_classes,
-            self._augmentation.mixup_alpha,
-            self._augmentation.cutmix_alpha,
-            self._augmentation.mix_switch_probability,
-            self._augmentation.label_smoothing,
-            KeyedGenerator(self._seed, _MIX).at(number),
-        )
-
-
-class _EvaluationBatches:
-    """Random access to the batches of one pass."""
-
-    def __init__(
-        self,
-        source: Source,
-        image_format: ImageFormat,
-        batch_size: int,
-        crop_ratio: float,
-        interpolation: str,
-    ):
-        self._source = source
-        self._format = image_format
-        self._batch_size = batch_size
-        self._crop_ratio = crop_ratio
-        self._interpolation = interpolation
-
-    def __len__(self) -> int:
-        return num_batches(len(self._source), self._batch_size)
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        first = number * self._batch_size
-        positions = range(first, min(first + self._batch_size, len(self._source)))
-        images, labels = _empty_batch(len(positions), self._format)
-        size = (self._format.height, self._format.width)
-        for row, position in enumerate(positions):
-            image, labels[row] = self._source[position]
-            images[row] = center_crop_resize(image, *size, self._crop_ratio, self._interpolation)
-        return normalise(images, self._format), labels
-
-
-def _empty_batch(count: int, image_format: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
-    images = np.empty((count, image_format.height, image_format.width, 3), np.uint8)
-    return images, np.empty(count, np.int32)
-
-
 def _read_ahead(
-    batches: _TrainBatches | _EvaluationBatches, image_format: ImageFormat, batch_size: int
+    batches: TrainBatches | EvaluationBatches, image_format: ImageFormat, batch_size: int
 ) -> grain.IterDataset:
     # OpenCV's own threads would compete with Grain's for the same cores.
     cv2.setNumThreads(1)
