@@ -12,7 +12,7 @@ from keras_deit.models import list_models, model_values
 from keras_deit.recipes import RECIPES, STUDENT_ONLY, Optimisation, Recipe, get_recipe
 
 _OWN = (
-    *("model", "distillation", "alpha", "temperature", "teacher", "teacher_weights"),
+    *("model", "weights", "distillation", "alpha", "temperature", "teacher", "teacher_weights"),
     *("evaluation_crop_ratio", "validation_epochs", "validate_agreement"),
 )
 TEACHER_OPTIMISATION = tuple(
@@ -41,7 +41,10 @@ def define_data() -> None:
     )
     flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data.")
     flags.DEFINE_enum(
-        "recipe", None, sorted(RECIPES), "How to train; by default digits for digits, else deit."
+        "recipe",
+        None,
+        sorted(RECIPES),
+        "How to train; by default digits for digits, else deit_distilled.",
     )
     flags.DEFINE_string(
         "teacher_pixels", None, f"What a .keras teacher takes: {', '.join(PIXELS)}."
@@ -52,9 +55,10 @@ def define_data() -> None:
 
 
 def chosen_recipe() -> Recipe:
-    """The recipe of `--recipe`, or the one for the dataset, as it is published."""
-    default = "digits" if flags.FLAGS.dataset == "digits" else "deit"
-    return get_recipe(flags.FLAGS.recipe or default)
+    """The recipe of `--recipe`, or the one for the dataset, as it is published for the model."""
+    default = "digits" if flags.FLAGS.dataset == "digits" else "deit_distilled"
+    recipe = get_recipe(flags.FLAGS.recipe or default)
+    return recipe.for_model(flags.FLAGS.model or recipe.model)
 
 
 def define_overrides() -> None:

@@ -6,7 +6,7 @@ the test split 0.97 and more.
 """
 
 from keras_deit.data.augmentation import Augmentation
-from keras_deit.recipes.recipe import Optimisation, Recipe, TeacherRecipe
+from keras_deit.recipes.recipe import About, Optimisation, Recipe, TeacherRecipe
 
 # A digit mirrored is not a digit. Bilinear, because enlarging from 8×8 needs no more and gives
 # the same pixels in OpenCV and in an exported model.
@@ -16,6 +16,11 @@ _AUGMENTATION = Augmentation(
 
 DIGITS = Recipe(
     name="digits",
+    about=About(
+        source="this package",
+        hardware="two CPU cores, four minutes",
+        expected="0.985 on the test split, the mean of three seeds",
+    ),
     model="deit_tiny_distilled_patch16_224",
     model_values={
         "image_size": 16,

@@ -1,6 +1,7 @@
 """What a recipe is made of."""
 
 import dataclasses
+import fnmatch
 
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.transforms import check_evaluation_view
@@ -132,11 +133,44 @@ class TeacherRecipe:
 
 
 @dataclasses.dataclass(frozen=True)
+class Variant:
+    """What a recipe sets for some of its models.
+
+    Attributes:
+        pattern: of the models' names, as a shell has it.
+        model_values, optimisation, augmentation: by field, in place of the recipe's.
+        expected: top-1 that is published for these models.
+    """
+
+    pattern: str
+    model_values: dict = dataclasses.field(default_factory=dict)
+    optimisation: dict = dataclasses.field(default_factory=dict)
+    augmentation: dict = dataclasses.field(default_factory=dict)
+    expected: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What is known of a recipe, for people; nothing is computed from it.
+
+    Attributes:
+        source: where it stands.
+        hardware: what it was run on, and for how long, where that is known.
+        expected: the published result.
+    """
+
+    source: str
+    hardware: str
+    expected: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """A way to train a student: data only, no code asks for its name.
 
     Attributes:
         name: of the recipe.
+        about: its source, hardware and expected result.
         model: the student, a name of `create_model`.
         model_values: what differs from the published values of that model.
         optimisation, augmentation: of the student's training.
@@ -144,6 +178,9 @@ class Recipe:
         alpha: weight of the distillation loss.
         temperature: of soft distillation.
         teacher: name or `.keras` file of the teacher.
+        variants: by model, what differs.
+        fine_tunes: whether it starts from trained weights.
+        weights: what the student starts from: a file, or hf://OWNER/NAME.
         teacher_weights: "imagenet" for a keras.applications teacher that starts from them.
         teacher_recipe: how to train it on the data, if it needs that.
         evaluation_crop_ratio: of the evaluation; None for the model's published one.
@@ -152,6 +189,7 @@ class Recipe:
     """
 
     name: str
+    about: About
     model: str
     model_values: dict
     optimisation: Optimisation
@@ -161,6 +199,9 @@ class Recipe:
     temperature: float
     teacher: str | None
     teacher_recipe: TeacherRecipe
+    variants: tuple[Variant, ...] = ()
+    fine_tunes: bool = False
+    weights: str | None = None
     teacher_weights: str | None = None
     evaluation_crop_ratio: float | None = None
     validation_epochs: int = 1
@@ -180,6 +221,21 @@ class Recipe:
         _require("validation_epochs", value, value >= 1, "1 or more")
         if self.teacher is None and self.distillation != "none":
             raise InputError(f"distillation {self.distillation!r} needs a teacher.")
+
+    def for_model(self, model: str) -> "Recipe":
+        """The recipe for one model, with what is set for it in place of its variants."""
+        chosen = [v for v in self.variants if fnmatch.fnmatchcase(model, v.pattern)]
+        recipe = dataclasses.replace(self, model=model, variants=())
+        for variant in chosen:
+            expected = variant.expected or recipe.about.expected
+            recipe = dataclasses.replace(
+                recipe,
+                about=dataclasses.replace(recipe.about, expected=expected),
+                model_values={**recipe.model_values, **variant.model_values},
+                optimisation=dataclasses.replace(recipe.optimisation, **variant.optimisation),
+                augmentation=dataclasses.replace(recipe.augmentation, **variant.augmentation),
+            )
+        return recipe
 
 
 def _require(field, value, condition, expected):

@@ -52,13 +52,15 @@ class Job:
         Where it runs and where things lie is not part of it; the backend is, because its random
         numbers are its own.
         """
+        recipe = dataclasses.asdict(self.recipe)
+        del recipe["about"]
         return {
             "dataset": self.dataset,
             "train_examples": self.train_examples,
             "seed": self.seed,
             "mixed_precision": self.mixed_precision,
             "backend": keras.backend.backend(),
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": recipe,
         }
 
     def default_run_dir(self) -> str:

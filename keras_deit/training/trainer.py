@@ -89,6 +89,7 @@ class _Training:
         keras.utils.set_random_seed(job.seed)
         self._student = create_model(
             self._recipe.model,
+            self._recipe.weights,
             num_classes=self._dataset.num_classes,
             **self._recipe.model_values,
         )
