@@ -45,6 +45,10 @@ class Job:
     def __post_init__(self):
         if self.seed < 0:
             raise InputError(f"seed should be 0 or more. Received: {self.seed}")
+        if self.recipe.fine_tunes and self.recipe.weights is None:
+            raise InputError(
+                f"The recipe {self.recipe.name} starts from trained weights: name them."
+            )
 
     def identity(self) -> dict:
         """What makes this run another run than the next, as JSON values.

@@ -23,6 +23,7 @@ from keras_deit.distillation import (
 )
 from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
+from keras_deit.pretrained.sources import local_file
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
 from keras_deit.training.fitting import fit
 from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
@@ -81,6 +82,8 @@ class _Training:
         self._recipe = job.recipe
         # Names and sizes before the data, which may have to be prepared first.
         student_format(self._recipe)
+        if self._recipe.weights is not None:
+            local_file(self._recipe.weights)
         self._crop_ratio = evaluation_crop_ratio(self._recipe)
         check_teacher_of(job)
         self._dataset = load_dataset(job.dataset, job.data_dir)
