@@ -1,0 +1,192 @@
+"""The published recipes: their values, by model, as the papers and command lines have them."""
+
+import dataclasses
+import json
+
+import pytest
+
+from keras_deit import InputError
+from keras_deit.models import list_models, model_values, outline_model
+from keras_deit.recipes import RECIPES, get_recipe, recipe_table
+from keras_deit.training import Job
+
+# Recipe, model: epochs, batch size, optimiser, peak learning rate, minimum, weight decay,
+# drop path, label loss. From table 9 of DeiT, tables 1 and 14 of DeiT III, tables 3.16 and 5.8 of
+# the thesis and the command lines of the published READMEs.
+PUBLISHED = {
+    ("deit", "deit_tiny_patch16_224"): (300, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.1, "ce"),
+    ("deit_distilled", "deit_base_distilled_patch16_224"): (
+        *(300, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.1, "ce"),
+    ),
+    ("deit_distilled_1000", "deit_base_distilled_patch16_224"): (
+        *(1000, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.1, "ce"),
+    ),
+    ("deit_finetune_384", "deit_base_patch16_384"): (
+        *(30, 512, "adamw", 5e-6, 5e-6, 1e-8, 0.0, "ce"),
+    ),
+    ("cait", "cait_xxs24_224"): (400, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.05, "ce"),
+    ("cait", "cait_m48_224"): (400, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.4, "ce"),
+    ("cait_distilled", "cait_s36_224"): (400, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.2, "ce"),
+    ("cait_finetune_448", "cait_m48_448"): (60, 256, "adamw", 5e-6, 1e-5, 0.05, 0.3, "ce"),
+    ("resmlp", "resmlp_12_224"): (400, 2048, "lamb", 5e-3, 1e-5, 0.2, 0.05, "ce"),
+    ("patchconvnet", "patchconvnet_s120_224"): (400, 2048, "lamb", 3e-3, 1e-5, 0.01, 0.2, "ce"),
+    ("patchconvnet", "patchconvnet_b60_224"): (400, 2048, "lamb", 3e-3, 1e-5, 0.05, 0.3, "ce"),
+    ("patchconvnet_finetune", "patchconvnet_b60_384"): (
+        *(10, 1024, "adamw", 1e-5, 1e-5, 0.01, 0.2, "ce"),
+    ),
+    ("deit3_1k", "deit3_small_patch16_224"): (800, 2048, "lamb", 4e-3, 1e-5, 0.05, 0.05, "bce"),
+    ("deit3_1k", "deit3_base_patch16_192"): (800, 2048, "lamb", 3e-3, 1e-5, 0.05, 0.2, "bce"),
+    ("deit3_1k", "deit3_huge_patch14_154"): (800, 2048, "lamb", 3e-3, 1e-5, 0.05, 0.6, "bce"),
+    ("deit3_1k_400", "deit3_large_patch16_224"): (
+        *(400, 2048, "lamb", 3e-3, 1e-5, 0.02, 0.4, "bce"),
+    ),
+    ("deit3_1k_finetune", "deit3_huge_patch14_224"): (
+        *(20, 512, "adamw", 1e-5, 1e-5, 0.1, 0.55, "ce"),
+    ),
+    ("deit3_21k", "deit3_huge_patch14_126"): (90, 2048, "lamb", 1e-3, 1e-5, 0.02, 0.5, "ce"),
+    ("deit3_21k", "deit3_base_patch16_224"): (240, 2048, "lamb", 1e-3, 1e-5, 0.02, 0.1, "ce"),
+    ("deit3_21k_finetune", "deit3_large_patch16_224"): (
+        *(50, 2048, "lamb", 3e-4, 1e-5, 0.02, 0.4, "ce"),
+    ),
+    ("transfer_cifar10", "deit_base_patch16_224"): (
+        *(1000, 768, "sgd", 0.01, 1e-5, 1e-4, 0.0, "ce"),
+    ),
+    ("transfer_cifar10", "resmlp_24_224"): (1000, 768, "adamw", 5e-6, 1e-5, 0.05, 0.1, "ce"),
+    ("transfer_cifar100", "deit_base_patch16_224"): (
+        *(1000, 768, "adamw", 5e-6, 1e-5, 0.05, 0.0, "ce"),
+    ),
+    ("transfer_cars", "cait_s36_224"): (1000, 1024, "adamw", 1e-4, 1e-5, 0.05, 0.0, "ce"),
+    ("transfer_inat18", "deit_base_patch16_224"): (
+        *(360, 768, "adamw", 7.5e-5, 1e-5, 0.05, 0.1, "ce"),
+    ),
+}
+LOSSES = {"ce": "cross_entropy", "bce": "binary_cross_entropy"}
+
+
+@pytest.mark.parametrize(("name", "model"), PUBLISHED, ids=str)
+def test_numbers_of_a_recipe_for_a_model(name, model):
+    recipe = get_recipe(name).for_model(model)
+    optimisation = recipe.optimisation
+    assert recipe.model == model
+    assert (
+        optimisation.epochs,
+        optimisation.batch_size,
+        optimisation.optimizer,
+        pytest.approx(optimisation.peak_learning_rate, rel=1e-6),
+        optimisation.min_learning_rate,
+        optimisation.weight_decay,
+        recipe.model_values.get("drop_path_rate", 0.0),
+        optimisation.loss,
+    ) == (*PUBLISHED[name, model][:-1], LOSSES[PUBLISHED[name, model][-1]])
+    assert (optimisation.warmup_epochs, optimisation.warmup_learning_rate) == (5, 1e-6)
+    assert optimisation.schedule == "epoch_cosine"
+
+
+def test_size_at_which_deit3_trains():
+    for size, side in (("small_patch16", 224), ("base_patch16", 192), ("large_patch16", 192)):
+        recipe = get_recipe("deit3_1k").for_model(f"deit3_{size}_224")
+        assert outline_model(recipe.model, **recipe.model_values).image_format.height == side
+    huge = get_recipe("deit3_1k").for_model("deit3_huge_patch14_224")
+    assert huge.model_values["image_size"] == 154
+
+
+# Crop, policy, jitter, erasing, Mixup, CutMix, smoothing, copies.
+AUGMENTATIONS = {
+    "deit": ("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.25, 0.8, 1.0, 0.1, 3),
+    "cait": ("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.25, 0.8, 1.0, 0.1, 3),
+    "resmlp": ("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.25, 0.8, 1.0, 0.1, 3),
+    "patchconvnet": ("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.0, 0.8, 1.0, 0.1, 3),
+    "patchconvnet_21k": (
+        *("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.0, 0.8, 1.0, 0.1, 1),
+    ),
+    "deit3_1k": ("random_resized_crop", "3a", 0.3, 0.0, 0.8, 1.0, 0.0, 3),
+    "deit3_1k_finetune": (
+        *("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.0, 0.8, 1.0, 0.1, 1),
+    ),
+    "deit3_21k": ("simple_random_crop", "3a", 0.3, 0.0, 0.0, 1.0, 0.1, 1),
+    "deit3_21k_finetune": ("simple_random_crop", "3a", 0.3, 0.0, 0.0, 1.0, 0.1, 1),
+    "transfer_cifar10": (
+        *("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.0, 0.8, 1.0, 0.1, 3),
+    ),
+    "transfer_inat19": (
+        *("random_resized_crop", "rand-m9-mstd0.5-inc1", 0.0, 0.1, 0.8, 1.0, 0.1, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentation(name):
+    augmentation = get_recipe(name).augmentation
+    assert (
+        augmentation.crop,
+        augmentation.auto_augment,
+        augmentation.color_jitter,
+        augmentation.erase_probability,
+        augmentation.mixup_alpha,
+        augmentation.cutmix_alpha,
+        augmentation.label_smoothing,
+        augmentation.repeated_augmentation,
+    ) == AUGMENTATIONS[name]
+
+
+def test_modes_of_fine_tuning():
+    assert not get_recipe("deit_finetune_384").optimisation.training_mode
+    assert get_recipe("deit3_1k_finetune").optimisation.training_mode
+    assert get_recipe("attention_only").optimisation.trainable == "attention"
+    tuned = {name for name, recipe in RECIPES.items() if recipe.fine_tunes}
+    named = {name for name in RECIPES if "finetune" in name or name.startswith("transfer_")}
+    assert tuned == named | {"attention_only"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_run(name):
+    """Its model builds, its variants are of models and values that are, its job fits in JSON."""
+    recipe = get_recipe(name)
+    assert recipe.name == name
+    assert recipe.about.source and recipe.about.hardware and recipe.about.expected
+    chosen = recipe.for_model(recipe.model)
+    assert not chosen.variants
+    values = outline_model(recipe.model, **chosen.model_values).get_config()
+    assert values["drop_path_rate"] == chosen.model_values.get("drop_path_rate", 0)
+    for variant in recipe.variants:
+        models = list_models(variant.pattern)
+        assert models, variant.pattern
+        for model in models:
+            assert variant.model_values.keys() <= model_values(model).keys()
+            recipe.for_model(model)
+    job = Job("digits", dataclasses.replace(recipe, weights="some.safetensors"))
+    assert json.loads(json.dumps(job.identity()))["recipe"]["name"] == name
+
+
+def test_a_distilling_recipe_has_a_teacher_and_the_others_have_none():
+    for name, recipe in RECIPES.items():
+        distils = "distilled" in name or name in ("digits", "cait_finetune_448")
+        assert (recipe.distillation != "none") == distils
+        assert (recipe.teacher is not None) == distils
+
+
+def test_fine_tuning_without_weights_is_refused():
+    with pytest.raises(InputError, match="deit3_1k_finetune starts from trained weights"):
+        Job("digits", get_recipe("deit3_1k_finetune"))
+
+
+def test_words_about_a_recipe_make_no_other_run():
+    recipe = get_recipe("deit")
+    about = dataclasses.replace(recipe.about, expected="something else")
+    assert (
+        Job("digits", recipe).identity()
+        == Job("digits", dataclasses.replace(recipe, about=about)).identity()
+    )
+
+
+def test_table_shows_every_value():
+    recipe = get_recipe("deit3_1k")
+    lines = recipe_table(recipe).splitlines()
+    for part in (recipe.optimisation, recipe.augmentation, recipe.about):
+        for field in dataclasses.fields(part):
+            assert any(line.split()[:1] == [field.name] for line in lines), field.name
+    assert "for deit3_base_*" in lines
+    assert "  learning_rate            0.003" in lines
+    resolved = recipe_table(recipe.for_model("deit3_small_patch16_224")).splitlines()
+    assert "  learning_rate            0.004" in resolved
+    assert not any(line.startswith("for ") for line in resolved)
