@@ -111,6 +111,13 @@ def label_crossentropy(labels, logits):
     return -(labels * log_softmax(logits.astype("float64"))).sum(axis=-1)
 
 
+def binary_label_crossentropy(labels, logits):
+    """Of each sample, the mean over the classes; whatever part a class has, it is a full target."""
+    targets = (labels > 0).astype(float) if labels.ndim == 2 else np.eye(logits.shape[-1])[labels]
+    right = 1 / (1 + np.exp(-logits.astype("float64")))
+    return -np.where(targets == 1, np.log(right), np.log1p(-right)).mean(axis=-1)
+
+
 def hard_distillation(teacher, student):
     return label_crossentropy(teacher.argmax(axis=-1), student)
 

@@ -4,9 +4,18 @@ import keras
 import numpy as np
 import pytest
 from harness import numpy
-from small_models import assert_logs, batch, expected_logs, small_student, small_teacher
+from small_models import (
+    CLASSES,
+    assert_logs,
+    batch,
+    expected_logs,
+    give_values,
+    small_student,
+    small_teacher,
+)
 
 from keras_deit import Distiller, InputError
+from keras_deit.layers import StochasticDepth
 
 both_students = pytest.mark.parametrize("distilled", [True, False], ids=["two heads", "one head"])
 
@@ -145,3 +154,28 @@ def test_without_distillation_no_teacher_is_needed():
     x, y, _ = batch()
     expected = expected_logs(distiller, x, y, with_teacher=False)
     assert_logs(distiller.train_on_batch(x, y, return_dict=True), expected)
+
+
+def _noisy_student():
+    """A draw in training mode, and statistics that training mode would move."""
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Conv2D(4, 3)(images))
+    x = keras.layers.GlobalAveragePooling2D()(StochasticDepth(0.5)(x))
+    model = keras.Model(images, keras.layers.Dense(CLASSES)(x))
+    return give_values(model, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("training_mode", [True, False])
+def test_a_student_in_evaluation_mode_drops_nothing_and_keeps_its_statistics(training_mode):
+    x, y, _ = batch()
+    distiller = Distiller(_noisy_student(), kind="none", training_mode=training_mode)
+    assert Distiller.from_config(distiller.get_config()).training_mode == training_mode
+    distiller.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    student = distiller.student
+    before = {weight.path: numpy(weight) for weight in student.weights}
+    expected = expected_logs(distiller, x, y, with_teacher=False)
+    logs = distiller.train_on_batch(x, y, return_dict=True)
+    assert (abs(float(logs["loss"]) - expected["loss"]) > 1e-3) == training_mode
+    moved = [w.name for w in student.weights if not np.array_equal(numpy(w), before[w.path])]
+    assert ("moving_mean" in moved) == ("moving_variance" in moved) == training_mode
+    assert moved.count("kernel") == 2

@@ -6,7 +6,12 @@ import numpy_reference as reference
 import pytest
 from harness import numpy
 
-from keras_deit.distillation import HardDistillation, LabelCrossentropy, SoftDistillation
+from keras_deit.distillation import (
+    BinaryLabelCrossentropy,
+    HardDistillation,
+    LabelCrossentropy,
+    SoftDistillation,
+)
 
 RNG = np.random.default_rng(0)
 TEACHER = RNG.normal(0, 3, (5, 4)).astype("float32")
@@ -14,6 +19,10 @@ STUDENT = RNG.normal(0, 3, (5, 4)).astype("float32")
 WEIGHTS = RNG.uniform(0, 2, 5).astype("float32")
 DISTRIBUTIONS = RNG.dirichlet(np.ones(4), 5).astype("float32")
 INTEGERS = np.array([3, 0, 1, 1, 2])
+# As Mixup leaves them: one class, or two with λ and 1 − λ.
+MIXED = np.array(
+    [[0, 0, 0, 1], [0.99, 0, 0.01, 0], [0, 0.5, 0.5, 0], [0, 1, 0, 0], [0.3, 0, 0, 0.7]], "float32"
+)
 
 CASES = {
     "integers": (
@@ -30,6 +39,21 @@ CASES = {
         LabelCrossentropy(),
         DISTRIBUTIONS,
         reference.label_crossentropy(DISTRIBUTIONS, STUDENT),
+    ),
+    "binary, integers": (
+        BinaryLabelCrossentropy(),
+        INTEGERS,
+        reference.binary_label_crossentropy(INTEGERS, STUDENT),
+    ),
+    "binary, a column of integers": (
+        BinaryLabelCrossentropy(),
+        INTEGERS[:, None],
+        reference.binary_label_crossentropy(INTEGERS, STUDENT),
+    ),
+    "binary, mixed": (
+        BinaryLabelCrossentropy(),
+        MIXED,
+        reference.binary_label_crossentropy(MIXED, STUDENT),
     ),
     "hard": (HardDistillation(), TEACHER, reference.hard_distillation(TEACHER, STUDENT)),
     "soft": (SoftDistillation(), TEACHER, reference.soft_distillation(TEACHER, STUDENT, 3.0)),
@@ -94,3 +118,9 @@ def test_distributions_are_known_as_such_when_a_batch_size_is_not(labels, logits
     loss = tf.function(LabelCrossentropy(), input_signature=specs)
     expected = reference.label_crossentropy(DISTRIBUTIONS, STUDENT).mean()
     np.testing.assert_allclose(loss(DISTRIBUTIONS, STUDENT), expected, rtol=1e-5)
+
+
+def test_logits_of_any_size_have_a_finite_binary_loss():
+    logits = np.array([[300.0, -300.0, 300.0, -300.0]], "float32")
+    loss = numpy(BinaryLabelCrossentropy()(np.array([[1.0, 1.0, 0.0, 0.0]]), logits))
+    assert loss == pytest.approx(600 / 4)

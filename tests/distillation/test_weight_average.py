@@ -42,7 +42,7 @@ def assert_average(distiller, expected):
         np.testing.assert_allclose(average, value, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("jit_compile", [True, False], ids=["compiled", "as it stands"])
+@pytest.mark.parametrize("jit_compile", ["auto", False])
 def test_all_weights_are_averaged_from_the_first_step_on(jit_compile):
     student = student_with_statistics()
     start = student.get_weights()

@@ -1,5 +1,6 @@
 """The commands as a user runs them: separate processes, in a folder of their own."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import pytest
 
 from keras_deit.data import load_dataset
 from keras_deit.distillation.teachers import TeacherContract, pixel_format, save_teacher_model
+from keras_deit.recipes import STUDENT_ONLY, Optimisation
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # One epoch of a student and a teacher as small as they come.
@@ -205,6 +207,8 @@ def test_ctrl_c_is_one_line(folder, teacher):
         (("--epochs=three",), "epochs"),
         (("epochs=3",), "Unknown argument 'epochs=3'"),
         (("--crop_scale=1",), "two numbers"),
+        (("--optimizer=lion",), "Unknown optimizer 'lion'"),
+        (("--loss=binary_cross_entropy",), "label_smoothing 0"),
         (("--strategy=mirrored",), "found no GPU"),
         (("--strategy=tpu",), "found no TPU"),
         (("--dataset=folder:nowhere",), "nowhere"),
@@ -221,5 +225,8 @@ def test_tensorflow_strategies_need_tensorflow(folder, teacher):
 
 def test_help_lists_the_flags(folder):
     result = _run(folder, "train", "--help")
-    for flag in ("model", "teacher", "epochs", "embed_dim", "mixup_alpha", "run_dir", "strategy"):
-        assert f"--{flag}:" in result.stdout, flag
+    flags = set(re.findall(r"--(?:\[no\])?(\w+):", result.stdout))
+    fields = {field.name for field in dataclasses.fields(Optimisation)}
+    assert fields | {"model", "teacher", "embed_dim", "mixup_alpha", "run_dir", "strategy"} <= flags
+    of_teacher = {name for name in fields if f"teacher_{name}" in flags}
+    assert fields - of_teacher == set(STUDENT_ONLY)

@@ -1,4 +1,4 @@
-"""Five SGD steps on one device and on two replicas; prints how far apart they end, as JSON.
+"""Five steps on one device and on two replicas; prints how far apart they end, as JSON.
 
 A process of its own: the CPU must be split before TensorFlow has used it.
 """
@@ -12,9 +12,17 @@ from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
 from keras_deit.distillation.execution import replicas
+from keras_deit.training.optimisation import SGD, Lamb
 from keras_deit.training.strategies import strategy_scope
 
 STEPS, BATCH_SIZE = 5, 8
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.1),
+    # Every step is clipped: the norm of the gradients is some 40 times as large.
+    "clipped": lambda: SGD(1.0, weight_decay=0.1, global_clipnorm=0.05),
+    # ε above the gradients of the keys' bias, which are nothing but rounding.
+    "lamb": lambda: Lamb(0.05, 0.2, epsilon=1e-4, learning_rate_factors={"class_head/kernel": 0.5}),
+}
 
 
 class Losses(keras.callbacks.Callback):
@@ -30,15 +38,20 @@ class Losses(keras.callbacks.Callback):
         self.logs.append({name: float(value) for name, value in logs.items()})
 
 
-def train(strategy, kind, distilled):
+def train(strategy, kind, distilled, optimizer):
     x, y, weights = batch(STEPS * BATCH_SIZE, labels="distributions" if distilled else "integers")
     losses = Losses()
     with strategy_scope(strategy, virtual_devices=2):
         devices = replicas()
         distiller = Distiller(
-            small_student(distilled), small_teacher(), kind, alpha=0.3, validate_agreement=True
+            small_student(distilled),
+            small_teacher(),
+            kind,
+            alpha=0.3,
+            validate_agreement=True,
+            ema_decay=0.8,
         )
-        distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+        distiller.compile(optimizer=OPTIMIZERS[optimizer]())
         distiller.fit(
             *(x, y, BATCH_SIZE),
             sample_weight=weights,
@@ -48,23 +61,25 @@ def train(strategy, kind, distilled):
         )
         evaluation = distiller.evaluate(x, y, batch_size=BATCH_SIZE, verbose=0, return_dict=True)
     values = [weight.numpy() for weight in distiller.trainable_variables]
-    return devices, values, [*losses.logs, evaluation]
+    return devices, values, distiller.ema.get_weights(), [*losses.logs, evaluation]
 
 
 def largest_difference(first, second):
     return max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
 
 
-def main(kind, distilled):
+def main(kind, distilled, optimizer):
     # Mirrored first: only then is the CPU still whole.
-    devices, mirrored, mirrored_logs = train("mirrored", kind, distilled)
-    alone, single, single_logs = train("none", kind, distilled)
+    devices, mirrored, mirrored_ema, mirrored_logs = train("mirrored", kind, distilled, optimizer)
+    alone, single, single_ema, single_logs = train("none", kind, distilled, optimizer)
     start = [weight.numpy() for weight in small_student(distilled).trainable_variables]
     logs = zip(mirrored_logs, single_logs, strict=True)
     return {
         "replicas": [devices, alone],
         "moved": largest_difference(start, single),
         "weights": largest_difference(mirrored, single),
+        "averages": largest_difference(mirrored_ema, single_ema),
+        "averages_behind": largest_difference(single_ema, single),
         "logs": max(abs(one[name] - other[name]) for one, other in logs for name in other),
         "step_names": sorted(single_logs[0]),
         "epoch_names": sorted(single_logs[STEPS]),
@@ -73,4 +88,4 @@ def main(kind, distilled):
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2] == "distilled")))
+    print(json.dumps(main(sys.argv[1], sys.argv[2] == "distilled", sys.argv[3])))

@@ -7,8 +7,10 @@ from keras_deit.training import evaluate_run, train
 
 def test_a_run_trains_and_evaluates_on_this_backend(tiny_job, tmp_path):
     lines = []
-    job = tiny_job({"batch_size": 100, "epochs": 3})
+    job = tiny_job({"batch_size": 100, "epochs": 3, "optimizer": "lamb", "ema_decay": 0.9})
     summary, where = train(job, str(tmp_path), lines.append)
     assert any(keras.backend.backend() in line for line in lines)
     assert summary["steps"] == 36
-    assert evaluate_run(where)["scores"] == summary["test"]
+    found = evaluate_run(where)
+    assert found["scores"] == summary["test"]
+    assert found["ema_scores"] == summary["test_ema"]

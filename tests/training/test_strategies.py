@@ -36,9 +36,18 @@ def run(*arguments) -> subprocess.CompletedProcess:
 
 
 @tensorflow_only
-@pytest.mark.parametrize(("kind", "student"), [("hard", "distilled"), ("soft", "plain")])
-def test_two_replicas_train_as_one_device_does(kind, student):
-    process = run(TESTS / "training" / "mirrored_steps.py", kind, student)
+@pytest.mark.parametrize(
+    ("kind", "student", "optimizer"),
+    [
+        ("hard", "distilled", "sgd"),
+        ("soft", "plain", "sgd"),
+        # Gradients are clipped by the norm of what all replicas have, not each replica's own.
+        ("hard", "distilled", "clipped"),
+        ("hard", "distilled", "lamb"),
+    ],
+)
+def test_two_replicas_train_as_one_device_does(kind, student, optimizer):
+    process = run(TESTS / "training" / "mirrored_steps.py", kind, student, optimizer)
     assert process.returncode == 0, process.stderr[-3000:]
     result = json.loads(process.stdout.splitlines()[-1])
     assert result["replicas"] == [2, 1]
@@ -48,6 +57,8 @@ def test_two_replicas_train_as_one_device_does(kind, student):
     assert {"accuracy", "agreement", *result["step_names"]} <= set(result["epoch_names"])
     assert result["moved"] > 1e-2
     assert result["weights"] < 1e-5
+    assert result["averages"] < 1e-5
+    assert result["averages_behind"] > 1e-2
     assert result["logs"] < 1e-5
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from keras_deit.errors import InputError
 from keras_deit.pretrained import create_model
-from keras_deit.recipes import DIGITS
-from keras_deit.training import RunDirectory, evaluate_run, train
+from keras_deit.recipes import DIGITS, Optimisation, TeacherRecipe
+from keras_deit.training import RunDirectory, evaluate_run, final_report, train
 
 
 def _quiet(line):
@@ -201,6 +201,85 @@ def test_names_and_sizes_are_checked_before_the_data_is_read(tiny_job, tmp_path)
             train(job, str(tmp_path / "run"), _quiet)
 
 
+def test_a_learning_rate_scales_with_the_batch_or_not():
+    values = {"learning_rate": 3e-3, "batch_size": 2048}
+    assert Optimisation(**values).peak_learning_rate == pytest.approx(1.2e-2)
+    assert Optimisation(**values, learning_rate_scaling=False).peak_learning_rate == 3e-3
+
+
+def test_gradients_are_clipped_where_lamb_or_the_recipe_says_so():
+    clips = {
+        (name, clip): Optimisation(optimizer=name, clip_norm=clip).gradient_clip
+        for name in ("adamw", "lamb", "sgd")
+        for clip in (None, 0.0, 2.5)
+    }
+    default = {name: clips.pop((name, None)) for name in ("adamw", "lamb", "sgd")}
+    assert default == {"adamw": 0.0, "lamb": 1.0, "sgd": 0.0}
+    assert all(value == clip for (_, clip), value in clips.items())
+
+
+@pytest.mark.parametrize(
+    "values", [{"ema_decay": 0.9}, {"trainable": "head"}, {"training_mode": False}], ids=str
+)
+def test_what_only_a_student_can_be_asked_is_refused_for_a_teacher(values):
+    message = f"{next(iter(values))} of a teacher's training should be"
+    with pytest.raises(InputError, match=message):
+        TeacherRecipe(Optimisation(**values), DIGITS.augmentation)
+
+
+LAMB_RUN = {
+    "optimizer": "lamb",
+    "schedule": "epoch_cosine",
+    "learning_rate": 0.05,
+    "learning_rate_scaling": False,
+    "loss": "binary_cross_entropy",
+    "trainable": "attention",
+    "layer_decay": 0.5,
+    "ema_decay": 0.75,
+    "epochs": 4,
+    "warmup_epochs": 2,
+}
+
+
+def test_a_run_with_everything_of_the_optimisation(tiny_job, tmp_path):
+    augmentation = dataclasses.replace(DIGITS.augmentation, label_smoothing=0.0)
+    lines = []
+    job = tiny_job(LAMB_RUN, augmentation=augmentation)
+    summary, where = train(job, str(tmp_path / "run"), lines.append)
+    shown = dict(line.split(None, 1) for line in lines)
+    # One block's attention of width 24, a head of ten classes, 18 positions.
+    assert shown["parameters"] == "3,082 (attention only), 2,544 of them with weight decay"
+    assert shown["optimiser"] == (
+        "lamb, weight decay 0.05, gradients clipped to 1, layer decay 0.5, EMA 0.75"
+    )
+    assert shown["schedule"] == "epoch_cosine, from 1e-06 over 2 epochs of warm-up to 1e-05"
+    rows = list(csv.DictReader((where / "metrics.csv").open()))
+    cosine = 1e-5 + (0.05 - 1e-5) * (1 + math.cos(math.pi * 2 / 4)) / 2
+    expected = [1e-6, 1e-6, (1e-6 + 0.05) / 2, cosine]
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates == [pytest.approx(rate, rel=1e-5) for rate in expected]
+    # The first step of BCE is at log 2 for each of ten classes of logits near 0.
+    assert float(rows[0]["class_loss"]) == pytest.approx(math.log(2), rel=0.05)
+    last, average = (_weights(where / f"{name}.weights.h5") for name in ("final", "ema"))
+    differ = {name for name in last if not np.array_equal(last[name], average[name])}
+    assert 0 < len(differ) < len(last)
+    assert set(summary["test_ema"]) == set(summary["test"])
+    found = evaluate_run(where)
+    assert found["scores"] == summary["test"] and found["ema_scores"] == summary["test_ema"]
+    table = final_report(summary, where).splitlines()
+    (row,) = [line for line in table if line.startswith("fused, EMA ")]
+    assert row.split()[2] == f"{summary['test_ema']['fused']['top1']:.4f}"
+    assert sum(line.startswith("teacher") for line in table) == 1
+
+
+def test_a_new_attempt_puts_the_old_average_aside(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.ema_weights.write_text("old")
+    run.start({})
+    assert (run.path / "attempt-1" / run.ema_weights.name).read_text() == "old"
+    assert not run.ema_weights.exists()
+
+
 @pytest.mark.parametrize("kind", ["soft", "none"])
 def test_the_other_kinds_of_distillation_train(tiny_job, tmp_path, kind):
     job = tiny_job(distillation=kind)
@@ -293,6 +372,18 @@ def test_bad_input_is_one_line_before_anything_is_written(tiny_job, tmp_path, ch
         ({"optimisation": {"epochs": 0}}, "epochs"),
         ({"optimisation": {"warmup_epochs": 5}}, "warmup_epochs"),
         ({"optimisation": {"weight_decay": -1.0}}, "weight_decay"),
+        ({"optimisation": {"optimizer": "lamp"}}, "Unknown optimizer 'lamp'.*lamb"),
+        ({"optimisation": {"schedule": "linear"}}, "Unknown schedule 'linear'.*cosine"),
+        ({"optimisation": {"loss": "hinge"}}, "Unknown loss 'hinge'.*binary_cross_entropy"),
+        ({"optimisation": {"trainable": "none"}}, "Unknown trainable 'none'.*attention"),
+        ({"optimisation": {"momentum": 1.0}}, "momentum should be at least 0 and below 1"),
+        ({"optimisation": {"ema_decay": 1.0}}, "ema_decay should be at least 0 and below 1"),
+        ({"optimisation": {"clip_norm": -1.0}}, "clip_norm should be 0 or more"),
+        ({"optimisation": {"layer_decay": 0.0}}, r"layer_decay should be in \(0, 1\]"),
+        (
+            {"optimisation": {"loss": "binary_cross_entropy"}},
+            r"needs label_smoothing 0: .* Received: label_smoothing=0\.1",
+        ),
         ({"job": {"seed": -1}}, "seed"),
     ],
 )
