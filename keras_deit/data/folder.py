@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from keras_deit.data.images import decode
+from keras_deit.data.images import EncodedImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, stratified_split
 from keras_deit.errors import InputError
@@ -36,6 +36,10 @@ class FileSource:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        image, label = self.read(index)
+        return image.decode(), label
+
+    def read(self, index: int) -> tuple[EncodedImage, int]:
         return _read(self.paths[index]), int(self.labels[index])
 
 
@@ -126,17 +130,17 @@ def _file_source(by_class: dict[str, list[str]], class_names: tuple[str, ...]) -
     return FileSource(paths, np.repeat(np.arange(len(class_names)), counts))
 
 
-def _read(path: str) -> np.ndarray:
+def _read(path: str) -> EncodedImage:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"Cannot read image {path}: {error.strerror}.") from error
-    return decode(data, path)
+    return EncodedImage(data, path)
 
 
 def _is_unreadable(path: str) -> bool:
     try:
-        _read(path)
+        _read(path).decode()
     except InputError:
         return True
     return False

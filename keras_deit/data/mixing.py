@@ -1,22 +1,144 @@
 """Mixup and CutMix: a batch blended with itself, and its soft targets.
 
-As timm does in its batch mode, which DeiT uses (Touvron et al. 2021, section 6): one lambda per
-batch, each image's partner is the one at the same place from the batch's end, and label smoothing
-is inside the targets. Partners trade places, so one image of a batch of odd size is its own.
+As timm does it for DeiT (Touvron et al. 2021, section 6): each image's partner is the one at the
+same place from the batch's end, one lambda is drawn for the batch or one for each image, and label
+smoothing is inside the targets. Partners trade places, so one image of a batch of odd size is its
+own and stays as it is.
 """
 
 import math
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from keras_deit.data.augmentation import Augmentation
 from keras_deit.errors import InputError
+
+
+class Mix(NamedTuple):
+    """How an image is mixed with its partner.
+
+    Attributes:
+        kept: the share of itself that the image keeps, in [0, 1].
+        box: (top, bottom, left, right) of what CutMix pastes; None for Mixup.
+    """
+
+    kept: float
+    box: tuple[int, int, int, int] | None = None
+
+
+_UNMIXED = Mix(1.0)
+
+
+def mix_batch(
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes soft targets and applies Mixup or CutMix to the batch.
+
+    Args:
+        images: float32, (batch, height, width, 3), normalised; mixed in place.
+        labels: integers, (batch,), or one-hot, (batch, num_classes).
+        num_classes: K.
+        augmentation: the fields whose names start with `mix`, `cutmix` and `label`.
+        rng: the source of everything random.
+
+    Returns:
+        The images, and float32 targets (batch, num_classes).
+
+    Raises:
+        InputError: labels of another kind.
+    """
+    targets = one_hot_smoothed(labels, num_classes, augmentation.label_smoothing)
+    size = images.shape[1:3]
+    if augmentation.mix_mode == "elem":
+        mixes = [draw_mix(*size, augmentation, rng) for _ in range(len(images))]
+    else:
+        mixes = [draw_mix(*size, augmentation, rng)] * len(images)
+    mix_images(images, mixes)
+    kept = np.array([mix.kept for mix in mixes], np.float32)[:, None]
+    return images, kept * targets + (1 - kept) * targets[::-1]
+
+
+def draw_mix(height: int, width: int, augmentation: Augmentation, rng: np.random.Generator) -> Mix:
+    """Draws the method, lambda from Beta(alpha, alpha), and CutMix's box.
+
+    CutMix keeps what its box really leaves, which is more than lambda where the box reaches over
+    the border.
+
+    Args:
+        height, width: of the images.
+        augmentation: the fields whose names start with `mix` and `cutmix`.
+        rng: the source of everything random.
+    """
+    mixup_alpha, cutmix_alpha = augmentation.mixup_alpha, augmentation.cutmix_alpha
+    if mixup_alpha == 0 and cutmix_alpha == 0:
+        return _UNMIXED
+    if augmentation.mix_probability < 1 and rng.random() >= augmentation.mix_probability:
+        return _UNMIXED
+    both = mixup_alpha > 0 and cutmix_alpha > 0
+    use_cutmix = rng.random() < augmentation.mix_switch_probability if both else cutmix_alpha > 0
+    if not use_cutmix:
+        return Mix(float(rng.beta(mixup_alpha, mixup_alpha)))
+    box = cutmix_box(height, width, rng.beta(cutmix_alpha, cutmix_alpha), rng)
+    top, bottom, left, right = box
+    return Mix(1 - (bottom - top) * (right - left) / (height * width), box)
+
+
+def mix_images(images: np.ndarray, mixes: list[Mix]) -> None:
+    """Mixes every image with its partner, in place: Mixup (Zhang et al. 2018) blends the two,
+    CutMix (Yun et al. 2019) pastes a box.
+
+    Args:
+        images: float32, (batch, height, width, 3).
+        mixes: what to do to each image.
+    """
+    # Row by row of the images; OpenCV takes no more than four channels.
+    rows = images.reshape(*images.shape[:2], -1)
+    for first in range(len(images) // 2):
+        second = len(images) - 1 - first
+        if mixes[first].kept == mixes[second].kept == 1:
+            continue
+        original = rows[first].copy()
+        _mix_into(rows[first], rows[second], mixes[first])
+        _mix_into(rows[second], original, mixes[second])
+
+
+def _mix_into(image: np.ndarray, partner: np.ndarray, mix: Mix) -> None:
+    if mix.box is None:
+        cv2.addWeighted(image, mix.kept, partner, 1 - mix.kept, 0, dst=image)
+    else:
+        top, bottom, left, right = mix.box
+        image[top:bottom, 3 * left : 3 * right] = partner[top:bottom, 3 * left : 3 * right]
+
+
+def cutmix_box(
+    height: int, width: int, lam: float, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """The (top, bottom, left, right) of a box around a uniform centre, clipped to the image.
+
+    Without the clipping it would have the share 1 - lam of the area.
+    """
+    side = math.sqrt(1 - lam)
+    half_height, half_width = int(height * side) // 2, int(width * side) // 2
+    row, column = int(rng.integers(height)), int(rng.integers(width))
+    return (
+        max(row - half_height, 0),
+        min(row + half_height, height),
+        max(column - half_width, 0),
+        min(column + half_width, width),
+    )
 
 
 def one_hot_smoothed(labels: np.ndarray, num_classes: int, smoothing: float) -> np.ndarray:
     """One-hot targets with label smoothing (Szegedy et al. 2016, section 7).
 
     Args:
-        labels: integers in [0, num_classes), (batch,).
+        labels: integers in [0, num_classes), (batch,), or one-hot, (batch, num_classes).
         num_classes: K.
         smoothing: s; a wrong class gets s / K, the right one 1 - s + s / K.
 
@@ -24,12 +146,14 @@ def one_hot_smoothed(labels: np.ndarray, num_classes: int, smoothing: float) -> 
         float32, (batch, num_classes).
 
     Raises:
-        InputError: the labels are not integer class indices below `num_classes`.
+        InputError: the labels are neither.
     """
     labels = np.asarray(labels)
+    if labels.ndim == 2:
+        labels = _indices(labels, num_classes)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
-            "Labels should be one integer class index per image. "
+            "Labels should be one integer class index per image, or one-hot rows. "
             f"Received: {labels.dtype} of shape {labels.shape}."
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
@@ -43,91 +167,13 @@ def one_hot_smoothed(labels: np.ndarray, num_classes: int, smoothing: float) -> 
     return targets
 
 
-def mixup(images: np.ndarray, targets: np.ndarray, lam: float) -> tuple[np.ndarray, np.ndarray]:
-    """Blends every image and target with its partner's (Zhang et al. 2018).
-
-    Args:
-        images: float32, (batch, height, width, 3).
-        targets: float32, (batch, classes).
-        lam: the share that an image keeps of itself, in [0, 1].
-    """
-    return _blend(images, lam), _blend(targets, lam)
-
-
-def cutmix(
-    images: np.ndarray, targets: np.ndarray, lam: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pastes a box of every image's partner into it (Yun et al. 2019).
-
-    The box is the same for the whole batch. The targets are mixed by the area that was really
-    pasted, which is smaller than 1 - lam where the box reaches over the border.
-
-    Args:
-        images: float32, (batch, height, width, 3).
-        targets: float32, (batch, classes).
-        lam: the share of the area that an image should keep, in [0, 1].
-        rng: the source of the box's centre.
-    """
-    height, width = images.shape[1:3]
-    top, bottom, left, right = cutmix_box(height, width, lam, rng)
-    mixed = images.copy()
-    mixed[:, top:bottom, left:right] = images[::-1, top:bottom, left:right]
-    kept = 1 - (bottom - top) * (right - left) / (height * width)
-    return mixed, _blend(targets, kept)
-
-
-def cutmix_box(
-    height: int, width: int, lam: float, rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """The (top, bottom, left, right) of a box around a uniform centre, clipped to the image."""
-    side = math.sqrt(1 - lam)
-    half_height, half_width = int(height * side) // 2, int(width * side) // 2
-    row, column = int(rng.integers(height)), int(rng.integers(width))
-    return (
-        max(row - half_height, 0),
-        min(row + half_height, height),
-        max(column - half_width, 0),
-        min(column + half_width, width),
-    )
-
-
-def mix_batch(
-    images: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    mixup_alpha: float,
-    cutmix_alpha: float,
-    switch_probability: float,
-    smoothing: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Makes soft targets and applies Mixup or CutMix to the batch.
-
-    Args:
-        images: float32, (batch, height, width, 3), normalised.
-        labels: integers, (batch,).
-        num_classes: K.
-        mixup_alpha, cutmix_alpha: lambda is drawn from Beta(alpha, alpha); 0 switches the
-            method off. With both off the images stay as they are.
-        switch_probability: of CutMix, where both are on.
-        smoothing: of the labels.
-        rng: the source of everything random.
-
-    Returns:
-        float32 images of the same shape and float32 targets (batch, num_classes).
-    """
-    targets = one_hot_smoothed(labels, num_classes, smoothing)
-    images = images.astype(np.float32, copy=False)
-    if mixup_alpha == 0 and cutmix_alpha == 0:
-        return images, targets
-    both = mixup_alpha > 0 and cutmix_alpha > 0
-    use_cutmix = rng.random() < switch_probability if both else cutmix_alpha > 0
-    if use_cutmix:
-        return cutmix(images, targets, rng.beta(cutmix_alpha, cutmix_alpha), rng)
-    return mixup(images, targets, rng.beta(mixup_alpha, mixup_alpha))
-
-
-def _blend(values: np.ndarray, kept: float) -> np.ndarray:
-    blended = values * np.float32(kept)
-    blended += values[::-1] * np.float32(1 - kept)
-    return blended
+def _indices(one_hot: np.ndarray, num_classes: int) -> np.ndarray:
+    ones = one_hot == 1
+    if one_hot.shape[1] != num_classes or not (
+        (ones.sum(1) == 1).all() and ((one_hot == 0) | ones).all()
+    ):
+        raise InputError(
+            f"Labels of two dimensions should be one-hot over {num_classes} classes. "
+            f"Received: {one_hot.dtype} of shape {one_hot.shape}."
+        )
+    return ones.argmax(1)

@@ -13,11 +13,14 @@ import cv2
 import grain
 import numpy as np
 
-from keras_deit.data.augmentation import Augmentation, augment_image
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.erasing import random_erase
+from keras_deit.data.images import DecodedImage
 from keras_deit.data.mixing import mix_batch
-from keras_deit.data.randomness import KeyedGenerator, ShuffledStream
-from keras_deit.data.source import Source
+from keras_deit.data.randomness import KeyedGenerator, Sample, ShuffledStream
+from keras_deit.data.source import Source, read
 from keras_deit.data.transforms import center_crop_resize, check_evaluation_view, normalise
+from keras_deit.data.views import augment_image, decode_for_crops
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 
@@ -56,9 +59,9 @@ def train_pipeline(
     """Endless batches for training, shuffled anew in every epoch.
 
     The epochs follow each other without a gap, so a batch may hold the end of one and the start
-    of the next, every batch is full and no example is left out. What a batch holds depends on the
-    seed and its number only; what is done to an image, on the seed and the image's place in the
-    stream, not on the batch size.
+    of the next and every batch is full. What a batch holds depends on the seed and its number only;
+    what is done to an image, on the seed, the epoch, the image's index and which copy it is, not on
+    the batch size.
 
     Args:
         source: of training examples.
@@ -130,7 +133,9 @@ class _TrainBatches:
         self._num_classes = num_classes
         self._batch_size = batch_size
         self._seed = seed
-        self._stream = ShuffledStream(len(source), seed, _SHUFFLE)
+        self._stream = ShuffledStream(
+            len(source), seed, _SHUFFLE, augmentation.repeated_augmentation
+        )
 
     def __len__(self) -> int:
         return sys.maxsize // self._batch_size
@@ -139,19 +144,37 @@ class _TrainBatches:
         images, labels = _empty_batch(self._batch_size, self._format)
         generator = KeyedGenerator(self._seed, _AUGMENT)
         first = number * self._batch_size
-        for row, position in enumerate(range(first, first + self._batch_size)):
-            image, labels[row] = self._source[self._stream[position]]
-            rng = generator.at(position)
-            images[row] = augment_image(image, self._format, self._augmentation, rng)
-        return mix_batch(
-            normalise(images, self._format),
-            labels,
-            self._num_classes,
-            self._augmentation.mixup_alpha,
-            self._augmentation.cutmix_alpha,
-            self._augmentation.mix_switch_probability,
-            self._augmentation.label_smoothing,
-            KeyedGenerator(self._seed, _MIX).at(number),
+        last = image = label = None
+        for row in range(self._batch_size):
+            sample = self._stream[first + row]
+            if sample[:2] != last:
+                image, label = self._decode(sample, generator)
+                last = sample[:2]
+            self._augment(image, generator.at(*sample), images[row])
+            labels[row] = label
+        rng = KeyedGenerator(self._seed, _MIX).at(number)
+        return mix_batch(images, labels, self._num_classes, self._augmentation, rng)
+
+    def _decode(self, sample: Sample, generator: KeyedGenerator) -> tuple[DecodedImage, int]:
+        """The image of a sample, for all its copies: also for those in another batch, or what is
+        in a batch would depend on its size."""
+        image, label = read(self._source, sample.index)
+        copies = range(self._augmentation.repeated_augmentation)
+        rngs = (generator.at(sample.epoch, sample.index, copy) for copy in copies)
+        return decode_for_crops(image, self._format, self._augmentation, rngs), label
+
+    def _augment(self, image: DecodedImage, rng: np.random.Generator, out: np.ndarray) -> None:
+        augmentation = self._augmentation
+        view = augment_image(image, self._format, augmentation, rng)
+        # One image at a time, while it is in the processor's cache.
+        normalise(view, self._format, out)
+        random_erase(
+            out,
+            rng,
+            augmentation.erase_probability,
+            augmentation.erase_area,
+            augmentation.erase_aspect,
+            augmentation.erase_count,
         )
 
 
@@ -182,12 +205,13 @@ class _EvaluationBatches:
         size = (self._format.height, self._format.width)
         for row, position in enumerate(positions):
             image, labels[row] = self._source[position]
-            images[row] = center_crop_resize(image, *size, self._crop_ratio, self._interpolation)
-        return normalise(images, self._format), labels
+            view = center_crop_resize(image, *size, self._crop_ratio, self._interpolation)
+            normalise(view, self._format, images[row])
+        return images, labels
 
 
 def _empty_batch(count: int, image_format: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
-    images = np.empty((count, image_format.height, image_format.width, 3), np.uint8)
+    images = np.empty((count, image_format.height, image_format.width, 3), np.float32)
     return images, np.empty(count, np.int32)
 
 

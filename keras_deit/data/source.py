@@ -6,12 +6,15 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_deit.data.images import EncodedImage
+
 
 class Source(Protocol):
     """Random access to examples.
 
     A source may also have `labels`, an int64 array of all its labels, where they are known
-    without reading the images.
+    without reading the images, and `read(index)`, which is `[index]` but gives the image as an
+    `EncodedImage`, so that no more is decoded than a crop needs.
     """
 
     def __len__(self) -> int: ...
@@ -77,3 +80,11 @@ class Subset:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         return self._source[int(self._indices[index])]
+
+    def read(self, index: int) -> tuple[np.ndarray | EncodedImage, int]:
+        return read(self._source, int(self._indices[index]))
+
+
+def read(source: Source, index: int) -> tuple[np.ndarray | EncodedImage, int]:
+    """An example, its image encoded where the source can give it so."""
+    return source.read(index) if hasattr(source, "read") else source[index]

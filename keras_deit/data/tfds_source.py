@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_deit.data.images import decode
+from keras_deit.data.images import EncodedImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
 from keras_deit.errors import InputError, unknown_name
@@ -33,8 +33,13 @@ class TfdsSource:
         return len(self._examples)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        image, label = self.read(index)
+        return image.decode(), label
+
+    def read(self, index: int) -> tuple[EncodedImage, int]:
         example = self._examples[index]
-        return decode(example["image"], f"{index} of {self._name}"), int(example["label"])
+        image = EncodedImage(example["image"], f"{index} of {self._name}")
+        return image, int(example["label"])
 
 
 def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) -> Dataset:

@@ -3,36 +3,18 @@
 Random ones take the `np.random.Generator` to draw from; none changes its input.
 """
 
+import functools
 import math
 
 import cv2
 import numpy as np
 
+from keras_deit.data.resampling import check_interpolation, resize
 from keras_deit.errors import InputError, unknown_name
 from keras_deit.models.image_format import ImageFormat
 
-INTERPOLATIONS = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}
 _BORDERS = {"zero": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 _CROP_ATTEMPTS = 10
-
-
-def resize(
-    image: np.ndarray, height: int, width: int, interpolation: str = "bicubic"
-) -> np.ndarray:
-    """Resizes to (height, width), not keeping the aspect ratio.
-
-    Shrinking averages areas (`INTER_AREA`): OpenCV's bicubic and bilinear sample the image
-    without a low-pass filter and alias, where Pillow's widen their kernel. Area averaging is
-    the antialiased method OpenCV has. Enlarging uses `interpolation`. An image that shrinks along
-    one axis and grows along the other is shrunk first.
-    """
-    method = _look_up("interpolation", interpolation, INTERPOLATIONS)
-    shrunk = (min(height, image.shape[0]), min(width, image.shape[1]))
-    if shrunk != image.shape[:2]:
-        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
-    if shrunk != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=method)
-    return image
 
 
 def random_crop(
@@ -47,40 +29,42 @@ def random_crop(
         mode: what the padding holds: "zero" (DeiT's recipe for images of at most 32 pixels) or
             "reflect", the image mirrored without repeating its edge.
     """
-    border = _look_up("padding mode", mode, _BORDERS)
-    height, width = image.shape[:2]
+    if mode not in _BORDERS:
+        raise unknown_name("padding mode", mode, _BORDERS)
+    return _padded_crop(image, *image.shape[:2], padding, _BORDERS[mode], rng)
+
+
+def _padded_crop(
+    image: np.ndarray, height: int, width: int, padding: int, border: int, rng: np.random.Generator
+) -> np.ndarray:
     padded = cv2.copyMakeBorder(image, padding, padding, padding, padding, border)
-    top = rng.integers(2 * padding + 1)
-    left = rng.integers(2 * padding + 1)
+    top = rng.integers(padded.shape[0] - height + 1)
+    left = rng.integers(padded.shape[1] - width + 1)
     return padded[top : top + height, left : left + width]
 
 
-def random_resized_crop(
+def simple_random_crop(
     image: np.ndarray,
     height: int,
     width: int,
+    padding: int,
     rng: np.random.Generator,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
     interpolation: str = "bicubic",
 ) -> np.ndarray:
-    """Cuts a box of random area and aspect ratio out and resizes it to (height, width).
+    """Resizes with the aspect ratio kept, pads by reflection and cuts (height, width) out anywhere.
 
-    The boxes are distributed as those of torchvision's `RandomResizedCrop`, which DeiT uses
-    (after Szegedy et al. 2015, "Going deeper with convolutions", section 6).
+    DeiT III's "simple random crop" (Touvron et al. 2022, section 3). The paper moves the crop
+    along the longer side; the authors' code, which this follows, moves it along both.
 
     Args:
-        image: uint8, (height, width, 3).
+        image: uint8, (any height, any width, 3).
         height, width: of the result.
-        rng: the source of the box.
-        scale: bounds of the box's share of the image's area, drawn uniformly.
-        ratio: bounds of the box's width / height, drawn uniformly in the logarithm. They are
-            for the box, whatever the shape of the result.
-        interpolation: "bicubic" or "bilinear", used where the box is enlarged.
+        padding: in pixels, 4 in DeiT III.
+        rng: the source of the two offsets.
+        interpolation: "bicubic" or "bilinear".
     """
-    top, left, box_height, box_width = crop_box(image.shape[0], image.shape[1], rng, scale, ratio)
-    box = image[top : top + box_height, left : left + box_width]
-    return resize(box, height, width, interpolation)
+    image = resize(image, *_covering(image, height, width), interpolation)
+    return _padded_crop(image, height, width, padding, cv2.BORDER_REFLECT_101, rng)
 
 
 def crop_box(
@@ -90,9 +74,18 @@ def crop_box(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """The (top, left, height, width) of a random resized crop of a (height, width) image.
+    """The (top, left, height, width) of a random resized crop.
 
-    After ten boxes that do not fit, the largest centred box within the bounds of `ratio`.
+    The boxes are distributed as those of torchvision's `RandomResizedCrop`, which DeiT uses
+    (after Szegedy et al. 2015, "Going deeper with convolutions", section 6). After ten boxes that
+    do not fit it is the largest centred box within the bounds of `ratio`.
+
+    Args:
+        height, width: of the image.
+        rng: the source of the box.
+        scale: bounds of the box's share of the image's area, drawn uniformly.
+        ratio: bounds of the box's width / height, drawn uniformly in the logarithm. They are
+            for the box, whatever the shape that it is resized to.
     """
     log_ratio = (math.log(ratio[0]), math.log(ratio[1]))
     for _ in range(_CROP_ATTEMPTS):
@@ -131,50 +124,59 @@ def center_crop_resize(
         image: uint8, (height, width, 3).
         height, width: of the result.
         crop_ratio: in (0, 1], the share of the resized side that is kept.
-        interpolation: "bicubic" or "bilinear", used where the image is enlarged.
+        interpolation: "bicubic" or "bilinear".
     """
-    cover_height, cover_width = int(height / crop_ratio), int(width / crop_ratio)
-    if image.shape[0] * cover_width <= image.shape[1] * cover_height:
-        cover_width = int(cover_height * image.shape[1] / image.shape[0])
-    else:
-        cover_height = int(cover_width * image.shape[0] / image.shape[1])
-    image = resize(image, cover_height, cover_width, interpolation)
-    top = round((cover_height - height) / 2)
-    left = round((cover_width - width) / 2)
+    size = _covering(image, int(height / crop_ratio), int(width / crop_ratio))
+    image = resize(image, *size, interpolation)
+    top = round((size[0] - height) / 2)
+    left = round((size[1] - width) / 2)
     return image[top : top + height, left : left + width]
 
 
-def normalise(image: np.ndarray, image_format: ImageFormat) -> np.ndarray:
+def _covering(image: np.ndarray, height: int, width: int) -> tuple[int, int]:
+    """The smallest size with the image's aspect ratio, truncated, that covers (height, width)."""
+    if image.shape[0] * width <= image.shape[1] * height:
+        return height, int(height * image.shape[1] / image.shape[0])
+    return int(width * image.shape[0] / image.shape[1]), width
+
+
+def normalise(
+    image: np.ndarray, image_format: ImageFormat, out: np.ndarray | None = None
+) -> np.ndarray:
     """What the model is fed: `(image / 255 - mean) / std`, channels in the model's order.
 
     Args:
         image: uint8 RGB, (..., height, width, 3).
         image_format: of the model.
+        out: where the result goes, float32 of the same shape; None for a new array.
 
     Returns:
         float32 of the same shape.
     """
+    if image_format.channels == "BGR":
+        image = image[..., ::-1]
+    # One long row per image row: NumPy is four times slower on rows of three numbers.
+    rows = image.reshape(*image.shape[:-2], -1)
+    scale, shift = _scale_and_shift(image_format, image.shape[-2])
+    result = np.empty(rows.shape, np.float32) if out is None else out.reshape(rows.shape)
+    np.multiply(rows, scale, out=result)
+    result += shift
+    return result.reshape(image.shape)
+
+
+@functools.lru_cache(maxsize=16)
+def _scale_and_shift(image_format: ImageFormat, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the numbers in a row of `width` pixels."""
     std = np.asarray(image_format.std)
     scale = 1 / (255 * std)
     shift = -np.asarray(image_format.mean) / std
     if image_format.channels == "BGR":
-        image, scale, shift = image[..., ::-1], scale[::-1], shift[::-1]
-    # One long row per image row: NumPy is four times slower on rows of three numbers.
-    rows = image.reshape(*image.shape[:-2], -1)
-    width = image.shape[-2]
-    result = rows * np.tile(scale, width).astype(np.float32)
-    result += np.tile(shift, width).astype(np.float32)
-    return result.reshape(image.shape)
-
-
-def _look_up(kind: str, name: str, known: dict[str, int]) -> int:
-    if name not in known:
-        raise unknown_name(kind, name, known)
-    return known[name]
+        scale, shift = scale[::-1], shift[::-1]
+    return np.tile(scale, width).astype(np.float32), np.tile(shift, width).astype(np.float32)
 
 
 def check_evaluation_view(crop_ratio: float, interpolation: str) -> None:
     """Raises an `InputError` for what `center_crop_resize` cannot take."""
-    _look_up("interpolation", interpolation, INTERPOLATIONS)
+    check_interpolation(interpolation)
     if not 0 < crop_ratio <= 1:
         raise InputError(f"The crop ratio should be above 0 and at most 1. Received: {crop_ratio}.")

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from keras_deit.data import transforms
-from keras_deit.data.augmentation import Augmentation, augment_image
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.operations import apply
+from keras_deit.data.views import augment_image, draw_steps
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 
@@ -26,7 +28,14 @@ def views(augmentation, count=200, image=None):
 
 
 def test_round_trip_through_json():
-    augmentation = Augmentation(crop="random_crop", crop_scale=(0.2, 0.9), mixup_alpha=0.0)
+    augmentation = Augmentation(
+        crop="random_crop",
+        crop_scale=(0.2, 0.9),
+        mixup_alpha=0.0,
+        auto_augment="rand-m9-mstd0.5-inc1",
+        erase_area=(0.1, 0.2),
+        repeated_augmentation=3,
+    )
     fields = json.loads(json.dumps(dataclasses.asdict(augmentation)))
     assert Augmentation(**fields) == augmentation
     assert hash(Augmentation(**fields)) == hash(augmentation)
@@ -49,6 +58,16 @@ def test_round_trip_through_json():
         ("cutmix_alpha", float("nan"), "`cutmix_alpha` should be 0"),
         ("mix_switch_probability", -0.5, "`mix_switch_probability` should be in"),
         ("label_smoothing", 1.0, "`label_smoothing` should be at least 0 and below 1"),
+        ("auto_augment", "rand-m9-x1", "section 'x1' is none that 'rand' has"),
+        ("color_jitter", -0.1, "`color_jitter` should be 0"),
+        ("erase_probability", 2, "`erase_probability` should be in"),
+        ("erase_area", (0.0, 0.3), "`erase_area` should be two shares"),
+        ("erase_aspect", (2.0, 0.3), "`erase_aspect` should be two ratios"),
+        ("erase_count", 0, "`erase_count` should be a whole number"),
+        ("mix_probability", -1, "`mix_probability` should be in"),
+        ("mix_mode", "pair", "Unknown mix_mode 'pair'. Close names: batch"),
+        ("repeated_augmentation", 0, "`repeated_augmentation` should be a whole number"),
+        ("geometric_interpolation", "nearest", "Unknown interpolation 'nearest'"),
     ],
 )
 def test_values_that_cannot_be(field, value, message):
@@ -95,9 +114,62 @@ def test_random_resized_crop_follows_scale_and_ratio():
     assert wide[..., 0].max((1, 2)).astype(int).mean() - wide[..., 0].min((1, 2)).mean() < 40
 
 
-def test_interpolation_is_used_for_enlarging():
+def test_simple_random_crop_keeps_the_aspect_ratio_and_moves():
+    crops = views(Augmentation(crop="simple_random_crop", crop_padding=2, flip_probability=0.0))
+    resized = transforms.resize(photo(), 16, 12)  # 40 x 30 as it is
+    padded = np.pad(resized, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (16, 12, 3))[:, :, 0]
+    for crop in crops:
+        assert (windows == crop).all((2, 3, 4)).any()
+    assert len(np.unique(crops, axis=0)) > 20  # of 25 places
+
+
+@pytest.mark.parametrize("field", ["interpolation", "geometric_interpolation"])
+def test_interpolation(field):
+    rotations = Augmentation(crop="none", flip_probability=0.0, auto_augment="original")
     bicubic, bilinear = (
-        views(Augmentation(crop="none", interpolation=name), 1, photo(5, 5))
+        views(dataclasses.replace(rotations, **{field: name}), 20, photo(5, 5))
         for name in ("bicubic", "bilinear")
     )
     assert not np.array_equal(bicubic, bilinear)
+
+
+PLAIN = Augmentation(crop="none", flip_probability=0.0)
+
+
+@pytest.mark.parametrize("policy", ["none", "3a"])
+def test_color_jitter_follows_three_augment_and_works_alone(policy):
+    augmentation = dataclasses.replace(PLAIN, auto_augment=policy, color_jitter=0.3)
+    rng = np.random.default_rng(0)
+    names = [step.operation for step in draw_steps(augmentation, rng)]
+    assert set(names[-3:]) == {"Brightness", "Contrast", "Color"}
+    assert len(names) == (3 if policy == "none" else 4)
+
+
+@pytest.mark.parametrize("policy", ["rand-m9-mstd0.5-inc1", "original"])
+def test_color_jitter_is_without_effect_beside_rand_augment_and_auto_augment(policy):
+    augmentation = dataclasses.replace(PLAIN, auto_augment=policy)
+    jittered = dataclasses.replace(augmentation, color_jitter=0.3)
+    np.testing.assert_array_equal(views(augmentation), views(jittered))
+
+
+def test_the_policy_comes_after_crop_and_flip():
+    augmentation = Augmentation(auto_augment="rand-m9-n3-p1-inc1")
+    plain = dataclasses.replace(augmentation, auto_augment="none")
+    for seed in range(20):
+        found = augment_image(photo(), FORMAT, augmentation, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        view = augment_image(photo(), FORMAT, plain, rng)
+        np.testing.assert_array_equal(found, apply(view, draw_steps(augmentation, rng)))
+
+
+def test_only_the_operations_drawn_are_computed(monkeypatch):
+    computed = []
+
+    def record(image, steps, interpolation):
+        computed.extend(steps)
+        return image
+
+    monkeypatch.setattr("keras_deit.data.views.apply", record)
+    views(dataclasses.replace(PLAIN, auto_augment="rand-m9-mstd0.5-inc1"), 400)
+    assert 300 < len(computed) < 500  # two draws for an image, half of them applied

@@ -1,16 +1,21 @@
 """Mixup, CutMix and smoothing against numbers worked out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from keras_deit.data import mixing
+from keras_deit.data.augmentation import Augmentation
 from keras_deit.errors import InputError
+
+OFF = Augmentation(mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0)
 
 
 def batch(count=4, height=8, width=6):
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(count, height, width, 3)).astype(np.float32)
-    return images, np.eye(5, dtype=np.float32)[np.arange(count) % 5]
+    return rng.normal(size=(count, height, width, 3)).astype(np.float32)
 
 
 class ScriptedCentre:
@@ -34,45 +39,58 @@ def test_one_hot_smoothed():
     np.testing.assert_array_equal(mixing.one_hot_smoothed(np.array([1]), 3, 0.0), [[0, 1, 0]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
+def test_one_hot_labels_are_as_good_as_indices(dtype):
+    labels = np.array([2, 0, 3])
+    expected = mixing.one_hot_smoothed(labels, 4, 0.1)
+    one_hot = np.eye(4, dtype=dtype)[labels]
+    np.testing.assert_array_equal(mixing.one_hot_smoothed(one_hot, 4, 0.1), expected)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([0.0, 1.0]), "one integer class index per image. Received: float64"),
-        (np.eye(3, dtype=np.int64), r"Received: int64 of shape \(3, 3\)"),
+        (np.array([0.0, 1.0]), "one integer class index per image, or one-hot rows. Received: flo"),
+        (np.eye(4, dtype=np.int64), r"one-hot over 3 classes. Received: int64 of shape \(4, 4\)"),
+        (np.array([[0.5, 0.5, 0.0]]), r"one-hot over 3 classes. Received: float64 of shape"),
+        (np.array([[1, 1, 0]]), "one-hot over 3 classes"),
+        (np.zeros((2, 3)), "one-hot over 3 classes"),
+        (np.zeros((2, 3, 1), int), r"Received: int64 of shape \(2, 3, 1\)"),
         (np.array([0, 3]), "below 3, the number of classes. Received: 0 to 3"),
         (np.array([-1, 2]), "Received: -1 to 2"),
     ],
 )
-def test_labels_that_are_no_class_indices_are_refused(labels, message):
+def test_labels_that_are_no_classes_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
         mixing.one_hot_smoothed(labels, 3, 0.1)
 
 
 def test_mixup_blends_with_the_reversed_batch():
-    images, targets = batch()
-    mixed, mixed_targets = mixing.mixup(images, targets, 0.3)
-    np.testing.assert_allclose(mixed[1], 0.3 * images[1] + 0.7 * images[2], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(mixed_targets[0], [0.3, 0, 0, 0.7, 0], rtol=1e-6)
-    np.testing.assert_allclose(mixed_targets.sum(1), 1, rtol=1e-6)
-    assert mixed.dtype == mixed_targets.dtype == np.float32
+    images = batch()
+    mixed = images.copy()
+    mixing.mix_images(mixed, [mixing.Mix(0.3)] * 4)
+    np.testing.assert_allclose(mixed, 0.3 * images + 0.7 * images[::-1], rtol=1e-5, atol=1e-6)
 
 
-def test_mixup_with_lambda_one_is_the_identity():
-    images, targets = batch(3)
-    mixed, mixed_targets = mixing.mixup(images, targets, 1.0)
-    np.testing.assert_array_equal(mixed, images)
-    np.testing.assert_array_equal(mixed_targets, targets)
-
-
-def test_cutmix_pastes_the_box_and_mixes_by_its_area():
-    images, targets = batch()
-    # Sides 8 * 0.5 = 4 and 6 * 0.5 = 3; half sides 2 and 1: rows 2..5, columns 2..3.
-    mixed, mixed_targets = mixing.cutmix(images, targets, 0.75, ScriptedCentre(4, 3))
+def test_cutmix_pastes_the_box_of_the_partner():
+    images = batch()
+    mixed = images.copy()
+    mixing.mix_images(mixed, [mixing.Mix(5 / 6, (2, 6, 2, 4))] * 4)
     expected = images.copy()
     expected[:, 2:6, 2:4] = images[::-1, 2:6, 2:4]
     np.testing.assert_array_equal(mixed, expected)
-    share = 4 * 2 / (8 * 6)
-    np.testing.assert_allclose(mixed_targets[1], [0, 1 - share, share, 0, 0], rtol=1e-6)
+
+
+def test_each_image_may_be_mixed_in_its_own_way():
+    images = batch()
+    mixed = images.copy()
+    ways = [mixing.Mix(0.3), mixing.Mix(1.0), mixing.Mix(5 / 6, (2, 6, 2, 4)), mixing.Mix(0.9)]
+    mixing.mix_images(mixed, ways)
+    expected = images.copy()
+    expected[0] = 0.3 * images[0] + 0.7 * images[3]
+    expected[2, 2:6, 2:4] = images[1, 2:6, 2:4]
+    expected[3] = 0.9 * images[3] + 0.1 * images[0]
+    np.testing.assert_allclose(mixed, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +107,14 @@ def test_cutmix_box(centre, lam, expected):
     assert mixing.cutmix_box(8, 6, lam, ScriptedCentre(*centre)) == expected
 
 
-def test_cutmix_of_a_clipped_box_keeps_what_it_did_not_paste():
-    images, targets = batch()
-    _, mixed_targets = mixing.cutmix(images, targets, 0.75, ScriptedCentre(0, 0))
-    np.testing.assert_allclose(mixed_targets[0], [1 - 2 / 48, 0, 0, 2 / 48, 0], rtol=1e-6)
+def mix(seed=0, count=4, **fields):
+    images, labels = batch(count), np.arange(count)
+    rng = np.random.default_rng(seed)
+    augmentation = dataclasses.replace(OFF, **fields)
+    mixed, targets = mixing.mix_batch(images.copy(), labels, 8, augmentation, rng)
+    assert mixed.dtype == targets.dtype == np.float32
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    return images, labels, mixed, targets
 
 
 def share_of_partner(targets, labels):
@@ -100,54 +122,104 @@ def share_of_partner(targets, labels):
     return targets[np.arange(len(labels)), labels[::-1]]
 
 
-def mix(mixup_alpha, cutmix_alpha, switch=0.5, smoothing=0.0, seed=0, count=4):
-    images, _ = batch(count)
-    labels = np.arange(count)
-    rng = np.random.default_rng(seed)
-    mixed, targets = mixing.mix_batch(
-        images, labels, 8, mixup_alpha, cutmix_alpha, switch, smoothing, rng
-    )
-    return images, labels, mixed, targets
-
-
 def test_mix_batch_switched_off_only_smooths():
-    images, labels, mixed, targets = mix(0, 0, smoothing=0.1)
+    images, labels, mixed, targets = mix(label_smoothing=0.1)
     np.testing.assert_array_equal(mixed, images)
     np.testing.assert_array_equal(targets, mixing.one_hot_smoothed(labels, 8, 0.1))
 
 
 def is_cutmix(images, mixed):
-    """Whether every pixel is an image's own or its partner's."""
-    return bool(((mixed == images) | (mixed == images[::-1])).all())
+    """Whether every pixel of an image is its own or its partner's."""
+    return ((mixed == images) | (mixed == images[::-1])).all((1, 2, 3))
 
 
+@pytest.mark.parametrize("mode", ["batch", "elem"])
 @pytest.mark.parametrize(
     ("mixup_alpha", "cutmix_alpha", "switch", "cutmix_share"),
     [(0.8, 0, 0.5, 0), (0, 1.0, 0.5, 1), (0.8, 1.0, 0.5, 0.5), (0.8, 1.0, 0.25, 0.25)],
 )
-def test_mix_batch_switches_between_the_methods(mixup_alpha, cutmix_alpha, switch, cutmix_share):
+def test_mix_batch_switches_between_the_methods(
+    mode, mixup_alpha, cutmix_alpha, switch, cutmix_share
+):
     used = []
     for seed in range(400):
-        images, _, mixed, _ = mix(mixup_alpha, cutmix_alpha, switch, seed=seed)
+        images, _, mixed, _ = mix(
+            seed,
+            mix_mode=mode,
+            mixup_alpha=mixup_alpha,
+            cutmix_alpha=cutmix_alpha,
+            mix_switch_probability=switch,
+        )
         used.append(is_cutmix(images, mixed))
+    used = np.array(used)
+    assert (used == used[:, :1]).all() == (mode == "batch" or cutmix_share in (0, 1))
     tolerance = 0 if cutmix_share in (0, 1) else 0.1
-    assert abs(np.mean(used) - cutmix_share) <= tolerance
+    assert abs(used.mean() - cutmix_share) <= tolerance
 
 
-def test_mixup_lambda_is_beta_distributed_and_one_per_batch():
-    shares = []
-    for seed in range(3000):
-        _, labels, _, targets = mix(0.8, 0, seed=seed)
+def draws(**fields):
+    rng, augmentation = np.random.default_rng(0), dataclasses.replace(OFF, **fields)
+    return [mixing.draw_mix(224, 224, augmentation, rng) for _ in range(20_000)]
+
+
+@pytest.mark.parametrize("alpha", [0.8, 1.0, 0.2])
+def test_mixup_lambda_is_beta_distributed(alpha):
+    found = [mix.kept for mix in draws(mixup_alpha=alpha)]
+    assert stats.kstest(found, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_cutmix_keeps_what_boxes_of_beta_distributed_area_leave(alpha):
+    """Against the formulas of the paper's code, for 224 x 224 images."""
+    rng = np.random.default_rng(1)
+    half = (224 * np.sqrt(1 - rng.beta(alpha, alpha, 40_000))).astype(int) // 2
+    lengths = 1
+    for _ in range(2):
+        centre = rng.integers(224, size=40_000)
+        lengths = lengths * (np.minimum(centre + half, 224) - np.maximum(centre - half, 0))
+    expected = 1 - lengths / 224**2
+    found = [mix.kept for mix in draws(cutmix_alpha=alpha)]
+    assert stats.ks_2samp(found, expected).pvalue > 1e-3
+
+
+def test_deit_uses_cutmix_for_half_of_its_batches():
+    boxes = [mix.box is not None for mix in draws(mixup_alpha=0.8, cutmix_alpha=1.0)]
+    assert stats.binomtest(sum(boxes), len(boxes), 0.5).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["batch", "elem"])
+def test_lambda_is_of_the_batch_or_of_the_image(mode):
+    for seed in range(20):
+        _, labels, _, targets = mix(seed, mixup_alpha=0.8, mix_mode=mode)
+        shares = np.unique(share_of_partner(targets, labels).round(6))
+        assert len(shares) == (1 if mode == "batch" else 4)
+
+
+@pytest.mark.parametrize("fields", [{"mixup_alpha": 0.8}, {"cutmix_alpha": 1.0}])
+@pytest.mark.parametrize("mode", ["batch", "elem"])
+def test_targets_are_mixed_as_the_images_are(mode, fields):
+    for seed in range(20):
+        images, labels, mixed, targets = mix(seed, mix_mode=mode, **fields)
         share = share_of_partner(targets, labels)
-        np.testing.assert_allclose(share, share[0], rtol=1e-6)
-        shares.append(share[0])
-    # Beta(a, a): mean 1/2, variance 1 / (4 (2 a + 1)) = 0.09615 for a = 0.8.
-    assert abs(np.mean(shares) - 0.5) < 0.02
-    assert abs(np.var(shares) - 0.09615) < 0.005
+        if "mixup_alpha" in fields:
+            found = ((mixed - images) / (images[::-1] - images)).mean((1, 2, 3))
+        else:
+            found = (mixed != images).any(-1).mean((1, 2))
+        np.testing.assert_allclose(share, found, atol=1e-3)
+
+
+def test_mix_probability():
+    touched = [
+        (mixed != images).any()
+        for images, _, mixed, _ in (
+            mix(seed, mixup_alpha=0.8, mix_probability=0.3) for seed in range(1000)
+        )
+    ]
+    assert abs(np.mean(touched) - 0.3) < 0.05
 
 
 def test_smoothing_is_applied_once():
-    _, labels, _, targets = mix(0.8, 0, smoothing=0.2)
+    _, labels, _, targets = mix(mixup_alpha=0.8, label_smoothing=0.2)
     share = share_of_partner(targets, labels)[0]
     off, on = 0.2 / 8, 0.8 + 0.2 / 8
     lam = (on - share) / (on - off)
@@ -155,7 +227,9 @@ def test_smoothing_is_applied_once():
     np.testing.assert_allclose(targets[0, 4:], off, rtol=1e-5)
 
 
-def test_odd_batch_leaves_its_middle_image_unmixed():
-    images, labels, mixed, targets = mix(0.8, 0, count=5)
-    np.testing.assert_allclose(mixed[2], images[2], rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("mode", ["batch", "elem"])
+def test_odd_batch_leaves_its_middle_image_unmixed(mode):
+    images, labels, mixed, targets = mix(mixup_alpha=0.8, mix_mode=mode, count=5)
+    np.testing.assert_array_equal(mixed[2], images[2])
+    assert (mixed[[0, 1, 3, 4]] != images[[0, 1, 3, 4]]).any((1, 2, 3)).all()
     np.testing.assert_allclose(targets[2], np.eye(8)[labels[2]], rtol=1e-6)

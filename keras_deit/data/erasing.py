@@ -1,0 +1,71 @@
+"""Random erasing: boxes of a normalised image replaced by noise."""
+
+import math
+
+import numpy as np
+
+_ATTEMPTS = 10
+
+
+def random_erase(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    probability: float,
+    area: tuple[float, float] = (0.02, 1 / 3),
+    aspect: tuple[float, float] = (0.3, 1 / 0.3),
+    max_count: int = 1,
+) -> None:
+    """Fills boxes with normal noise, in place (Zhong et al. 2020, "Random Erasing").
+
+    timm's mode "pixel", which DeiT uses: every number of a box is drawn from N(0, 1), which is
+    why the image has to be normalised.
+
+    Args:
+        image: float32, (height, width, 3), normalised; changed.
+        rng: the source of everything random.
+        probability: that anything is erased.
+        area, aspect, max_count: see `erase_boxes`.
+    """
+    if probability == 0 or rng.random() >= probability:
+        return
+    for top, left, height, width in erase_boxes(*image.shape[:2], rng, area, aspect, max_count):
+        noise = rng.standard_normal((height, width, 3), np.float32)
+        image[top : top + height, left : left + width] = noise
+
+
+def erase_boxes(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    max_count: int,
+) -> list[tuple[int, int, int, int]]:
+    """The (top, left, height, width) of the boxes to erase.
+
+    A box that does not fit is drawn again, up to ten times in all, and then left out.
+
+    Args:
+        height, width: of the image.
+        rng: the source of the boxes.
+        area: bounds of a box's share of the image's area, drawn uniformly and divided by the
+            number of boxes.
+        aspect: bounds of a box's height / width, drawn uniformly in the logarithm.
+        max_count: the number of boxes is uniform from 1 to this.
+    """
+    count = 1 if max_count == 1 else int(rng.integers(1, max_count + 1))
+    boxes = [_box(height, width, rng, area, aspect, count) for _ in range(count)]
+    return [box for box in boxes if box is not None]
+
+
+def _box(height, width, rng, area, aspect, count) -> tuple[int, int, int, int] | None:
+    log_aspect = math.log(aspect[0]), math.log(aspect[1])
+    for _ in range(_ATTEMPTS):
+        pixels = height * width * rng.uniform(*area) / count
+        ratio = math.exp(rng.uniform(*log_aspect))
+        box_height, box_width = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if box_height < height and box_width < width:
+            top = rng.integers(height - box_height + 1)
+            left = rng.integers(width - box_width + 1)
+            return int(top), int(left), box_height, box_width
+    return None

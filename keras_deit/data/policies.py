@@ -1,0 +1,184 @@
+"""Augmentation policies: RandAugment, AutoAugment and 3-Augment, by timm's strings.
+
+A policy draws the steps for one image; only those are computed.
+"""
+
+import dataclasses
+import math
+import re
+from typing import Protocol
+
+import numpy as np
+
+from keras_deit.data.auto_augment_policies import AUTO_AUGMENT
+from keras_deit.data.operations import MAX_MAGNITUDE, Step, scaled_step
+from keras_deit.errors import InputError, unknown_name
+
+_BLUR_RADII = (0.1, 2.0)
+_UNIFORM_NOISE = 100  # timm's: more noise than this stands for a uniform magnitude.
+
+
+class Policy(Protocol):
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        """The steps for one image."""
+
+
+def parse_policy(text: str) -> Policy:
+    """The policy that a string names.
+
+    Args:
+        text: "none"; "3a"; "original", "originalr", "v0" or "v0r", with "-mstd0.5" or the like
+            for noise on the magnitudes; or "rand" followed by any of "-m9" (magnitude, 10),
+            "-n2" (draws, 2), "-p0.5" (probability that a drawn one is applied, 0.5), "-mstd0.5"
+            (standard deviation of the magnitude, 0; above 100 or "inf" for a magnitude uniform
+            in [0, m]) and "-inc1" (increasing variants, 0).
+
+    Raises:
+        InputError: no such policy, or no such section in it.
+    """
+    name, *sections = text.split("-")
+    if name not in _PARSERS:
+        raise unknown_name("auto_augment", name, _PARSERS)
+    known, parse = _PARSERS[name]
+    values = {}
+    for section in sections:
+        key, number = re.fullmatch(r"(\D*?)((?:\d.*|inf)?)", section).groups()
+        if not re.fullmatch(known.get(key, "(?!)"), number):
+            examples = ", ".join(_EXAMPLES[key] for key in known) or "no sections"
+            raise InputError(
+                f"auto_augment {text!r}: section {section!r} is none that {name!r} has. "
+                f"It has {examples}, with other numbers as wanted."
+            )
+        values[key] = float(number)
+    return parse(name, values)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandAugment:
+    """RandAugment (Cubuk et al. 2020) as timm draws it.
+
+    Attributes:
+        magnitude: in [0, 10].
+        magnitude_std: of the normal noise on it; `math.inf` for a magnitude uniform in
+            [0, magnitude].
+        draws: operations drawn for an image, with replacement.
+        probability: that an operation drawn is applied.
+        increasing: whether all operations grow stronger with the magnitude.
+    """
+
+    magnitude: float = 10
+    magnitude_std: float = 0
+    draws: int = 2
+    probability: float = 0.5
+    increasing: bool = False
+
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        names = _INCREASING if self.increasing else _PLAIN
+        drawn = [names[int(rng.integers(len(names)))] for _ in range(self.draws)]
+        return [
+            scaled_step(name, noisy(self.magnitude, self.magnitude_std, rng), rng)
+            for name in drawn
+            if rng.random() < self.probability
+        ]
+
+
+_PLAIN = (
+    *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd"),
+    *("Color", "Contrast", "Brightness", "Sharpness"),
+    *("ShearX", "ShearY", "TranslateX", "TranslateY"),
+)
+_WITH_INCREASING = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
+_INCREASING = tuple(f"{name}Increasing" if name in _WITH_INCREASING else name for name in _PLAIN)
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoAugment:
+    """AutoAugment's ImageNet policies (Cubuk et al. 2019): one of 25 pairs of operations.
+
+    Attributes:
+        name: "original", "originalr", "v0" or "v0r"; see `auto_augment_policies`.
+        magnitude_std: of noise on the magnitudes, as in `RandAugment`.
+    """
+
+    name: str
+    magnitude_std: float = 0
+
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        pairs = AUTO_AUGMENT[self.name]
+        return [
+            scaled_step(name, noisy(magnitude, self.magnitude_std, rng), rng)
+            for name, probability, magnitude in pairs[int(rng.integers(len(pairs)))]
+            if rng.random() < probability
+        ]
+
+
+class ThreeAugment:
+    """3-Augment (Touvron et al. 2022, "DeiT III", section 3): grey, solarised or blurred."""
+
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        choice = rng.integers(3)
+        if choice == 0:
+            return [Step("Grayscale")]
+        if choice == 1:
+            return [Step("Solarize", 128)]
+        return [Step("GaussianBlur", rng.uniform(*_BLUR_RADII))]
+
+
+class NoPolicy:
+    """Leaves the image as it is."""
+
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        return []
+
+
+def color_jitter(strength: float, rng: np.random.Generator) -> list[Step]:
+    """Brightness, contrast and saturation in random order, as torchvision's `ColorJitter` does.
+
+    Args:
+        strength: s; the factors are uniform in [max(0, 1 - s), 1 + s]. 0 for no steps.
+        rng: the source of the factors and of their order.
+    """
+    if strength == 0:
+        return []
+    names = ("Brightness", "Contrast", "Color")
+    factors = rng.uniform(max(0, 1 - strength), 1 + strength, 3)
+    return [Step(names[i], float(factors[i])) for i in rng.permutation(3)]
+
+
+def noisy(magnitude: float, std: float, rng: np.random.Generator) -> float:
+    """A magnitude with noise, within [0, 10]."""
+    if std == math.inf:
+        magnitude = rng.uniform(0, magnitude)
+    elif std > 0:
+        magnitude = rng.normal(magnitude, std)
+    return min(max(magnitude, 0), MAX_MAGNITUDE)
+
+
+def _parse_rand_augment(name: str, values: dict[str, float]) -> RandAugment:
+    return RandAugment(
+        magnitude=values.get("m", MAX_MAGNITUDE),
+        magnitude_std=_std(values),
+        draws=int(values.get("n", 2)),
+        probability=values.get("p", 0.5),
+        increasing=bool(values.get("inc", 0)),
+    )
+
+
+def _std(values: dict[str, float]) -> float:
+    std = values.get("mstd", 0)
+    return math.inf if std > _UNIFORM_NOISE else std
+
+
+_NUMBER = r"\d+(\.\d+)?"
+_NOISE = {"mstd": rf"{_NUMBER}|inf"}
+_RAND_AUGMENT = {"m": _NUMBER, "n": r"\d+", "p": r"0(\.\d+)?|1", **_NOISE, "inc": "[01]"}
+_EXAMPLES = {"m": "m9", "n": "n2", "p": "p0.5", "mstd": "mstd0.5", "inc": "inc1"}
+_PARSERS = {
+    "none": ({}, lambda name, values: NoPolicy()),
+    "3a": ({}, lambda name, values: ThreeAugment()),
+    "rand": (_RAND_AUGMENT, _parse_rand_augment),
+    **{
+        name: (_NOISE, lambda name, values: AutoAugment(name, _std(values)))
+        for name in AUTO_AUGMENT
+    },
+}

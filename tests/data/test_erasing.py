@@ -1,0 +1,86 @@
+"""Random erasing: its boxes, its noise, and that nothing else is touched."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_deit.data.erasing import erase_boxes, random_erase
+
+DRAWS = 20_000
+SIGNIFICANCE = 1e-3
+
+
+def test_boxes_have_the_areas_ratios_and_places_of_the_recipe():
+    # At most a third of a square, at most 3.33 to 1: a box can be too long to fit. So can it be
+    # here, and the expected distribution is that of the boxes that fit.
+    rng = np.random.default_rng(0)
+    side = 2000  # Rounding to whole pixels is far below what the test can see.
+    drawn = [erase_boxes(side, side, rng, (0.02, 1 / 3), (0.3, 1 / 0.3), 1) for _ in range(DRAWS)]
+    assert all(len(boxes) == 1 for boxes in drawn)
+    top, left, height, width = np.array([boxes[0] for boxes in drawn]).T
+    expected = np.random.default_rng(1)
+    area = expected.uniform(0.02, 1 / 3, 4 * DRAWS)
+    log_aspect = expected.uniform(np.log(0.3), -np.log(0.3), 4 * DRAWS)
+    fits = area * np.exp(np.abs(log_aspect)) < 1
+    assert 0.95 < fits.mean() < 1
+    for found, values in (
+        (height * width / side**2, area),
+        (np.log(height / width), log_aspect),
+    ):
+        assert stats.ks_2samp(found, values[fits]).pvalue > SIGNIFICANCE
+    for offset, length in ((top, height), (left, width)):
+        share = (offset + 0.5) / (side - length + 1)
+        assert stats.kstest(share, "uniform").pvalue > SIGNIFICANCE
+
+
+def test_several_boxes_share_the_area():
+    rng = np.random.default_rng(0)
+    drawn = [erase_boxes(500, 500, rng, (0.3, 0.3), (1.0, 1.0), 3) for _ in range(3000)]
+    counts = np.bincount([len(boxes) for boxes in drawn])
+    assert stats.chisquare(counts[1:]).pvalue > SIGNIFICANCE
+    for boxes in drawn[:100]:
+        for _, _, height, width in boxes:
+            assert height * width / 500**2 == pytest.approx(0.3 / len(boxes), rel=0.01)
+
+
+def test_a_box_that_never_fits_is_left_out():
+    assert erase_boxes(50, 50, np.random.default_rng(0), (1.0, 1.0), (1.0, 1.0), 1) == []
+
+
+def test_the_box_is_filled_with_normal_noise_and_the_rest_is_left():
+    rng = np.random.default_rng(0)
+    noise, erased = [], 0
+    for _ in range(400):
+        image = np.full((64, 48, 3), 7, np.float32)
+        random_erase(image, rng, 0.25)
+        changed = (image != 7).all(-1)
+        np.testing.assert_array_equal((image != 7).any(-1), changed)
+        if not changed.any():
+            continue
+        erased += 1
+        rows, columns = changed.any(1), changed.any(0)
+        np.testing.assert_array_equal(changed, rows[:, None] & columns)
+        noise.append(image[changed])
+    assert abs(erased / 400 - 0.25) < 0.07
+    noise = np.concatenate(noise)
+    assert stats.kstest(noise.ravel()[:20_000], "norm").pvalue > SIGNIFICANCE
+    # Each pixel and each channel has noise of its own.
+    assert np.abs(np.corrcoef(noise.T) - np.eye(3)).max() < 0.02
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, 0), (1.0, 20)])
+def test_never_and_always(probability, expected):
+    rng = np.random.default_rng(0)
+    images = np.zeros((20, 32, 32, 3), np.float32)
+    for image in images:
+        random_erase(image, rng, probability)
+    assert images.any((1, 2, 3)).sum() == expected
+
+
+def test_frequency():
+    rng = np.random.default_rng(0)
+    images = np.zeros((DRAWS, 4, 4, 3), np.float32)
+    for image in images:
+        random_erase(image, rng, 0.25, area=(0.3, 0.3), aspect=(1.0, 1.0))
+    erased = images.any((1, 2, 3)).sum()
+    assert stats.binomtest(int(erased), DRAWS, 0.25).pvalue > SIGNIFICANCE

@@ -1,0 +1,141 @@
+"""Decoding: sizes out of JPEG headers, and reduced decoding against a full one."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from photographs import photographs
+from PIL import Image
+
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.images import DecodedImage, EncodedImage, decode, jpeg_size
+from keras_deit.data.transforms import crop_box
+from keras_deit.data.views import augment_image, decode_for_crops
+from keras_deit.errors import InputError
+from keras_deit.models.image_format import ImageFormat
+
+
+def file_of(image: np.ndarray, kind: str = "JPEG", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def photo(height=300, width=451):
+    return photographs()["chelsea"][:height, :width]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"exif": Image.Exif().tobytes()},
+        {"comment": b"x" * 9000, "quality": 30},
+        {"subsampling": 0},
+        {"icc_profile": b"y" * 70_000},
+    ],
+)
+def test_the_size_is_read_from_the_header(options):
+    assert jpeg_size(file_of(photo(123, 77), **options)) == (123, 77)
+    assert jpeg_size(file_of(photo(123, 77)[..., 0], **options)) == (123, 77)
+
+
+def test_what_has_no_jpeg_header_has_no_size():
+    whole = file_of(photo())
+    header = whole.index(b"\xff\xc0")
+    for data in (b"", b"\xff\xd8", file_of(photo(), "PNG"), whole[: header + 6], b"nonsense" * 9):
+        assert jpeg_size(data) is None
+    without_height = bytearray(whole)
+    without_height[header + 5 : header + 7] = 0, 0
+    assert jpeg_size(bytes(without_height)) is None
+
+
+@pytest.mark.parametrize("reduction", [2, 4])
+def test_a_reduced_image_is_the_image_shrunk(reduction):
+    data = file_of(photo(299, 449), quality=95)
+    full, reduced = decode(data, "x"), decode(data, "x", reduction)
+    assert reduced.shape == (-(-299 // reduction), -(-449 // reduction), 3)
+    rows, columns = 299 // reduction * reduction, 449 // reduction * reduction
+    blocks = full[:rows, :columns].reshape(rows // reduction, reduction, -1, reduction, 3)
+    expected = blocks.mean((1, 3))
+    found = reduced[: expected.shape[0], : expected.shape[1]]
+    assert np.abs(found - expected).mean() < 3
+    # Red, green and blue are in their places.
+    assert np.corrcoef(found[..., 0].ravel(), expected[..., 0].ravel())[0, 1] > 0.99
+    assert np.abs(found[..., 0] - expected[..., 2]).mean() > 20
+
+
+def test_a_broken_file_keeps_its_line():
+    with pytest.raises(InputError, match=r"Cannot decode image cat\.jpg: 40 bytes"):
+        EncodedImage(file_of(photo())[:40], "cat.jpg").decode()
+
+
+WHOLE = Augmentation(crop="none", flip_probability=0.0)
+
+
+def in_stream(augmentation, data, image_format, copies=3):
+    """The image as the pipeline decodes it, and its views."""
+    rngs = (np.random.default_rng(copy) for copy in range(copies))
+    decoded = decode_for_crops(EncodedImage(data, "x"), image_format, augmentation, rngs)
+    rngs = (np.random.default_rng(copy) for copy in range(copies))
+    return decoded, [augment_image(decoded, image_format, augmentation, rng) for rng in rngs]
+
+
+@pytest.mark.parametrize(("side", "reduction"), [(8, 4), (37, 4), (38, 2), (75, 2), (76, 1)])
+def test_the_reduction_leaves_twice_the_pixels_that_a_crop_needs(side, reduction):
+    data = file_of(photo(300, 300))
+    decoded, (view, *_) = in_stream(WHOLE, data, ImageFormat(side, side))
+    assert decoded.reduction == reduction and decoded.size == (300, 300)
+    assert view.shape == (side, side, 3)
+
+
+def test_the_smallest_crop_of_all_copies_decides():
+    data = file_of(photo(300, 451))
+    crops = Augmentation(crop_scale=(0.02, 1.0))
+    used = set()
+    for seed in range(30):
+        rngs = [np.random.default_rng([seed, copy]) for copy in range(3)]
+        decoded = decode_for_crops(EncodedImage(data, "x"), ImageFormat(16, 16), crops, iter(rngs))
+        boxes = [
+            crop_box(300, 451, np.random.default_rng([seed, copy]), (0.02, 1.0), (3 / 4, 4 / 3))
+            for copy in range(3)
+        ]
+        shrunk = min(min(box[2:]) for box in boxes) / 16
+        expected = max((r for r in (2, 4) if shrunk >= 2 * r), default=1)
+        assert decoded.reduction == expected
+        used.add(expected)
+    assert used == {1, 2, 4}
+
+
+def test_what_is_not_jpeg_is_decoded_whole():
+    decoded, _ = in_stream(WHOLE, file_of(photo(), "PNG"), ImageFormat(8, 8))
+    assert decoded.reduction == 1
+    np.testing.assert_array_equal(decoded.pixels, photo())
+    pixels = decode_for_crops(photo(), ImageFormat(8, 8), WHOLE, [])
+    np.testing.assert_array_equal(pixels.pixels, photo())
+
+
+def test_a_region_of_a_reduced_image_is_the_same_part():
+    rows, columns = np.mgrid[:100, :150]
+    decoded = DecodedImage(np.dstack([rows, columns, rows]).astype(np.uint8), (200, 300), 2)
+    region = decoded.region(41, 60, 83, 100)
+    # Rows 41 to 124 of the whole image are 20.5 to 62 here; half goes to the even row.
+    assert region.shape == (42, 50, 3)
+    assert tuple(region[0, 0, :2]) == (20, 30)
+
+
+@pytest.mark.parametrize(("side", "reduction"), [(224, 2), (120, 4)])
+def test_a_reduced_image_is_close_to_pillows(side, reduction):
+    """The photographs at a thousand pixels and more, wholly in the crop."""
+    found = {}
+    for name, image in photographs().items():
+        factor = -(-1000 // min(image.shape[:2]))
+        data = file_of(cv2.resize(image, None, fx=factor, fy=factor), quality=92)
+        decoded, (view, *_) = in_stream(WHOLE, data, ImageFormat(side, side))
+        assert decoded.reduction == reduction
+        theirs = Image.open(io.BytesIO(data)).convert("RGB")
+        theirs = np.asarray(theirs.resize((side, side), Image.Resampling.BICUBIC))
+        found[name] = np.abs(view.astype(int) - theirs).mean()
+    assert np.mean(list(found.values())) < 1, found

@@ -1,0 +1,238 @@
+"""Policies: their strings, and that over 20,000 draws they are what the recipe says."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_deit.data import policies
+from keras_deit.data.auto_augment_policies import AUTO_AUGMENT
+from keras_deit.data.operations import SCALES, Step, scaled_step
+from keras_deit.data.policies import AutoAugment, RandAugment, color_jitter, parse_policy
+from keras_deit.errors import InputError
+
+DRAWS = 20_000
+# Of a correct draw, one test in a thousand would fall below; the seeds are fixed.
+SIGNIFICANCE = 1e-3
+
+NAMES = (
+    *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd"),
+    *("Color", "Contrast", "Brightness", "Sharpness"),
+    *("ShearX", "ShearY", "TranslateX", "TranslateY"),
+)
+
+
+def draw(text, count=DRAWS):
+    policy, rng = parse_policy(text), np.random.default_rng(0)
+    return [policy.draw(rng) for _ in range(count)]
+
+
+def assert_frequencies(counts, shares):
+    expected = np.asarray(shares) / np.sum(shares) * np.sum(counts)
+    assert stats.chisquare(counts, expected).pvalue > SIGNIFICANCE
+
+
+@pytest.fixture(scope="module")
+def deit():
+    return draw("rand-m9-mstd0.5-inc1")
+
+
+def test_rand_augment_applies_each_of_two_draws_half_the_time(deit):
+    counts = np.bincount([len(steps) for steps in deit])
+    assert_frequencies(counts, [1, 2, 1])
+
+
+def test_rand_augment_draws_fifteen_operations_alike(deit):
+    names = [step.operation for steps in deit for step in steps]
+    assert set(names) == set(NAMES)
+    assert_frequencies([names.count(name) for name in NAMES], [1] * 15)
+
+
+def test_rand_augment_draws_with_replacement(deit):
+    pairs = [steps for steps in deit if len(steps) == 2]
+    equal = sum(first.operation == second.operation for first, second in pairs)
+    assert_frequencies([equal, len(pairs) - equal], [1, 14])
+
+
+def clipped_normal(magnitude):
+    """The distribution function of N(9, 0.5) clipped to [0, 10]."""
+    return np.where(magnitude >= 10, 1, stats.norm.cdf(magnitude, 9, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "magnitude"),
+    [
+        ("Rotate", lambda x: x / 3),
+        ("ShearX", lambda x: x / 0.03),
+        ("ShearY", lambda x: x / 0.03),
+        ("TranslateX", lambda x: x / 0.045),
+        ("TranslateY", lambda x: x / 0.045),
+        ("Color", lambda x: (x - 1) / 0.09),
+        ("Contrast", lambda x: (x - 1) / 0.09),
+        ("Brightness", lambda x: (x - 1) / 0.09),
+        ("Sharpness", lambda x: (x - 1) / 0.09),
+    ],
+)
+def test_magnitudes_are_normal_and_clipped_with_either_sign(deit, name, magnitude):
+    arguments = np.array([x for steps in deit for operation, x in steps if operation == name])
+    signed = magnitude(arguments)
+    assert_frequencies([(signed > 0).sum(), (signed < 0).sum()], [1, 1])
+    sizes = np.abs(signed)
+    # At 10, where the clipped ones gather, the distribution has a step of its own.
+    at_limit = np.isclose(sizes, 10)
+    beyond = 1 - stats.norm.cdf(10, 9, 0.5)
+    assert_frequencies([at_limit.sum(), (~at_limit).sum()], [beyond, 1 - beyond])
+    below = stats.truncnorm(-18, 2, 9, 0.5)
+    assert stats.kstest(sizes[~at_limit], below.cdf).pvalue > SIGNIFICANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("Posterize", lambda m: 4 - int(0.4 * m)),
+        ("Solarize", lambda m: 256 - int(25.6 * m)),
+        ("SolarizeAdd", lambda m: int(11 * m)),
+    ],
+)
+def test_whole_arguments_have_the_frequencies_of_their_magnitudes(deit, name, argument):
+    found = [x for steps in deit for operation, x in steps if operation == name]
+    magnitudes = np.minimum(stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000, 9, 0.5), 10)
+    values, shares = np.unique([argument(m) for m in magnitudes], return_counts=True)
+    assert set(found) <= set(values)
+    counts = np.array([found.count(value) for value in values])
+    # Values too rare for a chi-square test are taken together.
+    rare = shares * len(found) / 200_000 < 5
+    counts, shares = (np.append(x[~rare], x[rare].sum()) for x in (counts, shares))
+    assert_frequencies(counts[shares > 0], shares[shares > 0])
+
+
+def test_uniform_magnitudes():
+    sizes = [
+        abs(x) / 3 for steps in draw("rand-m8-mstdinf") for name, x in steps if name == "Rotate"
+    ]
+    assert stats.kstest(sizes, stats.uniform(0, 8).cdf).pvalue > SIGNIFICANCE
+
+
+def test_every_section_of_the_notation():
+    expected = RandAugment(7.0, 1.5, 3, 0.25, increasing=True)
+    assert parse_policy("rand-m7-mstd1.5-n3-p0.25-inc1") == expected
+    assert parse_policy("rand-inc1-n3-p0.25-m7-mstd1.5") == expected
+    assert parse_policy("rand") == RandAugment(10, 0, 2, 0.5, increasing=False)
+    assert parse_policy("rand-m9-mstd101") == RandAugment(9, np.inf)
+    assert parse_policy("v0r-mstd0.5") == AutoAugment("v0r", 0.5)
+    assert parse_policy("none").draw(np.random.default_rng(0)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rand-m9-w0", "section 'w0' is none that 'rand' has. It has m9, n2, p0.5, mstd0.5, inc1"),
+        ("rand-m", "section 'm'"),
+        ("rand-m9-", "section ''"),
+        ("rand-n2.5", "section 'n2.5'"),
+        ("rand-p1.5", "section 'p1.5'"),
+        ("rand-inc2", "section 'inc2'"),
+        ("rand-m-9", "section 'm'"),
+        ("v0-m9", "section 'm9' is none that 'v0' has. It has mstd0.5"),
+        ("3a-m9", "It has no sections"),
+        ("randm9", "Unknown auto_augment 'randm9'. Close names: rand"),
+        ("", "Unknown auto_augment ''"),
+    ],
+)
+def test_strings_that_name_no_policy(text, message):
+    with pytest.raises(InputError) as caught:
+        parse_policy(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "magnitude", "arguments"),
+    [
+        ("Rotate", 9, {27.0, -27.0}),
+        ("PosterizeIncreasing", 7.4, {2}),
+        ("PosterizeIncreasing", 9, {1}),
+        ("PosterizeIncreasing", 10, {0}),
+        ("Posterize", 6, {2}),
+        ("PosterizeOriginal", 8, {7}),
+        ("SolarizeIncreasing", 9, {26}),
+        ("SolarizeIncreasing", 10, {0}),
+        ("Solarize", 5, {128}),
+        ("SolarizeAdd", 9, {99}),
+        ("SolarizeAdd", 10, {110}),
+        ("Color", 9, {1.72}),
+        ("ColorIncreasing", 9, {1.81, 0.19}),
+        ("SharpnessIncreasing", 10, {1.9, 0.1}),
+        ("ShearX", 9, {0.27, -0.27}),
+        ("TranslateY", 9, {0.405, -0.405}),
+        ("Equalize", 9, {None}),
+    ],
+)
+def test_arguments_at_a_magnitude(name, magnitude, arguments):
+    rng = np.random.default_rng(0)
+    found = {scaled_step(name, magnitude, rng).argument for _ in range(50)}
+    assert {x if x is None else round(x, 9) for x in found} == arguments
+
+
+@pytest.mark.parametrize("name", AUTO_AUGMENT)
+def test_auto_augment_draws_its_pairs_alike_and_applies_them_by_their_probabilities(name):
+    expected = {}
+    for pair in AUTO_AUGMENT[name]:
+        for entry, probability, _ in pair:
+            operation = SCALES[entry][0]
+            expected[operation] = expected.get(operation, 0) + probability / len(AUTO_AUGMENT[name])
+    found = [step.operation for steps in draw(name) for step in steps]
+    assert set(found) == {operation for operation, rate in expected.items() if rate}
+    for operation, rate in expected.items():
+        # Applied at most twice an image: the variance is at most that of two coins.
+        deviation = np.sqrt(DRAWS * rate)
+        assert abs(found.count(operation) - DRAWS * rate) < 4 * deviation, operation
+
+
+def test_auto_augment_original_is_the_papers():
+    """Three rows of table 9 of the paper's appendix, and what the variants change in them."""
+    rows = AUTO_AUGMENT["original"]
+    assert len(rows) == 25
+    assert rows[0] == (("PosterizeOriginal", 0.4, 8), ("Rotate", 0.6, 9))
+    assert rows[9] == (("Equalize", 0.6, 8), ("PosterizeOriginal", 0.4, 6))
+    assert rows[17] == (("Sharpness", 0.4, 7), ("Invert", 0.6, 8))
+    assert AUTO_AUGMENT["originalr"][0] == (("PosterizeIncreasing", 0.4, 8), ("Rotate", 0.6, 9))
+    assert AUTO_AUGMENT["v0"][12] == (("Posterize", 0.4, 6), ("AutoContrast", 0.4, 7))
+    assert AUTO_AUGMENT["v0r"][12][0] == ("PosterizeIncreasing", 0.4, 6)
+
+
+def test_auto_augment_takes_both_steps_of_one_pair_in_their_order():
+    pairs = {tuple(SCALES[entry][0] for entry, _, _ in pair) for pair in AUTO_AUGMENT["original"]}
+    for steps in draw("original", 500):
+        names = tuple(step.operation for step in steps)
+        assert len(names) < 2 or names in pairs
+
+
+def test_three_augment_is_one_of_three():
+    steps = draw("3a")
+    assert all(len(one) == 1 for one in steps)
+    names = [one[0].operation for one in steps]
+    assert_frequencies(
+        [names.count(name) for name in ("Grayscale", "Solarize", "GaussianBlur")], [1, 1, 1]
+    )
+    assert {one[0] for one in steps if one[0].operation == "Solarize"} == {Step("Solarize", 128)}
+    radii = [one[0].argument for one in steps if one[0].operation == "GaussianBlur"]
+    assert stats.kstest(radii, stats.uniform(0.1, 1.9).cdf).pvalue > SIGNIFICANCE
+
+
+def test_color_jitter_has_uniform_factors_in_random_order():
+    rng = np.random.default_rng(0)
+    drawn = [color_jitter(0.3, rng) for _ in range(DRAWS)]
+    orders = [tuple(step.operation for step in steps) for steps in drawn]
+    assert len(set(orders)) == 6
+    assert_frequencies([orders.count(order) for order in set(orders)], [1] * 6)
+    for name in ("Brightness", "Contrast", "Color"):
+        factors = [step.argument for steps in drawn for step in steps if step.operation == name]
+        assert stats.kstest(factors, stats.uniform(0.7, 0.6).cdf).pvalue > SIGNIFICANCE
+    assert color_jitter(0, rng) == []
+    strong = [step.argument for _ in range(200) for step in color_jitter(1.5, rng)]
+    assert 0 <= min(strong) < 0.1 and 2.4 < max(strong) <= 2.5
+
+
+def test_noise_is_clipped():
+    rng = np.random.default_rng(0)
+    drawn = [policies.noisy(9, 20, rng) for _ in range(100)]
+    assert min(drawn) == 0 and max(drawn) == 10
