@@ -81,7 +81,7 @@ def train_pipeline(
     steps_per_epoch(len(source), batch_size)
     if seed < 0:
         raise InputError(f"The seed should be 0 or more. Received: {seed}.")
-    batches = _TrainBatches(source, image_format, augmentation, num_classes, batch_size, seed)
+    batches = TrainBatches(source, image_format, augmentation, num_classes, batch_size, seed)
     return _read_ahead(batches, image_format, batch_size)
 
 
@@ -111,11 +111,11 @@ def evaluation_pipeline(
     check_evaluation_view(crop_ratio, interpolation)
     if batch_size < 1:
         raise InputError(f"The batch size should be 1 or more. Received: {batch_size}.")
-    batches = _EvaluationBatches(source, image_format, batch_size, crop_ratio, interpolation)
+    batches = EvaluationBatches(source, image_format, batch_size, crop_ratio, interpolation)
     return _read_ahead(batches, image_format, min(batch_size, len(source)))
 
 
-class _TrainBatches:
+class TrainBatches:
     """Random access to the batches of the endless training stream."""
 
     def __init__(
@@ -178,7 +178,7 @@ class _TrainBatches:
         )
 
 
-class _EvaluationBatches:
+class EvaluationBatches:
     """Random access to the batches of one pass."""
 
     def __init__(
@@ -216,7 +216,7 @@ def _empty_batch(count: int, image_format: ImageFormat) -> tuple[np.ndarray, np.
 
 
 def _read_ahead(
-    batches: _TrainBatches | _EvaluationBatches, image_format: ImageFormat, batch_size: int
+    batches: TrainBatches | EvaluationBatches, image_format: ImageFormat, batch_size: int
 ) -> grain.IterDataset:
     # OpenCV's own threads would compete with Grain's for the same cores.
     cv2.setNumThreads(1)

@@ -178,7 +178,7 @@ def test_an_image_is_read_once_for_its_copies_in_a_batch():
     augmentation = dataclasses.replace(PLAIN, repeated_augmentation=3)
     source = Counting(numbered(200))
     # Copies 0 1 2, 0 1 2, 0 1 | 2, 0 1 2, 0 1 2, 0 | ...
-    batches = pipeline._TrainBatches(source, RAW, augmentation, 5, 8, seed=0)
+    batches = pipeline.TrainBatches(source, RAW, augmentation, 5, 8, seed=0)
     images, _ = batches[0]
     assert len(source.read_indices) == 3
     np.testing.assert_allclose(images[:, 0, 0, 0], np.repeat(source.read_indices, 3)[:8])
@@ -189,7 +189,7 @@ def test_an_image_is_read_once_for_its_copies_in_a_batch():
 def test_any_step_can_be_made_alone():
     """From the seed and the number of the batch; here by hand, out of the parts."""
     source = load_dataset("digits").train
-    batches = pipeline._TrainBatches(source, FORMAT, FULL, 10, 16, seed=5)
+    batches = pipeline.TrainBatches(source, FORMAT, FULL, 10, 16, seed=5)
     number = 77  # In the second epoch of 1,024 samples.
     images, labels = np.empty((16, 8, 8, 3), np.float32), []
     for row in range(16):
