@@ -1,10 +1,10 @@
 """Data: sources of images by class, augmentation, mixing, and the batches made of them."""
 
 from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.batches import num_batches
 from keras_deit.data.datasets import load_dataset, take_examples
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
-    num_batches,
     steps_per_epoch,
     train_pipeline,
 )

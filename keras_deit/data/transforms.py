@@ -50,6 +50,7 @@ def simple_random_crop(
     padding: int,
     rng: np.random.Generator,
     interpolation: str = "bicubic",
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Resizes with the aspect ratio kept, pads by reflection and cuts (height, width) out anywhere.
 
@@ -62,8 +63,9 @@ def simple_random_crop(
         padding: in pixels, 4 in DeiT III.
         rng: the source of the two offsets.
         interpolation: "bicubic" or "bilinear".
+        size: (height, width) that `image` had before a reduced decoding; None for its own.
     """
-    image = resize(image, *_covering(image, height, width), interpolation)
+    image = resize(image, *_covering(size or image.shape[:2], height, width), interpolation)
     return _padded_crop(image, height, width, padding, cv2.BORDER_REFLECT_101, rng)
 
 
@@ -126,18 +128,19 @@ def center_crop_resize(
         crop_ratio: in (0, 1], the share of the resized side that is kept.
         interpolation: "bicubic" or "bilinear".
     """
-    size = _covering(image, int(height / crop_ratio), int(width / crop_ratio))
+    size = _covering(image.shape[:2], int(height / crop_ratio), int(width / crop_ratio))
     image = resize(image, *size, interpolation)
     top = round((size[0] - height) / 2)
     left = round((size[1] - width) / 2)
     return image[top : top + height, left : left + width]
 
 
-def _covering(image: np.ndarray, height: int, width: int) -> tuple[int, int]:
-    """The smallest size with the image's aspect ratio, truncated, that covers (height, width)."""
-    if image.shape[0] * width <= image.shape[1] * height:
-        return height, int(height * image.shape[1] / image.shape[0])
-    return int(width * image.shape[0] / image.shape[1]), width
+def _covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """The smallest size with the aspect ratio of `size`, truncated, that covers (height, width)."""
+    rows, columns = size
+    if rows * width <= columns * height:
+        return height, int(height * columns / rows)
+    return int(width * rows / columns), width
 
 
 def normalise(

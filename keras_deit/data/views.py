@@ -93,7 +93,9 @@ def _crop(image, image_format, augmentation, rng) -> np.ndarray:
         return transforms.resize(image.region(*box), *sides, interpolation)
     if augmentation.crop == "simple_random_crop":
         padding = augmentation.crop_padding
-        return transforms.simple_random_crop(image.pixels, *sides, padding, rng, interpolation)
+        return transforms.simple_random_crop(
+            image.pixels, *sides, padding, rng, interpolation, image.size
+        )
     view = transforms.resize(image.pixels, *sides, interpolation)
     if augmentation.crop == "random_crop":
         view = transforms.random_crop(view, augmentation.crop_padding, rng)

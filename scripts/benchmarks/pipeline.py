@@ -109,7 +109,7 @@ def _package_batches(files: list[bytes]) -> dict:
     import cv2
 
     from keras_deit.data import Augmentation
-    from keras_deit.data.pipeline import EvaluationBatches, TrainBatches
+    from keras_deit.data.batches import EvaluationBatches, TrainBatches
     from keras_deit.models.image_format import ImageFormat
 
     cv2.setNumThreads(1)

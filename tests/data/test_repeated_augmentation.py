@@ -1,0 +1,123 @@
+"""The stream of samples: the authors' sampler, copies, and any step made alone."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from keras_deit.data import batches
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.batches import TrainBatches
+from keras_deit.data.datasets import load_dataset
+from keras_deit.data.erasing import random_erase
+from keras_deit.data.mixing import mix_batch
+from keras_deit.data.pipeline import train_pipeline
+from keras_deit.data.randomness import KeyedGenerator, ShuffledStream
+from keras_deit.data.source import ArraySource
+from keras_deit.data.transforms import normalise
+from keras_deit.data.views import augment_image
+from keras_deit.models.image_format import ImageFormat
+
+FORMAT = ImageFormat(8, 8)
+RAW = ImageFormat(2, 2, (0, 0, 0), (1 / 255,) * 3)  # the model is fed the pixels themselves
+PLAIN = Augmentation(
+    crop="none", flip_probability=0.0, mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0
+)
+FULL = Augmentation(
+    auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25, repeated_augmentation=3
+)
+
+
+@pytest.mark.parametrize(("count", "length"), [(1000, 768), (256, 256), (255, 255), (7, 7)])
+def test_repeated_augmentation_follows_the_authors_sampler(count, length):
+    """Each image three times in a row, and n // 256 * 256 samples in an epoch, or n below 256."""
+    stream = ShuffledStream(count, 0, 0, repeats=3)
+    assert stream.epoch_length == length
+    seen = []
+    for epoch in range(3):
+        found = [stream[epoch * length + place] for place in range(length)]
+        assert all(sample.epoch == epoch for sample in found)
+        assert [sample.copy for sample in found] == [place % 3 for place in range(length)]
+        indices = np.array([sample.index for sample in found])
+        np.testing.assert_array_equal(indices, indices[np.arange(length) // 3 * 3])
+        images = indices[::3]
+        assert len(set(images)) == len(images) == -(-length // 3)
+        seen.append(tuple(images))
+    assert len(set(seen)) == 3
+
+
+def test_imagenet_sees_a_third_of_its_images_in_an_epoch():
+    stream = ShuffledStream(1_281_167, 0, 0, repeats=3)
+    assert stream.epoch_length == 1_281_024 == 1251 * 1024
+    assert stream[stream.epoch_length - 1].epoch == 0 and stream[stream.epoch_length].epoch == 1
+
+
+def test_copies_are_augmented_each_in_its_own_way():
+    crops = dataclasses.replace(
+        PLAIN, crop="random_resized_crop", auto_augment="rand-m9-p1", repeated_augmentation=3
+    )
+    train = load_dataset("digits").train
+    dataset = train_pipeline(train, FORMAT, crops, 10, 30, seed=0)
+    images, targets = map(np.concatenate, zip(*itertools.islice(dataset, 20), strict=True))
+    triples = images.reshape(200, 3, -1)
+    labels = targets.argmax(1).reshape(200, 3)
+    np.testing.assert_array_equal(labels, labels[:, :1].repeat(3, 1))
+    different = [len(np.unique(triple, axis=0)) for triple in triples]
+    assert np.mean(different) > 2.9
+
+
+class Counting:
+    """Counts the readings of each example."""
+
+    def __init__(self, source):
+        self.source, self.read_indices = source, []
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        self.read_indices.append(index)
+        return self.source[index]
+
+
+def test_an_image_is_read_once_for_its_copies_in_a_batch():
+    augmentation = dataclasses.replace(PLAIN, repeated_augmentation=3)
+    pixels = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, 2, 2, 3))
+    source = Counting(ArraySource(pixels, np.arange(200) % 5))
+    # Copies 0 1 2, 0 1 2, 0 1 | 2, 0 1 2, 0 1 2, 0 | ...
+    stream = TrainBatches(source, RAW, augmentation, 5, 8, seed=0)
+    images, _ = stream[0]
+    assert len(source.read_indices) == 3
+    np.testing.assert_allclose(images[:, 0, 0, 0], np.repeat(source.read_indices, 3)[:8])
+    stream[1]
+    assert len(source.read_indices) == 3 + 4 and source.read_indices[3] == source.read_indices[2]
+
+
+def test_any_step_can_be_made_alone():
+    """From the seed and the number of the batch; here by hand, out of the parts."""
+    source = load_dataset("digits").train
+    stream = TrainBatches(source, FORMAT, FULL, 10, 16, seed=5)
+    number = 77  # In the second epoch of 1,024 samples.
+    images, labels = np.empty((16, 8, 8, 3), np.float32), []
+    for row in range(16):
+        sample = ShuffledStream(len(source), 5, batches._SHUFFLE, 3)[16 * number + row]
+        assert sample.epoch == 1
+        rng = KeyedGenerator(5, batches._AUGMENT).at(*sample)
+        pixels, label = source[sample.index]
+        images[row] = normalise(augment_image(pixels, FORMAT, FULL, rng), FORMAT)
+        random_erase(images[row], rng, 0.25)
+        labels.append(label)
+    rng = KeyedGenerator(5, batches._MIX).at(number)
+    expected = mix_batch(images, np.array(labels), 10, FULL, rng)
+    assert all(map(np.array_equal, stream[number], expected))
+
+
+@pytest.mark.parametrize("place", [(3, 7, 1), (3, 7, 2), (3, 8, 1), (4, 7, 1)])
+def test_every_place_has_random_numbers_of_its_own(place):
+    expected = KeyedGenerator(0, 1).at(3, 7, 1).random(1000)
+    generator = KeyedGenerator(0, 1)
+    generator.at(9, 9, 9).random(17)
+    found = generator.at(*place).random(1000)
+    assert np.array_equal(found, expected) == (place == (3, 7, 1))
+    assert place == (3, 7, 1) or abs(np.corrcoef(found, expected)[0, 1]) < 0.1
