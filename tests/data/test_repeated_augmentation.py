@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.batches import TrainBatches
 from keras_deit.data.datasets import load_dataset
 from keras_deit.data.erasing import random_erase
+from keras_deit.data.images import EncodedImage
 from keras_deit.data.mixing import mix_batch
 from keras_deit.data.pipeline import train_pipeline
 from keras_deit.data.randomness import KeyedGenerator, ShuffledStream
@@ -121,3 +123,33 @@ def test_every_place_has_random_numbers_of_its_own(place):
     found = generator.at(*place).random(1000)
     assert np.array_equal(found, expected) == (place == (3, 7, 1))
     assert place == (3, 7, 1) or abs(np.corrcoef(found, expected)[0, 1]) < 0.1
+
+
+class JpegSource:
+    """Large smooth JPEG files, whose decoding may be reduced."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        grids = rng.integers(0, 256, (9, 6, 8, 3), np.uint8)
+        self.files = [cv2.imencode(".jpg", cv2.resize(grid, (320, 240)))[1] for grid in grids]
+
+    def __len__(self):
+        return len(self.files)
+
+    def read(self, index):
+        return EncodedImage(self.files[index].tobytes(), str(index)), index % 5
+
+    def __getitem__(self, index):
+        image, label = self.read(index)
+        return image.decode(), label
+
+
+def test_how_far_an_image_is_reduced_does_not_depend_on_where_a_batch_ends():
+    augmentation = dataclasses.replace(PLAIN, crop="random_resized_crop", repeated_augmentation=3)
+    image_format = ImageFormat(28, 28)
+    streams = [
+        TrainBatches(JpegSource(), image_format, augmentation, 5, size, seed=0) for size in (1, 9)
+    ]
+    one_by_one = np.concatenate([streams[0][number][0] for number in range(36)])
+    in_nines = np.concatenate([streams[1][number][0] for number in range(4)])
+    np.testing.assert_array_equal(one_by_one, in_nines)
