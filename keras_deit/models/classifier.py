@@ -1,5 +1,7 @@
 """What every architecture has in common."""
 
+import numbers
+
 import keras
 
 from keras_deit.errors import InputError
@@ -116,12 +118,17 @@ def patch_grid(
         patch_name: what the user knows that as.
 
     Raises:
-        InputError: a side is not a positive multiple of `patch_size`.
+        InputError: a side is not a positive multiple of `patch_size`, or no whole number.
     """
     check_positive(patch_size=patch_size)
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or any(side < patch_size or side % patch_size for side in sides):
-        shown = image_size if isinstance(image_size, int) else "×".join(map(str, sides))
+    sides = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2
+    if len(sides) != 2 or not all(isinstance(side, numbers.Integral) for side in sides):
+        raise InputError(
+            "image_size should be a side in pixels or (height, width), whole numbers. "
+            f"Received: {image_size!r}"
+        )
+    if any(side < patch_size or side % patch_size for side in sides):
+        shown = "×".join(map(str, sides if isinstance(image_size, (tuple, list)) else sides[:1]))
         lower = max(min(sides) // patch_size, 1) * patch_size
         raise InputError(
             f"image_size {shown} is not a multiple of {patch_name} {patch_size}; "
