@@ -201,6 +201,18 @@ def test_nobody_is_told_to_run_what_is_in_a_file(tmp_path):
     assert refusal(path) == f"{path} cannot be read as a PyTorch file: Unsupported operand 149"
 
 
+@pytest.mark.parametrize(("flag", "value"), [(8, 1), (10, 99)], ids=["encrypted", "compressed"])
+def test_zip_files_of_another_kind(flag, value, tmp_path):
+    """In the directory at the end of the file, where each entry starts with PK\\1\\2."""
+    path = tmp_path / "a.keras"
+    create_model(TINY, **SMALL_VALUES).save(path)
+    content = bytearray(path.read_bytes())
+    for entry in re.finditer(rb"PK\x01\x02", bytes(content)):
+        content[entry.start() + flag] = value
+    path.write_bytes(content)
+    assert refusal(path).startswith(f"{path} cannot be read as a Keras file: ")
+
+
 def test_a_file_of_no_tensors(tmp_path):
     save_file({}, tmp_path / "a.safetensors")
     assert refusal(tmp_path / "a.safetensors").endswith("a.safetensors holds no tensors.")
