@@ -96,13 +96,27 @@ def check_width(embed_dim: int, num_heads: int) -> None:
         raise InputError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}.")
 
 
+def check_rate(drop_path_rate: float) -> None:
+    """Makes sure that a model's rate of stochastic depth is one, whatever its blocks make of it.
+
+    Raises:
+        InputError: it is not in [0, 1).
+    """
+    if not 0 <= drop_path_rate < 1:
+        raise InputError(f"drop_path_rate should be in [0, 1). Received: {drop_path_rate}")
+
+
 def check_positive(**sizes: float) -> None:
-    """Makes sure that sizes of a model are above 0.
+    """Makes sure that sizes of a model are above 0, and whole numbers but for ratios.
 
     Raises:
         InputError: one is not; it is named.
     """
     for name, value in sizes.items():
+        kind = numbers.Real if name.endswith("_ratio") else numbers.Integral
+        if not isinstance(value, kind):
+            expected = "number" if kind is numbers.Real else "whole number"
+            raise InputError(f"{name} should be a {expected}. Received: {value!r}")
         if value <= 0:
             raise InputError(f"{name} should be above 0. Received: {value}")
 

@@ -104,6 +104,12 @@ def test_values_are_the_published_ones_unless_overridden():
         (TINY, {"image_size": 64.0}, "whole numbers. Received: 64.0"),
         (TINY, {"image_size": (64,)}, "whole numbers. Received: (64,)"),
         (TINY, {"image_size": (64, 64, 3)}, "whole numbers. Received: (64, 64, 3)"),
+        (TINY, {"depth": 1.5}, "depth should be a whole number. Received: 1.5"),
+        (
+            TINY,
+            {"depth": 1, "drop_path_rate": -0.1},
+            "drop_path_rate should be in [0, 1). Received",
+        ),
         (TINY, {"num_heads": 5}, "embed_dim 192 is not a multiple of num_heads 5"),
         (TINY, {"drop_path_rate": 1.0}, "should be in [0, 1). Received: 1.0"),
     ],
