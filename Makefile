@@ -11,6 +11,9 @@ ARGS ?=
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
 ANY_BACKEND = tests/layers tests/models tests/pretrained tests/distillation \
 	tests/training/optimisation tests/training/test_backends.py tests/training/test_families.py
+# Among that, what is the same on all: the model table's rows, the commands.
+ONCE = --ignore=tests/models/test_specs.py --ignore=tests/models/test_cait_specs.py \
+	--ignore=tests/pretrained/test_convert_script.py
 
 .PHONY: train test lint readme clean
 
@@ -19,8 +22,8 @@ train: $(VENV)/installed
 
 test: $(VENV)/installed-test lint
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(ANY_BACKEND)
-	KERAS_BACKEND=torch $(BIN)/python -m pytest $(ANY_BACKEND)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

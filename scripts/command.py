@@ -1,6 +1,7 @@
 """What the commands have in common. Import it first: it loads Keras without the noise."""
 
 import contextlib
+import logging as stdlib_logging
 import os
 import signal
 import sys
@@ -36,12 +37,20 @@ def run(main) -> None:
     one line and exit code 130. Anything else is a defect and keeps its traceback.
     """
     signal.signal(signal.SIGINT, _interrupt)
+    _say_plainly()
     try:
         app.run(lambda arguments: _main(main, arguments), flags_parser=_parse)
     except InputError as error:
         _leave(f"error: {error}", 2)
     except KeyboardInterrupt:
         _leave("Interrupted.", 130)
+
+
+def _say_plainly() -> None:
+    """What the package warns of is a line without absl's prefix."""
+    logger = stdlib_logging.getLogger("keras_deit")
+    logger.addHandler(stdlib_logging.StreamHandler())
+    logger.propagate = False
 
 
 def _interrupt(signum, frame):

@@ -3,16 +3,19 @@
     python scripts/convert.py --model deit_tiny_patch16_224 \\
         --weights deit_tiny_patch16_224-a1311bcf.pth --output deit_tiny.safetensors
     python scripts/convert.py --weights runs/NAME --output student.keras
+
+For another --image_size the positions are resized.
 """
 
 import pathlib
 
 import command  # isort: skip  (loads Keras without the noise)
+import model_flags
 from absl import flags
 
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
-from keras_deit.pretrained.conversion import OUTPUTS, at_size, model_from, save_model
+from keras_deit.pretrained.conversion import OUTPUTS, changed, model_from, save_model
 from keras_deit.training.run_directory import RunDirectory, check_writable
 
 _MODEL = flags.DEFINE_string(
@@ -32,10 +35,9 @@ _OUTPUT = flags.DEFINE_string(
     required=True,
 )
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Of each head; by default the file's.")
-_IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Side in pixels that positions are resized to; by default the model's."
-)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Whether to replace the output.")
+model_flags.define("Value of the model in place of the published one.")
+flags.adopt_module_key_flags(model_flags)
 
 
 def main() -> None:
@@ -68,8 +70,8 @@ def _model() -> Classifier:
     weights = _WEIGHTS.value
     if pathlib.Path(weights).is_dir():
         student = RunDirectory(weights).load_student()
-        return at_size(student, _IMAGE_SIZE.value, _NUM_CLASSES.value)
-    return model_from(weights, _MODEL.value, _NUM_CLASSES.value, _IMAGE_SIZE.value)
+        return changed(student, num_classes=_NUM_CLASSES.value, **model_flags.given())
+    return model_from(weights, _MODEL.value, _NUM_CLASSES.value, **model_flags.given())
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import dataclasses
 import re
 import typing
 
+import model_flags
 from absl import flags
 
 from keras_deit.data import Augmentation
 from keras_deit.distillation.teachers import OUTPUTS, PIXELS
-from keras_deit.models import list_models, model_values
 from keras_deit.recipes import RECIPES, STUDENT_ONLY, Optimisation, Recipe, get_recipe
 
 _OWN = (
@@ -70,14 +70,11 @@ def define_overrides() -> None:
     flags.DEFINE_integer(
         "teacher_image_size", None, "Side in pixels of what a teacher that is trained takes."
     )
-    for name, value in _model_values().items():
-        _define(name, type(value), "Value of the model in place of the recipe's or published one.")
+    model_flags.define("Value of the model in place of the recipe's or published one.")
 
 
 def overridden(recipe: Recipe) -> Recipe:
     """A recipe with what the command line says in place of its own values."""
-    model_flags = {name: flags.FLAGS[name].value for name in _model_values()}
-    given = {name: value for name, value in model_flags.items() if value is not None}
     teacher_recipe = dataclasses.replace(
         recipe.teacher_recipe,
         optimisation=replaced(
@@ -89,7 +86,7 @@ def overridden(recipe: Recipe) -> Recipe:
     )
     recipe = dataclasses.replace(
         replaced(recipe, _OWN),
-        model_values={**recipe.model_values, **given},
+        model_values={**recipe.model_values, **model_flags.given()},
         optimisation=replaced(recipe.optimisation),
         augmentation=replaced(recipe.augmentation),
         teacher_recipe=teacher_recipe,
@@ -149,11 +146,3 @@ def _help(cls: type, field: str) -> str:
         if field in re.split(r", ", names):
             return " ".join(text.split())
     raise LookupError(f"The docstring of {cls.__name__} does not describe {field}.")
-
-
-def _model_values() -> dict:
-    values = {}
-    for name in list_models():
-        values |= model_values(name)
-    del values["num_classes"]
-    return values

@@ -75,8 +75,15 @@ def _spec(size, image_size, parameters, gmacs, published_gmacs, *results):
         results=_results(name, *results),
         crop_ratio=1.0,
         source=_CODE if in_code else "H. Touvron's thesis, table 3.16",
-        published_drop_path=drop_path,
+        published_drop_path=_drop_path(size, image_size, drop_path),
     )
+
+
+def _drop_path(size, image_size, drop_path):
+    """Published for 224, and for M48 at 448 (issue 108 of the repository)."""
+    if image_size == 224:
+        return drop_path
+    return 0.3 if (size, image_size) == ("m48", 448) else None
 
 
 def _results(name, top1, distilled_top1, distilled_top5, file):

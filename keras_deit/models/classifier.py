@@ -1,5 +1,7 @@
 """What every architecture has in common."""
 
+import numbers
+
 import keras
 
 from keras_deit.errors import InputError
@@ -94,13 +96,27 @@ def check_width(embed_dim: int, num_heads: int) -> None:
         raise InputError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}.")
 
 
+def check_rate(drop_path_rate: float) -> None:
+    """Makes sure that a model's rate of stochastic depth is one, whatever its blocks make of it.
+
+    Raises:
+        InputError: it is not in [0, 1).
+    """
+    if not 0 <= drop_path_rate < 1:
+        raise InputError(f"drop_path_rate should be in [0, 1). Received: {drop_path_rate}")
+
+
 def check_positive(**sizes: float) -> None:
-    """Makes sure that sizes of a model are above 0.
+    """Makes sure that sizes of a model are above 0, and whole numbers but for ratios.
 
     Raises:
         InputError: one is not; it is named.
     """
     for name, value in sizes.items():
+        kind = numbers.Real if name.endswith("_ratio") else numbers.Integral
+        if not isinstance(value, kind):
+            expected = "number" if kind is numbers.Real else "whole number"
+            raise InputError(f"{name} should be a {expected}. Received: {value!r}")
         if value <= 0:
             raise InputError(f"{name} should be above 0. Received: {value}")
 
@@ -116,12 +132,17 @@ def patch_grid(
         patch_name: what the user knows that as.
 
     Raises:
-        InputError: a side is not a positive multiple of `patch_size`.
+        InputError: a side is not a positive multiple of `patch_size`, or no whole number.
     """
     check_positive(patch_size=patch_size)
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or any(side < patch_size or side % patch_size for side in sides):
-        shown = image_size if isinstance(image_size, int) else "×".join(map(str, sides))
+    sides = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2
+    if len(sides) != 2 or not all(isinstance(side, numbers.Integral) for side in sides):
+        raise InputError(
+            "image_size should be a side in pixels or (height, width), whole numbers. "
+            f"Received: {image_size!r}"
+        )
+    if any(side < patch_size or side % patch_size for side in sides):
+        shown = "×".join(map(str, sides if isinstance(image_size, (tuple, list)) else sides[:1]))
         lower = max(min(sides) // patch_size, 1) * patch_size
         raise InputError(
             f"image_size {shown} is not a multiple of {patch_name} {patch_size}; "

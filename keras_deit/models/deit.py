@@ -10,6 +10,7 @@ from keras_deit.layers import PatchEmbedding, PositionEmbedding, PrependToken, T
 from keras_deit.models.classifier import (
     Classifier,
     check_positive,
+    check_rate,
     check_width,
     class_head,
     patch_grid,
@@ -62,6 +63,7 @@ class DeiT(Classifier):
             num_classes=num_classes,
         )
         check_width(embed_dim, num_heads)
+        check_rate(drop_path_rate)
         inputs = keras.Input((height, width, 3), name="image")
         x = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")(inputs)
         if distilled:

@@ -21,7 +21,7 @@ def model_from(
     source: str | pathlib.Path,
     name: str | None = None,
     num_classes: int | None = None,
-    image_size: int | None = None,
+    **values,
 ) -> Classifier:
     """The model that a file of weights is of.
 
@@ -29,43 +29,46 @@ def model_from(
         source: as `load_pretrained` takes it.
         name: of the model; a `.keras` file needs none.
         num_classes: by default the file's; a `.weights.h5` file does not say and has 1000.
-        image_size: side in pixels; by default the model's.
+        **values: of the model, where they are not the published ones; of a `.keras` file only
+            the image size can change.
 
     Raises:
         InputError: the name is missing, or what `create_model` raises.
     """
     path = local_file(source)
     if path.suffix == ".keras":
-        return at_size(read_model(path, str(source)), image_size, num_classes)
+        return changed(read_model(path, str(source)), num_classes=num_classes, **values)
     if name is None:
         raise InputError(f"{source} does not say which model it is of; give its name.")
     if is_own_weights(path):
-        return at_size(create_model(name, source, num_classes or 1000), image_size)
-    values = {} if image_size is None else {"image_size": image_size}
+        image_size = values.pop("image_size", None)
+        model = create_model(name, source, num_classes or 1000, **values)
+        return changed(model, image_size=image_size)
     if num_classes is None:
         num_classes = _count_classes(open_tensors(path, source), name)
     return create_model(name, source, num_classes, **values)
 
 
-def at_size(
-    model: Classifier, image_size: int | None = None, num_classes: int | None = None
-) -> Classifier:
+def changed(model: Classifier, **values) -> Classifier:
     """The same model for another image size or class count; itself where nothing changes.
 
     Args:
         model: of this package.
-        image_size: side in pixels; by default the model's.
-        num_classes: of each head, fresh where it differs; by default the model's.
+        **values: `image_size`, a side or (height, width) in pixels; `num_classes`, of each head,
+            fresh where it differs. None for the model's own.
 
     Raises:
-        InputError: the model is bound to its size, or the size does not fit its patches.
+        InputError: another value, the model is bound to its size, or the size does not fit its
+            patches.
     """
-    changed = {"image_size": image_size, "num_classes": num_classes}
-    changed = {key: value for key, value in changed.items() if value is not None}
     config = model.get_config()
-    if all(config[key] == value for key, value in changed.items()):
+    values = {name: v for name, v in values.items() if v not in (None, config.get(name))}
+    for name in values:
+        if name not in ("image_size", "num_classes"):
+            raise InputError(f"{name} of {model.name} cannot change; it is {config.get(name)}.")
+    if not values:
         return model
-    twin = type(model).from_config({**config, **changed})
+    twin = type(model).from_config({**config, **values})
     load_tensors(twin, ModelTensors(model, model.name))
     return twin
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from keras_deit.errors import InputError
 
-_SHOWN = 10
+_SHOWN = 100
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,9 +66,9 @@ def load_tensors(model: Classifier, file: TensorFile) -> list[keras.Variable]:
     if matched.kept:
         kept = ", ".join(dict.fromkeys(entry.path.split("/")[0] for entry in matched.kept))
         _logger.warning(
-            "%s is for another class count than the %d of %s; these keep the weights they have: %s",
-            file.source, model.num_classes, model.name, kept,
-        )  # fmt: skip
+            "%s has another class count than the %d of this model; not loaded: %s.",
+            *(file.source, model.num_classes, kept),
+        )
     return [entry.variable for entry in matched.kept]
 
 

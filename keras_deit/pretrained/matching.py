@@ -107,7 +107,9 @@ def _check_resolution(model: Classifier, entries: list[Entry], file: TensorFile)
     """A layer across the patches is bound to their number."""
     for entry in entries:
         shape = file.shapes.get(entry.names[0], entry.tensor_shape)
-        if entry.path.endswith(_CROSS_PATCH) and shape != entry.tensor_shape:
+        if not entry.path.endswith(_CROSS_PATCH) or len(shape) != 1:
+            continue
+        if shape != entry.tensor_shape:
             raise InputError(
                 f"{file.source} is bound to images of {shape[0]} patches; {model.name} has "
                 f"{entry.tensor_shape[0]}. A ResMLP cannot be loaded at another size."

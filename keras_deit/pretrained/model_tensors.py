@@ -1,6 +1,5 @@
 """The weights of a model of ours as a file would hold them."""
 
-import zipfile
 from pathlib import Path
 
 import keras
@@ -43,7 +42,7 @@ def read_model(path: Path, source: str) -> Classifier:
     """
     try:
         model = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # it may be anything, of a file that is broken
         raise InputError(f"{source} cannot be read as a Keras file: {first_line(error)}") from error
     if not isinstance(model, Classifier):
         raise InputError(f"{source} holds a {type(model).__name__}, no model of this package.")

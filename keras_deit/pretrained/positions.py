@@ -47,7 +47,7 @@ def patch_grid_of(model: Classifier) -> tuple[int, int] | None:
 
 def square_grid(patches: int) -> tuple[int, int] | None:
     """Of so many patches; None where they make no square."""
-    side = math.isqrt(patches)
+    side = math.isqrt(max(patches, 0))
     return (side, side) if side and side * side == patches else None
 
 

@@ -35,7 +35,7 @@ class SafetensorsFile(TensorFile):
             raise InputError(
                 f"{source} cannot be read as safetensors: {first_line(error)}."
             ) from error
-        self._names = plain_names(self._file.keys())
+        self._names = plain_names(self._file.keys(), source)
         slices = {name: self._file.get_slice(held) for name, held in self._names.items()}
         self.shapes = {name: tuple(piece.get_shape()) for name, piece in slices.items()}
         self._dtypes = {name: piece.get_dtype() for name, piece in slices.items()}
@@ -51,8 +51,10 @@ class SafetensorsFile(TensorFile):
 
 
 def _grid(metadata: dict[str, str]) -> tuple[int, int] | None:
+    """None also where what is there is no grid: somebody else may use the same key."""
     try:
         rows, columns = json.loads(metadata[GRID_KEY])
     except (KeyError, ValueError, TypeError):
         return None
-    return rows, columns
+    whole = type(rows) is int and type(columns) is int
+    return (rows, columns) if whole and rows > 0 and columns > 0 else None

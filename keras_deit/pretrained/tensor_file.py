@@ -5,14 +5,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from keras_deit.errors import InputError
+
 
 class TensorFile(abc.ABC):
     """Names and shapes at once, the tensors one by one.
 
     Attributes:
         source: the file as its user named it.
-        shapes: of the tensors by name, without the `module.` that PyTorch's data parallelism puts
-            in front.
+        shapes: of the tensors by name, without the `model.` of what was nested and the `module.`
+            that PyTorch's data parallelism puts in front.
         grid: rows and columns of the patches that its positions are for, where the file says.
     """
 
@@ -29,9 +31,27 @@ class TensorFile(abc.ABC):
         """
 
 
-def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """The names in a file by what they are without a leading `module.`."""
-    return {name.removeprefix("module."): name for name in names}
+def plain_names(names: Iterable[str], source: str) -> dict[str, str]:
+    """The names in a file by what they are without a leading `model.`, `module.` or both.
+
+    Args:
+        names: as they are in the file.
+        source: the file as its user named it.
+
+    Raises:
+        InputError: there are none, one is no name, or two are the same without these.
+    """
+    plain = {}
+    for held in names:
+        if not isinstance(held, str):
+            raise InputError(f"{source} holds no tensors by name; it has one under {held!r}.")
+        name = held.removeprefix("model.").removeprefix("module.")
+        if name in plain:
+            raise InputError(f"{source} holds {name} twice, as {plain[name]} and as {held}.")
+        plain[name] = held
+    if not plain:
+        raise InputError(f"{source} holds no tensors.")
+    return plain
 
 
 def first_line(error: Exception) -> str:

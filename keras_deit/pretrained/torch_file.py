@@ -2,8 +2,8 @@
 
 import argparse
 import pathlib
-import pickle
 import re
+import warnings
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class TorchFile(TensorFile):
         tensor = self._tensors.pop(name)
         if not tensor.is_floating_point():
             raise InputError(f"{self.source} holds {name} as {tensor.dtype}, not as floats.")
+        if tensor.is_sparse or tensor.is_sparse_csr or tensor.is_meta:
+            kind = "meta" if tensor.is_meta else "sparse"
+            raise InputError(f"{self.source} holds {name} as a {kind} tensor, not as a plain one.")
         return np.array(tensor.detach().float().numpy())
 
 
@@ -51,11 +54,13 @@ def _load(path: pathlib.Path, source: str):
             f"Reading {source} needs PyTorch, which is not installed; a .safetensors file of the "
             "same weights can be read without."
         ) from error
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        # Of files that are then refused.
+        warnings.simplefilter("ignore", UserWarning)
         try:
             # Only PyTorch's newer format, a zip file, can be mapped into memory.
             return torch.load(path, "cpu", weights_only=True, mmap=_is_zip(path))
-        except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
+        except Exception as error:  # it may be anything, of a file that is broken
             raise InputError(_complaint(source, error)) from error
 
 
@@ -65,10 +70,20 @@ def _is_zip(path: pathlib.Path) -> bool:
 
 
 def _complaint(source: str, error: Exception) -> str:
+    # PyTorch would have its users read the file without weights_only, which runs what is in it.
     wanted = re.search(r"GLOBAL (\S+)", str(error))
     if wanted:
         return f"{source} wants to run {wanted[1]}; only files of plain tensors are read."
-    return f"{source} cannot be read as a PyTorch file: {first_line(error)}"
+    if "TorchScript" in str(error):
+        return f"{source} holds a TorchScript program; only files of plain tensors are read."
+    unpickler = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+    if unpickler:
+        reason = unpickler[1]
+    elif isinstance(error, (RuntimeError, ValueError, OSError, EOFError)):
+        reason = first_line(error)
+    else:
+        reason = "it is none, or a broken one"
+    return f"{source} cannot be read as a PyTorch file: {reason}"
 
 
 def _tensors(content, source: str) -> dict:
@@ -87,4 +102,4 @@ def _tensors(content, source: str) -> dict:
             f"{source} should hold tensors by name, flat or under 'model' or 'state_dict'; its "
             f"{strangers[0]!r} is a {type(content[strangers[0]]).__name__}."
         )
-    return {name: content[held] for name, held in plain_names(content).items()}
+    return {name: content[held] for name, held in plain_names(content, source).items()}

@@ -14,7 +14,7 @@ from keras_deit.recipes.recipe import About, Optimisation, Recipe, Variant
 _DROP_PATH = tuple(
     Variant(spec.name, model_values={"drop_path_rate": spec.published_drop_path})
     for spec in CAIT_MODELS
-    if spec.published_drop_path is not None
+    if spec.image_size == 224
 )
 
 CAIT = Recipe(

@@ -15,15 +15,15 @@ _AUGMENTATION = Augmentation(auto_augment="rand-m9-mstd0.5-inc1", repeated_augme
 _ONCE = dataclasses.replace(_AUGMENTATION, repeated_augmentation=1)
 
 
-def _drop_path(less: float) -> tuple[Variant, ...]:
-    """Table 5.8, lowered for fine-tuning at a larger size and for ImageNet-21k."""
+def _drop_path(less: float = 0.0, larger: bool = False) -> tuple[Variant, ...]:
+    """Table 5.8, for models at 224 or at a larger size; lowered for ImageNet-21k."""
     return tuple(
         Variant(
             spec.name,
             model_values={"drop_path_rate": round(max(spec.published_drop_path - less, 0), 2)},
         )
         for spec in PATCHCONVNET_MODELS
-        if spec.published_drop_path is not None
+        if spec.published_drop_path is not None and (spec.image_size > 224) == larger
     )
 
 
@@ -50,7 +50,7 @@ PATCHCONVNET = Recipe(
         weight_decay=0.01,
     ),
     augmentation=_AUGMENTATION,
-    variants=(*_WIDER, *_drop_path(0.0)),
+    variants=(*_WIDER, *_drop_path()),
     **UNDISTILLED,
 )
 
@@ -73,7 +73,7 @@ PATCHCONVNET_FINETUNE = dataclasses.replace(
         weight_decay=0.01,
     ),
     augmentation=_ONCE,
-    variants=_drop_path(0.1),
+    variants=_drop_path(larger=True),
     fine_tunes=True,
 )
 
@@ -87,7 +87,7 @@ PATCHCONVNET_21K = dataclasses.replace(
     ),
     optimisation=dataclasses.replace(PATCHCONVNET.optimisation, epochs=90),
     augmentation=_ONCE,
-    variants=_drop_path(0.1),
+    variants=_drop_path(less=0.1),
 )
 
 # Weight decay is not stated; it is that of the pre-training.

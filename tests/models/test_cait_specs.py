@@ -59,7 +59,8 @@ def test_cait_is_as_large_as_published(name):
         heads,
     ]
     assert (spec.image_size, spec.crop_ratio) == (int(side), 1.0)
-    assert spec.published_drop_path == drop_path
+    fine_tuned = 0.3 if name == "cait_m48_448" else None
+    assert spec.published_drop_path == (drop_path if side == "224" else fine_tuned)
     more_positions = (int(side) // 16) ** 2 - 14**2
     assert spec.parameters == parameters + more_positions * width
 
@@ -71,7 +72,9 @@ def test_patchconvnet_is_as_large_as_published(name):
     depth, width, parameters, drop_path = PATCHCONVNET_SIZES[size]
     assert [spec.config[key] for key in ("depth", "embed_dim")] == [depth, width]
     assert (spec.image_size, spec.crop_ratio) == (int(side), 0.875)
-    assert spec.published_drop_path == drop_path
+    if drop_path is not None and side != "224":
+        drop_path -= 0.1
+    assert spec.published_drop_path == pytest.approx(drop_path)
     assert spec.config.get("token_per_class", False) == ("multi" in size)
     assert spec.parameters == parameters
 

@@ -57,6 +57,34 @@ def logits(model):
     return numpy(model(images))
 
 
+SIZES = {"embed_dim": 48, "depth": 3, "num_heads": 4, "patch_size": 8, "num_classes": 7}
+
+
+def test_values_of_the_model(folder):
+    """The published file of a small CaiT, at a size that is not square; to .keras and on."""
+    weights = ROOT / "tests" / "pretrained" / "data" / "cait_nested.pth"
+    flags = [f"--{name}={value}" for name, value in SIZES.items() if name != "num_classes"]
+    asked = ["--model=cait_xxs24_224", f"--weights={weights}", "--output=cait.keras"]
+    done = convert(folder, *asked, *flags, "--image_size=32x64")
+    assert done.returncode == 0, done.stderr
+    expected = create_model("cait_xxs24_224", weights, image_size=(32, 64), **SIZES)
+    converted = keras.saving.load_model(folder / "cait.keras")
+    np.testing.assert_array_equal(logits(converted), logits(expected))
+    refused = convert(folder, "--weights=cait.keras", "--output=b.keras", "--embed_dim=4")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: embed_dim of cait_xxs24_224 cannot change; it is 48.\n"
+
+
+def test_other_classes_are_told_in_one_line(folder):
+    asked = [f"--model={TINY}", "--weights=tiny.safetensors", "--output=three.keras"]
+    done = convert(folder, *asked, "--num_classes=3")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "tiny.safetensors has another class count than the 3 of this model; "
+        "not loaded: class_head.\n"
+    )
+
+
 def test_from_published_weights_and_back(folder):
     """The class count is the file's, the positions are resized, .keras says what it is of."""
     arguments = (f"--model={TINY}", "--weights=tiny.safetensors", "--image_size=64")

@@ -96,8 +96,32 @@ def test_positions_that_make_no_square(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("grid", ["[-6, -6]", "[6.0, 6.0]", '["a", "b"]', "[true, 36]", "[36]"])
+def test_a_grid_that_is_none_is_not_read(grid, tmp_path):
+    """Somebody else may use the same key for something else."""
+    held = tensors("deit")
+    save_file(held, tmp_path / "a.safetensors", {"patch_grid": grid})
+    model = create_model(**values("deit"), weights=tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(positions_of(model), held["pos_embed"])
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_fewer_positions_than_tokens(length, tmp_path):
+    held = {**tensors("deit_distilled"), "pos_embed": np.zeros((1, length, 48), "float32")}
+    save_file(held, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="which make no square"):
+        create_model(**values("deit_distilled"), weights=tmp_path / "a.safetensors")
+
+
 def test_resmlp_is_bound_to_its_size():
     message = r"is bound to images of 36 patches; resmlp_12_224 has 81\. A ResMLP cannot be loade"
     with pytest.raises(InputError, match=message) as error:
         create_model(**values("resmlp", image_size=72), weights=DATA / "resmlp.safetensors")
     assert "\n" not in str(error.value)
+
+
+def test_a_bias_across_the_patches_that_is_no_row(tmp_path):
+    held = {**tensors("resmlp"), "blocks.0.attn.bias": np.array(1, "float32")}
+    save_file(held, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"blocks\.0\.attn\.bias \(\), the model's is \(36,\)"):
+        create_model(**values("resmlp"), weights=tmp_path / "a.safetensors")

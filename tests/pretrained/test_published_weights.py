@@ -52,6 +52,9 @@ def save_torch(content, path, zipped=True):
 LAYOUTS = {
     "authors.safetensors": lambda case, path: save_file(tensors(case), path),
     "timm.safetensors": lambda case, path: save_file(timm_tensors(case), path),
+    "model.safetensors": lambda case, path: save_file(
+        {f"model.{name}": array for name, array in tensors(case).items()}, path
+    ),
     "module.safetensors": lambda case, path: save_file(behind_module(tensors(case)), path),
     "flat.pth": lambda case, path: save_torch(as_torch(tensors(case)), path),
     "old_format.pth": lambda case, path: save_torch(as_torch(tensors(case)), path, zipped=False),

@@ -2,6 +2,7 @@
 
 import decimal
 import fractions
+import pickle
 import re
 import sys
 
@@ -12,9 +13,10 @@ import pytest
 import torch
 from harness import numpy, randomise
 from published_cases import DATA, scrambled, tensors, values
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from keras_deit import InputError, create_model, load_pretrained
+from keras_deit.pretrained import save_safetensors
 
 TINY = "deit_tiny_patch16_224"
 SMALL_VALUES = {
@@ -47,8 +49,14 @@ def refusal(path):
 @pytest.mark.parametrize("suffix", ["safetensors", "pth", "pt", "bin", "keras", "weights.h5"])
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no weights at all", WHOLE[:1000], WHOLE[:-1], b"PK\x03\x04" + bytes(60), bytes(4096)],
-    ids=["empty", "text", "short header", "cut short", "zip", "zeros"],
+    [
+        *(b"", b"no weights at all", b"text", b"\x80\x02}q\x00.", WHOLE[:1000], WHOLE[:-1]),
+        *(b"PK\x03\x04" + bytes(60), bytes(4096)),
+    ],
+    ids=[
+        *("empty", "text", "word", "pickle", "short header", "cut short"),
+        *("zip", "zeros"),
+    ],
 )
 def test_files_that_are_not_what_they_are_called(content, suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
@@ -66,6 +74,45 @@ def test_cut_short_by_one_byte_is_seen_in_every_format(tmp_path):
     for path in sorted(tmp_path.iterdir()):
         path.write_bytes(path.read_bytes()[:-1])
         refusal(path)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "old.pth", "a.weights.h5", "a.keras"])
+def test_broken_anywhere(name, tmp_path):
+    """Cut, or with other bytes near its start or its end, where it says what it holds."""
+    model = create_model(TINY, **SMALL_VALUES)
+    path = tmp_path / name
+    if name.endswith(".safetensors"):
+        save_safetensors(model, path)
+    elif name.endswith(".pth"):
+        save_safetensors(model, tmp_path / "a")
+        content = as_torch(load_file(tmp_path / "a"))
+        torch.save(content, path, _use_new_zipfile_serialization=name == "a.pth")
+    elif name == "a.keras":
+        model.save(path)
+    else:
+        model.save_weights(path)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    before = [numpy(variable) for variable in model.variables]
+    refused = 0
+    for trial in range(15 if name == "a.keras" else 60):
+        broken = np.frombuffer(whole, np.uint8).copy()
+        if trial % 3 == 0:
+            broken = broken[: rng.integers(len(whole))]
+        else:
+            places = rng.integers(3000, size=8) * (1 if trial % 3 == 1 else -1)
+            broken[places % len(whole)] = rng.integers(256, size=8)
+        path.write_bytes(broken.tobytes())
+        try:
+            load_pretrained(model, path)
+        except InputError as error:
+            assert str(path) in str(error).splitlines()[0]
+            after = [numpy(variable) for variable in model.variables]
+            assert all(map(np.array_equal, before, after))
+            refused += 1
+        else:  # what was hit says nothing, or is a number among others
+            for variable, value in zip(model.variables, before, strict=True):
+                variable.assign(value)
+    assert refused > trial / 3
 
 
 def test_what_is_no_file(tmp_path):
@@ -122,6 +169,7 @@ def test_weights_that_are_integers(suffix, tmp_path):
         (torch.ones(3), "holds no tensors by name, but a Tensor"),
         ({"model": {"a": 1}}, "its 'a' is a int"),
         ({"norm.weight": torch.ones(3), "epoch": 3}, "its 'epoch' is a int"),
+        ({0: torch.ones(3)}, "holds no tensors by name; it has one under 0"),
         ({"model": {}, "args": decimal.Decimal(1)}, "wants to run decimal.Decimal; only files"),
         ({"model": {}, "args": fractions.Fraction(1)}, "wants to run fractions.Fraction; only"),
     ],
@@ -130,6 +178,55 @@ def test_weights_that_are_integers(suffix, tmp_path):
 def test_pytorch_files_of_something_else(content, message, tmp_path):
     torch.save(content, tmp_path / "a.pth")
     assert re.search(message, refusal(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [("sparse", torch.Tensor.to_sparse), ("meta", lambda tensor: tensor.to("meta"))],
+)
+def test_tensors_that_are_not_plain(kind, made, tmp_path):
+    held = as_torch(tensors("deit"))
+    held["norm.weight"] = made(held["norm.weight"])
+    torch.save(held, tmp_path / "a.pth")
+    message = f"holds norm.weight as a {kind} tensor, not as a plain one."
+    assert refusal(tmp_path / "a.pth").endswith(message)
+
+
+def test_nobody_is_told_to_run_what_is_in_a_file(tmp_path):
+    """PyTorch's own advice is to read it again without weights_only."""
+    path = tmp_path / "a.pth"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+    assert "holds a TorchScript program; only files of plain tensors" in refusal(path)
+    path.write_bytes(pickle.dumps({"a": 1}, protocol=5))
+    assert refusal(path) == f"{path} cannot be read as a PyTorch file: Unsupported operand 149"
+
+
+@pytest.mark.parametrize(("flag", "value"), [(8, 1), (10, 99)], ids=["encrypted", "compressed"])
+def test_zip_files_of_another_kind(flag, value, tmp_path):
+    """In the directory at the end of the file, where each entry starts with PK\\1\\2."""
+    path = tmp_path / "a.keras"
+    create_model(TINY, **SMALL_VALUES).save(path)
+    content = bytearray(path.read_bytes())
+    for entry in re.finditer(rb"PK\x01\x02", bytes(content)):
+        content[entry.start() + flag] = value
+    path.write_bytes(content)
+    assert refusal(path).startswith(f"{path} cannot be read as a Keras file: ")
+
+
+def test_a_file_of_no_tensors(tmp_path):
+    save_file({}, tmp_path / "a.safetensors")
+    assert refusal(tmp_path / "a.safetensors").endswith("a.safetensors holds no tensors.")
+
+
+def test_a_name_that_is_there_twice(tmp_path):
+    """One of the two would be left out unseen."""
+    held = tensors("deit")
+    held["module.norm.weight"] = held["norm.weight"] + 1
+    save_file(held, tmp_path / "a.safetensors")
+    torch.save(as_torch(held), tmp_path / "a.pth")
+    for suffix in ("safetensors", "pth"):
+        line = refusal(tmp_path / f"a.{suffix}")
+        assert re.search(r"holds norm\.weight twice, as (module\.)?norm.* and as .*weight\.$", line)
 
 
 def test_pytorch_files_need_pytorch(tmp_path, monkeypatch):
