@@ -10,8 +10,7 @@ BIN = $(VENV)/bin
 ARGS ?=
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
 ANY_BACKEND = tests/layers tests/models tests/distillation tests/training/optimisation \
-	tests/training/test_backends.py \
-	tests/training/test_families.py
+	tests/training/test_backends.py tests/training/test_families.py
 
 .PHONY: train test lint readme clean
 
