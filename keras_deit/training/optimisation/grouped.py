@@ -37,6 +37,7 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         **kwargs,
     ):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
+        # Tuples: Keras would track lists and dictionaries, as ones that may hold variables.
         self.undecayed = tuple(sorted(undecayed))
         self.learning_rate_factors = tuple(sorted((learning_rate_factors or {}).items()))
 
