@@ -24,7 +24,7 @@ DEIT = Recipe(
         hardware="B: 16 GPUs × 64 images, 37 hours (8 V100: 53 hours); Ti, S: 4 GPUs × 256",
         expected="Ti 72.2, S 79.9, B 81.8",
     ),
-    model="deit_small_patch16_224",
+    model="deit_tiny_patch16_224",
     model_values={"drop_path_rate": 0.1},
     optimisation=_OPTIMISATION,
     augmentation=DEIT_AUGMENTATION,
@@ -39,7 +39,7 @@ DEIT_DISTILLED = dataclasses.replace(
         hardware="as deit",
         expected="from a RegNetY-16GF: Ti 74.5, S 81.2, B 83.4",
     ),
-    model="deit_small_distilled_patch16_224",
+    model="deit_tiny_distilled_patch16_224",
     **DISTILLED,
 )
 
