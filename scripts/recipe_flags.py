@@ -71,6 +71,7 @@ def define_overrides() -> None:
         "teacher_image_size", None, "Side in pixels of what a teacher that is trained takes."
     )
     model_flags.define("Value of the model in place of the recipe's or published one.")
+    flags.adopt_module_key_flags(model_flags)
 
 
 def overridden(recipe: Recipe) -> Recipe:
