@@ -54,11 +54,11 @@ def define_data() -> None:
     )
 
 
-def chosen_recipe() -> Recipe:
-    """The recipe of `--recipe`, or the one for the dataset, as it is published for the model."""
+def chosen_recipe(model: str | None = None) -> Recipe:
+    """The recipe of `--recipe`, or the one for the dataset, as it is published for a model."""
     default = "digits" if flags.FLAGS.dataset == "digits" else "deit_distilled"
     recipe = get_recipe(flags.FLAGS.recipe or default)
-    return recipe.for_model(flags.FLAGS.model or recipe.model)
+    return recipe.for_model(model or recipe.model)
 
 
 def define_overrides() -> None:

@@ -39,7 +39,7 @@ flags.adopt_module_key_flags(recipe_flags)
 def main() -> None:
     job = Job(
         dataset=flags.FLAGS.dataset,
-        recipe=recipe_flags.overridden(recipe_flags.chosen_recipe()),
+        recipe=recipe_flags.overridden(recipe_flags.chosen_recipe(flags.FLAGS.model)),
         data_dir=flags.FLAGS.data_dir,
         train_examples=_TRAIN_EXAMPLES.value,
         seed=_SEED.value,
