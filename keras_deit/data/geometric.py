@@ -2,7 +2,7 @@
 
 They follow Pillow's `Image.transform` and `Image.rotate`, which timm's RandAugment uses: the
 result has the size of the image, and what comes from outside of it has the colour `FILL`.
-Pillow's bicubic has the coefficient a = -1 here, OpenCV's -0.75.
+Pillow's bicubic has the coefficient a = -1 here, the one of OpenCV's warp -0.75.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import cv2
 import numpy as np
 
-from keras_deit.data.resampling import INTERPOLATIONS
+from keras_deit.data.resampling import INTERPOLATIONS, cubic, triangle
 
 FILL = (124, 116, 104)  # ImageNet's mean colour.
 
@@ -39,12 +39,41 @@ def shear_y(image: np.ndarray, factor: float, interpolation: str = "bicubic") ->
 
 def translate_x(image: np.ndarray, share: float, interpolation: str = "bicubic") -> np.ndarray:
     """Moves to the left by a share of the width."""
-    return affine(image, (1, 0, share * image.shape[1], 0, 1, 0), interpolation)
+    whole = round(share * image.shape[1])
+    taps = _taps(share * image.shape[1] - whole, interpolation)
+    image = _filtered(image, taps[None])
+    rest = image[:, max(whole, 0) : image.shape[1] + min(whole, 0)]
+    return _filled(rest, left=max(-whole, 0), right=max(whole, 0))
 
 
 def translate_y(image: np.ndarray, share: float, interpolation: str = "bicubic") -> np.ndarray:
     """Moves up by a share of the height."""
-    return affine(image, (1, 0, 0, 0, 1, share * image.shape[0]), interpolation)
+    whole = round(share * image.shape[0])
+    taps = _taps(share * image.shape[0] - whole, interpolation)
+    image = _filtered(image, taps[:, None])
+    rest = image[max(whole, 0) : image.shape[0] + min(whole, 0)]
+    return _filled(rest, top=max(-whole, 0), bottom=max(whole, 0))
+
+
+def _taps(part: float, interpolation: str) -> np.ndarray:
+    """The weights of five pixels for a point that is `part` of a pixel beyond the middle one.
+
+    They are the same for all pixels of a translation: a filter and a shift by whole pixels take
+    a tenth of the time of `affine`.
+    """
+    distances = np.arange(-2, 3) - part
+    weights = triangle(distances) if interpolation == "bilinear" else cubic(distances, a=-1)
+    return weights.astype(np.float32)
+
+
+def _filtered(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    # Pillow cuts fractions off where OpenCV rounds.
+    return cv2.filter2D(image, -1, kernel, delta=-0.498, borderType=cv2.BORDER_REPLICATE)
+
+
+def _filled(image: np.ndarray, top=0, bottom=0, left=0, right=0) -> np.ndarray:
+    border = cv2.BORDER_CONSTANT
+    return cv2.copyMakeBorder(image, top, bottom, left, right, border, value=FILL)
 
 
 def affine(

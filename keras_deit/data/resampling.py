@@ -108,20 +108,22 @@ def _fitted(interpolation: str, steps: int) -> np.ndarray:
     return np.asarray(taps, np.float32) / 256
 
 
-def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
-    """Keys 1981, "Cubic convolution interpolation for digital image processing", equation 15."""
+def cubic(distance: np.ndarray, a: float) -> np.ndarray:
+    """The weight of a pixel at a distance (Keys 1981, "Cubic convolution interpolation for digital
+    image processing", equation 15's family)."""
     x = np.abs(distance)
     near = ((a + 2) * x - (a + 3)) * x**2 + 1
     far = a * (((x - 5) * x + 8) * x - 4)
     return np.where(x <= 1, near, np.where(x < 2, far, 0))
 
 
-def _triangle(distance: np.ndarray) -> np.ndarray:
+def triangle(distance: np.ndarray) -> np.ndarray:
+    """The weight of a pixel at a distance in linear interpolation."""
     return np.maximum(0, 1 - np.abs(distance))
 
 
 # OpenCV's kernel and Pillow's.
 _KERNELS = {
-    "bicubic": (functools.partial(_cubic, a=-0.75), functools.partial(_cubic, a=-0.5)),
-    "bilinear": (_triangle, _triangle),
+    "bicubic": (functools.partial(cubic, a=-0.75), functools.partial(cubic, a=-0.5)),
+    "bilinear": (triangle, triangle),
 }
