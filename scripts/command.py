@@ -28,13 +28,15 @@ with _silent_stderr():
 from absl import app, flags, logging
 
 from keras_deit.errors import InputError
+from keras_deit.training.interruption import Stopped
 
 
 def run(main) -> None:
     """Parses the flags and runs `main()`.
 
     Bad input, in a flag or found by the package, is one line on stderr and exit code 2. Ctrl-C is
-    one line and exit code 130. Anything else is a defect and keeps its traceback.
+    one line and exit code 130, SIGTERM in a training one line and 143. Anything else is a defect
+    and keeps its traceback.
     """
     signal.signal(signal.SIGINT, _interrupt)
     _say_plainly()
@@ -42,6 +44,8 @@ def run(main) -> None:
         app.run(lambda arguments: _main(main, arguments), flags_parser=_parse)
     except InputError as error:
         _leave(f"error: {error}", 2)
+    except Stopped as stopped:
+        _leave(str(stopped), 128 + stopped.signal_number)
     except KeyboardInterrupt:
         _leave("Interrupted.", 130)
 

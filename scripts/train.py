@@ -4,14 +4,15 @@
     python scripts/train.py --dataset folder:PATH               your images, one folder a class
     python scripts/train.py --dataset cifar10 --strategy mirrored
 
-A teacher that has to be trained first is trained, and kept for the next run.
+A teacher that has to be trained first is trained, and kept for the next run. A run that was
+stopped, in whatever way, goes on where it was when the same command is given again.
 """
 
 import command  # isort: skip  (loads Keras without the noise)
 import recipe_flags
 from absl import flags
 
-from keras_deit.training import STRATEGIES, Job, final_report, train
+from keras_deit.training import REACTIONS, STRATEGIES, Job, final_report, train
 
 _PRECISIONS = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -30,6 +31,16 @@ _MIXED_PRECISION = flags.DEFINE_enum(
 )
 _TEACHER_DIR = flags.DEFINE_string(
     "teacher_dir", "runs/teachers", "Where teachers that had to be trained are kept."
+)
+_CHECKPOINT_SECONDS = flags.DEFINE_float(
+    "checkpoint_seconds", 300.0, "From one checkpoint to the next; 0 for one after every step."
+)
+_KEEP_CHECKPOINTS = flags.DEFINE_integer("keep_checkpoints", 2, "How many of the newest to keep.")
+_ON_NAN = flags.DEFINE_enum(
+    "on_nan", "fail", REACTIONS, "After a step whose gradients are not finite: stop, or go on."
+)
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+    "on_bad_image", "fail", REACTIONS, "At an image that cannot be read: stop, or take another."
 )
 recipe_flags.define_data()
 recipe_flags.define_overrides()
@@ -50,6 +61,10 @@ def main() -> None:
         teacher_pixels=flags.FLAGS.teacher_pixels,
         teacher_outputs=flags.FLAGS.teacher_outputs,
         teacher_dir=_TEACHER_DIR.value,
+        checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+        keep_checkpoints=_KEEP_CHECKPOINTS.value,
+        on_nan=_ON_NAN.value,
+        on_bad_image=_ON_BAD_IMAGE.value,
     )
     summary, run_dir = train(job, _RUN_DIR.value)
     print(final_report(summary, run_dir))

@@ -1,50 +1,62 @@
 """What happens around the steps of a training."""
 
 import math
-import os
 import pathlib
 import statistics
 import time
 
 import keras
-import numpy as np
 import tqdm
 
 from keras_deit.errors import InputError
+from keras_deit.pretrained.files import whole_or_not_at_all
 
 
 class Progress(keras.callbacks.Callback):
-    """One progress bar over all steps of a training.
+    """One progress bar over all steps of a training; a context, at whose end it is left as it is.
+
+    Reading a figure waits for the step that makes it, and on an accelerator the next one is not
+    started meanwhile: the figures are read twice a second, not at every step.
 
     Args:
         title: what is being trained.
         total_steps: in the whole training.
+        done: steps of it that an earlier process has done.
     """
 
-    def __init__(self, title: str, total_steps: int):
-        super().__init__()
-        self._title = title
-        self._total_steps = total_steps
-        self._validation = {}
+    _SECONDS = 0.5
 
-    def on_train_begin(self, logs=None):
+    def __init__(self, title: str, total_steps: int, done: int = 0):
+        super().__init__()
+        self._validation = {}
+        self._last = 0.0
         self._bar = tqdm.tqdm(
-            total=self._total_steps, desc=self._title, unit="step", mininterval=0.5, smoothing=0.1
+            total=total_steps,
+            initial=done,
+            desc=title,
+            unit="step",
+            mininterval=self._SECONDS,
+            smoothing=0.1,
         )
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._bar.close()
+
     def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        if now - self._last >= self._SECONDS:
+            self._last = now
+            shown = {name: float(logs[name]) for name in ("loss", "accuracy") if name in logs}
+            shown = {name: f"{value:.3f}" for name, value in (shown | self._validation).items()}
+            self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
-        shown = {name: logs[name] for name in ("loss", "accuracy") if name in logs}
-        shown = {name: f"{value:.3f}" for name, value in (shown | self._validation).items()}
-        self._bar.set_postfix(shown, refresh=False)
 
     def on_epoch_end(self, epoch, logs=None):
         if "val_accuracy" in logs:
             self._validation = {"val_accuracy": logs["val_accuracy"]}
-
-    def close(self):
-        """Leaves the bar as it stands; also called where the training did not end."""
-        self._bar.close()
 
 
 class EvaluationProgress(keras.callbacks.Callback):
@@ -67,107 +79,96 @@ class EvaluationProgress(keras.callbacks.Callback):
         self._bar.close()
 
 
-class FiniteLoss(keras.callbacks.Callback):
-    """Stops a training that has left the finite numbers.
+class FiniteSteps(keras.callbacks.Callback):
+    """Stops a training that has left the finite numbers, or counts the steps that were left out.
 
-    Looks at the loss of every step, and after every epoch at the validation loss, where there is
-    one, and at the weights: the last update of an epoch is in no step's loss.
+    A step whose gradients are not finite changes no weight (`GroupedOptimizer`), so it can be
+    looked for from time to time: the optimiser knows its number.
 
     Args:
-        kept: where the last good weights are, for the message; empty for nowhere.
+        steps_per_epoch: for the messages.
+        on_nan: "fail" to stop, "skip" to go on without such steps.
 
-    Raises:
-        InputError: at the first such step or epoch, which it names.
+    Attributes:
+        skipped: steps that were left out.
     """
 
-    def __init__(self, kept: str = ""):
-        super().__init__()
-        self._kept = kept
-        self._step = 0
-        self._epoch = 0
+    _SECONDS = 1.0
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch + 1
+    def __init__(self, steps_per_epoch: int, on_nan: str = "fail"):
+        super().__init__()
+        self.skipped = 0
+        self._steps_per_epoch = steps_per_epoch
+        self._on_nan = on_nan
+        self._last = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        # The mean over the epoch so far: it stops being finite with the first loss that is not.
-        self._require("loss", float(logs["loss"]))
+        if time.monotonic() - self._last >= self._SECONDS:
+            # `self.model` makes Keras bring the variables up to date.
+            self.require_finite()
+            self._last = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._require("validation loss", float(logs.get("val_loss", 0.0)))
-        for variable in self.model.trainable_variables:
-            values = keras.ops.convert_to_numpy(variable)
-            if not np.isfinite(values).all():
-                self._require(f"sum of the weights {variable.path}", float(values.sum()))
+        self.require_finite()
+        loss = logs.get("val_loss", 0.0)
+        if not math.isfinite(loss):
+            raise InputError(f"The validation loss became {loss} in epoch {epoch + 1}.")
 
-    def _require(self, name: str, value: float) -> None:
-        if not math.isfinite(value):
-            kept = f" The last good weights are kept in {self._kept}." if self._kept else ""
+    def require_finite(self, kept: pathlib.Path | None = None) -> None:
+        """Looks at the optimiser's count of steps that it has left out.
+
+        Args:
+            kept: the last good checkpoint, for the message.
+
+        Raises:
+            InputError: it has left one out, and `on_nan` is "fail".
+        """
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        self.skipped = int(keras.ops.convert_to_numpy(optimizer.nonfinite_steps))
+        if self.skipped and self._on_nan == "fail":
+            step = int(keras.ops.convert_to_numpy(optimizer.first_nonfinite_step))
+            epoch = step // self._steps_per_epoch
+            at = f" The last checkpoint is {kept}." if kept else ""
             raise InputError(
-                f"The {name} became {value} at step {self._step} (epoch {self._epoch}); "
-                f"a lower learning_rate may help.{kept}"
+                f"The gradients were not finite at step {step + 1} (epoch {epoch + 1}); "
+                f"a lower learning_rate may help, and --on_nan=skip leaves such steps out.{at}"
             )
 
 
-class StepTimer(keras.callbacks.Callback):
-    """Measures the time from the end of a step to the end of the next, data included."""
+class StepTimer:
+    """Measures the time of a step by epoch, from the end of its first step to its end.
+
+    Attributes:
+        seconds: of a step, data included, in each epoch of two steps or more.
+    """
 
     def __init__(self):
-        super().__init__()
         self.seconds: list[float] = []
-        self._last = None
+        self._start = 0.0
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._last = None
+    def first_step_ended(self, logs: dict) -> None:
+        """Starts the clock once that step is really over."""
+        float(logs["loss"])
+        self._start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
-        now = time.perf_counter()
-        if self._last is not None:
-            self.seconds.append(now - self._last)
-        self._last = now
+    def epoch_ended(self, steps: int, elsewhere: float) -> None:
+        """Stops the clock.
+
+        Args:
+            steps: of the epoch, the first one counted.
+            elsewhere: seconds that went into something else, such as checkpoints.
+        """
+        if steps > 1:
+            passed = time.perf_counter() - self._start - elsewhere
+            self.seconds.append(passed / (steps - 1))
 
     def median(self) -> float | None:
         """Seconds; None for a training of one step an epoch."""
         return statistics.median(self.seconds) if self.seconds else None
 
 
-class LearningRate(keras.callbacks.Callback):
-    """Adds `learning_rate` to what an epoch logs: that of its first step."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        rate = self.model.optimizer.learning_rate
-        self._learning_rate = float(keras.ops.convert_to_numpy(rate))
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = self._learning_rate
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Saves a model's weights before the first epoch and after the epochs that are named.
-
-    Args:
-        student: whose weights to save.
-        path: of the `.weights.h5` file; it is replaced only once the new one is complete.
-        epochs: after which to save, counted from 1.
-    """
-
-    def __init__(self, student: keras.Model, path: pathlib.Path, epochs: list[int]):
-        super().__init__()
-        self._student = student
-        self._path = path
-        self._epochs = epochs
-
-    def on_train_begin(self, logs=None):
-        save_weights(self._student, self._path)
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 in self._epochs:
-            save_weights(self._student, self._path)
-
-
 def save_weights(model: keras.Model, path: pathlib.Path) -> None:
     """Writes `path`, a `.weights.h5` file, so that it is the old one or the new one at any time."""
-    partial = path.with_name(f"partial-{path.name}")
-    model.save_weights(partial)
-    os.replace(partial, path)
+    with whole_or_not_at_all(path) as partial:
+        model.save_weights(partial)

@@ -1,61 +1,268 @@
-"""One way to fit a model, for students and teachers alike."""
+"""Fitting a model so that nothing is lost when it is stopped, for students and teachers alike."""
 
+import dataclasses
+import itertools
 import pathlib
 import warnings
+from collections.abc import Callable, Iterator
 
 import keras
 
 from keras_deit.recipes import Optimisation
-from keras_deit.training.callbacks import FiniteLoss, LearningRate, Progress, StepTimer
+from keras_deit.training.callbacks import FiniteSteps, Progress, StepTimer
+from keras_deit.training.checkpoints import Keeper, Place, TrainingState
+from keras_deit.training.interruption import Interruption, Stopped
+from keras_deit.training.optimisation import learning_rate_schedule
 
 
-def fit(
-    model: keras.Model,
-    title: str,
-    data,
-    optimisation: Optimisation,
-    steps_per_epoch: int,
-    validation_data=None,
-    validation_epochs: list[int] | int = 1,
-    callbacks: tuple[keras.callbacks.Callback, ...] = (),
-    kept: pathlib.Path | None = None,
-) -> StepTimer:
-    """Fits a compiled model with a progress bar and a watch on the loss.
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a model is fitted to.
+
+    Attributes:
+        batches: called with the number of a step, gives the endless batches from that step on.
+        steps_per_epoch: batches in an epoch.
+        validation: called for a pass over the validation data; None for no validation.
+        validation_epochs: after which epochs, counted from 1, to validate; the last always is.
+    """
+
+    batches: Callable[[int], Iterator]
+    steps_per_epoch: int
+    validation: Callable[[], Iterator] | None = None
+    validation_epochs: int = 1
+
+
+class Fitting:
+    """Fits a compiled model epoch by epoch, from where its newest checkpoint stands.
+
+    Keras's `fit` does the steps of an epoch, or of what is left of it, and `evaluate` the
+    validation. Between any two steps the training can be written to a checkpoint and taken up
+    again with the same result, to the bit where the backend repeats itself.
 
     Args:
         model: compiled.
         title: of the progress bar.
-        data: endless batches.
-        optimisation: for the number of epochs.
-        steps_per_epoch: batches in an epoch.
-        validation_data: one pass of batches.
-        validation_epochs: after which epochs to validate, counted from 1, or from one to the next.
-        callbacks: further ones.
-        kept: where `callbacks` keep the last good weights, for the error's message.
+        data: to fit to.
+        optimisation: for the epochs and the learning rates.
+        keeper: of the checkpoints; None for none.
+        left_out: the part of the model that is not stored, such as a frozen teacher.
+        callbacks: further ones. They get the events of the training, not of its validation.
+        on_nan: "fail", or "skip" to go on after a step whose gradients are not finite.
+        on_epoch: called at the end of every epoch with its place, after the callbacks; returns
+            the place, which it may have added to.
 
-    Returns:
-        The times of the steps.
-
-    Raises:
-        InputError: the loss stopped being finite.
+    Attributes:
+        timer: has the times of the steps done here.
+        watch: counts the steps that were skipped.
     """
-    progress = Progress(title, optimisation.epochs * steps_per_epoch)
-    timer = StepTimer()
-    watch = FiniteLoss(str(kept or ""))
-    try:
-        with warnings.catch_warnings():
-            # Grain does not tell Keras how long a pass over the validation data is.
+
+    def __init__(
+        self,
+        model: keras.Model,
+        title: str,
+        data: Data,
+        optimisation: Optimisation,
+        keeper: Keeper | None = None,
+        left_out: keras.Layer | None = None,
+        callbacks: tuple[keras.callbacks.Callback, ...] = (),
+        on_nan: str = "fail",
+        on_epoch: Callable[[Place], Place] = lambda place: place,
+    ):
+        self.timer = StepTimer()
+        self.watch = FiniteSteps(data.steps_per_epoch, on_nan)
+        self._model = model
+        self._title = title
+        self._data = data
+        self._epochs = optimisation.epochs
+        self._keeper = keeper or Keeper(None)
+        self._left_out = left_out
+        self._callbacks = [self.watch, *callbacks]
+        self._on_epoch = on_epoch
+        self._learning_rate = learning_rate_schedule(optimisation, data.steps_per_epoch)
+        self._interruption = Interruption()
+        self._unassigned_metrics = None
+
+    def run(self) -> Place:
+        """Trains to the end.
+
+        Returns:
+            The end, with the history of all epochs.
+
+        Raises:
+            InputError: a loss or gradient that is not finite, or a checkpoint that cannot be
+                written or read, or is another training's.
+            Stopped: by SIGTERM or Ctrl-C, after a checkpoint was written.
+        """
+        place = self._keeper.read() or Place()
+        batches = self._data.batches(place.epoch * self._data.steps_per_epoch + place.step)
+        if place.epoch < self._epochs:
+            batches = _build(self._model, batches)
+        self._state = TrainingState(self._model, self._left_out)
+        self._take_up(place)
+        done = place.epoch * self._data.steps_per_epoch + place.step
+        progress = Progress(self._title, self._epochs * self._data.steps_per_epoch, done)
+        self._batch_callbacks = keras.callbacks.CallbackList(
+            [*self._callbacks, progress], model=self._model
+        )
+        with self._interruption.watching(), progress, warnings.catch_warnings():
+            # Neither Grain nor a generator tells Keras how long a pass is.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            model.fit(
-                data,
-                epochs=optimisation.epochs,
-                steps_per_epoch=steps_per_epoch,
-                validation_data=validation_data,
-                validation_freq=validation_epochs,
-                callbacks=[timer, watch, LearningRate(), progress, *callbacks],
-                shuffle=False,
-                verbose=0,
-            )
-    finally:
-        progress.close()
-    return timer
+            self._batch_callbacks.on_train_begin()
+            if place.epoch < self._epochs:
+                self._keeper.write_first(self._state, place)
+            while place.epoch < self._epochs:
+                place = self._epoch(place, batches)
+            self._batch_callbacks.on_train_end()
+        return place
+
+    def _take_up(self, place: Place) -> None:
+        tensors = self._keeper.take_tensors()
+        if tensors is not None:
+            self._state.assign(tensors, str(self._keeper.source))
+            self._unassigned_metrics = tensors if place.step else None
+
+    def _epoch(self, place: Place, batches: Iterator) -> Place:
+        self._batch_callbacks.on_epoch_begin(place.epoch)
+        if place.logs is None:
+            logs = self._train(place, batches)
+            place = dataclasses.replace(place, step=self._data.steps_per_epoch, logs=logs)
+            self._stop_if_asked(place)
+        logs = {**place.logs, **self._validate(place)}
+        self._batch_callbacks.on_epoch_end(place.epoch, dict(logs))
+        history = (*place.history, {"epoch": place.epoch, **logs})
+        place = dataclasses.replace(
+            place, epoch=place.epoch + 1, step=0, logs=None, history=history
+        )
+        place = self._on_epoch(place)
+        if place.epoch == self._epochs:
+            self._write(place)
+        self._between_steps(place)
+        return place
+
+    def _train(self, place: Place, batches: Iterator) -> dict[str, float]:
+        left = self._data.steps_per_epoch - place.step
+        steps, spent = _Steps(self, place), self._keeper.seconds_spent
+        self._model.fit(
+            _first(batches, left),
+            initial_epoch=place.epoch,
+            epochs=place.epoch + 1,
+            steps_per_epoch=left,
+            callbacks=[steps],
+            shuffle=False,
+            verbose=0,
+        )
+        self.timer.epoch_ended(left, self._keeper.seconds_spent - spent)
+        first_step = place.epoch * self._data.steps_per_epoch
+        rate = float(keras.ops.convert_to_numpy(self._learning_rate(first_step)))
+        return {**steps.logs, "learning_rate": rate}
+
+    def _validate(self, place: Place) -> dict[str, float]:
+        number, every = place.epoch + 1, self._data.validation_epochs
+        if self._data.validation is None or (number % every and number != self._epochs):
+            return {}
+        logs = self._model.evaluate(
+            self._data.validation(),
+            callbacks=[_Validation(self, place)],
+            return_dict=True,
+            verbose=0,
+        )
+        return {f"val_{name}": float(value) for name, value in logs.items()}
+
+    def step_begins(self, step: int) -> None:
+        """Passes a step's beginning on; it is counted within the epoch."""
+        self._batch_callbacks.on_train_batch_begin(step)
+
+    def step_ends(self, place: Place, logs: dict) -> None:
+        """Passes a step's end on, and writes or stops where it is time to."""
+        self._batch_callbacks.on_train_batch_end(place.step - 1, logs)
+        # The last step of an epoch is followed by what ends the epoch.
+        if place.step < self._data.steps_per_epoch:
+            self._between_steps(place)
+
+    def put_metrics_back(self) -> None:
+        """After Keras has reset them, in the epoch that a checkpoint stands in."""
+        if self._unassigned_metrics is not None:
+            self._state.assign_metrics(self._unassigned_metrics)
+            self._unassigned_metrics = None
+
+    def _between_steps(self, place: Place) -> None:
+        self._stop_if_asked(place)
+        if self._keeper.due():
+            self._write(place)
+
+    def _stop_if_asked(self, place: Place) -> None:
+        if self._interruption.received is not None:
+            self.stop(place)
+
+    def stop(self, place: Place) -> None:
+        """Writes a checkpoint and raises `Stopped`, where a signal asks for it.
+
+        Raises:
+            Stopped: the signal has come.
+        """
+        path = self._write(place)
+        kept = f" Everything is kept in {path}; the same command goes on from there."
+        raise Stopped(
+            self._interruption.received,
+            f"Stopped in epoch {place.epoch + 1} after step {place.step}.{kept if path else ''}",
+        )
+
+    @property
+    def asked_to_stop(self) -> bool:
+        return self._interruption.received is not None
+
+    def _write(self, place: Place) -> pathlib.Path | None:
+        if hasattr(self._model, "jax_state_sync"):
+            self._model.jax_state_sync()
+        self.watch.require_finite(self._keeper.source)
+        return self._keeper.write(self._state, place)
+
+
+class _Steps(keras.callbacks.Callback):
+    """What Keras tells of the steps of one epoch, or of the rest of one."""
+
+    def __init__(self, fitting: Fitting, place: Place):
+        super().__init__()
+        self._fitting = fitting
+        self._place = place
+        self.logs: dict[str, float] = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._fitting.put_metrics_back()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._fitting.step_begins(self._place.step)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:
+            self._fitting.timer.first_step_ended(logs)
+        self._place = dataclasses.replace(self._place, step=self._place.step + 1)
+        self._fitting.step_ends(self._place, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs = {name: float(value) for name, value in logs.items()}
+
+
+class _Validation(keras.callbacks.Callback):
+    """Stops a validation where that is asked for; it is done again afterwards."""
+
+    def __init__(self, fitting: Fitting, place: Place):
+        super().__init__()
+        self._fitting = fitting
+        self._place = place
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self._fitting.asked_to_stop:
+            self._fitting.stop(self._place)
+
+
+def _first(batches: Iterator, count: int) -> Iterator:
+    """A generator: Keras puts back what it looks at of one, and reads others twice."""
+    yield from itertools.islice(batches, count)
+
+
+def _build(model: keras.Model, batches: Iterator) -> Iterator:
+    """Makes all variables of a compiled model, for which Keras wants to see a batch."""
+    first = next(batches)
+    model._symbolic_build(data_batch=first)
+    return itertools.chain([first], batches)

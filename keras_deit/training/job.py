@@ -6,9 +6,11 @@ import json
 
 import keras
 
-from keras_deit.errors import InputError
+from keras_deit.errors import InputError, unknown_name
 from keras_deit.models import ImageFormat, get_spec, outline_model
 from keras_deit.recipes import Recipe
+
+REACTIONS = ("fail", "skip")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Job:
         teacher_pixels, teacher_outputs: the contract of a `.keras` teacher that has none beside
             it.
         teacher_dir: where teachers that had to be trained are kept.
+        checkpoint_seconds: from one checkpoint to the next; 0 for one after every step.
+        keep_checkpoints: how many of the newest are kept.
+        on_nan: after a step whose gradients are not finite, "fail", or "skip" to go on without it.
+        on_bad_image: at an image that cannot be read, "fail", or "skip" to take another.
     """
 
     dataset: str
@@ -41,8 +47,19 @@ class Job:
     teacher_pixels: str | None = None
     teacher_outputs: str | None = None
     teacher_dir: str = "runs/teachers"
+    checkpoint_seconds: float = 300.0
+    keep_checkpoints: int = 2
+    on_nan: str = "fail"
+    on_bad_image: str = "fail"
 
     def __post_init__(self):
+        for name in ("on_nan", "on_bad_image"):
+            if getattr(self, name) not in REACTIONS:
+                raise unknown_name(name, getattr(self, name), REACTIONS)
+        if self.checkpoint_seconds < 0:
+            raise InputError(
+                f"checkpoint_seconds should be 0 or more. Received: {self.checkpoint_seconds}"
+            )
         if self.seed < 0:
             raise InputError(f"seed should be 0 or more. Received: {self.seed}")
         if self.recipe.fine_tunes and self.recipe.weights is None:
@@ -53,8 +70,8 @@ class Job:
     def identity(self) -> dict:
         """What makes this run another run than the next, as JSON values.
 
-        Where it runs and where things lie is not part of it; the backend is, because its random
-        numbers are its own.
+        Where it runs, where things lie and what is done about a fault is not part of it; the
+        backend is, because its random numbers are its own.
         """
         recipe = dataclasses.asdict(self.recipe)
         del recipe["about"]

@@ -71,7 +71,10 @@ def obtain_teacher(
             check_writable(path)
             check_steps(recipe, dataset, "teacher_batch_size")
             model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
-            train_teacher(model, contract, dataset, recipe, student_format, path, crop_ratio)
+            train_teacher(
+                *(model, contract, dataset, recipe, student_format, path, crop_ratio),
+                checkpoint_seconds=job.checkpoint_seconds,
+            )
         # Loaded even when it was trained just now, so that both kinds of run do the same.
         return *load_teacher_model(path), str(path.resolve())
 

@@ -1,12 +1,17 @@
 """A run is a directory."""
 
+import contextlib
+import csv
+import fcntl
 import json
 import os
 import pathlib
+from collections.abc import Iterable, Iterator
 
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
 from keras_deit.pretrained import create_model
+from keras_deit.pretrained.files import whole_or_not_at_all
 
 _CONFIG_KEYS = {
     *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),
@@ -18,7 +23,8 @@ class RunDirectory:
     """The directory of one run: what was asked for, what happened, what came out.
 
     `config.json` what identifies the run and what later tools need, `metrics.csv` the log by
-    epoch, `tensorboard/` its events, `checkpoints/last.weights.h5` the last good weights,
+    epoch, `tensorboard/` its events, `checkpoints/` what a stopped run goes on from,
+    `best.weights.h5` the weights of the epoch with the best validation accuracy,
     `final.weights.h5` and `summary.json` the result, `ema.weights.h5` the moving average of the
     weights where one was taken.
 
@@ -32,7 +38,8 @@ class RunDirectory:
         self.summary_file = self.path / "summary.json"
         self.metrics_file = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
-        self.checkpoint = self.path / "checkpoints" / "last.weights.h5"
+        self.checkpoints = self.path / "checkpoints"
+        self.best_weights = self.path / "best.weights.h5"
         self.final_weights = self.path / "final.weights.h5"
         self.ema_weights = self.path / "ema.weights.h5"
 
@@ -61,28 +68,27 @@ class RunDirectory:
                 raise InputError(
                     f"{self.path} holds a different run ({shown}{more}); give another --run_dir."
                 )
-        elif any(self.path.iterdir()):
+        elif any(path.name != f"partial-{self.config_file.name}" for path in self.path.iterdir()):
             raise InputError(f"{self.path} holds files that are no run's; give another --run_dir.")
         check_writable(self.config_file)
 
     def start(self, config: dict) -> None:
-        """Makes the directory and writes `config.json`.
-
-        What an earlier attempt at the same run left, one that was stopped, is moved to
-        `attempt-1/`, `attempt-2/`, ...
-        """
-        weights = [self.final_weights, self.ema_weights]
-        left = [self.checkpoint.parent, self.metrics_file, self.tensorboard, *weights]
-        left = [path for path in left if path.exists()]
-        if left:
-            numbers = (number for number in range(1, 10**6))
-            attempts = (self.path / f"attempt-{number}" for number in numbers)
-            attempt = next(path for path in attempts if not path.exists())
-            attempt.mkdir()
-            for path in left:
-                path.rename(attempt / path.name)
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        """Makes the directory and writes `config.json`."""
+        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config_file, config)
+
+    def write_metrics(self, history: Iterable[dict]) -> None:
+        """Writes `metrics.csv`: a row an epoch, empty where an epoch has no such figure."""
+        rows = list(history)
+        # What only some epochs have, the validation, comes after what all have.
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with (
+            whole_or_not_at_all(self.metrics_file) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
 
     def read_config(self) -> dict:
         """What `start` wrote.
@@ -115,7 +121,7 @@ class RunDirectory:
         if not self.final_weights.is_file():
             raise InputError(
                 f"{self.path} is not finished: it has no {self.final_weights.name}. "
-                f"The weights it last kept are in {self.checkpoint}."
+                "The command that started it goes on with it."
             )
         return create_model(**values, weights=self.ema_weights if ema else self.final_weights)
 
@@ -136,6 +142,25 @@ def check_writable(path: pathlib.Path) -> None:
         raise InputError(f"{path} cannot be written: {folder} is not a folder to write in.")
 
 
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """A context that one process at a time is in; the lock ends with the process, however it ends.
+
+    Args:
+        path: of the lock's file, which stays.
+
+    Raises:
+        InputError: another process is in it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"Another process is training {path.parent}.") from error
+        yield
+
+
 def flatten(values: dict, prefix: str = "") -> dict:
     """Nested dictionaries as one, by the innermost keys with their way in: {"a.b": 1}."""
     flat = {}
@@ -149,9 +174,8 @@ def flatten(values: dict, prefix: str = "") -> dict:
 
 def write_json(path: pathlib.Path, values: dict) -> None:
     """Writes a JSON file so that it is the old one or the new one at any time."""
-    partial = path.with_name(f"partial-{path.name}")
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(partial, path)
+    with whole_or_not_at_all(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _read_json(path: pathlib.Path, complaint: str) -> dict:

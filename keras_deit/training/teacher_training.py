@@ -1,7 +1,9 @@
 """Training and fine-tuning a teacher."""
 
 import dataclasses
+import json
 import pathlib
+import shutil
 
 import keras
 
@@ -24,9 +26,10 @@ from keras_deit.distillation.teachers import (
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.recipes import TeacherRecipe
-from keras_deit.training.fitting import fit
+from keras_deit.training.checkpoints import CheckpointStore, Keeper
+from keras_deit.training.fitting import Data, Fitting
 from keras_deit.training.optimisation import build_optimizer
-from keras_deit.training.run_directory import check_writable
+from keras_deit.training.run_directory import check_writable, locked
 from keras_deit.training.scoring import score
 
 # The teacher is the same for every seed of the student.
@@ -119,8 +122,11 @@ def train_teacher(
     student_format: ImageFormat,
     path: pathlib.Path,
     crop_ratio: float,
+    checkpoint_seconds: float = 300.0,
 ) -> dict[str, float]:
     """Trains a classifier on the training split and keeps it as a `.keras` file.
+
+    A training that was stopped goes on from its newest checkpoint, in PATH.checkpoints.
 
     It is trained on what it will be shown: the student's images, brought into its own format. A
     teacher trained on images of its own size was measured to lose a point on the student's.
@@ -134,9 +140,14 @@ def train_teacher(
         student_format: the images that the student takes.
         path: of the `.keras` file; its contract and accuracy go beside it.
         crop_ratio: of the evaluation.
+        checkpoint_seconds: from one checkpoint to the next.
 
     Returns:
         Top-1 on the validation and on the test split, of the student's images.
+
+    Raises:
+        InputError: the numbers stopped being finite.
+        Stopped: by SIGTERM or Ctrl-C; everything is kept.
     """
     keras.utils.set_random_seed(_TEACHER_SEED)
     optimisation = recipe.optimisation
@@ -151,18 +162,29 @@ def train_teacher(
         loss=keras.losses.CategoricalCrossentropy(from_logits=contract.outputs == "logits"),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
-    data = train_pipeline(
-        dataset.train,
-        student_format,
-        recipe.augmentation,
-        dataset.num_classes,
-        optimisation.batch_size,
-        _TEACHER_SEED,
-    )
-    fit(seeing, "teacher", data, optimisation, steps)
+
+    def batches(step: int):
+        data = train_pipeline(
+            dataset.train,
+            student_format,
+            recipe.augmentation,
+            dataset.num_classes,
+            optimisation.batch_size,
+            _TEACHER_SEED,
+            start=step,
+        )
+        return iter(data)
+
     record = {"recipe": dataclasses.asdict(recipe)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_teacher_model(model, contract, path, **record)
+    facts = {**record, "classes": list(dataset.class_names), "examples": len(dataset.train)}
+    # Through JSON and back, as what they are compared with.
+    facts = json.loads(json.dumps(facts))
+    folder = path.with_suffix(".checkpoints")
+    with locked(folder / "lock"):
+        keeper = Keeper(CheckpointStore(folder), checkpoint_seconds, facts)
+        Fitting(seeing, "teacher", Data(batches, steps), optimisation, keeper).run()
+        save_teacher_model(model, contract, path, **record)
+        shutil.rmtree(folder)
     top1 = {
         split: _top1(seeing, getattr(dataset, split), student_format, recipe, crop_ratio, split)
         for split in ("validation", "test")

@@ -1,7 +1,10 @@
 """From a job to a finished run."""
 
+import dataclasses
+import errno
 import importlib.util
 import pathlib
+from collections.abc import Iterator
 
 import keras
 
@@ -24,17 +27,19 @@ from keras_deit.distillation import (
 from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.sources import local_file
-from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
-from keras_deit.training.fitting import fit
+from keras_deit.training.callbacks import StepTimer, save_weights
+from keras_deit.training.checkpoints import CheckpointStore, Keeper, Place, fingerprint
+from keras_deit.training.fitting import Data, Fitting
 from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.report import start_report
-from keras_deit.training.run_directory import RunDirectory
+from keras_deit.training.run_directory import RunDirectory, locked
 from keras_deit.training.scoring import score_student
 from keras_deit.training.strategies import strategy_scope
 from keras_deit.training.teacher_training import check_steps
 
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _LABEL_LOSSES = {
     "cross_entropy": LabelCrossentropy,
     "binary_cross_entropy": BinaryLabelCrossentropy,
@@ -44,7 +49,8 @@ _LABEL_LOSSES = {
 def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathlib.Path]:
     """Trains a student, with the teacher that the job asks for, and evaluates both.
 
-    A finished run is not repeated: its result is read from its directory.
+    A finished run is not repeated: its result is read from its directory. A run that was stopped,
+    in whatever way, goes on from its newest checkpoint.
 
     Args:
         job: what to do.
@@ -55,7 +61,9 @@ def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathli
         The summary, as in `summary.json`, and the run's directory.
 
     Raises:
-        InputError: what was asked for cannot be done, or the loss stopped being finite.
+        InputError: what was asked for cannot be done, the numbers stopped being finite, or the
+            disk is full.
+        Stopped: by SIGTERM or Ctrl-C; everything is kept.
     """
     run = RunDirectory(run_dir or job.default_run_dir())
     run.check(job.identity())
@@ -67,9 +75,21 @@ def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathli
         strategy_scope(job.strategy, job.tpu, job.virtual_devices),
         precision(job.mixed_precision),
     ):
-        summary = _Training(job, run, say).run()
+        summary = _write_or_say_why(_Training(job, run, say).run)
     run.finish(summary)
     return summary, run.path
+
+
+def _write_or_say_why(run) -> dict:
+    try:
+        return run()
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise InputError(
+            f"The disk does not take any more: {error}. "
+            "Once it does, the same command goes on from the last checkpoint."
+        ) from error
 
 
 class _Training:
@@ -104,15 +124,15 @@ class _Training:
         keras.utils.set_random_seed(self._job.seed)
         distiller = self._compile()
         self._start()
-        timer = self._fit(distiller)
-        save_weights(self._student, self._run.final_weights)
-        summary = {"test": self._score("test"), "test_examples": len(self._dataset.test)}
-        if distiller.ema is not None:
-            with distiller.ema.lent_to(self._student):
-                save_weights(self._student, self._run.ema_weights)
-                summary["test_ema"] = self._score("test, EMA")
-        summary["steps"] = self._steps * self._recipe.optimisation.epochs
-        return summary | _speed(timer, self._recipe.optimisation.batch_size)
+        with locked(self._run.path / "lock"):
+            summary = self._fit(distiller)
+            save_weights(self._student, self._run.final_weights)
+            summary |= {"test": self._score("test"), "test_examples": len(self._dataset.test)}
+            if distiller.ema is not None:
+                with distiller.ema.lent_to(self._student):
+                    save_weights(self._student, self._run.ema_weights)
+                    summary["test_ema"] = self._score("test, EMA")
+        return summary
 
     def _obtain_teacher(self) -> tuple[Teacher | None, str | None]:
         if self._recipe.teacher is None:
@@ -164,33 +184,70 @@ class _Training:
             }
         )
 
-    def _fit(self, distiller: Distiller) -> StepTimer:
-        recipe, run = self._recipe, self._run
-        every, last = recipe.validation_epochs, recipe.optimisation.epochs
-        validated = [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]
-        data = train_pipeline(
-            self._source,
-            self._student.image_format,
-            recipe.augmentation,
-            self._dataset.num_classes,
-            recipe.optimisation.batch_size,
-            self._job.seed,
+    def _fit(self, distiller: Distiller) -> dict:
+        recipe, job, run = self._recipe, self._job, self._run
+        keeper = Keeper(
+            CheckpointStore(run.checkpoints, job.keep_checkpoints),
+            job.checkpoint_seconds,
+            self._facts(),
+            say=self._say,
         )
-        return fit(
+        data = Data(
+            self._train_batches,
+            self._steps,
+            lambda: self._evaluation_data(self._dataset.validation),
+            recipe.validation_epochs,
+        )
+        fitting = Fitting(
             distiller,
             "student",
             data,
             recipe.optimisation,
-            self._steps,
-            validation_data=self._evaluation_data(self._dataset.validation),
-            validation_epochs=validated,
-            callbacks=(
-                Checkpoint(self._student, run.checkpoint, validated),
-                keras.callbacks.CSVLogger(run.metrics_file),
-                *_tensorboard(run.tensorboard),
-            ),
-            kept=run.checkpoint,
+            keeper,
+            left_out=self._teacher,
+            callbacks=tuple(_tensorboard(run.tensorboard)),
+            on_nan=job.on_nan,
+            on_epoch=self._epoch_ended,
         )
+        place = fitting.run()
+        return {
+            "steps": self._steps * recipe.optimisation.epochs,
+            "skipped_steps": fitting.watch.skipped,
+            "best": place.best,
+            "checkpoints": {
+                "written": keeper.written,
+                "seconds": round(keeper.seconds_spent, 3),
+            },
+            **_speed(fitting.timer, recipe.optimisation.batch_size),
+        }
+
+    def _facts(self) -> dict:
+        """What must not have changed where a checkpoint is gone on from."""
+        return {
+            "number of training examples": len(self._source),
+            "classes": list(self._dataset.class_names),
+            "teacher": self._teacher and fingerprint(self._teacher),
+        }
+
+    def _train_batches(self, step: int) -> Iterator:
+        data = train_pipeline(
+            self._source,
+            self._student.image_format,
+            self._recipe.augmentation,
+            self._dataset.num_classes,
+            self._recipe.optimisation.batch_size,
+            self._job.seed,
+            start=step,
+        )
+        return iter(data)
+
+    def _epoch_ended(self, place: Place) -> Place:
+        self._run.write_metrics(place.history)
+        accuracy = place.history[-1].get("val_accuracy")
+        if accuracy is None or accuracy <= place.best.get("val_accuracy", -1.0):
+            return place
+        save_weights(self._student, self._run.best_weights)
+        return dataclasses.replace(place, best={"epoch": place.epoch, "val_accuracy": accuracy})
 
     def _score(self, title: str) -> dict:
         test, batch_size = self._dataset.test, self._recipe.optimisation.batch_size

@@ -45,6 +45,12 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
+        self.nonfinite_steps = self.add_variable(
+            (), dtype="int32", name="nonfinite_steps", initializer="zeros"
+        )
+        self.first_nonfinite_step = self.add_variable(
+            (), dtype="int32", name="first_nonfinite_step", initializer="zeros"
+        )
         factors = dict(self.learning_rate_factors)
         paths = [variable.path for variable in variables]
         unknown = sorted({*self.undecayed, *factors} - set(paths))

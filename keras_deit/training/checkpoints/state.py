@@ -1,0 +1,107 @@
+"""The numbers that a training consists of, between two of its steps."""
+
+import hashlib
+
+import keras
+import numpy as np
+
+from keras_deit.errors import InputError
+
+
+class TrainingState:
+    """The variables of a compiled model and of its optimiser, by name.
+
+    That is: weights, batch statistics, moving averages, the state of random layers, the running
+    means of the metrics, and the optimiser's slots, loss scale and number of steps.
+
+    Args:
+        model: compiled and built, its metrics too.
+        left_out: a part of the model that is not stored, such as a frozen teacher.
+    """
+
+    def __init__(self, model: keras.Model, left_out: keras.Layer | None = None):
+        model.optimizer.build(model.trainable_variables)
+        skipped = {id(variable) for variable in left_out.variables} if left_out else set()
+        found = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+        kept = {id(variable): variable for variable in found if id(variable) not in skipped}
+        # Two variables may have the same path, two runs never another order.
+        self._variables = {
+            f"{index:05} {variable.path}": variable for index, variable in enumerate(kept.values())
+        }
+        metrics = {id(variable) for variable in model.metrics_variables}
+        self._metrics = [
+            name for name, variable in self._variables.items() if id(variable) in metrics
+        ]
+
+    def read(self) -> dict[str, np.ndarray]:
+        """A copy of all values by name.
+
+        Raises:
+            InputError: one of the weights is not finite.
+        """
+        values = {name: _to_numpy(variable) for name, variable in self._variables.items()}
+        for name, value in values.items():
+            if name not in self._metrics and not _all_finite(value):
+                raise InputError(f"{name.split()[1]} is not finite any more.")
+        return values
+
+    def assign(self, values: dict[str, np.ndarray], source: str) -> None:
+        """Puts back what `read` gave.
+
+        Args:
+            values: by name.
+            source: where they come from, for the error.
+
+        Raises:
+            InputError: they are of another model or optimiser; nothing is assigned then.
+        """
+        wanted = {name: tuple(variable.shape) for name, variable in self._variables.items()}
+        given = {name: value.shape for name, value in values.items()}
+        different = sorted(
+            name for name in {*wanted, *given} if wanted.get(name) != given.get(name)
+        )
+        if different:
+            name = different[0]
+            raise InputError(
+                f"{source} is of another training: {name.split()[1]} is {given.get(name)} there "
+                f"and {wanted.get(name)} here, and {len(different) - 1} more differ."
+            )
+        for name, variable in self._variables.items():
+            variable.assign(values[name])
+
+    def assign_metrics(self, values: dict[str, np.ndarray]) -> None:
+        """Puts the running means back alone: Keras resets them when an epoch begins."""
+        for name in self._metrics:
+            self._variables[name].assign(values[name])
+
+
+def fingerprint(model: keras.Layer) -> str:
+    """Sixteen hexadecimal digits that stand for the weights of a model."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        value = _to_numpy(weight)
+        digest.update(f"{value.dtype} {value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+    return digest.hexdigest()[:16]
+
+
+def _all_finite(value: np.ndarray) -> bool:
+    # NumPy's own `isfinite` makes an array of the same length; a sum does not, and shows all.
+    return not np.issubdtype(value.dtype, np.inexact) or bool(
+        np.isfinite(np.sum(value, dtype=np.float64))
+    )
+
+
+def _to_numpy(variable) -> np.ndarray:
+    value = variable.value
+    if keras.backend.backend() == "jax" and not value.is_fully_addressable:
+        return _own_copy(value)
+    return np.array(keras.ops.convert_to_numpy(value))
+
+
+def _own_copy(value) -> np.ndarray:
+    """An array that several processes hold: this process's devices have all of it."""
+    whole = np.empty(value.shape, value.dtype)
+    for shard in value.addressable_shards:
+        whole[shard.index] = np.asarray(shard.data)
+    return whole
