@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+# A process each: TensorFlow keeps whatever it has compiled until its process ends.
+PARTS = $(sort $(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
 ANY_BACKEND = tests/layers tests/models tests/pretrained tests/distillation \
 	tests/training/optimisation tests/training/test_backends.py tests/training/test_families.py
@@ -21,7 +23,7 @@ train: $(VENV)/installed
 	$(BIN)/python scripts/train.py $(ARGS)
 
 test: $(VENV)/installed-test lint
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
+	for part in $(PARTS); do KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $$part || exit 1; done
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
 

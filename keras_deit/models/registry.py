@@ -1,5 +1,6 @@
 """Models by name."""
 
+import concurrent.futures
 import fnmatch
 import inspect
 
@@ -99,5 +100,13 @@ def outline_model(name: str, **values) -> Classifier:
 
     The arguments and errors are those of `build_model`.
     """
-    with keras.StatelessScope(initialize_variables=False):
-        return build_model(name, **values)
+    policy = keras.config.dtype_policy()
+
+    def build() -> Classifier:
+        with precision(policy), keras.StatelessScope(initialize_variables=False):
+            return build_model(name, **values)
+
+    # Keras remembers, by thread, the variables that have no memory yet, and gives it to all of
+    # them when the next stateless scope ends. In a thread of their own they are forgotten.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(build).result()

@@ -2,10 +2,12 @@
 
 import re
 
+import keras
 import pytest
 
 from keras_deit import InputError, create_model, list_models
-from keras_deit.models import get_spec, model_table, model_values
+from keras_deit.models import get_spec, model_table, model_values, outline_model
+from keras_deit.models.precision import precision
 
 TINY = "deit_tiny_patch16_224"
 
@@ -127,3 +129,21 @@ def test_what_does_not_fit_is_told_in_one_line(name, values, message):
 def test_sizes_are_above_zero(size, value):
     with pytest.raises(InputError, match=f"{size} should be above 0. Received: {value}"):
         create_model("deit_tiny_patch16_224", **{size: value})
+
+
+def test_an_outline_never_gets_memory():
+    outline = outline_model("deit_tiny_patch16_224")
+    # When a stateless scope ends, Keras initialises whatever variables of its thread are not yet.
+    with keras.StatelessScope():
+        created = keras.layers.Dense(2)
+        created.build((None, 3))
+    assert created.kernel._value is not None
+    assert all(variable._value is None for variable in outline.variables)
+    assert outline.count_params() == 5_717_416
+
+
+def test_an_outline_follows_the_policy_that_is_set():
+    with precision("mixed_bfloat16"):
+        assert outline_model("deit_tiny_patch16_224").dtype_policy.name == "mixed_bfloat16"
+    with pytest.raises(InputError, match="Unknown model"):
+        outline_model("deit_huge")
