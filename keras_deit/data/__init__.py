@@ -1,6 +1,7 @@
 """Data: sources of images by class, augmentation, mixing, and the batches made of them."""
 
 from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.bad_images import BadImages
 from keras_deit.data.batches import num_batches
 from keras_deit.data.datasets import load_dataset, take_examples
 from keras_deit.data.pipeline import (
@@ -8,11 +9,14 @@ from keras_deit.data.pipeline import (
     steps_per_epoch,
     train_pipeline,
 )
+from keras_deit.data.shares import Share
 from keras_deit.data.source import Dataset, Source
 
 __all__ = [
     "Augmentation",
+    "BadImages",
     "Dataset",
+    "Share",
     "Source",
     "evaluation_pipeline",
     "load_dataset",

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_deit.data.bad_images import BadImages
 from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
 from keras_deit.data.source import Dataset, Source, Subset
@@ -14,21 +15,24 @@ __all__ = ["Dataset", "Source", "load_dataset", "take_examples"]
 _FOLDER_PREFIX = "folder:"
 
 
-def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
+def load_dataset(name: str, data_dir: str | None = None, on_bad_image: str = "fail") -> Dataset:
     """Loads a dataset by name.
 
     Args:
         name: "digits" (embedded, no download), "folder:PATH" (images by class), or a name of
             TensorFlow Datasets such as "cifar10" or "imagenet2012".
         data_dir: where TFDS keeps its prepared data; None for its own default.
+        on_bad_image: a policy of `BadImages`. With "fail" the files of a folder are all checked
+            here; with "skip" they are not, and it is for the pipelines to skip a bad one.
 
     Raises:
-        InputError: the name is unknown, or its data cannot be read.
+        InputError: the name or the policy is unknown, or the data cannot be read.
     """
+    policy = BadImages(on_bad_image).policy
     if name == "digits":
         return load_digits()
     if name.startswith(_FOLDER_PREFIX):
-        return load_folder(name.removeprefix(_FOLDER_PREFIX))
+        return load_folder(name.removeprefix(_FOLDER_PREFIX), check=policy == "fail")
     return load_tfds(name, data_dir, other_names=("digits", f"{_FOLDER_PREFIX}PATH"))
 
 

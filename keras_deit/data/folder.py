@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from keras_deit.data.images import EncodedImage
+from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, stratified_split
 from keras_deit.errors import InputError
@@ -43,7 +43,7 @@ class FileSource:
         return _read(self.paths[index]), int(self.labels[index])
 
 
-def load_folder(path: str) -> Dataset:
+def load_folder(path: str, check: bool = True) -> Dataset:
     """Loads images sorted into one folder per class.
 
     Two layouts are understood:
@@ -54,8 +54,13 @@ def load_folder(path: str) -> Dataset:
 
     Such cuts are stratified by class and the same for every training seed. Class indices follow
     the sorted names of the class folders. Files are taken by suffix (.jpg .jpeg .png .bmp .webp
-    in any case); hidden ones are ignored. Every file is decoded once here, so that a run does not
-    break on a bad file after hours.
+    in any case); hidden ones are ignored.
+
+    Args:
+        path: the folder.
+        check: decode every file once here, so that a run does not break on a bad file after
+            hours. Unreadable files are never left out: what an index stands for depends on the
+            names of the files only.
 
     Raises:
         InputError: nothing to read, fewer than two classes, classes that differ between the
@@ -71,7 +76,8 @@ def load_folder(path: str) -> Dataset:
     sources: dict[str, Source] = {
         split: _file_source(by_class, class_names) for split, by_class in files.items()
     }
-    _require_readable([file for source in sources.values() for file in source.paths])
+    if check:
+        _require_readable([file for source in sources.values() for file in source.paths])
     missing = {split: percent for split, percent in _PERCENTS.items() if split not in sources}
     if missing:
         train = sources["train"]
@@ -134,7 +140,7 @@ def _read(path: str) -> EncodedImage:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"Cannot read image {path}: {error.strerror}.") from error
+        raise UnreadableImage(f"Cannot read image {path}: {error.strerror}.", path) from error
     return EncodedImage(data, path)
 
 
@@ -166,7 +172,7 @@ def _require_readable(paths: list[str]) -> None:
         noun = "file" if len(unreadable) == 1 else "files"
         raise InputError(
             f"{len(unreadable)} unreadable image {noun}: {_listing(unreadable)}. "
-            "Repair or remove them."
+            'Repair or remove them, or give on_bad_image="skip".'
         )
 
 

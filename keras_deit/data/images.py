@@ -16,8 +16,23 @@ _FLAGS = {
 }
 REDUCTIONS = (4, 2)
 
+_MAX_PIXELS = 2**30  # OpenCV's own limit, which it does not apply before a reduction.
+
 # Start-of-frame segments: 0xC0 to 0xCF without the tables DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+class UnreadableImage(InputError):
+    """An image that cannot be read or decoded.
+
+    Args:
+        message: one line.
+        image_name: its file, or its place in its split.
+    """
+
+    def __init__(self, message: str, image_name: str = ""):
+        super().__init__(message)
+        self.image_name = image_name
 
 
 def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
@@ -33,17 +48,22 @@ def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
         uint8, (height, width, 3), RGB; a grey image has three equal channels.
 
     Raises:
-        InputError: the bytes are not a whole image.
+        UnreadableImage: the bytes are not a whole image.
     """
-    # OpenCV raises on no bytes at all and returns None for every other unreadable input.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[reduction]) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[reduction])
+    except cv2.error:  # No bytes, or a broken header with more pixels than OpenCV allows.
+        image = None
     if image is None:
-        raise InputError(f"Cannot decode image {name}: {len(data)} bytes that are no whole image.")
+        raise UnreadableImage(
+            f"Cannot decode image {name}: {len(data)} bytes that are no whole image.", name
+        )
     return image if reduction == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width as the header of a JPEG file has them; None for anything else."""
+    """Height and width as the header of a JPEG file has them; None for anything else, and for more
+    pixels than OpenCV decodes, or a broken header would be found out by some crops only."""
     if data[:2] != b"\xff\xd8":
         return None
     place = 2
@@ -55,7 +75,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
             height = int.from_bytes(data[place + 5 : place + 7])
             width = int.from_bytes(data[place + 7 : place + 9])
             # A height of 0 stands for one that comes at the end of the image.
-            return (height, width) if height and width else None
+            return (height, width) if 0 < height * width <= _MAX_PIXELS else None
         else:
             place += 2 + int.from_bytes(data[place + 2 : place + 4])
     return None

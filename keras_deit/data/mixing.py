@@ -53,12 +53,27 @@ def mix_batch(
     Raises:
         InputError: labels of another kind.
     """
-    targets = one_hot_smoothed(labels, num_classes, augmentation.label_smoothing)
-    size = images.shape[1:3]
+    mixes = draw_mixes(len(images), *images.shape[1:3], augmentation, rng)
+    return apply_mixes(images, labels, num_classes, augmentation.label_smoothing, mixes)
+
+
+def draw_mixes(
+    count: int, height: int, width: int, augmentation: Augmentation, rng: np.random.Generator
+) -> list[Mix]:
+    """Draws what is done to each of the `count` images of a batch: see `draw_mix`."""
     if augmentation.mix_mode == "elem":
-        mixes = [draw_mix(*size, augmentation, rng) for _ in range(len(images))]
-    else:
-        mixes = [draw_mix(*size, augmentation, rng)] * len(images)
+        return [draw_mix(height, width, augmentation, rng) for _ in range(count)]
+    return [draw_mix(height, width, augmentation, rng)] * count
+
+
+def apply_mixes(
+    images: np.ndarray, labels: np.ndarray, num_classes: int, smoothing: float, mixes: list[Mix]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`mix_batch` with mixes that are drawn already, one for each image.
+
+    So a share of a batch, partners together, gets what they get in the whole batch.
+    """
+    targets = one_hot_smoothed(labels, num_classes, smoothing)
     mix_images(images, mixes)
     kept = np.array([mix.kept for mix in mixes], np.float32)[:, None]
     return images, kept * targets + (1 - kept) * targets[::-1]

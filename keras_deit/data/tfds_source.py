@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_deit.data.images import EncodedImage
+from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
 from keras_deit.errors import InputError, unknown_name
@@ -37,9 +37,14 @@ class TfdsSource:
         return image.decode(), label
 
     def read(self, index: int) -> tuple[EncodedImage, int]:
-        example = self._examples[index]
-        image = EncodedImage(example["image"], f"{index} of {self._name}")
-        return image, int(example["label"])
+        name = f"{index} of {self._name}"
+        try:
+            example = self._examples[index]
+        except (OSError, RuntimeError) as error:  # The latter for a record with a wrong checksum.
+            raise UnreadableImage(
+                f"Cannot read image {name}: {_first_line(error)}", name
+            ) from error
+        return EncodedImage(example["image"], name), int(example["label"])
 
 
 def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) -> Dataset:
@@ -132,7 +137,7 @@ def _source(builder, split: str) -> TfdsSource:
 
     examples = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     source = TfdsSource(examples, f"split {split!r} of {builder.info.full_name}")
-    if source[0][1] < 0:
+    if source.read(0)[1] < 0:
         raise InputError(f"Split {split!r} of {builder.info.full_name} has no labels.")
     return source
 

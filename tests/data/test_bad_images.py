@@ -1,0 +1,259 @@
+"""Unreadable images: named, or recorded and stepped over without a change to anything else."""
+
+import io
+import itertools
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from test_tfds import example, prepare
+
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.bad_images import BadImages
+from keras_deit.data.batches import TrainBatches
+from keras_deit.data.datasets import load_dataset
+from keras_deit.data.images import UnreadableImage, decode
+from keras_deit.data.pipeline import train_pipeline
+from keras_deit.data.shares import Share
+from keras_deit.data.source import ArraySource
+from keras_deit.errors import InputError
+from keras_deit.models.image_format import ImageFormat
+
+FORMAT = ImageFormat(8, 8)
+FULL = Augmentation(
+    auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25, repeated_augmentation=3
+)
+COUNT = 12  # Images of each of two classes.
+
+
+def photo(number):
+    grid = np.random.default_rng(number).integers(0, 256, (3, 4, 3), np.uint8)
+    return cv2.resize(grid, (40, 30), interpolation=cv2.INTER_CUBIC)
+
+
+def jpeg(number, *options):
+    return cv2.imencode(".jpg", photo(number), options)[1].tobytes()
+
+
+def with_huge_header(data):
+    place = data.index(b"\xff\xc0") + 5
+    return data[:place] + b"\xff\x00\xff\x00" + data[place + 4 :]
+
+
+# By the position in the training split, whose first 12 images are of the first class.
+DAMAGE = {
+    2: lambda data: data[: len(data) // 2],
+    3: lambda data: b"",
+    9: lambda data: b"<html>404</html>",
+    15: with_huge_header,
+    22: lambda data: data[:-2],
+    23: lambda data: None,  # Missing.
+}
+REPLACED = {2: 4, 3: 4, 9: 10, 15: 16, 22: 0, 23: 0}
+
+
+def make_folder(root, damage):
+    """Class folders with their own splits; damaged files in train."""
+    for split in ("train", "validation", "test"):
+        numbers = itertools.count()
+        for name in ("ant", "bee"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for place in range(COUNT):
+                number = next(numbers)
+                data = jpeg(number)
+                if split == "train" and number in damage:
+                    data = damage[number](data)
+                path = folder / f"{place:02}.jpg"
+                if data is None:
+                    path.symlink_to(root / "nowhere.jpg")
+                else:
+                    path.write_bytes(data)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_folder(tmp_path, DAMAGE)
+    return tmp_path
+
+
+def skipping(folder):
+    return load_dataset(f"folder:{folder}", on_bad_image="skip").train
+
+
+def with_replacements(source):
+    """The same examples in memory, each bad one replaced by the next good one."""
+    order = [REPLACED.get(index, index) for index in range(len(source))]
+    return ArraySource(np.stack([source[index][0] for index in order]), source.labels[order])
+
+
+def files(source, damage=DAMAGE):
+    return sorted(source.paths[index] for index in damage)
+
+
+def test_a_file_that_is_cut_short_is_unreadable_whole_and_reduced():
+    """OpenCV gives no image of such a file, not one with a grey rest."""
+    for options in ((), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)):
+        data = jpeg(0, *options)
+        for reduction, length in itertools.product((1, 2, 4), (20, len(data) // 2, len(data) - 1)):
+            with pytest.raises(UnreadableImage, match=f"image some.jpg: {length} bytes") as caught:
+                decode(data[:length], "some.jpg", reduction)
+            assert caught.value.image_name == "some.jpg"
+
+
+def test_by_default_the_loader_names_all_bad_files(folder):
+    with pytest.raises(InputError, match=r"6 unreadable image files: .*/ant/02.jpg, ") as caught:
+        load_dataset(f"folder:{folder}")
+    assert 'give on_bad_image="skip"' in str(caught.value)
+
+
+def test_under_skip_the_loader_leaves_every_file_in_its_place(folder):
+    train = skipping(folder)
+    assert len(train) == 2 * COUNT and train.labels.tolist() == [0] * COUNT + [1] * COUNT
+    for index in range(2 * COUNT):
+        if index in DAMAGE:
+            with pytest.raises(UnreadableImage) as caught:
+                train[index]
+            assert caught.value.image_name == train.paths[index]
+        else:
+            np.testing.assert_array_equal(train[index][0], decode(jpeg(index), "whole"))
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(), FULL, Augmentation(mix_mode="elem")])
+def test_training_takes_the_next_good_image_and_nothing_else_changes(folder, augmentation):
+    """What replaces an image gets its place's random numbers: as if it had always been there."""
+    train, bad_images = skipping(folder), BadImages("skip")
+    recipe = FORMAT, augmentation, 2, 8, 0
+    found = train_pipeline(train, *recipe, stop=30, bad_images=bad_images)
+    expected = train_pipeline(with_replacements(train), *recipe, stop=30)
+    for left, right in zip(found, expected, strict=True):
+        assert all(map(np.array_equal, left, right))
+    assert bad_images.names == files(train)
+    assert bad_images.count == 6
+
+
+def test_shares_of_a_batch_with_bad_images_are_the_batch(folder):
+    train = skipping(folder)
+
+    def batches(share):
+        return TrainBatches(train, FORMAT, FULL, 2, 16, 0, share, BadImages("skip"))
+
+    for number in range(6):
+        whole = batches(Share())[number]
+        for process in range(4):
+            share = Share(process, 4)
+            rows = share.train_rows(number, 16)[1]
+            for part, own in zip(whole, batches(share)[number], strict=True):
+                np.testing.assert_array_equal(own, part[rows])
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_large_files_that_are_decoded_reduced_are_replaced_too(tmp_path, reduced):
+    make_folder(tmp_path, {})
+    train = load_dataset(f"folder:{tmp_path}").train
+    large = cv2.imencode(".jpg", cv2.resize(photo(0), (640, 480)))[1].tobytes()
+    for index in range(len(train)):
+        with open(train.paths[index], "wb") as file:
+            file.write(large[:-100] if index % 2 == 0 else large)
+    crop = "none" if reduced else "random_resized_crop"
+    augmentation = Augmentation(crop=crop, mixup_alpha=0.0, cutmix_alpha=0.0)
+    bad_images = BadImages("skip")
+    images, targets = TrainBatches(train, FORMAT, augmentation, 2, 24, 0, bad_images=bad_images)[0]
+    assert np.isfinite(images).all() and images.std() > 0.1
+    # 12 of each class: the last bad one of a class is followed by a good one of it.
+    assert targets.argmax(1).tolist().count(0) == COUNT
+    assert bad_images.names == sorted(train.paths[::2])
+
+
+def test_training_fails_by_default_and_names_the_file(folder):
+    train = skipping(folder)
+    for bad_images in (None, BadImages("fail")):
+        dataset = train_pipeline(train, FORMAT, Augmentation(), 2, 24, 0, bad_images=bad_images)
+        with pytest.raises(InputError, match=f"Cannot (read|decode) image {folder}/train/"):
+            next(iter(dataset))
+
+
+def test_where_nothing_can_be_read_training_ends(tmp_path):
+    make_folder(tmp_path, dict.fromkeys(range(2 * COUNT), lambda data: b"no"))
+    bad_images = BadImages("skip")
+    dataset = train_pipeline(
+        skipping(tmp_path), FORMAT, Augmentation(), 2, 4, 0, bad_images=bad_images
+    )
+    with pytest.raises(InputError, match="None of the 24 training images can be read"):
+        next(iter(dataset))
+    assert bad_images.count == 24
+
+
+def test_records_from_many_threads():
+    bad_images = BadImages("skip")
+
+    def record(number):
+        bad_images.handle(UnreadableImage("no image", f"{number % 500:03}.jpg"))
+        assert number % 10 or f"{number % 500:03}.jpg" in bad_images.names
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(record, range(2000)))
+    assert bad_images.names == [f"{number:03}.jpg" for number in range(500)]
+    assert bad_images.count == 500
+
+
+def test_errors_and_policies_go_to_other_processes():
+    error = pickle.loads(pickle.dumps(UnreadableImage("no image", "some.jpg")))
+    assert (str(error), error.image_name) == ("no image", "some.jpg")
+    bad_images = BadImages("skip")
+    bad_images.handle(InputError("the error of a source of one's own"))
+    assert pickle.loads(pickle.dumps(bad_images)).names == ["the error of a source of one's own"]
+
+
+def test_unknown_policies():
+    with pytest.raises(InputError, match="Unknown policy for bad images 'ignore'"):
+        BadImages("ignore")
+    with pytest.raises(InputError, match=r"Unknown policy for bad images 'skipp'.* skip"):
+        load_dataset("digits", on_bad_image="skipp")
+
+
+def broken_example(index):
+    """The bytes of an image are stored as they are."""
+    if index % 10 == 0:
+        return {**example(index), "image": io.BytesIO(jpeg(index)[:-50])}
+    return example(index)
+
+
+def test_images_of_tfds_that_cannot_be_decoded(tmp_path):
+    splits = {"train": 40, "validation": 6, "test": 9}
+    prepare(tmp_path, "broken_photos", splits, make=broken_example)
+    train = load_dataset("broken_photos", str(tmp_path), on_bad_image="skip").train
+    check_tfds(train, BadImages("skip"), 40)
+
+
+def test_records_of_tfds_that_are_damaged(tmp_path):
+    prepare(tmp_path, "damaged_photos", {"train": 300, "validation": 6, "test": 9})
+    (path,) = tmp_path.rglob("*train*array_record*")
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 4, len(data) // 4 + 2000)
+    data[middle] = np.random.default_rng(0).bytes(2000)
+    path.write_bytes(data)
+    train = load_dataset("damaged_photos", str(tmp_path)).train
+    check_tfds(train, BadImages("skip"), 300)
+
+
+def check_tfds(train, bad_images, count):
+    bad = {}
+    for index in range(count):
+        try:
+            train[index]
+        except UnreadableImage as error:
+            assert "\n" not in str(error)
+            bad[index] = error.image_name
+    assert 3 < len(bad) < 30
+    assert all(f"{index} of split 'train' of " in name for index, name in bad.items())
+    plain = Augmentation(crop="none", mixup_alpha=0.0, cutmix_alpha=0.0)
+    batches = TrainBatches(train, FORMAT, plain, 3, count, 0, bad_images=bad_images)
+    good = [index for index in range(count) if index not in bad]
+    replaced = [min((i for i in good if i >= index), default=good[0]) for index in range(count)]
+    _, targets = batches[0]
+    labels = [train[index][1] for index in replaced]
+    np.testing.assert_array_equal(np.bincount(targets.argmax(1)), np.bincount(labels))
+    assert bad_images.names == sorted(bad.values())

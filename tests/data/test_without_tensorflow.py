@@ -1,0 +1,80 @@
+"""The pipeline where importing TensorFlow, TFDS and KerasCV raises."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+
+PACKAGE = pathlib.Path(__file__).parents[2] / "keras_deit"
+
+SCRIPT = '''
+import importlib.machinery
+import sys
+
+refused = ("tensorflow", "tensorflow_datasets", "keras_cv")
+
+class Refuse:
+    """Finds the distributions, as some libraries look for them, and raises when one is imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in refused:
+            return importlib.machinery.ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        raise ImportError("imported " + spec.name, name=spec.name)
+
+    def exec_module(self, module):
+        pass
+
+sys.meta_path.insert(0, Refuse())
+
+import numpy as np
+from keras_deit.data import *
+from keras_deit.models.image_format import ImageFormat
+
+augmentation = Augmentation(
+    auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25, repeated_augmentation=3
+)
+for name in ("digits", "folder:" + sys.argv[1]):
+    dataset, image_format = load_dataset(name), ImageFormat(8, 8)
+    share = Share(1, 2, 2)
+    classes = dataset.num_classes
+    train = train_pipeline(
+        dataset.train, image_format, augmentation, classes, 8, 0, share=share, start=3, stop=12
+    )
+    elements = list(train)
+    assert len(elements) == 9
+    for images, targets in elements:
+        assert images.shape == (2, 8, 8, 3) and np.isfinite(images).all() and images.std() > 0.1
+        np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    labels, weights = [], []
+    for _, own, weight in evaluation_pipeline(dataset.test, image_format, 16, weighted=True):
+        labels.extend(own), weights.extend(weight)
+    assert np.array_equal(np.compress(weights, labels), dataset.test.labels)
+try:
+    import tensorflow
+except ImportError:
+    print("did without")
+assert not set(refused) & set(sys.modules)
+'''
+
+
+def test_digits_and_folders_need_no_tensorflow(tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            pixels = np.random.default_rng(number).integers(0, 256, (12, 16, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{number}.jpg"), pixels)
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(PACKAGE.parent)}
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, tmp_path],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.strip() == "did without"
