@@ -119,7 +119,7 @@ class Fitting:
         tensors = self._keeper.take_tensors()
         if tensors is not None:
             self._state.assign(tensors, str(self._keeper.source))
-            self._unassigned_metrics = tensors if place.step else None
+            self._unassigned_metrics = tensors if place.step and place.logs is None else None
 
     def _epoch(self, place: Place, batches: Iterator) -> Place:
         self._batch_callbacks.on_epoch_begin(place.epoch)

@@ -24,6 +24,7 @@ from keras_deit.distillation import (
     LabelCrossentropy,
     Teacher,
 )
+from keras_deit.errors import InputError
 from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.sources import local_file

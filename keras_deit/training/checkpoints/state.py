@@ -24,9 +24,10 @@ class TrainingState:
         skipped = {id(variable) for variable in left_out.variables} if left_out else set()
         found = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
         kept = {id(variable): variable for variable in found if id(variable) not in skipped}
-        # Two variables may have the same path, two runs never another order.
+        # Their order is always the same. Their paths are not: what has no name of its own is
+        # numbered by Keras, and the number depends on what else the process has made.
         self._variables = {
-            f"{index:05} {variable.path}": variable for index, variable in enumerate(kept.values())
+            f"{index:05} {variable.name}": variable for index, variable in enumerate(kept.values())
         }
         metrics = {id(variable) for variable in model.metrics_variables}
         self._metrics = [
