@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import keras
 
-from keras_deit.distillation.execution import replicas
+from keras_deit.distillation.execution import summed_replicas
 
 
 class GroupedOptimizer(keras.optimizers.Optimizer):
@@ -83,11 +83,11 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
     def _clip_gradients(self, grads):
         # Under tf.distribute these are the gradients of one replica's images, and Keras would
         # clip them before it adds them up. What is to be clipped is their sum.
-        return grads if replicas() > 1 else super()._clip_gradients(grads)
+        return grads if summed_replicas() > 1 else super()._clip_gradients(grads)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         reduced = super()._all_reduce_sum_gradients(grads_and_vars)
-        if replicas() == 1:
+        if summed_replicas() == 1:
             return reduced
         gradients, variables = zip(*reduced, strict=True)
         return list(zip(super()._clip_gradients(list(gradients)), variables, strict=True))
