@@ -20,7 +20,12 @@ pytestmark = pytest.mark.skipif(
 
 def start(*arguments) -> subprocess.Popen:
     folders = [TESTS.parent, TESTS, TESTS / "distillation"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        # Compiling takes all the time here.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
     script = TESTS / "training" / "distributed_steps.py"
     return subprocess.Popen(
         [sys.executable, script, *arguments], env=environment, stderr=subprocess.PIPE, text=True
@@ -41,9 +46,13 @@ def trainings(tmp_path_factory):
         start(folder, "on_one_machine"),
         *(start(folder, "as_a_process", address, str(process)) for process in range(2)),
     ]
-    for process in processes:
-        _, notes = process.communicate(timeout=300)
-        assert process.returncode == 0, notes[-3000:]
+    try:
+        for process in processes:
+            _, notes = process.communicate(timeout=200)
+            assert process.returncode == 0, notes[-3000:]
+    finally:
+        for process in processes:
+            process.kill()
     return {path.stem: np.load(path) for path in folder.iterdir()}
 
 

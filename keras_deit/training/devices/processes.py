@@ -48,12 +48,14 @@ def _wait_for(address: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-            return
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                # A port without a listener may, by chance, be connected to itself.
+                if connection.getsockname() != connection.getpeername():
+                    return
         except OSError as error:
             if time.monotonic() > deadline:
                 raise InputError(
                     f"No coordinator answered at {address} within {PATIENCE} s ({error}); process "
                     "0 should run there."
                 ) from error
-            time.sleep(0.5)
+        time.sleep(0.5)
