@@ -3,6 +3,7 @@
     python scripts/train.py                                     digits, in a few minutes on a CPU
     python scripts/train.py --dataset folder:PATH               your images, one folder a class
     python scripts/train.py --dataset cifar10 --strategy mirrored
+    KERAS_BACKEND=jax python scripts/train.py --dataset cifar10 --strategy data_parallel
 
 A teacher that has to be trained first is trained, and kept for the next run. A run that was
 stopped, in whatever way, goes on where it was when the same command is given again.
@@ -12,7 +13,7 @@ import command  # isort: skip  (loads Keras without the noise)
 import recipe_flags
 from absl import flags
 
-from keras_deit.training import REACTIONS, STRATEGIES, Job, final_report, train
+from keras_deit.training import REACTIONS, STRATEGIES, Devices, Job, final_report, train
 
 _PRECISIONS = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -21,11 +22,19 @@ _TRAIN_EXAMPLES = flags.DEFINE_integer(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, data order, augmentation, stochastic depth.")
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Of the run; by default one below runs/.")
-_STRATEGY = flags.DEFINE_enum("strategy", "none", STRATEGIES, "Where the training runs.")
-_TPU = flags.DEFINE_string("tpu", "", "Name or grpc address of the TPU of --strategy tpu.")
+_STRATEGY = flags.DEFINE_enum("strategy", "none", STRATEGIES, "Which devices it runs on, and how.")
+_TPU = flags.DEFINE_string("tpu", "", "Name or grpc address of TensorFlow's TPU.")
 _VIRTUAL_DEVICES = flags.DEFINE_integer(
-    "virtual_devices", 0, "Split the CPU into so many devices, to try --strategy mirrored."
+    "virtual_devices", 0, "Split the CPU into so many devices, to try a strategy."
 )
+_MODEL_DEVICES = flags.DEFINE_integer(
+    "model_devices", 0, "How many devices share a model under model_parallel; 0 for all of a host."
+)
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, where several JAX processes train."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many JAX processes train.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 _MIXED_PRECISION = flags.DEFINE_enum(
     "mixed_precision", "none", _PRECISIONS, "What to compute in besides float32."
 )
@@ -55,9 +64,7 @@ def main() -> None:
         train_examples=_TRAIN_EXAMPLES.value,
         seed=_SEED.value,
         mixed_precision=_PRECISIONS[_MIXED_PRECISION.value],
-        strategy=_STRATEGY.value,
-        tpu=_TPU.value,
-        virtual_devices=_VIRTUAL_DEVICES.value,
+        devices=_devices(),
         teacher_pixels=flags.FLAGS.teacher_pixels,
         teacher_outputs=flags.FLAGS.teacher_outputs,
         teacher_dir=_TEACHER_DIR.value,
@@ -68,6 +75,18 @@ def main() -> None:
     )
     summary, run_dir = train(job, _RUN_DIR.value)
     print(final_report(summary, run_dir))
+
+
+def _devices() -> Devices:
+    return Devices(
+        strategy=_STRATEGY.value,
+        tpu=_TPU.value,
+        virtual_devices=_VIRTUAL_DEVICES.value,
+        model_devices=_MODEL_DEVICES.value,
+        coordinator_address=_COORDINATOR_ADDRESS.value,
+        num_processes=_NUM_PROCESSES.value,
+        process_id=_PROCESS_ID.value,
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,11 @@ import keras
 from keras import ops
 
 from keras_deit.distillation.arguments import check_distillation, check_teacher
-from keras_deit.distillation.execution import compiled_on_tensorflow, jit_plan, replicas
+from keras_deit.distillation.execution import (
+    compiled_on_tensorflow,
+    jit_plan,
+    summed_replicas,
+)
 from keras_deit.distillation.losses import (
     HardDistillation,
     LabelCrossentropy,
@@ -148,7 +152,7 @@ class Distiller(AveragedTraining):
         class_logits = _fuse(y_pred) if fused else y_pred["class"]
         total = super().compute_loss(x, labels, class_logits, sample_weight, training)
         # Keras added the student's regularisation, which is neither loss's.
-        regularisation = sum(self.losses) / replicas() if self.losses else 0.0
+        regularisation = sum(self.losses) / summed_replicas() if self.losses else 0.0
         class_loss = total - regularisation
         self._track_loss("class_loss", class_loss, class_logits)
         if teacher is None or fused:
@@ -235,7 +239,7 @@ class Distiller(AveragedTraining):
     def _track_loss(self, name, loss, logits):
         # Keras divided the loss by the number of replicas; the log shows the batch's own.
         self._trackers[name].update_state(
-            ops.stop_gradient(loss) * replicas(), sample_weight=ops.shape(logits)[0]
+            ops.stop_gradient(loss) * summed_replicas(), sample_weight=ops.shape(logits)[0]
         )
 
     def _silent_metrics(self) -> set[str]:

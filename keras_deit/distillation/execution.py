@@ -4,12 +4,39 @@ import keras
 
 
 def replicas() -> int:
-    """Devices that share the batch under the current `tf.distribute` strategy; else 1."""
+    """Devices that share the batch, of all processes together; 1 outside of a strategy.
+
+    Under model parallelism the devices that share a copy of the model count as one.
+    """
+    if keras.backend.backend() == "jax":
+        distribution = keras.distribution.distribution()
+        return 1 if distribution is None else distribution.num_model_replicas
+    return summed_replicas()
+
+
+def summed_replicas() -> int:
+    """Replicas of a `tf.distribute` strategy; else 1.
+
+    Each computes the loss of its own images, and the gradients of all are added up. On JAX there
+    is one program, whose loss is that of the whole batch.
+    """
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def process_share() -> tuple[int, int]:
+    """This process's number and how many there are: (0, 1) unless JAX runs several."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    # Asking for the number of processes would start JAX's devices.
+    if not jax.distributed.is_initialized():
+        return 0, 1
+    return jax.process_index(), jax.process_count()
 
 
 def jit_plan(wanted: bool | str, student: keras.Model) -> tuple[bool | str, bool]:

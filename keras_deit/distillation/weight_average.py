@@ -23,16 +23,18 @@ class WeightAverage(keras.layers.Layer):
         super().__init__(**kwargs)
         self.decay = decay
         # Under tf.distribute each replica averages its own copy of the weights.
-        self._averages = [
-            self.add_weight(
-                shape=weight.shape,
-                dtype=weight.dtype,
-                initializer="zeros",
-                trainable=False,
-                name=f"average_{index}",
-            )
-            for index, weight in enumerate(model.weights)
-        ]
+        with keras.name_scope(self.name):
+            self._averages = [
+                keras.Variable(
+                    "zeros",
+                    shape=weight.shape,
+                    dtype=weight.dtype,
+                    trainable=False,
+                    layout=_layout(weight),
+                    name=f"average_{index}",
+                )
+                for index, weight in enumerate(model.weights)
+            ]
         self.set_weights(model.get_weights())
         self.built = True
 
@@ -56,6 +58,13 @@ class WeightAverage(keras.layers.Layer):
             yield
         finally:
             model.set_weights(own)
+
+
+def _layout(weight: keras.Variable):
+    """How a weight is split over devices that share the model; None for one device."""
+    distribution = keras.distribution.distribution()
+    on_jax = keras.backend.backend() == "jax" and distribution is not None
+    return distribution.get_variable_layout(weight) if on_jax else None
 
 
 class AveragedTraining(keras.Model):

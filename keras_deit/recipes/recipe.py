@@ -16,8 +16,15 @@ OPTIMIZERS = ("adamw", "lamb", "sgd")
 SCHEDULES = ("cosine", "epoch_cosine")
 LOSSES = ("cross_entropy", "binary_cross_entropy")
 TRAINABLE = ("all", "attention", "head")
-# What Keras's own training of a teacher does not do.
-STUDENT_ONLY = ("loss", "layer_decay", "trainable", "training_mode", "ema_decay")
+# What a teacher's training does not do.
+STUDENT_ONLY = (
+    "loss",
+    "layer_decay",
+    "trainable",
+    "training_mode",
+    "ema_decay",
+    "accumulation_steps",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Optimisation:
     Attributes:
         epochs: passes over the training data.
         batch_size: images in a step, on all devices together.
+        accumulation_steps: parts that a batch is cut into, whose gradients are added up one after
+            the other, so that a device has so many times fewer images at once.
         optimizer: "adamw", "lamb" or "sgd" (with Nesterov momentum), each as the authors ran it.
         learning_rate: at the peak.
         learning_rate_scaling: whether `learning_rate` is for 512 images in a step and scales with
@@ -54,6 +63,7 @@ class Optimisation:
 
     epochs: int = 300
     batch_size: int = 1024
+    accumulation_steps: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 5e-4
     learning_rate_scaling: bool = True
@@ -84,6 +94,9 @@ class Optimisation:
             _require(field, value, 0 <= value < 1, "at least 0 and below 1")
         _require("clip_norm", self.clip_norm, self.gradient_clip >= 0, "0 or more")
         _require("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "in (0, 1]")
+        parts = self.accumulation_steps
+        divides = parts >= 1 and self.batch_size % parts == 0
+        _require("accumulation_steps", parts, divides, f"a divisor of batch_size={self.batch_size}")
         in_range = 0 <= self.warmup_epochs <= self.epochs
         _require("warmup_epochs", self.warmup_epochs, in_range, f"from 0 to epochs={self.epochs}")
 

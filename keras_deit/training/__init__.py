@@ -4,7 +4,7 @@ from keras_deit.training.evaluation import SPLITS, evaluate_run
 from keras_deit.training.job import REACTIONS, Job, evaluation_crop_ratio, student_format
 from keras_deit.training.report import final_report, score_table
 from keras_deit.training.run_directory import RunDirectory
-from keras_deit.training.strategies import STRATEGIES
+from keras_deit.training.strategies import STRATEGIES, Devices
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.trainer import train
 
@@ -12,6 +12,7 @@ __all__ = [
     "REACTIONS",
     "SPLITS",
     "STRATEGIES",
+    "Devices",
     "Job",
     "RunDirectory",
     "check_output",

@@ -9,6 +9,7 @@ import keras
 from keras_deit.errors import InputError, unknown_name
 from keras_deit.models import ImageFormat, get_spec, outline_model
 from keras_deit.recipes import Recipe
+from keras_deit.training.strategies import Devices
 
 REACTIONS = ("fail", "skip")
 
@@ -25,7 +26,7 @@ class Job:
             repeated so that an epoch keeps its number of steps; the teacher's training sees all.
         seed: of the student's weights, data order, augmentation and stochastic depth.
         mixed_precision: the dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
-        strategy, tpu, virtual_devices: as `strategy_scope` takes them.
+        devices: where it runs.
         teacher_pixels, teacher_outputs: the contract of a `.keras` teacher that has none beside
             it.
         teacher_dir: where teachers that had to be trained are kept.
@@ -41,9 +42,7 @@ class Job:
     train_examples: int | None = None
     seed: int = 0
     mixed_precision: str = "float32"
-    strategy: str = "none"
-    tpu: str = ""
-    virtual_devices: int = 0
+    devices: Devices = dataclasses.field(default_factory=Devices)
     teacher_pixels: str | None = None
     teacher_outputs: str | None = None
     teacher_dir: str = "runs/teachers"

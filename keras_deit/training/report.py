@@ -26,7 +26,7 @@ def start_report(job: Job, student: Classifier, steps: int, teacher: str | None)
         "data": f"{job.dataset}, {job.train_examples or 'all'} training examples",
         "distillation": recipe.distillation,
         "teacher": teacher or "none",
-        "images per step": f"{optimisation.batch_size} on {replicas()} device(s)",
+        "images per step": _images(optimisation),
         "steps": f"{steps * optimisation.epochs:,} ({optimisation.epochs} epochs of {steps})",
         "optimiser": _optimiser(optimisation),
         "schedule": _schedule(optimisation),
@@ -34,6 +34,12 @@ def start_report(job: Job, student: Classifier, steps: int, teacher: str | None)
         "label loss": optimisation.loss.replace("_", " "),
         "backend": f"{keras.backend.backend()}, {job.mixed_precision}, seed {job.seed}",
     }
+
+
+def _images(optimisation: Optimisation) -> str:
+    parts = optimisation.accumulation_steps
+    accumulated = f", in {parts} parts one after the other" if parts > 1 else ""
+    return f"{optimisation.batch_size} on {replicas()} device(s){accumulated}"
 
 
 def _parameters(student: Classifier, trainable: str) -> str:

@@ -48,8 +48,12 @@ def check_steps(recipe, dataset: Dataset, flag: str = "batch_size") -> int:
         InputError: a batch larger than the data, or one that the devices cannot share evenly.
     """
     batch_size = recipe.optimisation.batch_size
-    if batch_size % replicas():
-        raise InputError(f"{flag} {batch_size} cannot be shared evenly by {replicas()} devices.")
+    parts = recipe.optimisation.accumulation_steps
+    if batch_size % (replicas() * parts):
+        accumulated = f" in {parts} parts (accumulation_steps)" if parts > 1 else ""
+        raise InputError(
+            f"{flag} {batch_size} cannot be shared evenly by {replicas()} devices{accumulated}."
+        )
     if batch_size > len(dataset.train):
         raise InputError(
             f"{flag} {batch_size} is larger than the {len(dataset.train)} training examples of "

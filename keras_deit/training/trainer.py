@@ -72,10 +72,7 @@ def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathli
     if finished is not None:
         say(f"{run.path} holds this run, finished; its result:")
         return finished, run.path
-    with (
-        strategy_scope(job.strategy, job.tpu, job.virtual_devices),
-        precision(job.mixed_precision),
-    ):
+    with strategy_scope(job.devices), precision(job.mixed_precision):
         summary = _write_or_say_why(_Training(job, run, say).run)
     run.finish(summary)
     return summary, run.path

@@ -39,30 +39,25 @@ class AdamW(GroupedOptimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def update_step(self, gradient, variable, learning_rate):
-        _, decay, factor = self.group_of(variable)
-        update = self._adam(ops.cast(gradient, variable.dtype), variable)
+    def moved(self, gradient, variable, learning_rate):
+        index, decay, _ = self.group_of(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        new_m = m + (gradient - m) * (1 - self.beta_1)
+        new_v = v + (ops.square(gradient) - v) * (1 - self.beta_2)
+        first, second = (
+            ops.cast(self._correction(beta), variable.dtype) for beta in (self.beta_1, self.beta_2)
+        )
+        update = new_m / first / (ops.sqrt(new_v / second) + self.epsilon)
         if decay:
             update = update + decay * variable
-        rate = ops.cast(learning_rate, variable.dtype) * factor
-        self.assign_sub(variable, rate * self.trust(variable, update, decay) * update)
+        yield m, new_m
+        yield v, new_v
+        trust = self.trust(variable, update, decay)
+        yield variable, variable - learning_rate * trust * update
 
     def trust(self, variable, update, decay: float):
         """What further multiplies the learning rate of a tensor: nothing."""
         return 1.0
-
-    def _adam(self, gradient, variable):
-        """m̂ / (√v̂ + ε), after the moments have taken in the gradient."""
-        index, _, _ = self.group_of(variable)
-        m, v = self._momentums[index], self._velocities[index]
-        new_m = m + (gradient - m) * (1 - self.beta_1)
-        new_v = v + (ops.square(gradient) - v) * (1 - self.beta_2)
-        self.assign(m, new_m)
-        self.assign(v, new_v)
-        first, second = (
-            ops.cast(self._correction(beta), variable.dtype) for beta in (self.beta_1, self.beta_2)
-        )
-        return new_m / first / (ops.sqrt(new_v / second) + self.epsilon)
 
     def _correction(self, beta: float):
         """1 − βᵗ. As a power in float32, 1 − 0.999¹ would be off by 1e-5 of itself."""

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_deit.distillation.execution import summed_replicas
+from keras_deit.errors import InputError
 from keras_deit.recipes import Optimisation
 from keras_deit.training.optimisation.adamw import AdamW
 from keras_deit.training.optimisation.grouped import GroupedOptimizer
@@ -32,8 +34,14 @@ def build_optimizer(
 ) -> GroupedOptimizer:
     """The recipe's optimiser for a model's trainable variables, with its schedule and groups.
 
+    Args:
+        model: built.
+        optimisation: of the recipe.
+        steps_per_epoch: batches in an epoch, each of them `accumulation_steps` calls of `apply`.
+
     Raises:
-        InputError: the model does not have the layers or the paths that the groups need.
+        InputError: the model does not have the layers or the paths that the groups need, or
+            gradients cannot be accumulated on these devices.
     """
     values = {
         "learning_rate": learning_rate_schedule(optimisation, steps_per_epoch),
@@ -41,9 +49,21 @@ def build_optimizer(
         "undecayed": paths(undecayed_variables(model), model),
         "global_clipnorm": optimisation.gradient_clip or None,
     }
+    if optimisation.accumulation_steps > 1:
+        _check_accumulation()
+        values["gradient_accumulation_steps"] = optimisation.accumulation_steps
     if optimisation.layer_decay != 1:
         values["learning_rate_factors"] = learning_rate_factors(model, optimisation.layer_decay)
     if optimisation.optimizer == "sgd":
         return SGD(momentum=optimisation.momentum, **values)
     kind = {"adamw": AdamW, "lamb": Lamb}[optimisation.optimizer]
     return kind(epsilon=optimisation.adam_epsilon, **values)
+
+
+def _check_accumulation() -> None:
+    # Keras branches where tf.distribute's replicas meet, and TensorFlow refuses.
+    if summed_replicas() > 1:
+        raise InputError(
+            "accumulation_steps above 1 does not work with TensorFlow's --strategy mirrored and "
+            "tpu; it does with --strategy none, and on JAX with every strategy."
+        )

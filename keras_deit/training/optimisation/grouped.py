@@ -1,10 +1,11 @@
-"""What the optimisers have in common: groups of variables, and clipping under tf.distribute."""
+"""What the optimisers have in common: groups of variables, and steps that are not taken."""
 
 from collections.abc import Iterable, Mapping
 
 import keras
+from keras import ops
 
-from keras_deit.distillation.execution import replicas
+from keras_deit.distillation.execution import summed_replicas
 
 
 class GroupedOptimizer(keras.optimizers.Optimizer):
@@ -14,6 +15,14 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
     and everything else that holds an optimiser's configuration brings them back. (What Keras's
     `exclude_from_weight_decay` is told is in no file.) One optimiser over all variables, not one
     for each group as in Keras's `MultiOptimizer`: gradients are clipped by the norm of them all.
+
+    A step whose gradients have no finite norm is not taken: variables, slots and `iterations` stay
+    as they are. `nonfinite_steps` counts such steps; `first_nonfinite_step` is how many times
+    `apply` had been called before the first of them, -1 until there is one. Within Keras's
+    `LossScaleOptimizer` it is that which skips them, to find its scale, and none is counted here.
+
+    With `gradient_accumulation_steps` the mean of so many gradients makes a step. `iterations` and
+    the schedule count steps; the schedule of Keras's own optimisers counts gradients.
 
     Args:
         learning_rate: a number or a schedule.
@@ -37,6 +46,8 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         **kwargs,
     ):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
+        self.nonfinite_steps = self._counter("nonfinite_steps", 0)
+        self.first_nonfinite_step = self._counter("first_nonfinite_step", -1)
         # Tuples: Keras would track lists and dictionaries, as ones that may hold variables.
         self.undecayed = tuple(sorted(undecayed))
         self.learning_rate_factors = tuple(sorted((learning_rate_factors or {}).items()))
@@ -45,12 +56,6 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self.nonfinite_steps = self.add_variable(
-            (), dtype="int32", name="nonfinite_steps", initializer="zeros"
-        )
-        self.first_nonfinite_step = self.add_variable(
-            (), dtype="int32", name="first_nonfinite_step", initializer="zeros"
-        )
         factors = dict(self.learning_rate_factors)
         paths = [variable.path for variable in variables]
         unknown = sorted({*self.undecayed, *factors} - set(paths))
@@ -83,17 +88,85 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
             "learning_rate_factors": dict(self.learning_rate_factors),
         }
 
+    def moved(self, gradient, variable, learning_rate):
+        """One step of one variable; a subclass's to write.
+
+        Args:
+            gradient: of the variable's shape and dtype.
+            variable: the variable.
+            learning_rate: its own, of its dtype.
+
+        Yields:
+            The variable and each of its slots, with its new value.
+        """
+        raise NotImplementedError
+
+    def update_step(self, gradient, variable, learning_rate):
+        _, _, factor = self.group_of(variable)
+        rate = ops.cast(learning_rate, variable.dtype) * factor
+        for target, value in self.moved(ops.cast(gradient, variable.dtype), variable, rate):
+            if keras.backend.backend() != "torch":
+                value = ops.where(_is_finite(gradient), value, ops.convert_to_tensor(target))
+            self.assign(target, value)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        # Where nothing is compiled a branch costs less than both outcomes of it.
+        if keras.backend.backend() != "torch" or bool(_is_finite(grads[0])):
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+
     def _apply_weight_decay(self, variables):
         """Keras would decay here, before the step and at one learning rate for all variables."""
 
     def _clip_gradients(self, grads):
         # Under tf.distribute these are the gradients of one replica's images, and Keras would
         # clip them before it adds them up. What is to be clipped is their sum.
-        return grads if replicas() > 1 else super()._clip_gradients(grads)
+        return grads if summed_replicas() > 1 else self._checked(grads)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         reduced = super()._all_reduce_sum_gradients(grads_and_vars)
-        if replicas() == 1:
+        if summed_replicas() == 1:
             return reduced
         gradients, variables = zip(*reduced, strict=True)
-        return list(zip(super()._clip_gradients(list(gradients)), variables, strict=True))
+        return list(zip(self._checked(gradients), variables, strict=True))
+
+    def _checked(self, gradients):
+        """The gradients, clipped; all NaN where their norm is not finite."""
+        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
+        finite = ops.isfinite(norm)
+        self._count(finite)
+        factor = 1.0
+        if self.global_clipnorm:
+            factor = self.global_clipnorm / ops.maximum(norm, self.global_clipnorm)
+        else:
+            gradients = super()._clip_gradients(list(gradients))
+        factor = ops.where(finite, factor, float("nan"))
+        return [gradient * ops.cast(factor, gradient.dtype) for gradient in gradients]
+
+    def _count(self, finite) -> None:
+        """Counts a step that is not taken, and takes back what `apply` will count as one."""
+        missed = ops.cast(ops.logical_not(finite), self.nonfinite_steps.dtype)
+        gradients = self.gradient_accumulation_steps or 1
+        calls = self._iterations + gradients * self.nonfinite_steps
+        is_first = missed * ops.cast(self.first_nonfinite_step < 0, missed.dtype)
+        self.first_nonfinite_step.assign_add(is_first * (calls + 1))
+        self.nonfinite_steps.assign_add(missed)
+        self._iterations.assign_sub(missed * gradients)
+
+    def _counter(self, name: str, start: int) -> keras.Variable:
+        return self.add_variable(
+            (),
+            keras.initializers.Constant(start),
+            "int",
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def _get_current_learning_rate(self):
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
+
+
+def _is_finite(gradient):
+    """Whether a gradient of `_checked` is to be applied: one value tells."""
+    return ops.isfinite(ops.ravel(gradient)[0])

@@ -1,7 +1,6 @@
 """SGD as PyTorch has it."""
 
 import keras
-from keras import ops
 
 from keras_deit.training.optimisation.grouped import GroupedOptimizer
 
@@ -28,16 +27,14 @@ class SGD(GroupedOptimizer):
         super().__init__(learning_rate, weight_decay, **kwargs)
         self.momentum = momentum
 
-    def update_step(self, gradient, variable, learning_rate):
-        index, decay, factor = self.group_of(variable)
-        gradient = ops.cast(gradient, variable.dtype)
+    def moved(self, gradient, variable, learning_rate):
+        index, decay, _ = self.group_of(variable)
         if decay:
             gradient = gradient + decay * variable
         buffer = self._momentums[index]
         moved = self.momentum * buffer + gradient
-        self.assign(buffer, moved)
-        rate = ops.cast(learning_rate, variable.dtype) * factor
-        self.assign_sub(variable, rate * (gradient + self.momentum * moved))
+        yield buffer, moved
+        yield variable, variable - learning_rate * (gradient + self.momentum * moved)
 
     def get_config(self):
         return {**super().get_config(), "momentum": self.momentum}

@@ -52,8 +52,8 @@ def test_only_the_chosen_weights_move_and_only_they_have_state(which):
     distiller.fit(images, np.arange(8) % 3, batch_size=4, epochs=2, verbose=0)
     moved = {v.path for v in model.weights if not np.array_equal(numpy(v), before[v.path])}
     assert moved == CHOICES[which]
-    # The step, and two moments of each.
-    assert len(optimizer.variables) == 1 + 2 * len(CHOICES[which])
+    # The step, two counts of steps that were not taken, and two moments of each.
+    assert len(optimizer.variables) == 3 + 2 * len(CHOICES[which])
     select_trainable(model, "all")
     assert {variable.path for variable in model.trainable_variables} == everything
 

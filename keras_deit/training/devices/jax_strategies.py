@@ -1,0 +1,96 @@
+"""The strategies of JAX: `keras.distribution`."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from keras_deit.errors import InputError
+from keras_deit.training.devices.layouts import BATCH_AXIS, MODEL_AXIS, BlocksSplit
+from keras_deit.training.devices.processes import join
+
+
+def scope(devices) -> contextlib.AbstractContextManager:
+    """The scope of a `keras.distribution`, over the devices of all processes.
+
+    Args:
+        devices: `Devices` whose strategy is "data_parallel", "model_parallel" or "tpu".
+
+    Raises:
+        InputError: the hardware is not there, or a process cannot join the others.
+    """
+    if devices.tpu:
+        raise InputError(
+            "--tpu is for the TensorFlow backend; on JAX --strategy tpu finds the TPU by itself."
+        )
+    if devices.virtual_devices:
+        _split_cpu(devices.virtual_devices)
+    if devices.several_processes:
+        join(devices.coordinator_address, devices.num_processes, devices.process_id)
+    found = _tpus() if devices.strategy == "tpu" else _all_devices()
+    return distribution(found, _model_devices(devices, found)).scope()
+
+
+def _split_cpu(count: int) -> None:
+    import jax
+
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_platforms", "cpu")
+    except RuntimeError as error:
+        raise InputError(
+            "--virtual_devices must be set before JAX has used a device; start a new process."
+        ) from error
+
+
+def _all_devices() -> list:
+    import jax
+
+    return jax.devices()
+
+
+def _tpus() -> list:
+    import jax
+
+    found = [device for device in jax.devices() if device.platform == "tpu"]
+    if not found:
+        others = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise InputError(
+            f"--strategy tpu found no TPU among JAX's devices ({others}); "
+            "--strategy data_parallel uses those that are there."
+        )
+    return found
+
+
+def _model_devices(devices, found: list) -> int:
+    """How many devices share a copy of the model."""
+    import jax
+
+    local = sum(device.process_index == jax.process_index() for device in found)
+    wanted = devices.model_devices
+    if devices.strategy == "model_parallel":
+        wanted = wanted or local
+    wanted = wanted or 1
+    if local % wanted:
+        raise InputError(
+            f"--model_devices should divide the {local} devices of a process, among which a copy "
+            f"of the model is shared. Received: {wanted}"
+        )
+    return wanted
+
+
+def distribution(found: list, model_devices: int) -> keras.distribution.DataParallel | BlocksSplit:
+    """Shares the batch among JAX devices, and copies of the model among groups of them.
+
+    Args:
+        found: the devices, those of one process after those of the one before.
+        model_devices: how many of them share a copy, all in one process.
+    """
+    # Each process passes its own rows to Keras, which has nothing left to cut.
+    own_rows = {"auto_shard_dataset": False}
+    names = np.array([f"{device.platform}:{device.id}" for device in found])
+    if model_devices == 1:
+        return keras.distribution.DataParallel(devices=list(names), **own_rows)
+    shape = (len(names) // model_devices, model_devices)
+    mesh = keras.distribution.DeviceMesh(shape, [BATCH_AXIS, MODEL_AXIS], names)
+    return BlocksSplit(mesh, **own_rows)

@@ -1,0 +1,61 @@
+"""Several JAX processes, on one machine or many, that train one model together."""
+
+import socket
+import time
+
+from keras_deit.errors import InputError
+
+# Machines of a cluster do not start at the same moment.
+PATIENCE = 120
+
+
+def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
+    """Makes this process one of several. To be called before JAX has used a device.
+
+    Not through `keras.distribution.initialize`, which calls the same function of JAX but leaves
+    no choice of how long to wait.
+
+    Args:
+        coordinator_address: HOST:PORT of process 0.
+        num_processes: how many there are.
+        process_id: this one's number.
+
+    Raises:
+        InputError: the coordinator cannot be reached, or not all processes came, within
+            `PATIENCE` seconds; or JAX has used a device already.
+    """
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    if process_id:
+        _wait_for(coordinator_address)
+    try:
+        jax.distributed.initialize(
+            coordinator_address, num_processes, process_id, initialization_timeout=PATIENCE
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"Process {process_id} of {num_processes} could not join the others at "
+            f"{coordinator_address}: {reason}"
+        ) from error
+
+
+def _wait_for(address: str) -> None:
+    """JAX ends the whole process, with a page of notes, where the coordinator does not answer."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                # A port without a listener may, by chance, be connected to itself.
+                if connection.getsockname() != connection.getpeername():
+                    return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"No coordinator answered at {address} within {PATIENCE} s ({error}); process "
+                    "0 should run there."
+                ) from error
+        time.sleep(0.5)

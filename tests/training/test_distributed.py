@@ -1,0 +1,110 @@
+"""On JAX, one device, many devices and several processes train alike."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+TESTS = pathlib.Path(__file__).parents[1]
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="keras.distribution works on JAX alone"
+)
+
+
+def start(*arguments) -> subprocess.Popen:
+    folders = [TESTS.parent, TESTS, TESTS / "distillation"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        # Compiling takes all the time here.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    script = TESTS / "training" / "distributed_steps.py"
+    return subprocess.Popen(
+        [sys.executable, script, *arguments], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory):
+    """The arrays and the facts of each training, by name."""
+    folder = tmp_path_factory.mktemp("steps")
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        start(folder, "on_one_machine"),
+        *(start(folder, "as_a_process", address, str(process)) for process in range(2)),
+    ]
+    try:
+        for process in processes:
+            _, notes = process.communicate(timeout=200)
+            assert process.returncode == 0, notes[-3000:]
+    finally:
+        for process in processes:
+            process.kill()
+    return {path.stem: np.load(path) for path in folder.iterdir()}
+
+
+def arrays(training, kind):
+    return [training[name] for name in training.files if name.startswith(kind)]
+
+
+def largest_difference(first, second):
+    return max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
+
+
+def facts(training):
+    return json.loads(str(training["facts"]))
+
+
+CASES = {
+    "two": (2, (0, 1)),
+    "eight": (8, (0, 1)),
+    "two of four": (2, (0, 1)),
+    "process 0": (2, (0, 2)),
+    "process 1": (2, (1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_many_devices_train_as_one_does(trainings, name):
+    """Ten steps of the same batches: weights, averages, and what all devices log together."""
+    one, many = trainings["one"], trainings[name]
+    expected, found = facts(one), facts(many)
+    assert (found["replicas"], tuple(found["share"])) == CASES[name]
+    assert (expected["replicas"], expected["share"]) == (1, [0, 1])
+    assert largest_difference(arrays(one, "start"), arrays(many, "start")) == 0
+    assert largest_difference(arrays(one, "start"), arrays(one, "weight")) > 0.1
+    assert largest_difference(arrays(one, "average"), arrays(one, "weight")) > 0.01
+    assert largest_difference(arrays(one, "weight"), arrays(many, "weight")) < 1e-5
+    assert largest_difference(arrays(one, "average"), arrays(many, "average")) < 1e-5
+    assert len(found["logs"]) == 11
+    for one_log, other in zip(expected["logs"], found["logs"], strict=True):
+        assert {"loss", "distillation_loss", "accuracy", "agreement"} <= set(one_log)
+        assert other == pytest.approx(one_log, abs=1e-5)
+
+
+def test_slots_and_averages_lie_where_their_variables_lie(trainings):
+    parallel = facts(trainings["two of four"])
+    block = "block_0/"
+    assert parallel["split"] == [
+        f"{block}attention/qkv/kernel",
+        f"{block}attention/qkv/bias",
+        f"{block}attention/projection/kernel",
+        f"{block}mlp/expand/kernel",
+        f"{block}mlp/expand/bias",
+        f"{block}mlp/contract/kernel",
+    ]
+    assert parallel["unlike"] == []
+    assert facts(trainings["eight"])["split"] == []
