@@ -19,6 +19,7 @@ from keras_deit.recipes import Optimisation, Recipe
 from keras_deit.training import (
     check_output,
     evaluation_crop_ratio,
+    evaluation_interpolation,
     fine_tune_teacher,
     student_format,
 )
@@ -60,7 +61,7 @@ def main() -> None:
         teacher_recipe,
         shown,
         output,
-        evaluation_crop_ratio(recipe),
+        (evaluation_crop_ratio(recipe), evaluation_interpolation(recipe)),
         weights=_WEIGHTS.value,
         pixels=flags.FLAGS.teacher_pixels,
         outputs=flags.FLAGS.teacher_outputs,

@@ -33,7 +33,7 @@ def check_teacher_of(job: Job) -> None:
 
 
 def obtain_teacher(
-    job: Job, dataset: Dataset, student_format: ImageFormat, crop_ratio: float
+    job: Job, dataset: Dataset, student_format: ImageFormat, view: tuple[float, str]
 ) -> tuple[keras.Model, TeacherContract, str]:
     """The teacher that a job asks for.
 
@@ -44,7 +44,7 @@ def obtain_teacher(
         job: asks for a teacher.
         dataset: to train it on.
         student_format: the images that the teacher will be shown.
-        crop_ratio: of the evaluation.
+        view: crop ratio and interpolation of the evaluation.
 
     Returns:
         The model, its contract, and where it came from: a name or the path of a file.
@@ -71,7 +71,7 @@ def obtain_teacher(
             check_writable(path)
             check_steps(recipe, dataset, "teacher_batch_size")
             model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
-            train_teacher(model, contract, dataset, recipe, student_format, path, crop_ratio)
+            train_teacher(model, contract, dataset, recipe, student_format, path, view)
         # Loaded even when it was trained just now, so that both kinds of run do the same.
         return *load_teacher_model(path), str(path.resolve())
 

@@ -25,7 +25,7 @@ from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.recipes import TeacherRecipe
 from keras_deit.training.fitting import fit
-from keras_deit.training.optimisation import build_optimizer
+from keras_deit.training.optimisation import build_optimizer, learning_rate_schedule
 from keras_deit.training.run_directory import check_writable
 from keras_deit.training.scoring import score
 
@@ -42,7 +42,8 @@ def check_steps(recipe, dataset: Dataset, flag: str = "batch_size") -> int:
         flag: what the batch size is called in an error.
 
     Raises:
-        InputError: a batch larger than the data, or one that the devices cannot share evenly.
+        InputError: a batch larger than the data, or one that the devices cannot share evenly, or
+            a warm-up longer than the training.
     """
     batch_size = recipe.optimisation.batch_size
     if batch_size % replicas():
@@ -52,7 +53,9 @@ def check_steps(recipe, dataset: Dataset, flag: str = "batch_size") -> int:
             f"{flag} {batch_size} is larger than the {len(dataset.train)} training examples of "
             f"{dataset.name}."
         )
-    return steps_per_epoch(len(dataset.train), batch_size)
+    steps = steps_per_epoch(len(dataset.train), batch_size)
+    learning_rate_schedule(recipe.optimisation, steps)
+    return steps
 
 
 def teacher_size(recipe: TeacherRecipe, student_format: ImageFormat) -> tuple[int, int]:
@@ -68,7 +71,7 @@ def fine_tune_teacher(
     recipe: TeacherRecipe,
     student_format: ImageFormat,
     path: pathlib.Path,
-    crop_ratio: float,
+    view: tuple[float, str],
     weights: str | None = None,
     pixels: str | None = None,
     outputs: str | None = None,
@@ -77,7 +80,7 @@ def fine_tune_teacher(
 
     Args:
         name: as `build_teacher_model` takes it, or the path of a `.keras` file.
-        dataset, recipe, student_format, path, crop_ratio: as for `train_teacher`.
+        dataset, recipe, student_format, path, view: as for `train_teacher`.
         weights: "imagenet" for a keras.applications name.
         pixels, outputs: the contract of a `.keras` file that has none beside it.
 
@@ -95,7 +98,7 @@ def fine_tune_teacher(
         model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
     if contract.num_classes != dataset.num_classes:
         model, contract = replace_head(model, contract, dataset.num_classes)
-    return train_teacher(model, contract, dataset, recipe, student_format, path, crop_ratio)
+    return train_teacher(model, contract, dataset, recipe, student_format, path, view)
 
 
 def check_output(path: pathlib.Path) -> None:
@@ -118,7 +121,7 @@ def train_teacher(
     recipe: TeacherRecipe,
     student_format: ImageFormat,
     path: pathlib.Path,
-    crop_ratio: float,
+    view: tuple[float, str],
 ) -> dict[str, float]:
     """Trains a classifier on the training split and keeps it as a `.keras` file.
 
@@ -133,7 +136,7 @@ def train_teacher(
         recipe: how to train.
         student_format: the images that the student takes.
         path: of the `.keras` file; its contract and accuracy go beside it.
-        crop_ratio: of the evaluation.
+        view: crop ratio and interpolation of the evaluation.
 
     Returns:
         Top-1 on the validation and on the test split, of the student's images.
@@ -164,16 +167,15 @@ def train_teacher(
     path.parent.mkdir(parents=True, exist_ok=True)
     save_teacher_model(model, contract, path, **record)
     top1 = {
-        split: _top1(seeing, getattr(dataset, split), student_format, recipe, crop_ratio, split)
+        split: _top1(seeing, getattr(dataset, split), student_format, recipe, view, split)
         for split in ("validation", "test")
     }
     save_teacher_model(model, contract, path, top1=top1, **record)
     return top1
 
 
-def _top1(model, source, student_format, recipe, crop_ratio, title) -> float:
+def _top1(model, source, student_format, recipe, view, title) -> float:
     batch_size = recipe.optimisation.batch_size
-    view = (crop_ratio, recipe.augmentation.interpolation)
     data = evaluation_pipeline(source, student_format, batch_size, *view)
     named = keras.Model(model.input, {"own": model.output})
     batches = num_batches(len(source), batch_size)

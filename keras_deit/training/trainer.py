@@ -19,6 +19,7 @@ from keras_deit.distillation import (
     BinaryLabelCrossentropy,
     Distiller,
     LabelCrossentropy,
+    SigmoidLabelCrossentropy,
     Teacher,
 )
 from keras_deit.models.precision import precision
@@ -26,7 +27,12 @@ from keras_deit.pretrained import create_model
 from keras_deit.pretrained.sources import local_file
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
 from keras_deit.training.fitting import fit
-from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
+from keras_deit.training.job import (
+    Job,
+    evaluation_crop_ratio,
+    evaluation_interpolation,
+    student_format,
+)
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.report import start_report
@@ -38,6 +44,7 @@ from keras_deit.training.teacher_training import check_steps
 _LABEL_LOSSES = {
     "cross_entropy": LabelCrossentropy,
     "binary_cross_entropy": BinaryLabelCrossentropy,
+    "sigmoid_cross_entropy": SigmoidLabelCrossentropy,
 }
 
 
@@ -85,6 +92,7 @@ class _Training:
         if self._recipe.weights is not None:
             local_file(self._recipe.weights)
         self._crop_ratio = evaluation_crop_ratio(self._recipe)
+        self._interpolation = evaluation_interpolation(self._recipe)
         check_teacher_of(job)
         self._dataset = load_dataset(job.dataset, job.data_dir)
         self._source = _training_source(job, self._dataset)
@@ -96,6 +104,8 @@ class _Training:
             num_classes=self._dataset.num_classes,
             **self._recipe.model_values,
         )
+        if self._recipe.head_bias is not None and self._recipe.weights is None:
+            self._student.start_heads(self._recipe.head_bias)
         self._teacher, self._teacher_source = self._obtain_teacher()
 
     def run(self) -> dict:
@@ -118,9 +128,8 @@ class _Training:
         if self._recipe.teacher is None:
             return None, None
         image_format = self._student.image_format
-        model, contract, source = obtain_teacher(
-            self._job, self._dataset, image_format, self._crop_ratio
-        )
+        view = (self._crop_ratio, self._interpolation)
+        model, contract, source = obtain_teacher(self._job, self._dataset, image_format, view)
         teacher = Teacher(model, contract, image_format)
         images, _ = next(iter(self._evaluation_data(self._dataset.validation)))
         teacher.check(images)
@@ -157,7 +166,7 @@ class _Training:
                 "model": values,
                 "class_names": list(self._dataset.class_names),
                 "crop_ratio": self._crop_ratio,
-                "interpolation": self._recipe.augmentation.interpolation,
+                "interpolation": self._interpolation,
                 "teacher": self._teacher_source,
                 "teacher_contract": self._teacher and self._teacher.contract.to_dict(),
                 "effective": effective,
@@ -203,7 +212,7 @@ class _Training:
             self._student.image_format,
             self._recipe.optimisation.batch_size,
             self._crop_ratio,
-            self._recipe.augmentation.interpolation,
+            self._interpolation,
         )
 
 
