@@ -98,12 +98,9 @@ def test_arguments_at_the_magnitudes_of_the_levels(name):
         assert len(found) == 1 and found.pop() == pytest.approx(expected)
 
 
-# Mean absolute differences in grey levels, for the photograph that differs most: of the nearest
-# pixel it matters how a coordinate is rounded. Required is 1 of photometric operations, else 4.
-LARGEST = {
-    **{name: 0.03 for name in ("Color", "Sharpness")},
-    **{name: 0.7 for name in ("Rotate", "ShearX", "ShearY")},
-}
+# Mean absolute differences in grey levels, for the photograph that differs most; the others are the
+# same. Sheared by 0.6, every fifth row lies half-way between pixels, where Pillow rounds up.
+LARGEST = {"Color": 0.003, "Rotate": 0.03, "ShearX": 1.4, "ShearY": 1.4}
 
 
 @pytest.mark.parametrize("magnitude", [0, 10, 15, 20])
@@ -155,7 +152,7 @@ def test_magnitude_0_is_not_none():
     inverted = apply(image, [scaled_step("Solarize", 0, rng)])
     np.testing.assert_array_equal(inverted, 255 - image)
     faint = apply(image, [scaled_step("Brightness", 0, rng)])
-    assert faint.max() == 25
+    assert faint.max() == int(0.1 * image.max())
     untouched = [scaled_step(name, 20, rng) for name in ("Solarize", "Posterize")]
     np.testing.assert_array_equal(apply(image, untouched), image)
 
