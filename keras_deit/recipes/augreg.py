@@ -57,6 +57,7 @@ def _recipe(level: str) -> Recipe:
             batch_size=4096,
             learning_rate=1e-3,
             learning_rate_scaling=False,
+            warmup_epochs=0,
             warmup_steps=10_000,
             warmup_learning_rate=0.0,
             min_learning_rate=0.0,
