@@ -12,8 +12,10 @@ from keras_deit.distillation.teachers import OUTPUTS, PIXELS
 from keras_deit.recipes import RECIPES, STUDENT_ONLY, Optimisation, Recipe, get_recipe
 
 _OWN = (
-    *("model", "weights", "distillation", "alpha", "temperature", "teacher", "teacher_weights"),
-    *("evaluation_crop_ratio", "validation_epochs", "validate_agreement"),
+    *("model", "weights", "head_bias"),
+    *("distillation", "alpha", "temperature", "teacher", "teacher_weights"),
+    *("evaluation_crop_ratio", "evaluation_interpolation"),
+    *("validation_epochs", "validate_agreement"),
 )
 TEACHER_OPTIMISATION = tuple(
     field.name for field in dataclasses.fields(Optimisation) if field.name not in STUDENT_ONLY
@@ -102,10 +104,15 @@ def replaced(values, names: tuple[str, ...] | None = None, prefix: str = ""):
     names = names or tuple(field.name for field in dataclasses.fields(values))
     given = {name: flags.FLAGS[prefix + name].value for name in names}
     changes = {name: value for name, value in given.items() if value is not None}
-    if "epochs" in changes and "warmup_epochs" not in changes:
+    if "warmup_epochs" in changes and "warmup_steps" not in changes:
+        changes["warmup_steps"] = None
+    if "epochs" in changes:
         # A shorter training keeps its warm-up's share.
-        share = values.warmup_epochs / values.epochs
-        changes["warmup_epochs"] = min(values.warmup_epochs, share * changes["epochs"])
+        share = min(1, changes["epochs"] / values.epochs)
+        shorter = {"warmup_epochs": values.warmup_epochs * share}
+        if values.warmup_steps is not None:
+            shorter["warmup_steps"] = round(values.warmup_steps * share)
+        changes = {**shorter, **changes}
     return dataclasses.replace(values, **changes)
 
 

@@ -17,8 +17,10 @@ from keras_deit.data import Augmentation, load_dataset
 from keras_deit.distillation.teachers import check_teacher_name
 from keras_deit.recipes import Optimisation, Recipe
 from keras_deit.training import (
+    Reading,
     check_output,
     evaluation_crop_ratio,
+    evaluation_interpolation,
     fine_tune_teacher,
     student_format,
 )
@@ -54,13 +56,14 @@ def main() -> None:
     output = pathlib.Path(_OUTPUT.value)
     check_output(output)
     check_teacher_name(_TEACHER.value)
+    dataset = load_dataset(flags.FLAGS.dataset, flags.FLAGS.data_dir)
+    view = (evaluation_crop_ratio(recipe), evaluation_interpolation(recipe))
     scores = fine_tune_teacher(
         _TEACHER.value,
-        load_dataset(flags.FLAGS.dataset, flags.FLAGS.data_dir),
+        dataset,
         teacher_recipe,
-        shown,
+        Reading(shown, dataset.num_classes, view),
         output,
-        evaluation_crop_ratio(recipe),
         weights=_WEIGHTS.value,
         pixels=flags.FLAGS.teacher_pixels,
         outputs=flags.FLAGS.teacher_outputs,

@@ -118,6 +118,12 @@ def binary_label_crossentropy(labels, logits):
     return -np.where(targets == 1, np.log(right), np.log1p(-right)).mean(axis=-1)
 
 
+def sigmoid_label_crossentropy(targets, logits):
+    """Of each sample, the sum over the classes; the part that a class has is its target."""
+    right = 1 / (1 + np.exp(-logits.astype("float64")))
+    return -(targets * np.log(right) + (1 - targets) * np.log1p(-right)).sum(axis=-1)
+
+
 def hard_distillation(teacher, student):
     return label_crossentropy(teacher.argmax(axis=-1), student)
 

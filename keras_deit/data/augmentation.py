@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from keras_deit.data.geometric import FILLS, check_geometric_interpolation
 from keras_deit.data.policies import parse_policy
 from keras_deit.data.resampling import check_interpolation
 from keras_deit.errors import InputError, unknown_name
@@ -29,7 +30,8 @@ class Augmentation:
         flip_probability: of a horizontal flip; 0 where mirrored images mean something else, as
             with digits.
         auto_augment: "none", "3a", "original", "originalr", "v0", "v0r", or RandAugment in timm's
-            notation: "rand-m9-mstd0.5-inc1" is DeiT's.
+            notation: "rand-m9-mstd0.5-inc1" is DeiT's; "tfrand-m15-n2" is that of its authors'
+            own code, AugReg's.
         color_jitter: s; brightness, contrast and saturation are multiplied by factors from 1 - s
             to 1 + s; 0 for off. Not applied with RandAugment or AutoAugment, as in timm.
         erase_probability: of random erasing.
@@ -44,7 +46,10 @@ class Augmentation:
         repeated_augmentation: how often an image follows itself in the stream, each time augmented
             anew; an epoch then holds fewer images, as many times. 1 for off, 3 in DeiT.
         interpolation: "bicubic" or "bilinear", of the resizing.
-        geometric_interpolation: "bicubic" or "bilinear", of rotating, shearing and translating.
+        geometric_interpolation: "bicubic", "bilinear" or "nearest", of rotating, shearing and
+            translating.
+        geometric_fill: the colour of what these leave empty and Cutout covers: "mean", ImageNet's
+            mean colour, timm's, or "grey", 128 in all channels, AugReg's.
     """
 
     crop: str = "random_resized_crop"
@@ -67,14 +72,16 @@ class Augmentation:
     repeated_augmentation: int = 1
     interpolation: str = "bicubic"
     geometric_interpolation: str = "bicubic"
+    geometric_fill: str = "mean"
 
     def __post_init__(self):
-        for field, known in (("crop", _CROPS), ("mix_mode", _MIX_MODES)):
+        choices = (("crop", _CROPS), ("mix_mode", _MIX_MODES), ("geometric_fill", FILLS))
+        for field, known in choices:
             if getattr(self, field) not in known:
                 raise unknown_name(field, getattr(self, field), known)
         parse_policy(self.auto_augment)
         check_interpolation(self.interpolation)
-        check_interpolation(self.geometric_interpolation)
+        check_geometric_interpolation(self.geometric_interpolation)
         for field in ("crop_scale", "crop_aspect", "erase_area", "erase_aspect"):
             # JSON gives lists back; a frozen dataclass is compared and hashed by its tuples.
             bounds = tuple(getattr(self, field))

@@ -1,5 +1,7 @@
 """What to do about images that cannot be read, and a record of them."""
 
+from collections.abc import Iterable
+
 from keras_deit.errors import InputError, unknown_name
 
 _POLICIES = ("fail", "skip")
@@ -36,6 +38,10 @@ class BadImages:
     @property
     def count(self) -> int:
         return len(self._names)
+
+    def restore(self, names: Iterable[str]) -> None:
+        """Records images that an earlier process has met."""
+        self._names.update(dict.fromkeys(names))
 
     def handle(self, error: InputError) -> None:
         """Records the image that the error is about, or raises the error."""

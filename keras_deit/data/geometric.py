@@ -1,8 +1,10 @@
 """Affine maps of one image: uint8 NumPy arrays (height, width, 3) in and out.
 
 They follow Pillow's `Image.transform` and `Image.rotate`, which timm's RandAugment uses: the
-result has the size of the image, and what comes from outside of it has the colour `FILL`.
+result has the size of the image, and what comes from outside of it has the colour `fill`, RGB.
 Pillow's bicubic has the coefficient a = -1 here, the one of OpenCV's warp -0.75.
+
+`interpolation` is "bicubic", "bilinear" or "nearest".
 """
 
 import math
@@ -11,11 +13,24 @@ import cv2
 import numpy as np
 
 from keras_deit.data.resampling import INTERPOLATIONS, cubic, triangle
+from keras_deit.errors import unknown_name
 
-FILL = (124, 116, 104)  # ImageNet's mean colour.
+Color = tuple[int, int, int]
+MEAN = (124, 116, 104)  # ImageNet's mean colour.
+FILLS = {"mean": MEAN, "grey": (128, 128, 128)}
+
+_FLAGS = {**INTERPOLATIONS, "nearest": cv2.INTER_NEAREST}
 
 
-def rotate(image: np.ndarray, degrees: float, interpolation: str = "bicubic") -> np.ndarray:
+def check_geometric_interpolation(name: str) -> None:
+    """Raises an `InputError` for a name that these functions do not take."""
+    if name not in _FLAGS:
+        raise unknown_name("geometric interpolation", name, _FLAGS)
+
+
+def rotate(
+    image: np.ndarray, degrees: float, interpolation: str = "bicubic", fill: Color = MEAN
+) -> np.ndarray:
     """Rotates about the centre, counter-clockwise."""
     height, width = image.shape[:2]
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -24,35 +39,80 @@ def rotate(image: np.ndarray, degrees: float, interpolation: str = "bicubic") ->
         *(cosine, -sine, x - cosine * x + sine * y),
         *(sine, cosine, y - sine * x - cosine * y),
     )
-    return affine(image, matrix, interpolation)
+    return affine(image, matrix, interpolation, fill)
 
 
-def shear_x(image: np.ndarray, factor: float, interpolation: str = "bicubic") -> np.ndarray:
+def shear_x(
+    image: np.ndarray, factor: float, interpolation: str = "bicubic", fill: Color = MEAN
+) -> np.ndarray:
     """Moves each row by `factor` pixels per pixel from the top."""
-    return affine(image, (1, factor, 0, 0, 1, 0), interpolation)
+    return affine(image, (1, factor, 0, 0, 1, 0), interpolation, fill)
 
 
-def shear_y(image: np.ndarray, factor: float, interpolation: str = "bicubic") -> np.ndarray:
+def shear_y(
+    image: np.ndarray, factor: float, interpolation: str = "bicubic", fill: Color = MEAN
+) -> np.ndarray:
     """Moves each column by `factor` pixels per pixel from the left."""
-    return affine(image, (1, 0, 0, factor, 1, 0), interpolation)
+    return affine(image, (1, 0, 0, factor, 1, 0), interpolation, fill)
 
 
-def translate_x(image: np.ndarray, share: float, interpolation: str = "bicubic") -> np.ndarray:
+def translate_x(
+    image: np.ndarray, share: float, interpolation: str = "bicubic", fill: Color = MEAN
+) -> np.ndarray:
     """Moves to the left by a share of the width."""
-    whole = round(share * image.shape[1])
-    taps = _taps(share * image.shape[1] - whole, interpolation)
-    image = _filtered(image, taps[None])
-    rest = image[:, max(whole, 0) : image.shape[1] + min(whole, 0)]
-    return _filled(rest, left=max(-whole, 0), right=max(whole, 0))
+    return shift_x(image, share * image.shape[1], interpolation, fill)
 
 
-def translate_y(image: np.ndarray, share: float, interpolation: str = "bicubic") -> np.ndarray:
+def translate_y(
+    image: np.ndarray, share: float, interpolation: str = "bicubic", fill: Color = MEAN
+) -> np.ndarray:
     """Moves up by a share of the height."""
-    whole = round(share * image.shape[0])
-    taps = _taps(share * image.shape[0] - whole, interpolation)
-    image = _filtered(image, taps[:, None])
-    rest = image[max(whole, 0) : image.shape[0] + min(whole, 0)]
-    return _filled(rest, top=max(-whole, 0), bottom=max(whole, 0))
+    return shift_y(image, share * image.shape[0], interpolation, fill)
+
+
+def shift_x(
+    image: np.ndarray, pixels: float, interpolation: str = "bicubic", fill: Color = MEAN
+) -> np.ndarray:
+    """Moves to the left by a number of pixels."""
+    whole, width = round(pixels), image.shape[1]
+    if abs(whole) >= width:
+        return np.full_like(image, fill)
+    if interpolation != "nearest":
+        image = _filtered(image, _taps(pixels - whole, interpolation)[None])
+    rest = image[:, max(whole, 0) : width + min(whole, 0)]
+    return _filled(rest, fill, left=max(-whole, 0), right=max(whole, 0))
+
+
+def shift_y(
+    image: np.ndarray, pixels: float, interpolation: str = "bicubic", fill: Color = MEAN
+) -> np.ndarray:
+    """Moves up by a number of pixels."""
+    whole, height = round(pixels), image.shape[0]
+    if abs(whole) >= height:
+        return np.full_like(image, fill)
+    if interpolation != "nearest":
+        image = _filtered(image, _taps(pixels - whole, interpolation)[:, None])
+    rest = image[max(whole, 0) : height + min(whole, 0)]
+    return _filled(rest, fill, top=max(-whole, 0), bottom=max(whole, 0))
+
+
+def cut_out(
+    image: np.ndarray, row: float, column: float, half_side: int, fill: Color = MEAN
+) -> np.ndarray:
+    """Covers a square, clipped to the image (DeVries & Taylor 2017, "Improved regularization of
+    convolutional neural networks with Cutout").
+
+    Args:
+        image: uint8, (height, width, 3).
+        row, column: of the centre, as shares of height and width in [0, 1).
+        half_side: of the square, in pixels.
+        fill: what covers it.
+    """
+    row, column = int(row * image.shape[0]), int(column * image.shape[1])
+    image = image.copy()
+    rows = slice(max(row - half_side, 0), row + half_side)
+    image[rows, max(column - half_side, 0) : column + half_side] = fill
+    return image
 
 
 def _taps(part: float, interpolation: str) -> np.ndarray:
@@ -71,13 +131,16 @@ def _filtered(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return cv2.filter2D(image, -1, kernel, delta=-0.498, borderType=cv2.BORDER_REPLICATE)
 
 
-def _filled(image: np.ndarray, top=0, bottom=0, left=0, right=0) -> np.ndarray:
+def _filled(image: np.ndarray, fill: Color, top=0, bottom=0, left=0, right=0) -> np.ndarray:
     border = cv2.BORDER_CONSTANT
-    return cv2.copyMakeBorder(image, top, bottom, left, right, border, value=FILL)
+    return cv2.copyMakeBorder(image, top, bottom, left, right, border, value=fill)
 
 
 def affine(
-    image: np.ndarray, matrix: tuple[float, ...], interpolation: str = "bicubic"
+    image: np.ndarray,
+    matrix: tuple[float, ...],
+    interpolation: str = "bicubic",
+    fill: Color = MEAN,
 ) -> np.ndarray:
     """The image whose point (x, y) shows the point (ax + by + c, dx + ey + f) of `image`.
 
@@ -85,7 +148,8 @@ def affine(
         image: uint8, (height, width, 3).
         matrix: (a, b, c, d, e, f), in pixels; (0, 0) is the top left corner of the image, so that
             the centre of the first pixel is (0.5, 0.5).
-        interpolation: "bicubic" or "bilinear".
+        interpolation: "bicubic", "bilinear" or "nearest".
+        fill: what comes from outside.
     """
     matrix = np.reshape(np.asarray(matrix, np.float64), (2, 3))
     # OpenCV's (0, 0) is the centre of the first pixel.
@@ -94,7 +158,7 @@ def affine(
         image,
         matrix,
         image.shape[1::-1],
-        flags=INTERPOLATIONS[interpolation] | cv2.WARP_INVERSE_MAP,
+        flags=_FLAGS[interpolation] | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=FILL,
+        borderValue=fill,
     )

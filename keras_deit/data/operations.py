@@ -1,8 +1,8 @@
 """The operations that augmentation policies are made of, by name, and how strong they are.
 
-Magnitudes run from 0 to 10 and become arguments as in timm's `auto_augment.py`, on which DeiT's
-training rests: increasing variants grow stronger with the magnitude, the others are AutoAugment's
-own scales, of which some grow weaker.
+Magnitudes become arguments as in timm's `auto_augment.py`, on which DeiT's training rests:
+increasing variants grow stronger with the magnitude, the others are AutoAugment's own scales, of
+which some grow weaker. timm's magnitudes run from 0 to 10, those of RandAugment's own code beyond.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,13 @@ MAX_MAGNITUDE = 10
 
 
 class Step(NamedTuple):
-    """One operation to apply: its name in `OPERATIONS` and its argument, None where it has none."""
+    """One operation to apply: its name in `OPERATIONS` and its argument, None where it has none.
+
+    "Cutout" has three, those of `geometric.cut_out`.
+    """
 
     operation: str
-    argument: float | int | None = None
+    argument: float | int | tuple | None = None
 
 
 _PHOTOMETRIC = {
@@ -42,21 +45,31 @@ _GEOMETRIC = {
     "ShearY": geometric.shear_y,
     "TranslateX": geometric.translate_x,
     "TranslateY": geometric.translate_y,
+    "TranslateXPixels": geometric.shift_x,
+    "TranslateYPixels": geometric.shift_y,
 }
-OPERATIONS = (*_PHOTOMETRIC, *_GEOMETRIC)
+OPERATIONS = (*_PHOTOMETRIC, *_GEOMETRIC, "Cutout")
 
 
-def apply(image: np.ndarray, steps: list[Step], interpolation: str = "bicubic") -> np.ndarray:
+def apply(
+    image: np.ndarray,
+    steps: list[Step],
+    interpolation: str = "bicubic",
+    fill: geometric.Color = geometric.MEAN,
+) -> np.ndarray:
     """Applies operations one after the other.
 
     Args:
         image: uint8 RGB, (height, width, 3).
         steps: what to apply.
-        interpolation: of the geometric operations, "bicubic" or "bilinear".
+        interpolation: of the geometric operations, "bicubic", "bilinear" or "nearest".
+        fill: the colour of what they leave empty, and of Cutout's square.
     """
     for name, argument in steps:
         if name in _GEOMETRIC:
-            image = _GEOMETRIC[name](image, argument, interpolation)
+            image = _GEOMETRIC[name](image, argument, interpolation, fill)
+        elif name == "Cutout":
+            image = geometric.cut_out(image, *argument, fill)
         elif argument is None:
             image = _PHOTOMETRIC[name](image)
         else:
@@ -65,18 +78,18 @@ def apply(image: np.ndarray, steps: list[Step], interpolation: str = "bicubic") 
 
 
 def scaled_step(name: str, magnitude: float, rng: np.random.Generator) -> Step:
-    """The step of an entry of `SCALES` at a magnitude in [0, 10].
+    """The step of an entry of `SCALES` at a magnitude.
 
     Args:
         name: in `SCALES`.
-        magnitude: in [0, 10].
-        rng: the source of the sign, where the operation has two directions.
+        magnitude: 0 or more.
+        rng: the source of the sign, where the operation has two directions, and of places.
     """
     operation, argument = SCALES[name]
     return Step(operation, argument and argument(magnitude / MAX_MAGNITUDE, rng))
 
 
-Argument = Callable[[float, np.random.Generator], float | int]
+Argument = Callable[[float, np.random.Generator], float | int | tuple]
 
 
 def _signed(largest: float) -> Argument:
@@ -95,13 +108,18 @@ def _increasing_factor(level: float, rng: np.random.Generator) -> float:
     return 1 + 0.9 * level * _sign(rng)
 
 
-# Operation and argument at a level in [0, 1], by timm's names.
+def _square(level: float, rng: np.random.Generator) -> tuple[float, float, int]:
+    return rng.random(), rng.random(), int(40 * level)
+
+
+# Operation and argument at a level, a tenth of the magnitude; by timm's names, and Google's where
+# timm has none.
 SCALES: dict[str, tuple[str, Argument | None]] = {
     "AutoContrast": ("AutoContrast", None),
     "Equalize": ("Equalize", None),
     "Invert": ("Invert", None),
     "Rotate": ("Rotate", _signed(30)),
-    "Posterize": ("Posterize", lambda level, rng: int(4 * level)),
+    "Posterize": ("Posterize", lambda level, rng: min(int(4 * level), 8)),
     "PosterizeIncreasing": ("Posterize", lambda level, rng: 4 - int(4 * level)),
     "PosterizeOriginal": ("Posterize", lambda level, rng: 4 + int(4 * level)),
     "Solarize": ("Solarize", lambda level, rng: int(256 * level)),
@@ -116,4 +134,7 @@ SCALES: dict[str, tuple[str, Argument | None]] = {
     "ShearY": ("ShearY", _signed(0.3)),
     "TranslateX": ("TranslateX", _signed(0.45)),
     "TranslateY": ("TranslateY", _signed(0.45)),
+    "TranslateXPixels": ("TranslateXPixels", _signed(100)),
+    "TranslateYPixels": ("TranslateYPixels", _signed(100)),
+    "Cutout": ("Cutout", _square),
 }

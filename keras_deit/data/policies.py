@@ -1,4 +1,4 @@
-"""Augmentation policies: RandAugment, AutoAugment and 3-Augment, by timm's strings.
+"""Augmentation policies: RandAugment, AutoAugment and 3-Augment, by strings like timm's.
 
 A policy draws the steps for one image; only those are computed.
 """
@@ -31,7 +31,8 @@ def parse_policy(text: str) -> Policy:
             for noise on the magnitudes; or "rand" followed by any of "-m9" (magnitude, 10),
             "-n2" (draws, 2), "-p0.5" (probability that a drawn one is applied, 0.5), "-mstd0.5"
             (standard deviation of the magnitude, 0; above 100 or "inf" for a magnitude uniform
-            in [0, m]) and "-inc1" (increasing variants, 0).
+            in [0, m]) and "-inc1" (increasing variants, 0); or "tfrand", RandAugment as its
+            authors' TensorFlow code has it, followed by any of "-m15" (10) and "-n2" (2).
 
     Raises:
         InputError: no such policy, or no such section in it.
@@ -82,12 +83,37 @@ class RandAugment:
         ]
 
 
+@dataclasses.dataclass(frozen=True)
+class TensorFlowRandAugment:
+    """RandAugment in the TensorFlow code of its authors, with which AugReg trains.
+
+    Sixteen operations, Cutout among them; every one drawn is applied. The magnitude may be above
+    10, and is not what it seems: at 0 Solarize inverts, Posterize gives black and the enhancing
+    operations keep a tenth; Solarize is off from 10 on, Posterize from 20.
+
+    Attributes:
+        magnitude: 0 or more.
+        draws: operations drawn for an image, with replacement.
+    """
+
+    magnitude: float = 10
+    draws: int = 2
+
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        drawn = [_TENSORFLOW[int(rng.integers(len(_TENSORFLOW)))] for _ in range(self.draws)]
+        return [scaled_step(name, self.magnitude, rng) for name in drawn]
+
+
 _PLAIN = (
     *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd"),
     *("Color", "Contrast", "Brightness", "Sharpness"),
     *("ShearX", "ShearY", "TranslateX", "TranslateY"),
 )
 _WITH_INCREASING = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
+_TENSORFLOW = (
+    *(name for name in _PLAIN if not name.startswith("Translate")),
+    *("TranslateXPixels", "TranslateYPixels", "Cutout"),
+)
 _INCREASING = tuple(f"{name}Increasing" if name in _WITH_INCREASING else name for name in _PLAIN)
 
 
@@ -164,6 +190,10 @@ def _parse_rand_augment(name: str, values: dict[str, float]) -> RandAugment:
     )
 
 
+def _parse_tensorflow(name: str, values: dict[str, float]) -> TensorFlowRandAugment:
+    return TensorFlowRandAugment(values.get("m", 10), int(values.get("n", 2)))
+
+
 def _std(values: dict[str, float]) -> float:
     std = values.get("mstd", 0)
     return math.inf if std > _UNIFORM_NOISE else std
@@ -177,6 +207,7 @@ _PARSERS = {
     "none": ({}, lambda name, values: NoPolicy()),
     "3a": ({}, lambda name, values: ThreeAugment()),
     "rand": (_RAND_AUGMENT, _parse_rand_augment),
+    "tfrand": ({key: _RAND_AUGMENT[key] for key in "mn"}, _parse_tensorflow),
     **{
         name: (_NOISE, lambda name, values: AutoAugment(name, _std(values)))
         for name in AUTO_AUGMENT

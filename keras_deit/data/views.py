@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_deit.data import transforms
 from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.geometric import FILLS
 from keras_deit.data.images import REDUCTIONS, DecodedImage, EncodedImage
 from keras_deit.data.operations import Step, apply
 from keras_deit.data.policies import NoPolicy, ThreeAugment, color_jitter, parse_policy
@@ -42,7 +43,9 @@ def augment_image(
     view = _crop(image, image_format, augmentation, rng)
     if rng.random() < augmentation.flip_probability:
         view = transforms.horizontal_flip(view)
-    return apply(view, draw_steps(augmentation, rng), augmentation.geometric_interpolation)
+    fill = FILLS[augmentation.geometric_fill]
+    steps = draw_steps(augmentation, rng)
+    return apply(view, steps, augmentation.geometric_interpolation, fill)
 
 
 def draw_steps(augmentation: Augmentation, rng: np.random.Generator) -> list[Step]:

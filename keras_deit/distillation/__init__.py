@@ -6,6 +6,7 @@ from keras_deit.distillation.losses import (
     BinaryLabelCrossentropy,
     HardDistillation,
     LabelCrossentropy,
+    SigmoidLabelCrossentropy,
     SoftDistillation,
 )
 from keras_deit.distillation.teachers import Teacher, TeacherContract
@@ -17,6 +18,7 @@ __all__ = [
     "Distiller",
     "HardDistillation",
     "LabelCrossentropy",
+    "SigmoidLabelCrossentropy",
     "SoftDistillation",
     "Teacher",
     "TeacherContract",

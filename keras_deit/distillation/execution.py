@@ -39,6 +39,23 @@ def process_share() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
+def is_writer() -> bool:
+    """Whether this process is the one of all that writes files and talks to the user."""
+    return process_share()[0] == 0
+
+
+def wait_for_all_processes(place: str) -> None:
+    """Returns once every process has come to the same place.
+
+    Args:
+        place: its name, for the error where they come to different ones.
+    """
+    if process_share()[1] > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(place)
+
+
 def jit_plan(wanted: bool | str, student: keras.Model) -> tuple[bool | str, bool]:
     """How a student beside a teacher is compiled where Keras's own choice is slow or fails.
 

@@ -53,9 +53,33 @@ class BinaryLabelCrossentropy(keras.losses.Loss):
         if are_distributions(y_true, y_pred):
             targets = ops.cast(y_true > 0, y_pred.dtype)
         else:
-            labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-            targets = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
+            targets = _one_hot(y_true, y_pred)
         return ops.mean(ops.binary_crossentropy(targets, y_pred, from_logits=True), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class SigmoidLabelCrossentropy(keras.losses.Loss):
+    """Cross-entropy of every class by itself, summed over the classes: AugReg's class loss.
+
+    The part that a class has in a mixed image is its target.
+
+    `y_true`: integers (batch,) or (batch, 1), or distributions (batch, classes). `y_pred`: logits
+    (batch, classes).
+    """
+
+    def __init__(self, name="sigmoid_label_crossentropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        if not are_distributions(y_true, y_pred):
+            y_true = _one_hot(y_true, y_pred)
+        targets = ops.cast(y_true, y_pred.dtype)
+        return ops.sum(ops.binary_crossentropy(targets, y_pred, from_logits=True), axis=-1)
+
+
+def _one_hot(labels, logits):
+    labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
+    return ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")

@@ -12,13 +12,15 @@ class MLP(keras.layers.Layer):
 
     Args:
         hidden_dim: width between the two.
+        dropout_rate: of the dropout after the GELU and after the second Dense.
 
     Input and output: (..., width).
     """
 
-    def __init__(self, hidden_dim: int, **kwargs):
+    def __init__(self, hidden_dim: int, dropout_rate: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
+        self.dropout_rate = dropout_rate
 
     def build(self, input_shape):
         self.expand = keras.layers.Dense(
@@ -35,11 +37,13 @@ class MLP(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="contract",
         )
+        self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy)
         self.expand.build(input_shape)
         self.contract.build((*input_shape[:-1], self.hidden_dim))
 
-    def call(self, tokens):
-        return self.contract(self.expand(tokens))
+    def call(self, tokens, training=False):
+        hidden = self.dropout(self.expand(tokens), training=training)
+        return self.dropout(self.contract(hidden), training=training)
 
     def macs(self, input_shape) -> int:
         """Multiply-adds for one sample."""
@@ -50,4 +54,8 @@ class MLP(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "hidden_dim": self.hidden_dim}
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "dropout_rate": self.dropout_rate,
+        }

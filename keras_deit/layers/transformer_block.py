@@ -27,6 +27,8 @@ class TransformerBlock(keras.layers.Layer):
         layer_scale_init: initial γ; None leaves γ out.
         branches: attentions side by side, and MLPs side by side.
         talking_heads: whether the heads of the self-attention are mixed, as in CaiT.
+        dropout_rate: of the dropout after the attention's projection and after both layers of the
+            MLP.
 
     Input and output: tokens (batch, length, width).
     """
@@ -40,6 +42,7 @@ class TransformerBlock(keras.layers.Layer):
         layer_scale_init: float | None = None,
         branches: int = 1,
         talking_heads: bool = False,
+        dropout_rate: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -50,6 +53,7 @@ class TransformerBlock(keras.layers.Layer):
         self.layer_scale_init = layer_scale_init
         self.branches = branches
         self.talking_heads = talking_heads
+        self.dropout_rate = dropout_rate
         self._suffixes = ("", *(f"_{chr(ord('a') + index)}" for index in range(1, branches)))
 
     def build(self, input_shape):
@@ -59,17 +63,24 @@ class TransformerBlock(keras.layers.Layer):
             attention = attention_kind(
                 self.num_heads, self.qkv_bias, dtype=policy, name=f"attention{suffix}"
             )
-            mlp = MLP(int(input_shape[-1] * self.mlp_ratio), dtype=policy, name=f"mlp{suffix}")
+            mlp = MLP(
+                int(input_shape[-1] * self.mlp_ratio),
+                self.dropout_rate,
+                dtype=policy,
+                name=f"mlp{suffix}",
+            )
             # An attribute for each list: Keras saves no layers in lists of lists.
-            setattr(self, f"attention_branch{suffix}", self._branch(attention, f"1{suffix}"))
-            setattr(self, f"mlp_branch{suffix}", self._branch(mlp, f"2{suffix}"))
+            dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy, name=f"dropout{suffix}")
+            attention_branch = self._branch(f"1{suffix}", attention, dropout)
+            setattr(self, f"attention_branch{suffix}", attention_branch)
+            setattr(self, f"mlp_branch{suffix}", self._branch(f"2{suffix}", mlp))
         for layer in self._sublayers():
             layer.build(input_shape)
 
-    def _branch(self, layer, number):
+    def _branch(self, number, *layers):
         policy = self.dtype_policy
         norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name=f"norm{number}")
-        branch = [norm, layer]
+        branch = [norm, *layers]
         if self.layer_scale_init is not None:
             name = f"layer_scale{number}"
             branch.append(LayerScale(self.layer_scale_init, dtype=policy, name=name))
@@ -112,4 +123,5 @@ class TransformerBlock(keras.layers.Layer):
             "layer_scale_init": self.layer_scale_init,
             "branches": self.branches,
             "talking_heads": self.talking_heads,
+            "dropout_rate": self.dropout_rate,
         }

@@ -63,6 +63,17 @@ class Classifier(keras.Model):
         layers += [layer for layer in self.layers if layer.name == "class_token"]
         return [variable for layer in layers for variable in layer.trainable_variables]
 
+    def start_heads(self, bias: float) -> None:
+        """Makes every head's logits `bias`, whatever the image: its kernel 0 and its bias `bias`.
+
+        AugReg starts so, at −log of the number of classes: a loss of every class by itself then
+        begins near the one of a guess, not far above it.
+        """
+        for layer in self.layers:
+            if layer.name in ("class_head", "distillation_head"):
+                layer.kernel.assign(keras.ops.zeros_like(layer.kernel))
+                layer.bias.assign(keras.ops.full_like(layer.bias, bias))
+
     def get_config(self):
         return {
             **self._config,
@@ -96,14 +107,15 @@ def check_width(embed_dim: int, num_heads: int) -> None:
         raise InputError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}.")
 
 
-def check_rate(drop_path_rate: float) -> None:
-    """Makes sure that a model's rate of stochastic depth is one, whatever its blocks make of it.
+def check_rate(**rates: float) -> None:
+    """Makes sure that a model's rates of dropping are ones, whatever its blocks make of them.
 
     Raises:
-        InputError: it is not in [0, 1).
+        InputError: one is not in [0, 1); it is named.
     """
-    if not 0 <= drop_path_rate < 1:
-        raise InputError(f"drop_path_rate should be in [0, 1). Received: {drop_path_rate}")
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise InputError(f"{name} should be in [0, 1). Received: {rate}")
 
 
 def check_positive(**sizes: float) -> None:

@@ -33,6 +33,8 @@ class DeiT(Classifier):
         mlp_ratio: hidden width of the MLPs over `embed_dim`.
         qkv_bias: whether queries, keys and values have a bias.
         drop_path_rate: of the last block; it grows linearly from 0 at the first.
+        dropout_rate: of the dropout after the positions, each attention and both layers of each
+            MLP. The published DeiT has none.
         distilled: whether there is a distillation token with its head.
         num_classes: of each head.
 
@@ -52,6 +54,7 @@ class DeiT(Classifier):
         drop_path_rate: float = 0.0,
         distilled: bool = False,
         num_classes: int = 1000,
+        dropout_rate: float = 0.0,
         **kwargs,
     ):
         height, width = patch_grid(image_size, patch_size)
@@ -63,19 +66,22 @@ class DeiT(Classifier):
             num_classes=num_classes,
         )
         check_width(embed_dim, num_heads)
-        check_rate(drop_path_rate)
+        check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
         inputs = keras.Input((height, width, 3), name="image")
         x = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")(inputs)
         if distilled:
             x = PrependToken(name="distillation_token")(x)
         x = PrependToken(name="class_token")(x)
         x = PositionEmbedding(name="position_embedding")(x)
+        if dropout_rate > 0:
+            x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
         for index in range(depth):
             x = TransformerBlock(
                 num_heads,
                 mlp_ratio,
                 qkv_bias,
                 drop_path_rate * index / max(depth - 1, 1),
+                dropout_rate=dropout_rate,
                 name=f"block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
@@ -93,5 +99,6 @@ class DeiT(Classifier):
             "drop_path_rate": drop_path_rate,
             "distilled": distilled,
             "num_classes": num_classes,
+            "dropout_rate": dropout_rate,
         }
         super().__init__(inputs, heads, config, **kwargs)

@@ -81,3 +81,9 @@ class ResMLP(Classifier):
             "num_classes": num_classes,
         }
         super().__init__(inputs, heads, config, **kwargs)
+
+    @property
+    def undecayed(self) -> list[keras.Variable]:
+        """Nothing: the authors' code lists no variable of ResMLP, so that the class token of
+        "class_mlp" decays."""
+        return []

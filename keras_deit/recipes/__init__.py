@@ -1,6 +1,7 @@
 """Recipes: published ways to train, as data."""
 
 from keras_deit.errors import unknown_name
+from keras_deit.recipes.augreg import AUGREG_RECIPES
 from keras_deit.recipes.cait import CAIT_RECIPES
 from keras_deit.recipes.deit import DEIT_RECIPES
 from keras_deit.recipes.deit3 import DEIT3_RECIPES
@@ -27,6 +28,7 @@ RECIPES = {
         *RESMLP_RECIPES,
         *PATCHCONVNET_RECIPES,
         *DEIT3_RECIPES,
+        *AUGREG_RECIPES,
         *TRANSFER_RECIPES,
     )
 }

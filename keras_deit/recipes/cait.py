@@ -11,7 +11,7 @@ from keras_deit.recipes.common import DEIT_AUGMENTATION, DISTILLED, EMA_DECAY, U
 from keras_deit.recipes.recipe import About, Optimisation, Recipe, Variant
 
 # Stochastic depth is uniform and grows with the model; LayerScale's start is in the model's row.
-_DROP_PATH = tuple(
+CAIT_DROP_PATH = tuple(
     Variant(spec.name, model_values={"drop_path_rate": spec.published_drop_path})
     for spec in CAIT_MODELS
     if spec.image_size == 224
@@ -28,7 +28,7 @@ CAIT = Recipe(
     model_values={},
     optimisation=Optimisation(epochs=400, schedule="epoch_cosine", ema_decay=EMA_DECAY),
     augmentation=DEIT_AUGMENTATION,
-    variants=_DROP_PATH,
+    variants=CAIT_DROP_PATH,
     **UNDISTILLED,
 )
 

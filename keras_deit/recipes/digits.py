@@ -47,5 +47,6 @@ DIGITS = Recipe(
         batch_norm_momentum=0.9,
     ),
     evaluation_crop_ratio=1.0,
+    evaluation_interpolation="bilinear",
     validation_epochs=10,
 )

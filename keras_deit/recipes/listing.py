@@ -15,7 +15,11 @@ def recipe_table(recipe: Recipe) -> str:
     parts = {
         recipe.name: dataclasses.asdict(recipe.about),
         "student and teacher": own,
-        "optimisation": dataclasses.asdict(recipe.optimisation),
+        "optimisation": {
+            **dataclasses.asdict(recipe.optimisation),
+            "peak_learning_rate": recipe.optimisation.peak_learning_rate,
+            "gradient_clip": recipe.optimisation.gradient_clip,
+        },
         "augmentation": dataclasses.asdict(recipe.augmentation),
     }
     if recipe.teacher is not None:
@@ -26,6 +30,8 @@ def recipe_table(recipe: Recipe) -> str:
     lines = [line for title, values in parts.items() for line in (title, *_rows(values), "")]
     for variant in recipe.variants:
         values = {**variant.model_values, **variant.optimisation, **variant.augmentation}
+        if variant.evaluation_crop_ratio is not None:
+            values["evaluation_crop_ratio"] = variant.evaluation_crop_ratio
         if variant.expected:
             values["expected"] = variant.expected
         lines += [f"for {variant.pattern}", *_rows(values), ""]

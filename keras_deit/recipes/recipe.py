@@ -14,7 +14,7 @@ REFERENCE_BATCH_SIZE = 512
 
 OPTIMIZERS = ("adamw", "lamb", "sgd")
 SCHEDULES = ("cosine", "epoch_cosine")
-LOSSES = ("cross_entropy", "binary_cross_entropy")
+LOSSES = ("cross_entropy", "binary_cross_entropy", "sigmoid_cross_entropy")
 TRAINABLE = ("all", "attention", "head")
 # What a teacher's training does not do.
 STUDENT_ONLY = (
@@ -43,14 +43,17 @@ class Optimisation:
         schedule: "cosine", linear warm-up and then half a cosine, changing at every step; or
             "epoch_cosine", the authors' own, constant within an epoch and one epoch late.
         warmup_epochs: from `warmup_learning_rate` to the peak.
+        warmup_steps: of schedule "cosine", in place of `warmup_epochs`; None for those.
         warmup_learning_rate, min_learning_rate: where the schedule starts and ends, not scaled.
         weight_decay: of the decayed variables, multiplied by the learning rate at each step.
         adam_epsilon: ε of "adamw" and "lamb".
         momentum: of "sgd".
         clip_norm: largest norm of all gradients together, 0 for no clipping; by default 1 for
             "lamb", part of which it is, and 0 for the others.
-        loss: of the labels: "cross_entropy", or "binary_cross_entropy" for every class by itself,
-            where each class of a mixed image is a full target; the latter takes no smoothing.
+        loss: of the labels: "cross_entropy"; "binary_cross_entropy", of every class by itself and
+            averaged, where each class of a mixed image is a full target, so that it takes no
+            smoothing; or "sigmoid_cross_entropy", of every class by itself and summed, where the
+            target is the class's part.
         layer_decay: what each block's learning rate is multiplied with to give that of the block
             below; 1 for the same everywhere.
         trainable: "all" weights, "attention" for attention layers, class head and positions, or
@@ -69,6 +72,7 @@ class Optimisation:
     learning_rate_scaling: bool = True
     schedule: str = "cosine"
     warmup_epochs: float = 5
+    warmup_steps: int | None = None
     warmup_learning_rate: float = 1e-6
     min_learning_rate: float = 1e-5
     weight_decay: float = 0.05
@@ -99,6 +103,10 @@ class Optimisation:
         _require("accumulation_steps", parts, divides, f"a divisor of batch_size={self.batch_size}")
         in_range = 0 <= self.warmup_epochs <= self.epochs
         _require("warmup_epochs", self.warmup_epochs, in_range, f"from 0 to epochs={self.epochs}")
+        if self.warmup_steps is not None:
+            _require("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
+            by_step = self.schedule == "cosine"
+            _require("schedule with warmup_steps", self.schedule, by_step, "'cosine'")
 
     @property
     def peak_learning_rate(self) -> float:
@@ -152,6 +160,7 @@ class Variant:
     Attributes:
         pattern: of the models' names, as a shell has it.
         model_values, optimisation, augmentation: by field, in place of the recipe's.
+        evaluation_crop_ratio: in place of the recipe's; None for that.
         expected: top-1 that is published for these models.
     """
 
@@ -159,6 +168,7 @@ class Variant:
     model_values: dict = dataclasses.field(default_factory=dict)
     optimisation: dict = dataclasses.field(default_factory=dict)
     augmentation: dict = dataclasses.field(default_factory=dict)
+    evaluation_crop_ratio: float | None = None
     expected: str = ""
 
 
@@ -194,9 +204,12 @@ class Recipe:
         variants: by model, what differs.
         fine_tunes: whether it starts from trained weights.
         weights: what the student starts from: a file, or hf://OWNER/NAME.
+        head_bias: what the heads' biases start at, their kernels then at 0, in a student without
+            `weights`; None for the model's own start.
         teacher_weights: "imagenet" for a keras.applications teacher that starts from them.
         teacher_recipe: how to train it on the data, if it needs that.
-        evaluation_crop_ratio: of the evaluation; None for the model's published one.
+        evaluation_crop_ratio, evaluation_interpolation: of the evaluation; None for what is
+            published of the model.
         validation_epochs: epochs from one validation and checkpoint to the next.
         validate_agreement: whether validation runs the teacher and logs the agreement with it.
     """
@@ -215,15 +228,20 @@ class Recipe:
     variants: tuple[Variant, ...] = ()
     fine_tunes: bool = False
     weights: str | None = None
+    head_bias: float | None = None
     teacher_weights: str | None = None
     evaluation_crop_ratio: float | None = None
+    evaluation_interpolation: str | None = None
     validation_epochs: int = 1
     validate_agreement: bool = False
 
     def __post_init__(self):
         check_distillation(self.distillation, self.alpha, self.temperature)
-        if self.evaluation_crop_ratio is not None:
-            check_evaluation_view(self.evaluation_crop_ratio, self.augmentation.interpolation)
+        crop_ratio, interpolation = self.evaluation_crop_ratio, self.evaluation_interpolation
+        check_evaluation_view(
+            1.0 if crop_ratio is None else crop_ratio,
+            "bicubic" if interpolation is None else interpolation,
+        )
         smoothing = self.augmentation.label_smoothing
         if self.optimisation.loss == "binary_cross_entropy" and smoothing > 0:
             raise InputError(
@@ -241,12 +259,14 @@ class Recipe:
         recipe = dataclasses.replace(self, model=model, variants=())
         for variant in chosen:
             expected = variant.expected or recipe.about.expected
+            crop_ratio = variant.evaluation_crop_ratio or recipe.evaluation_crop_ratio
             recipe = dataclasses.replace(
                 recipe,
                 about=dataclasses.replace(recipe.about, expected=expected),
                 model_values={**recipe.model_values, **variant.model_values},
                 optimisation=dataclasses.replace(recipe.optimisation, **variant.optimisation),
                 augmentation=dataclasses.replace(recipe.augmentation, **variant.augmentation),
+                evaluation_crop_ratio=crop_ratio,
             )
         return recipe
 

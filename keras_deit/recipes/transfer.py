@@ -2,11 +2,13 @@
 
 Images are enlarged to 224 pixels. DeiT: issues 45, 105 and 141 of the published repository, and
 issues 81 and 144 of DINO's, by the same authors; ResMLP: issue 117; CaiT: thesis §3.7.1.3. The
-learning rates are taken as they stand, for the batch that is stated beside them.
+learning rates are taken as they stand, for the batch that is stated beside them. CaiT keeps the
+rest of its own training, and its tables are at a crop ratio of 0.875.
 """
 
 import dataclasses
 
+from keras_deit.recipes.cait import CAIT_DROP_PATH
 from keras_deit.recipes.common import DEIT_AUGMENTATION, EMA_DECAY, UNDISTILLED
 from keras_deit.recipes.recipe import About, Optimisation, Recipe, Variant
 
@@ -34,12 +36,14 @@ def _variants(cait_learning_rate: float, cait_epochs: int, resmlp: bool) -> tupl
             "batch_size": 1024,
             "epochs": cait_epochs,
         },
+        augmentation={"erase_probability": DEIT_AUGMENTATION.erase_probability},
+        evaluation_crop_ratio=0.875,
     )
     if not resmlp:
-        return (cait,)
+        return (cait, *CAIT_DROP_PATH)
     adamw = {"optimizer": "adamw", "learning_rate": 5e-6, "weight_decay": 0.05}
     return (
-        cait,
+        *(cait, *CAIT_DROP_PATH),
         Variant("resmlp_12_*", model_values={"drop_path_rate": 0.05}, optimisation=adamw),
         Variant("resmlp_24_*", model_values={"drop_path_rate": 0.1}, optimisation=adamw),
     )
@@ -84,7 +88,8 @@ TRANSFER_CARS = dataclasses.replace(
     variants=_variants(1e-4, 1000, resmlp=False),
 )
 
-# For DeiT itself no settings on Flowers are published; these are CaiT's.
+# For DeiT itself no settings on Flowers are published; these are CaiT's. Of DeiT III it is known
+# that its attention alone is trained.
 TRANSFER_FLOWERS = dataclasses.replace(
     TRANSFER_CARS,
     name="transfer_flowers",
@@ -96,6 +101,10 @@ TRANSFER_FLOWERS = dataclasses.replace(
     model="cait_s36_224",
     optimisation=dataclasses.replace(_ADAMW, learning_rate=1e-4, batch_size=1024),
     augmentation=DEIT_AUGMENTATION,
+    variants=(
+        *TRANSFER_CARS.variants,
+        Variant("deit3_*", optimisation={"trainable": "attention"}),
+    ),
 )
 
 TRANSFER_INAT18 = dataclasses.replace(

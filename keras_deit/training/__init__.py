@@ -1,7 +1,14 @@
 """Training: jobs, runs and what they report."""
 
 from keras_deit.training.evaluation import SPLITS, evaluate_run
-from keras_deit.training.job import REACTIONS, Job, evaluation_crop_ratio, student_format
+from keras_deit.training.job import (
+    REACTIONS,
+    Job,
+    evaluation_crop_ratio,
+    evaluation_interpolation,
+    student_format,
+)
+from keras_deit.training.reading import Reading
 from keras_deit.training.report import final_report, score_table
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.strategies import STRATEGIES, Devices
@@ -14,10 +21,12 @@ __all__ = [
     "STRATEGIES",
     "Devices",
     "Job",
+    "Reading",
     "RunDirectory",
     "check_output",
     "evaluate_run",
     "evaluation_crop_ratio",
+    "evaluation_interpolation",
     "final_report",
     "fine_tune_teacher",
     "score_table",

@@ -8,8 +8,10 @@ import time
 import keras
 import tqdm
 
+from keras_deit.distillation.execution import is_writer
 from keras_deit.errors import InputError
 from keras_deit.pretrained.files import whole_or_not_at_all
+from keras_deit.training.checkpoints.values import is_elsewhere, to_numpy
 
 
 class Progress(keras.callbacks.Callback):
@@ -37,6 +39,7 @@ class Progress(keras.callbacks.Callback):
             unit="step",
             mininterval=self._SECONDS,
             smoothing=0.1,
+            disable=not is_writer(),
         )
 
     def __enter__(self):
@@ -69,7 +72,9 @@ class EvaluationProgress(keras.callbacks.Callback):
 
     def __init__(self, title: str, batches: int):
         super().__init__()
-        self._bar = tqdm.tqdm(desc=title, total=batches, unit="batch", mininterval=0.5)
+        self._bar = tqdm.tqdm(
+            desc=title, total=batches, unit="batch", mininterval=0.5, disable=not is_writer()
+        )
 
     def on_test_batch_end(self, batch, logs=None):
         self._bar.update()
@@ -169,6 +174,25 @@ class StepTimer:
 
 
 def save_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Writes `path`, a `.weights.h5` file, so that it is the old one or the new one at any time."""
+    """Writes `path`, a `.weights.h5` file, so that it is the old one or the new one at any time.
+
+    Of several processes one writes.
+    """
+    if not is_writer():
+        return
+    if any(is_elsewhere(weight) for weight in model.weights):
+        model = _own_copy(model)
     with whole_or_not_at_all(path) as partial:
         model.save_weights(partial)
+
+
+def _own_copy(model: keras.Model) -> keras.Model:
+    """A model with the same weights that this process has alone."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        copy = type(model).from_config(model.get_config())
+        copy.set_weights([to_numpy(weight) for weight in model.weights])
+    finally:
+        keras.distribution.set_distribution(distribution)
+    return copy

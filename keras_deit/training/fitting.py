@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterator
 
 import keras
 
+from keras_deit.data import BadImages
+from keras_deit.distillation.execution import is_writer
 from keras_deit.recipes import Optimisation
 from keras_deit.training.callbacks import FiniteSteps, Progress, StepTimer
 from keras_deit.training.checkpoints import Keeper, Place, TrainingState
 from keras_deit.training.interruption import Interruption, Stopped
 from keras_deit.training.optimisation import learning_rate_schedule
+
+# Seconds that a process goes on for after it was asked to stop, where another one writes.
+_PATIENCE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,16 +25,19 @@ class Data:
     """What a model is fitted to.
 
     Attributes:
-        batches: called with the number of a step, gives the endless batches from that step on.
-        steps_per_epoch: batches in an epoch.
+        batches: called with a number, gives the endless batches from that one on.
+        steps_per_epoch: batches in an epoch. With accumulated gradients each part of a batch is
+            one here, and everywhere in this file.
         validation: called for a pass over the validation data; None for no validation.
         validation_epochs: after which epochs, counted from 1, to validate; the last always is.
+        bad_images: those that `batches` could not read; they are part of a checkpoint.
     """
 
     batches: Callable[[int], Iterator]
     steps_per_epoch: int
     validation: Callable[[], Iterator] | None = None
     validation_epochs: int = 1
+    bad_images: BadImages = dataclasses.field(default_factory=BadImages)
 
 
 class Fitting:
@@ -78,7 +86,10 @@ class Fitting:
         self._left_out = left_out
         self._callbacks = [self.watch, *callbacks]
         self._on_epoch = on_epoch
-        self._learning_rate = learning_rate_schedule(optimisation, data.steps_per_epoch)
+        self._parts = optimisation.accumulation_steps
+        self._learning_rate = learning_rate_schedule(
+            optimisation, data.steps_per_epoch // self._parts
+        )
         self._interruption = Interruption()
         self._unassigned_metrics = None
 
@@ -95,8 +106,7 @@ class Fitting:
         """
         place = self._keeper.read() or Place()
         batches = self._data.batches(place.epoch * self._data.steps_per_epoch + place.step)
-        if place.epoch < self._epochs:
-            batches = _build(self._model, batches)
+        batches = _build(self._model, batches)
         self._state = TrainingState(self._model, self._left_out)
         self._take_up(place)
         done = place.epoch * self._data.steps_per_epoch + place.step
@@ -116,6 +126,7 @@ class Fitting:
         return place
 
     def _take_up(self, place: Place) -> None:
+        self._data.bad_images.restore(place.bad_images)
         tensors = self._keeper.take_tensors()
         if tensors is not None:
             self._state.assign(tensors, str(self._keeper.source))
@@ -152,7 +163,7 @@ class Fitting:
             verbose=0,
         )
         self.timer.epoch_ended(left, self._keeper.seconds_spent - spent)
-        first_step = place.epoch * self._data.steps_per_epoch
+        first_step = place.epoch * self._data.steps_per_epoch // self._parts
         rate = float(keras.ops.convert_to_numpy(self._learning_rate(first_step)))
         return {**steps.logs, "learning_rate": rate}
 
@@ -195,11 +206,15 @@ class Fitting:
             self.stop(place)
 
     def stop(self, place: Place) -> None:
-        """Writes a checkpoint and raises `Stopped`, where a signal asks for it.
+        """Writes a checkpoint and raises `Stopped`, in the process that writes.
 
         Raises:
-            Stopped: the signal has come.
+            Stopped: always, in that process.
         """
+        if not is_writer():
+            # The one that writes may still need this one for the step that it is in.
+            self._interruption.leave_later(_PATIENCE)
+            return
         path = self._write(place)
         kept = f" Everything is kept in {path}; the same command goes on from there."
         raise Stopped(
@@ -215,6 +230,7 @@ class Fitting:
         if hasattr(self._model, "jax_state_sync"):
             self._model.jax_state_sync()
         self.watch.require_finite(self._keeper.source)
+        place = dataclasses.replace(place, bad_images=tuple(self._data.bad_images.names))
         return self._keeper.write(self._state, place)
 
 

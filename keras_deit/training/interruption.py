@@ -1,6 +1,7 @@
 """Being asked to stop, by SIGTERM or by Ctrl-C."""
 
 import contextlib
+import os
 import signal
 import threading
 
@@ -33,6 +34,15 @@ class Interruption:
 
     def __init__(self):
         self.received: int | None = None
+        self._leaving = False
+
+    def leave_later(self, seconds: float) -> None:
+        """Ends the process of itself after a while, with the exit code of the signal."""
+        if not self._leaving:
+            self._leaving = True
+            timer = threading.Timer(seconds, os._exit, (128 + self.received,))
+            timer.daemon = True
+            timer.start()
 
     @contextlib.contextmanager
     def watching(self):

@@ -98,6 +98,11 @@ def evaluation_crop_ratio(recipe: Recipe) -> float:
     return get_spec(recipe.model).crop_ratio
 
 
+def evaluation_interpolation(recipe: Recipe) -> str:
+    """Of the recipe, or else what is published for its student."""
+    return recipe.evaluation_interpolation or get_spec(recipe.model).interpolation
+
+
 def student_format(recipe: Recipe) -> ImageFormat:
     """The images that a recipe's student takes, at no cost: every value of it is checked."""
     return outline_model(recipe.model, **recipe.model_values).image_format

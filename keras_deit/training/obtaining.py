@@ -18,6 +18,7 @@ from keras_deit.distillation.teachers import (
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.models.precision import precision
 from keras_deit.training.job import Job, digest
+from keras_deit.training.reading import Reading
 from keras_deit.training.run_directory import check_writable
 from keras_deit.training.teacher_training import check_steps, teacher_size, train_teacher
 
@@ -33,7 +34,7 @@ def check_teacher_of(job: Job) -> None:
 
 
 def obtain_teacher(
-    job: Job, dataset: Dataset, student_format: ImageFormat, crop_ratio: float
+    job: Job, dataset: Dataset, reading: Reading
 ) -> tuple[keras.Model, TeacherContract, str]:
     """The teacher that a job asks for.
 
@@ -43,8 +44,7 @@ def obtain_teacher(
     Args:
         job: asks for a teacher.
         dataset: to train it on.
-        student_format: the images that the teacher will be shown.
-        crop_ratio: of the evaluation.
+        reading: of the data, as the images that the teacher will be shown.
 
     Returns:
         The model, its contract, and where it came from: a name or the path of a file.
@@ -60,19 +60,19 @@ def obtain_teacher(
         check_classes(contract.num_classes, dataset.num_classes, name, dataset.name)
         return model, contract, str(pathlib.Path(name).resolve())
     recipe = job.recipe.teacher_recipe
-    size = teacher_size(recipe, student_format)
+    size = teacher_size(recipe, reading.image_format)
     own_classes = own_head_classes(name, dataset.num_classes, weights)
     with precision("float32"):
         if own_classes is not None:
             check_classes(own_classes, dataset.num_classes, name, dataset.name)
             return *build_teacher_model(name, dataset.num_classes, *size, weights), name
-        path = _kept_path(job, dataset, student_format)
+        path = _kept_path(job, dataset, reading.image_format)
         if not path.is_file():
             check_writable(path)
             check_steps(recipe, dataset, "teacher_batch_size")
             model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
             train_teacher(
-                *(model, contract, dataset, recipe, student_format, path, crop_ratio),
+                *(model, contract, dataset, recipe, reading, path),
                 checkpoint_seconds=job.checkpoint_seconds,
             )
         # Loaded even when it was trained just now, so that both kinds of run do the same.

@@ -48,7 +48,8 @@ def _parameters(student: Classifier, trainable: str) -> str:
         for variables in (student.trainable_variables, undecayed_variables(student))
     )
     only = "" if trainable == "all" else f" ({trainable} only)"
-    return f"{trained:,}{only}, {trained - undecayed:,} of them with weight decay"
+    decayed = f"{trained - undecayed:,} with weight decay and {undecayed:,} without"
+    return f"{trained:,}{only}, {decayed}"
 
 
 def _optimiser(optimisation: Optimisation) -> str:
@@ -65,9 +66,12 @@ def _optimiser(optimisation: Optimisation) -> str:
 
 
 def _schedule(optimisation: Optimisation) -> str:
+    duration = f"{optimisation.warmup_epochs:g} epochs"
+    if optimisation.warmup_steps is not None:
+        duration = f"{optimisation.warmup_steps:,} steps"
     return (
-        f"{optimisation.schedule}, from {optimisation.warmup_learning_rate:g} over "
-        f"{optimisation.warmup_epochs:g} epochs of warm-up to {optimisation.min_learning_rate:g}"
+        f"{optimisation.schedule}, from {optimisation.warmup_learning_rate:g} over {duration} of "
+        f"warm-up to {optimisation.min_learning_rate:g}"
     )
 
 

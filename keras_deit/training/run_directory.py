@@ -8,6 +8,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
+from keras_deit.distillation.execution import is_writer
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
 from keras_deit.pretrained import create_model
@@ -73,12 +74,16 @@ class RunDirectory:
         check_writable(self.config_file)
 
     def start(self, config: dict) -> None:
-        """Makes the directory and writes `config.json`."""
+        """Makes the directory and writes `config.json`, in the process that writes."""
+        if not is_writer():
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config_file, config)
 
     def write_metrics(self, history: Iterable[dict]) -> None:
         """Writes `metrics.csv`: a row an epoch, empty where an epoch has no such figure."""
+        if not is_writer():
+            return
         rows = list(history)
         # What only some epochs have, the validation, comes after what all have.
         columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -127,7 +132,8 @@ class RunDirectory:
 
     def finish(self, summary: dict) -> None:
         """Writes `summary.json`, which marks the run as finished."""
-        write_json(self.summary_file, summary)
+        if is_writer():
+            write_json(self.summary_file, summary)
 
 
 def check_writable(path: pathlib.Path) -> None:
@@ -143,15 +149,20 @@ def check_writable(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """A context that one process at a time is in; the lock ends with the process, however it ends.
+def writing_alone(path: pathlib.Path) -> Iterator[None]:
+    """A context that one process at a time is in that writes; it ends with the process at latest.
+
+    Of several processes that train together, those that do not write only pass through.
 
     Args:
-        path: of the lock's file, which stays.
+        path: of the lock's file.
 
     Raises:
         InputError: another process is in it.
     """
+    if not is_writer():
+        yield
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:

@@ -35,7 +35,7 @@ def score(model: keras.Model, data, batches: int, title: str) -> dict[str, dict[
 
     Args:
         model: images to logits or probabilities (batch, classes), by name.
-        data: one pass of batches of images and integer labels.
+        data: one pass of batches of images, integer labels and, where some do not count, weights.
         batches: how many there are.
         title: of the progress bar.
 
@@ -93,5 +93,5 @@ class Scorer(keras.Model):
         for name, keys in self.keys.items():
             for figure, key in keys.items():
                 hits = ops.cast(decisions[name] == wanted[figure], "float32")
-                self.shares[key].update_state(hits)
+                self.shares[key].update_state(hits, sample_weight=sample_weight)
         return self.get_metrics_result()

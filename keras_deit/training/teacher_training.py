@@ -9,12 +9,10 @@ import keras
 
 from keras_deit.data import (
     Dataset,
-    evaluation_pipeline,
     num_batches,
     steps_per_epoch,
-    train_pipeline,
 )
-from keras_deit.distillation.execution import replicas
+from keras_deit.distillation.execution import is_writer, replicas, wait_for_all_processes
 from keras_deit.distillation.image_conversion import ImageConversion
 from keras_deit.distillation.teachers import (
     TeacherContract,
@@ -28,8 +26,9 @@ from keras_deit.models.image_format import ImageFormat
 from keras_deit.recipes import TeacherRecipe
 from keras_deit.training.checkpoints import CheckpointStore, Keeper
 from keras_deit.training.fitting import Data, Fitting
-from keras_deit.training.optimisation import build_optimizer
-from keras_deit.training.run_directory import check_writable, locked
+from keras_deit.training.optimisation import build_optimizer, learning_rate_schedule
+from keras_deit.training.reading import Reading
+from keras_deit.training.run_directory import check_writable, writing_alone
 from keras_deit.training.scoring import score
 
 # The teacher is the same for every seed of the student.
@@ -45,7 +44,8 @@ def check_steps(recipe, dataset: Dataset, flag: str = "batch_size") -> int:
         flag: what the batch size is called in an error.
 
     Raises:
-        InputError: a batch larger than the data, or one that the devices cannot share evenly.
+        InputError: a batch larger than the data, or one that the devices cannot share evenly, or
+            a warm-up longer than the training.
     """
     batch_size = recipe.optimisation.batch_size
     parts = recipe.optimisation.accumulation_steps
@@ -59,7 +59,9 @@ def check_steps(recipe, dataset: Dataset, flag: str = "batch_size") -> int:
             f"{flag} {batch_size} is larger than the {len(dataset.train)} training examples of "
             f"{dataset.name}."
         )
-    return steps_per_epoch(len(dataset.train), batch_size)
+    steps = steps_per_epoch(len(dataset.train), batch_size)
+    learning_rate_schedule(recipe.optimisation, steps)
+    return steps
 
 
 def teacher_size(recipe: TeacherRecipe, student_format: ImageFormat) -> tuple[int, int]:
@@ -73,9 +75,8 @@ def fine_tune_teacher(
     name: str,
     dataset: Dataset,
     recipe: TeacherRecipe,
-    student_format: ImageFormat,
+    reading: Reading,
     path: pathlib.Path,
-    crop_ratio: float,
     weights: str | None = None,
     pixels: str | None = None,
     outputs: str | None = None,
@@ -84,7 +85,7 @@ def fine_tune_teacher(
 
     Args:
         name: as `build_teacher_model` takes it, or the path of a `.keras` file.
-        dataset, recipe, student_format, path, crop_ratio: as for `train_teacher`.
+        dataset, recipe, reading, path: as for `train_teacher`.
         weights: "imagenet" for a keras.applications name.
         pixels, outputs: the contract of a `.keras` file that has none beside it.
 
@@ -98,11 +99,11 @@ def fine_tune_teacher(
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
     else:
-        size = teacher_size(recipe, student_format)
+        size = teacher_size(recipe, reading.image_format)
         model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
     if contract.num_classes != dataset.num_classes:
         model, contract = replace_head(model, contract, dataset.num_classes)
-    return train_teacher(model, contract, dataset, recipe, student_format, path, crop_ratio)
+    return train_teacher(model, contract, dataset, recipe, reading, path)
 
 
 def check_output(path: pathlib.Path) -> None:
@@ -123,17 +124,15 @@ def train_teacher(
     contract: TeacherContract,
     dataset: Dataset,
     recipe: TeacherRecipe,
-    student_format: ImageFormat,
+    reading: Reading,
     path: pathlib.Path,
-    crop_ratio: float,
     checkpoint_seconds: float = 300.0,
 ) -> dict[str, float]:
     """Trains a classifier on the training split and keeps it as a `.keras` file.
 
-    A training that was stopped goes on from its newest checkpoint, in PATH.checkpoints.
-
     It is trained on what it will be shown: the student's images, brought into its own format. A
-    teacher trained on images of its own size was measured to lose a point on the student's.
+    teacher trained on images of its own size was measured to lose a point on the student's. A
+    training that was stopped goes on from its newest checkpoint, in PATH.checkpoints.
 
     Args:
         model: gives logits or probabilities, as its contract says; its head has the data's
@@ -141,9 +140,8 @@ def train_teacher(
         contract: what the model takes and gives.
         dataset: to train on; nothing is chosen on its other splits.
         recipe: how to train.
-        student_format: the images that the student takes.
+        reading: of the data, as images of the student.
         path: of the `.keras` file; its contract and accuracy go beside it.
-        crop_ratio: of the evaluation.
         checkpoint_seconds: from one checkpoint to the next.
 
     Returns:
@@ -154,11 +152,30 @@ def train_teacher(
         Stopped: by SIGTERM or Ctrl-C; everything is kept.
     """
     keras.utils.set_random_seed(_TEACHER_SEED)
-    optimisation = recipe.optimisation
-    steps = check_steps(recipe, dataset)
     model.trainable = True
     _set_batch_norm_momentum(model, recipe.batch_norm_momentum)
-    seeing = _on_student_images(model, contract, student_format)
+    seeing = _on_student_images(model, contract, reading.image_format)
+    # Through JSON and back, as what they are compared with.
+    record = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe)}))
+    facts = {**record, "classes": list(dataset.class_names), "examples": len(dataset.train)}
+    folder = path.with_suffix(".checkpoints")
+    with writing_alone(folder / "lock"):
+        keeper = Keeper(CheckpointStore(folder), checkpoint_seconds, facts, is_writer())
+        _fit(seeing, contract, dataset, recipe, reading, keeper)
+        top1 = {
+            split: _top1(seeing, getattr(dataset, split), reading, recipe, split)
+            for split in ("validation", "test")
+        }
+        if is_writer():
+            save_teacher_model(model, contract, path, top1=top1, **record)
+            shutil.rmtree(folder)
+    wait_for_all_processes("teacher")
+    return top1
+
+
+def _fit(seeing, contract, dataset, recipe, reading, keeper) -> None:
+    optimisation = recipe.optimisation
+    steps = check_steps(recipe, dataset)
     # Keras compiles with XLA where there is an accelerator. On the CPU it does not, and should
     # not: XLA's convolutions are many times slower there than TensorFlow's own.
     seeing.compile(
@@ -166,41 +183,13 @@ def train_teacher(
         loss=keras.losses.CategoricalCrossentropy(from_logits=contract.outputs == "logits"),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
-
-    def batches(step: int):
-        data = train_pipeline(
-            dataset.train,
-            student_format,
-            recipe.augmentation,
-            dataset.num_classes,
-            optimisation.batch_size,
-            _TEACHER_SEED,
-            start=step,
-        )
-        return iter(data)
-
-    record = {"recipe": dataclasses.asdict(recipe)}
-    facts = {**record, "classes": list(dataset.class_names), "examples": len(dataset.train)}
-    # Through JSON and back, as what they are compared with.
-    facts = json.loads(json.dumps(facts))
-    folder = path.with_suffix(".checkpoints")
-    with locked(folder / "lock"):
-        keeper = Keeper(CheckpointStore(folder), checkpoint_seconds, facts)
-        Fitting(seeing, "teacher", Data(batches, steps), optimisation, keeper).run()
-        save_teacher_model(model, contract, path, **record)
-        shutil.rmtree(folder)
-    top1 = {
-        split: _top1(seeing, getattr(dataset, split), student_format, recipe, crop_ratio, split)
-        for split in ("validation", "test")
-    }
-    save_teacher_model(model, contract, path, top1=top1, **record)
-    return top1
+    batches = reading.train_batches(dataset.train, recipe.augmentation, optimisation, _TEACHER_SEED)
+    Fitting(seeing, "teacher", Data(batches, steps), optimisation, keeper).run()
 
 
-def _top1(model, source, student_format, recipe, crop_ratio, title) -> float:
+def _top1(model, source, reading, recipe, title) -> float:
     batch_size = recipe.optimisation.batch_size
-    view = (crop_ratio, recipe.augmentation.interpolation)
-    data = evaluation_pipeline(source, student_format, batch_size, *view)
+    data = reading.evaluation_batches(source, batch_size)
     named = keras.Model(model.input, {"own": model.output})
     batches = num_batches(len(source), batch_size)
     return score(named, data, batches, f"teacher, {title}")["own"]["top1"]

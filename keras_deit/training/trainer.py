@@ -4,38 +4,46 @@ import dataclasses
 import errno
 import importlib.util
 import pathlib
-from collections.abc import Iterator
 
 import keras
 
 from keras_deit.data import (
+    BadImages,
     Dataset,
     Source,
-    evaluation_pipeline,
     load_dataset,
     num_batches,
     steps_per_epoch,
     take_examples,
-    train_pipeline,
 )
 from keras_deit.distillation import (
     BinaryLabelCrossentropy,
     Distiller,
     LabelCrossentropy,
+    SigmoidLabelCrossentropy,
     Teacher,
 )
+from keras_deit.distillation.execution import is_writer
 from keras_deit.errors import InputError
+from keras_deit.models import Classifier
 from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.sources import local_file
+from keras_deit.recipes import Optimisation, Recipe
 from keras_deit.training.callbacks import StepTimer, save_weights
 from keras_deit.training.checkpoints import CheckpointStore, Keeper, Place, fingerprint
 from keras_deit.training.fitting import Data, Fitting
-from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
+from keras_deit.training.job import (
+    Job,
+    evaluation_crop_ratio,
+    evaluation_interpolation,
+    student_format,
+)
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimisation import build_optimizer, select_trainable
+from keras_deit.training.reading import Reading
 from keras_deit.training.report import start_report
-from keras_deit.training.run_directory import RunDirectory, locked
+from keras_deit.training.run_directory import RunDirectory, writing_alone
 from keras_deit.training.scoring import score_student
 from keras_deit.training.strategies import strategy_scope
 from keras_deit.training.teacher_training import check_steps
@@ -44,6 +52,7 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _LABEL_LOSSES = {
     "cross_entropy": LabelCrossentropy,
     "binary_cross_entropy": BinaryLabelCrossentropy,
+    "sigmoid_cross_entropy": SigmoidLabelCrossentropy,
 }
 
 
@@ -73,9 +82,13 @@ def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathli
         say(f"{run.path} holds this run, finished; its result:")
         return finished, run.path
     with strategy_scope(job.devices), precision(job.mixed_precision):
-        summary = _write_or_say_why(_Training(job, run, say).run)
+        summary = _write_or_say_why(_Training(job, run, say if is_writer() else _say_nothing).run)
     run.finish(summary)
     return summary, run.path
+
+
+def _say_nothing(line: str) -> None:
+    """What the processes do that only help."""
 
 
 def _write_or_say_why(run) -> dict:
@@ -102,17 +115,18 @@ class _Training:
         student_format(self._recipe)
         if self._recipe.weights is not None:
             local_file(self._recipe.weights)
-        self._crop_ratio = evaluation_crop_ratio(self._recipe)
+        view = (evaluation_crop_ratio(self._recipe), evaluation_interpolation(self._recipe))
         check_teacher_of(job)
-        self._dataset = load_dataset(job.dataset, job.data_dir)
+        self._dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image)
         self._source = _training_source(job, self._dataset)
         self._steps = check_steps(self._recipe, self._dataset)
         keras.utils.set_random_seed(job.seed)
-        self._student = create_model(
-            self._recipe.model,
-            self._recipe.weights,
-            num_classes=self._dataset.num_classes,
-            **self._recipe.model_values,
+        self._student = _build_student(self._recipe, self._dataset.num_classes)
+        self._reading = Reading(
+            self._student.image_format,
+            self._dataset.num_classes,
+            view,
+            BadImages(job.on_bad_image),
         )
         self._teacher, self._teacher_source = self._obtain_teacher()
 
@@ -122,7 +136,7 @@ class _Training:
         keras.utils.set_random_seed(self._job.seed)
         distiller = self._compile()
         self._start()
-        with locked(self._run.path / "lock"):
+        with writing_alone(self._run.path / "lock"):
             summary = self._fit(distiller)
             save_weights(self._student, self._run.final_weights)
             summary |= {"test": self._score("test"), "test_examples": len(self._dataset.test)}
@@ -130,17 +144,14 @@ class _Training:
                 with distiller.ema.lent_to(self._student):
                     save_weights(self._student, self._run.ema_weights)
                     summary["test_ema"] = self._score("test, EMA")
-        return summary
+        return summary | {"bad_images": self._reading.bad_images.names}
 
     def _obtain_teacher(self) -> tuple[Teacher | None, str | None]:
         if self._recipe.teacher is None:
             return None, None
-        image_format = self._student.image_format
-        model, contract, source = obtain_teacher(
-            self._job, self._dataset, image_format, self._crop_ratio
-        )
-        teacher = Teacher(model, contract, image_format)
-        images, _ = next(iter(self._evaluation_data(self._dataset.validation)))
+        model, contract, source = obtain_teacher(self._job, self._dataset, self._reading)
+        teacher = Teacher(model, contract, self._student.image_format)
+        images, *_ = next(iter(self._evaluation_data(self._dataset.validation)))
         teacher.check(images)
         return teacher, source
 
@@ -168,14 +179,15 @@ class _Training:
             self._say(f"{name:24} {value}")
         values = {**student.get_config(), "name": self._recipe.model}
         values.pop("trainable")
+        crop_ratio, interpolation = self._reading.view
         self._run.start(
             {
                 "run": self._job.identity(),
                 "data_dir": self._job.data_dir,
                 "model": values,
                 "class_names": list(self._dataset.class_names),
-                "crop_ratio": self._crop_ratio,
-                "interpolation": self._recipe.augmentation.interpolation,
+                "crop_ratio": crop_ratio,
+                "interpolation": interpolation,
                 "teacher": self._teacher_source,
                 "teacher_contract": self._teacher and self._teacher.contract.to_dict(),
                 "effective": effective,
@@ -184,23 +196,26 @@ class _Training:
 
     def _fit(self, distiller: Distiller) -> dict:
         recipe, job, run = self._recipe, self._job, self._run
+        optimisation = recipe.optimisation
         keeper = Keeper(
             CheckpointStore(run.checkpoints, job.keep_checkpoints),
             job.checkpoint_seconds,
             self._facts(),
-            say=self._say,
+            is_writer(),
+            self._say,
         )
         data = Data(
-            self._train_batches,
-            self._steps,
+            self._reading.train_batches(self._source, recipe.augmentation, optimisation, job.seed),
+            self._steps * optimisation.accumulation_steps,
             lambda: self._evaluation_data(self._dataset.validation),
             recipe.validation_epochs,
+            self._reading.bad_images,
         )
         fitting = Fitting(
             distiller,
             "student",
             data,
-            recipe.optimisation,
+            optimisation,
             keeper,
             left_out=self._teacher,
             callbacks=tuple(_tensorboard(run.tensorboard)),
@@ -209,14 +224,14 @@ class _Training:
         )
         place = fitting.run()
         return {
-            "steps": self._steps * recipe.optimisation.epochs,
+            "steps": self._steps * optimisation.epochs,
             "skipped_steps": fitting.watch.skipped,
             "best": place.best,
             "checkpoints": {
                 "written": keeper.written,
                 "seconds": round(keeper.seconds_spent, 3),
             },
-            **_speed(fitting.timer, recipe.optimisation.batch_size),
+            **_speed(fitting.timer, optimisation),
         }
 
     def _facts(self) -> dict:
@@ -226,18 +241,6 @@ class _Training:
             "classes": list(self._dataset.class_names),
             "teacher": self._teacher and fingerprint(self._teacher),
         }
-
-    def _train_batches(self, step: int) -> Iterator:
-        data = train_pipeline(
-            self._source,
-            self._student.image_format,
-            self._recipe.augmentation,
-            self._dataset.num_classes,
-            self._recipe.optimisation.batch_size,
-            self._job.seed,
-            start=step,
-        )
-        return iter(data)
 
     def _epoch_ended(self, place: Place) -> Place:
         self._run.write_metrics(place.history)
@@ -252,14 +255,17 @@ class _Training:
         data, batches = self._evaluation_data(test), num_batches(len(test), batch_size)
         return score_student(self._student, self._teacher, data, batches, title)
 
-    def _evaluation_data(self, source):
-        return evaluation_pipeline(
-            source,
-            self._student.image_format,
-            self._recipe.optimisation.batch_size,
-            self._crop_ratio,
-            self._recipe.augmentation.interpolation,
-        )
+    def _evaluation_data(self, source: Source):
+        return self._reading.evaluation_batches(source, self._recipe.optimisation.batch_size)
+
+
+def _build_student(recipe: Recipe, num_classes: int) -> Classifier:
+    student = create_model(
+        recipe.model, recipe.weights, num_classes=num_classes, **recipe.model_values
+    )
+    if recipe.head_bias is not None and recipe.weights is None:
+        student.start_heads(recipe.head_bias)
+    return student
 
 
 def _training_source(job: Job, dataset: Dataset) -> Source:
@@ -272,14 +278,17 @@ def _training_source(job: Job, dataset: Dataset) -> Source:
 
 def _tensorboard(path: pathlib.Path) -> list[keras.callbacks.Callback]:
     # Keras writes the events through TensorFlow, whatever the backend.
-    if importlib.util.find_spec("tensorflow") is None:
+    if importlib.util.find_spec("tensorflow") is None or not is_writer():
         return []
     return [keras.callbacks.TensorBoard(path, write_graph=False)]
 
 
-def _speed(timer: StepTimer, batch_size: int) -> dict[str, float | None]:
+def _speed(timer: StepTimer, optimisation: Optimisation) -> dict[str, float | None]:
     median = timer.median()
+    if median is None:
+        return {"median_step_ms": None, "images_per_second": None}
+    seconds = median * optimisation.accumulation_steps
     return {
-        "median_step_ms": None if median is None else round(1e3 * median, 2),
-        "images_per_second": None if median is None else round(batch_size / median, 1),
+        "median_step_ms": round(1e3 * seconds, 2),
+        "images_per_second": round(optimisation.batch_size / seconds, 1),
     }

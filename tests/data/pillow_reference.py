@@ -38,6 +38,14 @@ def affine(image, *matrix):
     return image.transform(image.size, Image.Transform.AFFINE, matrix, BICUBIC, fillcolor=FILL)
 
 
+def cut_out(image, argument):
+    row, column, half = argument
+    row, column = math.floor(row * image.height), math.floor(column * image.width)
+    covered = image.copy()
+    covered.paste(FILL, (column - half, row - half, column + half, row + half))
+    return covered
+
+
 OPERATIONS = {
     "AutoContrast": ImageOps.autocontrast,
     "Equalize": ImageOps.equalize,
@@ -56,6 +64,9 @@ OPERATIONS = {
     "ShearY": lambda image, factor: affine(image, 1, 0, 0, factor, 1, 0),
     "TranslateX": lambda image, share: affine(image, 1, 0, share * image.width, 0, 1, 0),
     "TranslateY": lambda image, share: affine(image, 1, 0, 0, 0, 1, share * image.height),
+    "TranslateXPixels": lambda image, pixels: affine(image, 1, 0, pixels, 0, 1, 0),
+    "TranslateYPixels": lambda image, pixels: affine(image, 1, 0, 0, 0, 1, pixels),
+    "Cutout": cut_out,
 }
 
 

@@ -67,7 +67,7 @@ def test_round_trip_through_json():
         ("mix_probability", -1, "`mix_probability` should be in"),
         ("mix_mode", "pair", "Unknown mix_mode 'pair'. Close names: batch"),
         ("repeated_augmentation", 0, "`repeated_augmentation` should be a whole number"),
-        ("geometric_interpolation", "nearest", "Unknown interpolation 'nearest'"),
+        ("geometric_interpolation", "area", "Unknown geometric interpolation 'area'"),
     ],
 )
 def test_values_that_cannot_be(field, value, message):
@@ -166,7 +166,7 @@ def test_the_policy_comes_after_crop_and_flip():
 def test_only_the_operations_drawn_are_computed(monkeypatch):
     computed = []
 
-    def record(image, steps, interpolation):
+    def record(image, steps, interpolation, fill):
         computed.extend(steps)
         return image
 

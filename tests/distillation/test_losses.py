@@ -10,6 +10,7 @@ from keras_deit.distillation import (
     BinaryLabelCrossentropy,
     HardDistillation,
     LabelCrossentropy,
+    SigmoidLabelCrossentropy,
     SoftDistillation,
 )
 
@@ -54,6 +55,21 @@ CASES = {
         BinaryLabelCrossentropy(),
         MIXED,
         reference.binary_label_crossentropy(MIXED, STUDENT),
+    ),
+    "sigmoid, integers": (
+        SigmoidLabelCrossentropy(),
+        INTEGERS,
+        4 * reference.binary_label_crossentropy(INTEGERS, STUDENT),
+    ),
+    "sigmoid, a column of integers": (
+        SigmoidLabelCrossentropy(),
+        INTEGERS[:, None],
+        4 * reference.binary_label_crossentropy(INTEGERS, STUDENT),
+    ),
+    "sigmoid, mixed": (
+        SigmoidLabelCrossentropy(),
+        MIXED,
+        reference.sigmoid_label_crossentropy(MIXED, STUDENT),
     ),
     "hard": (HardDistillation(), TEACHER, reference.hard_distillation(TEACHER, STUDENT)),
     "soft": (SoftDistillation(), TEACHER, reference.soft_distillation(TEACHER, STUDENT, 3.0)),

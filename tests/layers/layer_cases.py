@@ -44,7 +44,7 @@ CASES = (
         layers.MLP,
         {"hidden_dim": 20},
         TOKENS,
-        (Effect("hidden_dim", 7, "shapes"),),
+        (Effect("hidden_dim", 7, "shapes"), Effect("dropout_rate", 0.5, "training output")),
         reference.mlp,
     ),
     Case(
@@ -74,6 +74,7 @@ CASES = (
             Effect("layer_scale_init", None, "shapes"),
             Effect("branches", 2, "shapes"),
             Effect("talking_heads", True, "shapes"),
+            Effect("dropout_rate", 0.5, "training output"),
         ),
         lambda x, w: reference.block(x, w, num_heads=3),
     ),

@@ -8,7 +8,7 @@ import pytest
 from keras_deit import InputError
 from keras_deit.models import list_models, model_values, outline_model
 from keras_deit.recipes import RECIPES, get_recipe, recipe_table
-from keras_deit.training import Job
+from keras_deit.training import Job, evaluation_crop_ratio, evaluation_interpolation
 
 # Recipe, model: epochs, batch size, optimiser, peak learning rate, minimum, weight decay,
 # drop path, label loss. From table 9 of DeiT, tables 1 and 14 of DeiT III, tables 3.16 and 5.8 of
@@ -55,7 +55,9 @@ PUBLISHED = {
     ("transfer_cifar100", "deit_base_patch16_224"): (
         *(1000, 768, "adamw", 5e-6, 1e-5, 0.05, 0.0, "ce"),
     ),
-    ("transfer_cars", "cait_s36_224"): (1000, 1024, "adamw", 1e-4, 1e-5, 0.05, 0.0, "ce"),
+    ("transfer_cars", "cait_s36_224"): (1000, 1024, "adamw", 1e-4, 1e-5, 0.05, 0.2, "ce"),
+    ("transfer_cifar10", "cait_xxs24_224"): (1000, 1024, "adamw", 1e-5, 1e-5, 0.05, 0.05, "ce"),
+    ("transfer_inat19", "cait_s36_224"): (360, 1024, "adamw", 1e-4, 1e-5, 0.05, 0.2, "ce"),
     ("transfer_inat18", "deit_base_patch16_224"): (
         *(360, 768, "adamw", 7.5e-5, 1e-5, 0.05, 0.1, "ce"),
     ),
@@ -127,6 +129,33 @@ def test_augmentation(name):
         augmentation.label_smoothing,
         augmentation.repeated_augmentation,
     ) == AUGMENTATIONS[name]
+
+
+def test_cait_keeps_its_own_training_when_it_is_transferred():
+    own = get_recipe("cait").for_model("cait_s36_224").augmentation
+    for name in ("cifar10", "cifar100", "cars", "flowers", "inat18", "inat19"):
+        recipe = get_recipe(f"transfer_{name}")
+        assert recipe.for_model("cait_s36_224").augmentation == own, name
+        assert evaluation_crop_ratio(recipe.for_model("cait_s36_224")) == 0.875
+        assert evaluation_crop_ratio(recipe.for_model("deit3_base_patch16_224")) == 1.0
+
+
+def test_deit3_trains_its_attention_alone_on_flowers():
+    flowers = get_recipe("transfer_flowers")
+    assert flowers.for_model("deit3_large_patch16_224").optimisation.trainable == "attention"
+    assert flowers.for_model("cait_s36_224").optimisation.trainable == "all"
+
+
+def test_evaluation_is_the_models_unless_the_recipe_says_otherwise():
+    deit = get_recipe("deit")
+    assert (evaluation_crop_ratio(deit), evaluation_interpolation(deit)) == (0.875, "bicubic")
+    linear = dataclasses.replace(deit.augmentation, interpolation="bilinear")
+    assert evaluation_interpolation(dataclasses.replace(deit, augmentation=linear)) == "bicubic"
+    own = dataclasses.replace(deit, evaluation_interpolation="bilinear")
+    assert evaluation_interpolation(own) == "bilinear"
+    assert evaluation_interpolation(get_recipe("augreg")) == "bicubic"
+    with pytest.raises(InputError, match="interpolation 'nearest'"):
+        dataclasses.replace(deit, evaluation_interpolation="nearest")
 
 
 def test_modes_of_fine_tuning():

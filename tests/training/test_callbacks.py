@@ -1,36 +1,60 @@
 """What watches a training."""
 
 import keras
+import numpy as np
 import pytest
 
 from keras_deit.errors import InputError
-from keras_deit.training.callbacks import FiniteLoss, StepTimer, save_weights
+from keras_deit.training.callbacks import FiniteSteps, StepTimer, save_weights
+from keras_deit.training.optimisation import SGD
 
 
-def test_the_first_loss_that_is_not_finite_is_named():
-    watch = FiniteLoss("runs/x/last.weights.h5")
-    watch.on_epoch_begin(0)
-    for step in range(3):
-        watch.on_train_batch_end(step, {"loss": 2.0})
-    watch.on_epoch_begin(1)
-    watch.on_train_batch_end(0, {"loss": 1.0})
-    with pytest.raises(InputError, match=r"nan at step 5 \(epoch 2\).*runs/x/last.weights.h5"):
-        watch.on_train_batch_end(1, {"loss": float("nan")})
-    with pytest.raises(InputError, match="inf at step 6"):
-        watch.on_train_batch_end(2, {"loss": float("inf")})
+def _model():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model.compile(SGD(0.1), loss="mse")
+    return model, np.ones((3, 2), "float32"), np.ones((3, 2), "float32")
 
 
-def test_the_timer_counts_the_steps_that_follow_another(monkeypatch):
-    times = iter([1.0, 1.5, 2.5, 100.0, 100.25])
+def test_a_step_without_finite_gradients_stops_the_training_and_is_named():
+    model, x, y = _model()
+    watch = FiniteSteps(steps_per_epoch=2)
+    watch.set_model(model)
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    watch.require_finite()
+    before = model.get_weights()
+    model.train_on_batch(x, np.full_like(y, np.nan))
+    with pytest.raises(InputError, match=r"not finite at step 4 \(epoch 2\).*is kept\.") as error:
+        watch.require_finite("kept")
+    assert "\n" not in str(error.value)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_skipped_steps_are_counted():
+    model, x, y = _model()
+    watch = FiniteSteps(steps_per_epoch=2, on_nan="skip")
+    watch.set_model(model)
+    for target in (y, y * np.inf, y, y * np.nan):
+        model.train_on_batch(x, target)
+    watch.on_epoch_end(0, {"loss": float("nan")})
+    assert watch.skipped == 2
+    with pytest.raises(InputError, match="validation loss became inf in epoch 3"):
+        watch.on_epoch_end(2, {"val_loss": float("inf")})
+
+
+def test_the_timer_takes_the_time_of_an_epochs_other_steps(monkeypatch):
+    times = iter([1.0, 3.0, 10.0, 10.5])
     monkeypatch.setattr("time.perf_counter", lambda: next(times))
     timer = StepTimer()
     assert timer.median() is None
-    for steps in (3, 2):
-        timer.on_epoch_begin(0)
-        for step in range(steps):
-            timer.on_train_batch_end(step)
-    assert timer.seconds == [0.5, 1.0, 0.25]
-    assert timer.median() == 0.5
+    timer.first_step_ended({"loss": 1.0})
+    timer.epoch_ended(steps=3, elsewhere=1.0)
+    timer.first_step_ended({"loss": 1.0})
+    timer.epoch_ended(steps=3, elsewhere=0.0)
+    timer.epoch_ended(steps=1, elsewhere=0.0)
+    assert timer.seconds == [0.5, 0.25]
+    assert timer.median() == 0.375
 
 
 def test_weights_that_cannot_be_written_leave_the_old_ones(tmp_path, monkeypatch):

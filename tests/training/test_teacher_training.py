@@ -14,6 +14,7 @@ from keras_deit.errors import InputError
 from keras_deit.models import ImageFormat
 from keras_deit.models.precision import precision
 from keras_deit.recipes import DIGITS
+from keras_deit.training import Reading
 from keras_deit.training.obtaining import obtain_teacher, teacher_of_run
 from keras_deit.training.teacher_training import (
     check_output,
@@ -22,6 +23,7 @@ from keras_deit.training.teacher_training import (
 )
 
 _STUDENT = ImageFormat(16, 16)
+_READING = Reading(_STUDENT, 10, (1.0, "bilinear"))
 
 
 @pytest.fixture
@@ -69,8 +71,8 @@ def test_a_teacher_is_trained_once_and_then_found(tiny_job, digits, recipe, tmp_
     job = tiny_job(
         teacher="kerascv:resnet18_v2", teacher_recipe=recipe, job={"teacher_dir": str(tmp_path)}
     )
-    first, contract, source = obtain_teacher(job, digits, _STUDENT, 1.0)
-    again, _, same = obtain_teacher(dataclasses.replace(job, seed=5), digits, _STUDENT, 1.0)
+    first, contract, source = obtain_teacher(job, digits, _READING)
+    again, _, same = obtain_teacher(dataclasses.replace(job, seed=5), digits, _READING)
     assert same == source and len(built) == 1
     assert built[0] == ("kerascv:resnet18_v2", 10, 16, 16, None)
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
@@ -87,7 +89,7 @@ def test_a_teacher_is_trained_once_and_then_found(tiny_job, digits, recipe, tmp_
     changed = dataclasses.replace(
         job, recipe=dataclasses.replace(job.recipe, teacher_recipe=longer)
     )
-    assert obtain_teacher(changed, digits, _STUDENT, 1.0)[2] != source
+    assert obtain_teacher(changed, digits, _READING)[2] != source
     assert len(built) == 2
 
 
@@ -110,11 +112,12 @@ def test_a_kept_teacher_is_float32_and_belongs_to_its_backend(
         teacher="kerascv:resnet18_v2", teacher_recipe=recipe, job={"teacher_dir": str(tmp_path)}
     )
     with precision("mixed_bfloat16"):
-        model, _, source = obtain_teacher(job, digits, _STUDENT, 1.0)
+        model, _, source = obtain_teacher(job, digits, _READING)
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     monkeypatch.setattr("keras.backend.backend", lambda: "another")
     monkeypatch.setattr("keras_deit.training.obtaining.replicas", lambda: 1)
-    from keras_deit.training.obtaining import _kept_path
+    from keras_deit.training import Reading
+from keras_deit.training.obtaining import _kept_path
 
     assert str(_kept_path(job, digits, _STUDENT).resolve()) != source
 
@@ -127,7 +130,7 @@ def test_a_batch_larger_than_the_data_names_its_flag(tiny_job, digits, recipe, t
         job={"teacher_dir": str(tmp_path)},
     )
     with pytest.raises(InputError, match="teacher_batch_size 2000 is larger than the 1257"):
-        obtain_teacher(job, digits, _STUDENT, 1.0)
+        obtain_teacher(job, digits, _READING)
 
 
 def test_training_a_teacher_fits_it_and_reports_its_accuracy(digits, recipe, tmp_path):
@@ -135,7 +138,7 @@ def test_training_a_teacher_fits_it_and_reports_its_accuracy(digits, recipe, tmp
     model, contract = _small_convnet("small", 10, 16, 16)
     before = [weight.copy() for weight in model.get_weights()]
     path = tmp_path / "folder" / "teacher.keras"
-    scores = train_teacher(model, contract, digits, recipe, _STUDENT, path, 1.0)
+    scores = train_teacher(model, contract, digits, recipe, _READING, path)
     changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert all(changed)
     kept, kept_contract = load_teacher_model(path)
@@ -160,7 +163,7 @@ def test_fine_tuning_replaces_a_head_of_other_classes(digits, recipe, teacher_fi
         ),
     )
     path = tmp_path / "two.keras"
-    fine_tune_teacher(str(teacher_file), two, recipe, _STUDENT, path, 1.0)
+    fine_tune_teacher(str(teacher_file), two, recipe, dataclasses.replace(_READING, num_classes=2), path)
     model, contract = load_teacher_model(path)
     assert model.output_shape == (None, 2) and contract.num_classes == 2
     with pytest.raises(InputError, match="there already"):

@@ -248,7 +248,7 @@ def test_a_run_with_everything_of_the_optimisation(tiny_job, tmp_path):
     summary, where = train(job, str(tmp_path / "run"), lines.append)
     shown = dict(line.split(None, 1) for line in lines)
     # One block's attention of width 24, a head of ten classes, 18 positions.
-    assert shown["parameters"] == "3,082 (attention only), 2,544 of them with weight decay"
+    assert shown["parameters"] == "3,082 (attention only), 2,544 with weight decay and 538 without"
     assert shown["optimiser"] == (
         "lamb, weight decay 0.05, gradients clipped to 1, layer decay 0.5, EMA 0.75"
     )

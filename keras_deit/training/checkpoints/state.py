@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_deit.errors import InputError
+from keras_deit.training.checkpoints.values import to_numpy
 
 
 class TrainingState:
@@ -40,7 +41,7 @@ class TrainingState:
         Raises:
             InputError: one of the weights is not finite.
         """
-        values = {name: _to_numpy(variable) for name, variable in self._variables.items()}
+        values = {name: to_numpy(variable) for name, variable in self._variables.items()}
         for name, value in values.items():
             if name not in self._metrics and not _all_finite(value):
                 raise InputError(f"{name.split()[1]} is not finite any more.")
@@ -80,7 +81,7 @@ def fingerprint(model: keras.Layer) -> str:
     """Sixteen hexadecimal digits that stand for the weights of a model."""
     digest = hashlib.sha256()
     for weight in model.weights:
-        value = _to_numpy(weight)
+        value = to_numpy(weight)
         digest.update(f"{value.dtype} {value.shape}".encode())
         digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
     return digest.hexdigest()[:16]
@@ -91,18 +92,3 @@ def _all_finite(value: np.ndarray) -> bool:
     return not np.issubdtype(value.dtype, np.inexact) or bool(
         np.isfinite(np.sum(value, dtype=np.float64))
     )
-
-
-def _to_numpy(variable) -> np.ndarray:
-    value = variable.value
-    if keras.backend.backend() == "jax" and not value.is_fully_addressable:
-        return _own_copy(value)
-    return np.array(keras.ops.convert_to_numpy(value))
-
-
-def _own_copy(value) -> np.ndarray:
-    """An array that several processes hold: this process's devices have all of it."""
-    whole = np.empty(value.shape, value.dtype)
-    for shard in value.addressable_shards:
-        whole[shard.index] = np.asarray(shard.data)
-    return whole

@@ -20,13 +20,24 @@ from keras_deit.training.optimisation.sgd import SGD
 def learning_rate_schedule(
     optimisation: Optimisation, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The recipe's schedule over steps."""
+    """The recipe's schedule over steps.
+
+    Raises:
+        InputError: the training is over before its warm-up is.
+    """
     ends = {"start": optimisation.warmup_learning_rate, "end": optimisation.min_learning_rate}
     peak, epochs = optimisation.peak_learning_rate, optimisation.epochs
     if optimisation.schedule == "epoch_cosine":
         return EpochCosine(peak, epochs, steps_per_epoch, optimisation.warmup_epochs, **ends)
-    warmup_steps = round(optimisation.warmup_epochs * steps_per_epoch)
-    return StepCosine(peak, epochs * steps_per_epoch, warmup_steps, **ends)
+    steps, warmup_steps = epochs * steps_per_epoch, optimisation.warmup_steps
+    if warmup_steps is None:
+        warmup_steps = round(optimisation.warmup_epochs * steps_per_epoch)
+    if warmup_steps > steps:
+        raise InputError(
+            f"warmup_steps should be at most {steps}, the steps of the training. "
+            f"Received: {warmup_steps}"
+        )
+    return StepCosine(peak, steps, warmup_steps, **ends)
 
 
 def build_optimizer(

@@ -1,0 +1,204 @@
+"""RandAugment of its authors' TensorFlow code: its draws, and its operations beside Pillow's."""
+
+import numpy as np
+import pillow_reference
+import pytest
+from photographs import views
+from PIL import Image
+from scipy import stats
+
+from keras_deit.data.augmentation import Augmentation
+from keras_deit.data.geometric import FILLS
+from keras_deit.data.operations import apply, scaled_step
+from keras_deit.data.policies import parse_policy
+from keras_deit.data.views import augment_image
+from keras_deit.errors import InputError
+from keras_deit.models import ImageFormat
+
+DRAWS = 20_000
+# Of a correct draw, one test in a thousand would fall below; the seeds are fixed.
+SIGNIFICANCE = 1e-3
+GREY = (128, 128, 128)
+NAMES = (
+    *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize"),
+    *("Color", "Contrast", "Brightness", "Sharpness", "ShearX", "ShearY"),
+    *("TranslateXPixels", "TranslateYPixels", "Cutout", "SolarizeAdd"),
+)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    policy, rng = parse_policy("tfrand-m15-n2"), np.random.default_rng(0)
+    return [policy.draw(rng) for _ in range(DRAWS)]
+
+
+def assert_frequencies(counts, shares):
+    expected = np.asarray(shares) / np.sum(shares) * np.sum(counts)
+    assert stats.chisquare(counts, expected).pvalue > SIGNIFICANCE
+
+
+def test_every_operation_that_is_drawn_is_applied(drawn):
+    assert {len(steps) for steps in drawn} == {2}
+    names = [step.operation for steps in drawn for step in steps]
+    assert set(names) == set(NAMES)
+    assert_frequencies([names.count(name) for name in NAMES], [1] * 16)
+
+
+def test_draws_are_with_replacement_and_independent(drawn):
+    pairs = np.zeros((16, 16))
+    for first, second in drawn:
+        pairs[NAMES.index(first.operation), NAMES.index(second.operation)] += 1
+    assert_frequencies(pairs.ravel(), [1] * 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("Rotate", 45), ("ShearX", 0.45), ("ShearY", 0.45)),
+        *(("TranslateXPixels", 150), ("TranslateYPixels", 150)),
+    ],
+)
+def test_either_sign_is_as_likely(drawn, name, size):
+    found = np.array([x for steps in drawn for operation, x in steps if operation == name])
+    np.testing.assert_allclose(np.abs(found), size)
+    assert_frequencies([(found > 0).sum(), (found < 0).sum()], [1, 1])
+
+
+def test_the_squares_of_cutout_are_anywhere(drawn):
+    found = [x for steps in drawn for name, x in steps if name == "Cutout"]
+    rows, columns, halves = zip(*found, strict=True)
+    assert set(halves) == {60}
+    for places in (rows, columns):
+        assert stats.kstest(places, "uniform").pvalue > SIGNIFICANCE
+    assert abs(stats.pearsonr(rows, columns).statistic) < 4 / np.sqrt(len(found))
+
+
+# At the magnitudes of the levels light1, light2, medium and strong.
+ARGUMENTS = {
+    "Posterize": (0, 4, 6, 8),
+    "Solarize": (0, 256, 384, 512),
+    "SolarizeAdd": (0, 110, 165, 220),
+    "Color": (0.1, 1.9, 2.8, 3.7),
+    "Contrast": (0.1, 1.9, 2.8, 3.7),
+    "Brightness": (0.1, 1.9, 2.8, 3.7),
+    "Sharpness": (0.1, 1.9, 2.8, 3.7),
+    "Rotate": (0, 30, 45, 60),
+    "ShearX": (0, 0.3, 0.45, 0.6),
+    "ShearY": (0, 0.3, 0.45, 0.6),
+    "TranslateXPixels": (0, 100, 150, 200),
+    "TranslateYPixels": (0, 100, 150, 200),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_arguments_at_the_magnitudes_of_the_levels(name):
+    rng = np.random.default_rng(0)
+    for magnitude, expected in zip((0, 10, 15, 20), ARGUMENTS[name], strict=True):
+        found = {abs(scaled_step(name, magnitude, rng).argument) for _ in range(20)}
+        assert len(found) == 1 and found.pop() == pytest.approx(expected)
+
+
+# Mean absolute differences in grey levels, for the photograph that differs most; the others are the
+# same. Sheared by 0.6, every fifth row lies half-way between pixels, where Pillow rounds up.
+LARGEST = {"Color": 0.003, "Rotate": 0.03, "ShearX": 1.4, "ShearY": 1.4}
+
+
+@pytest.mark.parametrize("magnitude", [0, 10, 15, 20])
+@pytest.mark.parametrize("name", NAMES)
+def test_operation_matches_pillow(name, magnitude):
+    rng = np.random.default_rng(1)
+    for photograph, image in views().items():
+        step = scaled_step(name, magnitude, rng)
+        ours = apply(image, [step], "nearest", GREY)
+        theirs = np.asarray(_pillow(Image.fromarray(image), *step))
+        difference = np.abs(ours.astype(int) - theirs).mean()
+        assert difference <= LARGEST.get(name, 0), photograph
+
+
+def _pillow(image, name, argument):
+    """Pillow's, and NumPy's where Pillow has no such argument."""
+    transforms = {
+        "ShearX": lambda x: (1, x, 0, 0, 1, 0),
+        "ShearY": lambda x: (1, 0, 0, x, 1, 0),
+        "TranslateXPixels": lambda x: (1, 0, x, 0, 1, 0),
+        "TranslateYPixels": lambda x: (1, 0, 0, 0, 1, x),
+    }
+    if name == "Rotate":
+        return image.rotate(argument, Image.Resampling.NEAREST, fillcolor=GREY)
+    if name in transforms:
+        matrix, nearest = transforms[name](argument), Image.Resampling.NEAREST
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, nearest, fillcolor=GREY)
+    if name == "Solarize":
+        levels = np.asarray(image).astype(int)
+        return np.where(levels < argument, levels, 255 - levels)
+    if name == "Cutout":
+        return _covered(np.asarray(image), *argument)
+    return pillow_reference.apply(image, name, *(() if argument is None else (argument,)))
+
+
+def _covered(image, row, column, half):
+    rows, columns = np.indices(image.shape[:2])
+    top, left = (np.floor(share * 224) for share in (row, column))
+    covered = (rows >= top - half) & (rows < top + half)
+    covered &= (columns >= left - half) & (columns < left + half)
+    return np.where(covered[..., None], 128, image)
+
+
+def test_magnitude_0_is_not_none():
+    rng = np.random.default_rng(0)
+    image = views()["chelsea"]
+    black = apply(image, [scaled_step("Posterize", 0, rng)])
+    assert black.max() == 0
+    inverted = apply(image, [scaled_step("Solarize", 0, rng)])
+    np.testing.assert_array_equal(inverted, 255 - image)
+    faint = apply(image, [scaled_step("Brightness", 0, rng)])
+    assert faint.max() == int(0.1 * image.max())
+    untouched = [scaled_step(name, 20, rng) for name in ("Solarize", "Posterize")]
+    np.testing.assert_array_equal(apply(image, untouched), image)
+
+
+@pytest.mark.parametrize(("fill", "color"), FILLS.items())
+def test_what_is_left_empty_has_the_colour_of_the_augmentation(fill, color):
+    augmentation = Augmentation(
+        crop="none",
+        flip_probability=0.0,
+        auto_augment="tfrand-m40-n1",
+        geometric_interpolation="nearest",
+        geometric_fill=fill,
+    )
+    black = np.zeros((32, 32, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    colors = set()
+    for _ in range(200):
+        view = augment_image(black, ImageFormat(32, 32), augmentation, rng)
+        colors |= {tuple(map(int, pixel)) for pixel in view.reshape(-1, 3)}
+    # Besides black, white of Invert, and what SolarizeAdd makes of black.
+    assert colors == {(0, 0, 0), (255, 255, 255), color}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tfrand-mstd0.5", "section 'mstd0.5' is none that 'tfrand' has. It has m9, n2"),
+        ("tfrand-inc1", "section 'inc1'"),
+        ("tfrand-m-1", "section 'm'"),
+    ],
+)
+def test_sections_that_it_does_not_have(text, message):
+    with pytest.raises(InputError) as caught:
+        parse_policy(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("geometric_interpolation", "area", "geometric interpolation 'area'"),
+        ("geometric_fill", "gray", "geometric_fill 'gray'. Close names: grey"),
+        ("interpolation", "nearest", "interpolation 'nearest'"),
+    ],
+)
+def test_choices_are_checked(field, value, message):
+    with pytest.raises(InputError) as caught:
+        Augmentation(**{field: value})
+    assert message in str(caught.value)
