@@ -116,8 +116,7 @@ def test_a_kept_teacher_is_float32_and_belongs_to_its_backend(
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     monkeypatch.setattr("keras.backend.backend", lambda: "another")
     monkeypatch.setattr("keras_deit.training.obtaining.replicas", lambda: 1)
-    from keras_deit.training import Reading
-from keras_deit.training.obtaining import _kept_path
+    from keras_deit.training.obtaining import _kept_path
 
     assert str(_kept_path(job, digits, _STUDENT).resolve()) != source
 
@@ -163,7 +162,8 @@ def test_fine_tuning_replaces_a_head_of_other_classes(digits, recipe, teacher_fi
         ),
     )
     path = tmp_path / "two.keras"
-    fine_tune_teacher(str(teacher_file), two, recipe, dataclasses.replace(_READING, num_classes=2), path)
+    reading = dataclasses.replace(_READING, num_classes=2)
+    fine_tune_teacher(str(teacher_file), two, recipe, reading, path)
     model, contract = load_teacher_model(path)
     assert model.output_shape == (None, 2) and contract.num_classes == 2
     with pytest.raises(InputError, match="there already"):
