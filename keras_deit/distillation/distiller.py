@@ -11,6 +11,7 @@ from keras_deit.distillation.execution import (
     jit_plan,
     summed_replicas,
 )
+from keras_deit.distillation.finite_mean import FiniteMean
 from keras_deit.distillation.losses import (
     HardDistillation,
     LabelCrossentropy,
@@ -49,6 +50,8 @@ class Distiller(AveragedTraining):
         ema_decay: of the average of the student's weights that `ema` then keeps, beginning with
             the ones it has now; 0 for none. Nothing here uses the averages: see
             `WeightAverage.lent_to`.
+        skip_nonfinite: whether the logged losses leave out what is not finite, beside an optimiser
+            that leaves out such steps.
 
     Raises:
         InputError: an argument out of its range, a missing teacher, or a teacher with another
@@ -65,6 +68,7 @@ class Distiller(AveragedTraining):
         validate_agreement: bool = False,
         training_mode: bool = True,
         ema_decay: float = 0.0,
+        skip_nonfinite: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -81,18 +85,20 @@ class Distiller(AveragedTraining):
         self.training_mode = training_mode
         self.ema_decay = ema_decay
         self.ema = WeightAverage(student, ema_decay, name="ema") if ema_decay else None
+        self.skip_nonfinite = skip_nonfinite
         self._evaluating = False
         self._heads = getattr(student, "heads", None) or keras.Model(
             student.input, {"class": student.output}
         )
         distillation = SoftDistillation(temperature) if kind == "soft" else HardDistillation()
         self._distillation_loss = distillation
+        # Keras's own mean of the loss comes before these: one of the same name takes its place.
+        losses = ("class_loss", "distillation_loss", *(("loss",) if skip_nonfinite else ()))
+        loss_mean = FiniteMean if skip_nonfinite else keras.metrics.Mean
+        shares = ("class_accuracy", "distillation_accuracy", "accuracy", "agreement")
         self._trackers = {
-            name: keras.metrics.Mean(name=name)
-            for name in (
-                *("class_loss", "distillation_loss"),
-                *("class_accuracy", "distillation_accuracy", "accuracy", "agreement"),
-            )
+            **{name: loss_mean(name=name) for name in losses},
+            **{name: keras.metrics.Mean(name=name) for name in shares},
         }
 
     def call(self, images, training=False):
@@ -156,12 +162,12 @@ class Distiller(AveragedTraining):
         class_loss = total - regularisation
         self._track_loss("class_loss", class_loss, class_logits)
         if teacher is None or fused:
-            return total
+            return self._logged(total, class_logits)
         student = y_pred.get("distillation", y_pred["class"])
         distillation_loss = self._distillation_loss(teacher, student, sample_weight)
         self._track_loss("distillation_loss", distillation_loss, student)
         mixed = (1 - self.alpha) * class_loss + self.alpha * distillation_loss
-        return mixed + regularisation
+        return self._logged(mixed + regularisation, class_logits)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         labels, teacher = _split(y)
@@ -196,6 +202,7 @@ class Distiller(AveragedTraining):
             "validate_agreement": self.validate_agreement,
             "training_mode": self.training_mode,
             "ema_decay": self.ema_decay,
+            "skip_nonfinite": self.skip_nonfinite,
         }
 
     @classmethod
@@ -235,6 +242,11 @@ class Distiller(AveragedTraining):
                 logits = self.teacher(x, training=False)
         targets = {"labels": y, "teacher": ops.stop_gradient(logits)}
         return keras.utils.pack_x_y_sample_weight(x, targets, sample_weight)
+
+    def _logged(self, total, logits):
+        if self.skip_nonfinite:
+            self._track_loss("loss", total, logits)
+        return total
 
     def _track_loss(self, name, loss, logits):
         # Keras divided the loss by the number of replicas; the log shows the batch's own.

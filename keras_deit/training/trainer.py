@@ -167,6 +167,7 @@ class _Training:
             recipe.validate_agreement,
             optimisation.training_mode,
             optimisation.ema_decay,
+            skip_nonfinite=self._job.on_nan == "skip",
         )
         optimizer = build_optimizer(self._student, optimisation, self._steps)
         distiller.compile(optimizer, _LABEL_LOSSES[optimisation.loss]())
