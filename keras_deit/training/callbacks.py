@@ -4,6 +4,7 @@ import math
 import pathlib
 import statistics
 import time
+from collections.abc import Callable
 
 import keras
 import tqdm
@@ -93,6 +94,7 @@ class FiniteSteps(keras.callbacks.Callback):
     Args:
         steps_per_epoch: for the messages.
         on_nan: "fail" to stop, "skip" to go on without such steps.
+        kept: gives the last checkpoint, for the messages.
 
     Attributes:
         skipped: steps that were left out.
@@ -100,11 +102,17 @@ class FiniteSteps(keras.callbacks.Callback):
 
     _SECONDS = 1.0
 
-    def __init__(self, steps_per_epoch: int, on_nan: str = "fail"):
+    def __init__(
+        self,
+        steps_per_epoch: int,
+        on_nan: str = "fail",
+        kept: Callable[[], pathlib.Path | None] = lambda: None,
+    ):
         super().__init__()
         self.skipped = 0
         self._steps_per_epoch = steps_per_epoch
         self._on_nan = on_nan
+        self._kept = kept
         self._last = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
@@ -117,13 +125,10 @@ class FiniteSteps(keras.callbacks.Callback):
         self.require_finite()
         loss = logs.get("val_loss", 0.0)
         if not math.isfinite(loss):
-            raise InputError(f"The validation loss became {loss} in epoch {epoch + 1}.")
+            self._stop(f"The validation loss became {loss} in epoch {epoch + 1}")
 
-    def require_finite(self, kept: pathlib.Path | None = None) -> None:
+    def require_finite(self) -> None:
         """Looks at the optimiser's count of steps that it has left out.
-
-        Args:
-            kept: the last good checkpoint, for the message.
 
         Raises:
             InputError: it has left one out, and `on_nan` is "fail".
@@ -134,11 +139,15 @@ class FiniteSteps(keras.callbacks.Callback):
         if self.skipped and self._on_nan == "fail":
             step = int(keras.ops.convert_to_numpy(optimizer.first_nonfinite_step))
             epoch = step // self._steps_per_epoch
-            at = f" The last checkpoint is {kept}." if kept else ""
-            raise InputError(
-                f"The gradients were not finite at step {step + 1} (epoch {epoch + 1}); "
-                f"a lower learning_rate may help, and --on_nan=skip leaves such steps out.{at}"
+            self._stop(
+                f"The gradients were not finite at step {step + 1} (epoch {epoch + 1}), which "
+                "--on_nan=skip would leave out"
             )
+
+    def _stop(self, what: str) -> None:
+        kept = self._kept()
+        where = f" The last checkpoint is {kept}." if kept else ""
+        raise InputError(f"{what}; a lower learning_rate may help.{where}")
 
 
 class StepTimer:

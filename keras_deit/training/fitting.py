@@ -77,12 +77,12 @@ class Fitting:
         on_epoch: Callable[[Place], Place] = lambda place: place,
     ):
         self.timer = StepTimer()
-        self.watch = FiniteSteps(data.steps_per_epoch, on_nan)
         self._model = model
         self._title = title
         self._data = data
         self._epochs = optimisation.epochs
         self._keeper = keeper or Keeper(None)
+        self.watch = FiniteSteps(data.steps_per_epoch, on_nan, lambda: self._keeper.source)
         self._left_out = left_out
         self._callbacks = [self.watch, *callbacks]
         self._on_epoch = on_epoch
@@ -229,7 +229,7 @@ class Fitting:
     def _write(self, place: Place) -> pathlib.Path | None:
         if hasattr(self._model, "jax_state_sync"):
             self._model.jax_state_sync()
-        self.watch.require_finite(self._keeper.source)
+        self.watch.require_finite()
         place = dataclasses.replace(place, bad_images=tuple(self._data.bad_images.names))
         return self._keeper.write(self._state, place)
 

@@ -139,13 +139,20 @@ def test_a_directory_with_other_files_is_left_alone(tiny_job, tmp_path):
         train(tiny_job(), str(tmp_path), _quiet)
 
 
-@pytest.mark.parametrize(("batch_size", "step"), [(400, "3"), (600, "2")])
+@pytest.mark.parametrize(
+    ("batch_size", "message"),
+    [
+        # Of three steps in the epoch the second's update is too large: the third has no gradient.
+        (400, r"gradients were not finite at step 3 \(epoch 1\)"),
+        # Of two steps the second's is the last.
+        (600, r"validation loss became (nan|inf) in epoch 1"),
+    ],
+)
 def test_leaving_the_finite_numbers_stops_and_keeps_the_last_checkpoint(
-    tiny_job, tmp_path, batch_size, step
+    tiny_job, tmp_path, batch_size, message
 ):
-    # A learning rate of 0, then one that no weight survives: the step after it has no gradients.
     job = tiny_job({"learning_rate": 1e30, "warmup_learning_rate": 0.0, "batch_size": batch_size})
-    with pytest.raises(InputError, match=rf"gradients were not finite at step {step} ") as error:
+    with pytest.raises(InputError, match=message) as error:
         train(job, str(tmp_path / "run"), _quiet)
     run = RunDirectory(tmp_path / "run")
     (path,) = CheckpointStore(run.checkpoints).paths()
@@ -323,7 +330,6 @@ def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
         ),
         ({"optimisation": {"batch_size": 2000}}, "batch_size 2000 is larger than the 1257"),
         ({"job": {"train_examples": 2000}}, "2000 of 1257"),
-        ({"job": {"strategy": "everything"}}, "none, mirrored, tpu"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(tiny_job, tmp_path, changes, message):
