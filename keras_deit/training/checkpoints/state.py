@@ -6,11 +6,16 @@ import keras
 import numpy as np
 
 from keras_deit.errors import InputError
+from keras_deit.training.checkpoints.random_state import (
+    assign_random_state,
+    is_random_state,
+    read_random_state,
+)
 from keras_deit.training.checkpoints.values import to_numpy
 
 
 class TrainingState:
-    """The variables of a compiled model and of its optimiser, by name.
+    """The variables of a compiled model and of its optimiser, and random generators, by name.
 
     That is: weights, batch statistics, moving averages, the state of random layers, the running
     means of the metrics, and the optimiser's slots, loss scale and number of steps.
@@ -45,7 +50,7 @@ class TrainingState:
         for name, value in values.items():
             if name not in self._metrics and not _all_finite(value):
                 raise InputError(f"{name.split()[1]} is not finite any more.")
-        return values
+        return values | read_random_state()
 
     def assign(self, values: dict[str, np.ndarray], source: str) -> None:
         """Puts back what `read` gave.
@@ -58,7 +63,7 @@ class TrainingState:
             InputError: they are of another model or optimiser; nothing is assigned then.
         """
         wanted = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        given = {name: value.shape for name, value in values.items()}
+        given = {n: value.shape for n, value in values.items() if not is_random_state(n)}
         different = sorted(
             name for name in {*wanted, *given} if wanted.get(name) != given.get(name)
         )
@@ -70,6 +75,7 @@ class TrainingState:
             )
         for name, variable in self._variables.items():
             variable.assign(values[name])
+        assign_random_state(values)
 
     def assign_metrics(self, values: dict[str, np.ndarray]) -> None:
         """Puts the running means back alone: Keras resets them when an epoch begins."""
