@@ -145,9 +145,7 @@ class Fitting:
             place, epoch=place.epoch + 1, step=0, logs=None, history=history
         )
         place = self._on_epoch(place)
-        if place.epoch == self._epochs:
-            self._write(place)
-        self._between_steps(place)
+        self._between_steps(place, write=place.epoch == self._epochs)
         return place
 
     def _train(self, place: Place, batches: Iterator) -> dict[str, float]:
@@ -196,9 +194,9 @@ class Fitting:
             self._state.assign_metrics(self._unassigned_metrics)
             self._unassigned_metrics = None
 
-    def _between_steps(self, place: Place) -> None:
+    def _between_steps(self, place: Place, write: bool = False) -> None:
         self._stop_if_asked(place)
-        if self._keeper.due():
+        if write or self._keeper.due():
             self._write(place)
 
     def _stop_if_asked(self, place: Place) -> None:
@@ -278,7 +276,11 @@ def _first(batches: Iterator, count: int) -> Iterator:
 
 
 def _build(model: keras.Model, batches: Iterator) -> Iterator:
-    """Makes all variables of a compiled model, for which Keras wants to see a batch."""
+    """Makes all variables of a compiled model, for which Keras wants to see a batch.
+
+    Those of its metrics come, on TensorFlow, with the first step otherwise: too late for a
+    checkpoint's values. Keras has no public name for this.
+    """
     first = next(batches)
     model._symbolic_build(data_batch=first)
     return itertools.chain([first], batches)
