@@ -348,7 +348,6 @@ def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
         ),
         ({"optimisation": {"batch_size": 2000}}, "batch_size 2000 is larger than the 1257"),
         ({"job": {"train_examples": 2000}}, "2000 of 1257"),
-        ({"job": {"strategy": "everything"}}, "none, mirrored, tpu"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(tiny_job, tmp_path, changes, message):
