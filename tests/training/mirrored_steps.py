@@ -1,4 +1,4 @@
-"""Five steps on one device and on two replicas; prints how far apart they end, as JSON.
+"""Ten steps on one device and on two replicas; prints how far apart they end, as JSON.
 
 A process of its own: the CPU must be split before TensorFlow has used it.
 """
@@ -12,10 +12,11 @@ from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
 from keras_deit.distillation.execution import replicas
+from keras_deit.training import Devices
 from keras_deit.training.optimisation import SGD, Lamb
 from keras_deit.training.strategies import strategy_scope
 
-STEPS, BATCH_SIZE = 5, 8
+STEPS, BATCH_SIZE = 10, 8
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.1),
     # Every step is clipped: the norm of the gradients is some 40 times as large.
@@ -38,11 +39,12 @@ class Losses(keras.callbacks.Callback):
         self.logs.append({name: float(value) for name, value in logs.items()})
 
 
-def train(strategy, kind, distilled, optimizer):
+def train(mirrored, kind, distilled, optimizer):
     x, y, weights = batch(STEPS * BATCH_SIZE, labels="distributions" if distilled else "integers")
     losses = Losses()
-    with strategy_scope(strategy, virtual_devices=2):
-        devices = replicas()
+    devices = Devices("mirrored", virtual_devices=2) if mirrored else Devices()
+    with strategy_scope(devices):
+        count = replicas()
         distiller = Distiller(
             small_student(distilled),
             small_teacher(),
@@ -60,8 +62,31 @@ def train(strategy, kind, distilled, optimizer):
             callbacks=[losses],
         )
         evaluation = distiller.evaluate(x, y, batch_size=BATCH_SIZE, verbose=0, return_dict=True)
-    values = [weight.numpy() for weight in distiller.trainable_variables]
-    return devices, values, distiller.ema.get_weights(), [*losses.logs, evaluation]
+        values = [weight.numpy() for weight in distiller.trainable_variables]
+        averages = distiller.ema.get_weights()
+        spoiled = spoil(distiller, x, y) if mirrored and optimizer != "sgd" else None
+    return count, values, averages, [*losses.logs, evaluation], spoiled
+
+
+def spoil(distiller, x, y):
+    """A step with an image that is not a number: how far it moves, and what counts it."""
+    x = x[:BATCH_SIZE].copy()
+    x[-1] = np.nan
+    before = [value.numpy() for value in everything(distiller)]
+    distiller.fit(x, y[:BATCH_SIZE], batch_size=BATCH_SIZE, verbose=0)
+    after = [value.numpy() for value in everything(distiller)]
+    optimizer = distiller.optimizer
+    counts = (optimizer.nonfinite_steps, optimizer.first_nonfinite_step)
+    return [largest_difference(before, after), *(int(count.numpy()) for count in counts)]
+
+
+def everything(distiller):
+    """Every replica's copy of the weights, the averages, the slots and the count of steps."""
+    optimizer = distiller.optimizer
+    counts = {id(optimizer.nonfinite_steps), id(optimizer.first_nonfinite_step)}
+    kept = [v for v in optimizer.variables if id(v) not in counts]
+    variables = [*distiller.trainable_variables, *distiller.ema.weights, *kept]
+    return [copy for variable in variables for copy in variable.value.values]
 
 
 def largest_difference(first, second):
@@ -70,12 +95,15 @@ def largest_difference(first, second):
 
 def main(kind, distilled, optimizer):
     # Mirrored first: only then is the CPU still whole.
-    devices, mirrored, mirrored_ema, mirrored_logs = train("mirrored", kind, distilled, optimizer)
-    alone, single, single_ema, single_logs = train("none", kind, distilled, optimizer)
+    devices, mirrored, mirrored_ema, mirrored_logs, spoiled = train(
+        True, kind, distilled, optimizer
+    )
+    alone, single, single_ema, single_logs, _ = train(False, kind, distilled, optimizer)
     start = [weight.numpy() for weight in small_student(distilled).trainable_variables]
     logs = zip(mirrored_logs, single_logs, strict=True)
     return {
         "replicas": [devices, alone],
+        "spoiled": spoiled,
         "moved": largest_difference(start, single),
         "weights": largest_difference(mirrored, single),
         "averages": largest_difference(mirrored_ema, single_ema),
