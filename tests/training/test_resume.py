@@ -5,9 +5,9 @@ import os
 import re
 import signal
 
-import h5py
 import numpy as np
 import pytest
+from run_files import quiet, stored_weights
 
 from keras_deit.errors import InputError
 from keras_deit.pretrained import create_model
@@ -24,24 +24,13 @@ class Killed(BaseException):
     """What no handler of errors takes for one, as SIGKILL."""
 
 
-def _quiet(line):
-    del line
-
-
-def _weights(path) -> dict[str, np.ndarray]:
-    arrays = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
-        )
-    return arrays
-
-
 def _result(path) -> dict:
     """All that two trainings must have in common, to the bit."""
     run = RunDirectory(path)
     files = (run.final_weights, run.ema_weights, run.best_weights)
-    weights = {f"{file.name} {name}": w for file in files for name, w in _weights(file).items()}
+    weights = {
+        f"{file.name} {name}": w for file in files for name, w in stored_weights(file).items()
+    }
     summary = run.read_summary()
     return {
         **{name: (value.dtype, value.tobytes()) for name, value in weights.items()},
@@ -58,7 +47,7 @@ def job(tiny_job):
 @pytest.fixture(scope="module")
 def whole_run(job, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
-    train(job, str(path), _quiet)
+    train(job, str(path), quiet)
     return RunDirectory(path)
 
 
@@ -89,7 +78,7 @@ def test_killed_three_times_it_ends_as_if_never(job, whole, tmp_path, monkeypatc
     for method, calls in (("step_ends", 2), ("step_ends", 4), ("_validate", 0)):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             _after(patch, method, calls, _kill)
-            train(job, path, _quiet)
+            train(job, path, quiet)
     lines = []
     train(job, path, lines.append)
     assert "epoch 3, step 2" in " ".join(line for line in lines if "Going on" in line)
@@ -110,12 +99,12 @@ def test_a_signal_stops_between_two_steps_and_nothing_is_lost(
     before = signal.getsignal(number)
     with monkeypatch.context() as patch, pytest.raises(Stopped, match=where) as stopped:
         _after(patch, method, calls, lambda: os.kill(os.getpid(), number))
-        train(patient, str(tmp_path / "run"), _quiet)
+        train(patient, str(tmp_path / "run"), quiet)
     assert stopped.value.signal_number == number
     assert signal.getsignal(number) is before
     (newest, _) = CheckpointStore(tmp_path / "run" / "checkpoints").paths()
     assert str(newest) in str(stopped.value)
-    train(patient, str(tmp_path / "run"), _quiet)
+    train(patient, str(tmp_path / "run"), quiet)
     assert _result(tmp_path / "run") == whole
 
 
@@ -160,16 +149,16 @@ def test_a_run_is_taken_up_only_with_the_same_teacher_and_by_one_process(
 
     def start_again():
         with pytest.raises(InputError) as error:
-            train(job, str(path), _quiet)
+            train(job, str(path), quiet)
         refused.append(str(error.value))
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _after(patch, "_train", 1, start_again)
-        train(job, str(path), _quiet)
+        train(job, str(path), quiet)
     # Once by the first training, once by the one that it started.
     assert set(refused) == {f"Another process is training {path}."}
     with monkeypatch.context() as patch:
         patch.setattr("keras_deit.training.trainer.fingerprint", lambda teacher: "another")
         with pytest.raises(InputError, match=r"its teacher was [0-9a-f]+ and is another now"):
-            train(job, str(path), _quiet)
+            train(job, str(path), quiet)

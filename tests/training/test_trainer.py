@@ -5,29 +5,16 @@ import dataclasses
 import json
 import math
 
-import h5py
 import keras
 import numpy as np
 import pytest
+from run_files import quiet, stored_weights
 
 from keras_deit.errors import InputError
 from keras_deit.recipes import DIGITS, Optimisation, TeacherRecipe
 from keras_deit.training import RunDirectory, evaluate_run, final_report, train
 from keras_deit.training.checkpoints import CheckpointStore
 from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint
-
-
-def _quiet(line):
-    del line
-
-
-def _weights(path) -> dict[str, np.ndarray]:
-    arrays = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
-        )
-    return arrays
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +31,7 @@ def test_a_run_directory_holds_the_whole_run(finished, tiny_job):
     assert run.read_summary() == summary
     assert run.read_config()["run"] == json.loads(json.dumps(tiny_job().identity()))
     assert run.read_config()["class_names"] == list("0123456789")
-    assert _weights(run.best_weights).keys() == _weights(run.final_weights).keys()
+    assert stored_weights(run.best_weights).keys() == stored_weights(run.final_weights).keys()
     assert summary["checkpoints"]["written"] == 2 and summary["skipped_steps"] == 0
     assert summary["bad_images"] == []
     assert len(list(run.tensorboard.glob("*/events*"))) == 2
@@ -104,10 +91,10 @@ def test_the_start_reports_what_is_effective(finished):
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(finished, tiny_job, tmp_path):
     _, run, _ = finished
-    summary, again = train(tiny_job(), str(tmp_path / "again"), _quiet)
-    _, other = train(tiny_job(job={"seed": 1}), str(tmp_path / "other"), _quiet)
+    summary, again = train(tiny_job(), str(tmp_path / "again"), quiet)
+    _, other = train(tiny_job(job={"seed": 1}), str(tmp_path / "other"), quiet)
     first, second, third = (
-        _weights(path / run.final_weights.name) for path in (run.path, again, other)
+        stored_weights(path / run.final_weights.name) for path in (run.path, again, other)
     )
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert not all(np.array_equal(first[name], third[name]) for name in first)
@@ -128,7 +115,7 @@ def test_a_directory_with_a_different_run_is_left_alone(finished, tiny_job):
     _, run, _ = finished
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"different run \(.*alpha 0.5 there, 0.25 here") as error:
-        train(tiny_job(alpha=0.25), str(run.path), _quiet)
+        train(tiny_job(alpha=0.25), str(run.path), quiet)
     assert "\n" not in str(error.value)
     assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == before
 
@@ -136,7 +123,7 @@ def test_a_directory_with_a_different_run_is_left_alone(finished, tiny_job):
 def test_a_directory_with_other_files_is_left_alone(tiny_job, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="no run's"):
-        train(tiny_job(), str(tmp_path), _quiet)
+        train(tiny_job(), str(tmp_path), quiet)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +140,7 @@ def test_leaving_the_finite_numbers_stops_and_keeps_the_last_checkpoint(
 ):
     job = tiny_job({"learning_rate": 1e30, "warmup_learning_rate": 0.0, "batch_size": batch_size})
     with pytest.raises(InputError, match=message) as error:
-        train(job, str(tmp_path / "run"), _quiet)
+        train(job, str(tmp_path / "run"), quiet)
     run = RunDirectory(tmp_path / "run")
     (path,) = CheckpointStore(run.checkpoints).paths()
     assert f"The last checkpoint is {path}." in str(error.value)
@@ -171,7 +158,7 @@ def test_leaving_the_finite_numbers_stops_and_keeps_the_last_checkpoint(
 )
 def test_another_programs_config_is_not_a_run(tiny_job, tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    for use in (lambda: train(tiny_job(), str(tmp_path), _quiet), lambda: evaluate_run(tmp_path)):
+    for use in (lambda: train(tiny_job(), str(tmp_path), quiet), lambda: evaluate_run(tmp_path)):
         with pytest.raises(InputError, match="not a run directory") as error:
             use()
         assert "\n" not in str(error.value)
@@ -188,7 +175,7 @@ def test_names_and_sizes_are_checked_before_the_data_is_read(tiny_job, tmp_path)
     for change, message in changes:
         job = dataclasses.replace(tiny_job(**change), dataset="folder:nowhere")
         with pytest.raises(InputError, match=message):
-            train(job, str(tmp_path / "run"), _quiet)
+            train(job, str(tmp_path / "run"), quiet)
 
 
 def test_a_learning_rate_scales_with_the_batch_or_not():
@@ -250,7 +237,7 @@ def test_a_run_with_everything_of_the_optimisation(tiny_job, tmp_path):
     assert rates == [pytest.approx(rate, rel=1e-5) for rate in expected]
     # The first step of BCE is at log 2 for each of ten classes of logits near 0.
     assert float(rows[0]["class_loss"]) == pytest.approx(math.log(2), rel=0.05)
-    last, average = (_weights(where / f"{name}.weights.h5") for name in ("final", "ema"))
+    last, average = (stored_weights(where / f"{name}.weights.h5") for name in ("final", "ema"))
     differ = {name for name in last if not np.array_equal(last[name], average[name])}
     assert 0 < len(differ) < len(last)
     assert set(summary["test_ema"]) == set(summary["test"])
@@ -265,7 +252,7 @@ def test_a_run_with_everything_of_the_optimisation(tiny_job, tmp_path):
 @pytest.mark.parametrize("kind", ["soft", "none"])
 def test_the_other_kinds_of_distillation_train(tiny_job, tmp_path, kind):
     job = tiny_job(distillation=kind)
-    summary, where = train(job, str(tmp_path), _quiet)
+    summary, where = train(job, str(tmp_path), quiet)
     with (where / "metrics.csv").open() as file:
         logged = next(csv.DictReader(file))
     assert ("distillation_loss" in logged) == (kind == "soft")
@@ -276,7 +263,7 @@ def test_validation_runs_the_teacher_only_where_agreement_is_asked_for(
     finished, tiny_job, tmp_path
 ):
     _, run, _ = finished
-    _, where = train(tiny_job(validate_agreement=True), str(tmp_path), _quiet)
+    _, where = train(tiny_job(validate_agreement=True), str(tmp_path), quiet)
     plain, asked = (
         list(csv.DictReader((path / "metrics.csv").open())) for path in (run.path, where)
     )
@@ -288,7 +275,7 @@ def test_validation_runs_the_teacher_only_where_agreement_is_asked_for(
 
 def test_a_student_without_a_token_is_distilled_on_its_one_head(tiny_job, tmp_path):
     job = tiny_job(model="deit_tiny_patch16_224")
-    summary, where = train(job, str(tmp_path), _quiet)
+    summary, where = train(job, str(tmp_path), quiet)
     assert set(summary["test"]) == {"teacher", "class", "fused"}
     assert summary["test"]["class"] == summary["test"]["fused"]
     with (where / "metrics.csv").open() as file:
@@ -297,20 +284,20 @@ def test_a_student_without_a_token_is_distilled_on_its_one_head(tiny_job, tmp_pa
 
 def test_without_a_teacher_there_is_no_agreement(tiny_job, tmp_path):
     job = tiny_job(distillation="none", teacher=None)
-    summary, _ = train(job, str(tmp_path), _quiet)
+    summary, _ = train(job, str(tmp_path), quiet)
     assert set(summary["test"]) == {"class", "distillation", "fused"}
     assert set(summary["test"]["fused"]) == {"top1"}
 
 
 def test_fewer_training_examples_keep_the_number_of_steps(tiny_job, tmp_path):
     job = tiny_job({"batch_size": 100}, job={"train_examples": 300})
-    summary, _ = train(job, str(tmp_path), _quiet)
+    summary, _ = train(job, str(tmp_path), quiet)
     assert summary["steps"] == 2 * (1257 // 100)
 
 
 def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
     job = tiny_job(job={"mixed_precision": "mixed_bfloat16"})
-    summary, _ = train(job, str(tmp_path), _quiet)
+    summary, _ = train(job, str(tmp_path), quiet)
     assert 0 <= summary["test"]["fused"]["top1"] <= 1
     assert keras.config.dtype_policy().name == "float32"
 
@@ -335,7 +322,7 @@ def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
 def test_bad_input_is_one_line_before_anything_is_written(tiny_job, tmp_path, changes, message):
     job = tiny_job(**changes)
     with pytest.raises(InputError, match=message) as error:
-        train(job, str(tmp_path / "run"), _quiet)
+        train(job, str(tmp_path / "run"), quiet)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 

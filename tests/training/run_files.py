@@ -1,0 +1,18 @@
+"""What tests of runs have in common."""
+
+import h5py
+import numpy as np
+
+
+def quiet(line):
+    """Says nothing."""
+
+
+def stored_weights(path) -> dict[str, np.ndarray]:
+    """The arrays of a `.weights.h5` file by name."""
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
+        )
+    return arrays
