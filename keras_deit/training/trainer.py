@@ -21,12 +21,12 @@ from keras_deit.distillation import (
     LabelCrossentropy,
     Teacher,
 )
-from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.sources import local_file
 from keras_deit.training.callbacks import Checkpoint, StepTimer, save_weights
 from keras_deit.training.fitting import fit
 from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
+from keras_deit.training.mixed_precision import training_precision
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.report import start_report
@@ -63,7 +63,7 @@ def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathli
     if finished is not None:
         say(f"{run.path} holds this run, finished; its result:")
         return finished, run.path
-    with strategy_scope(job.devices), precision(job.mixed_precision):
+    with strategy_scope(job.devices), training_precision(job.mixed_precision):
         summary = _Training(job, run, say).run()
     run.finish(summary)
     return summary, run.path
