@@ -65,7 +65,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def attend(self, query, key, value):
         """What each query gathers; all are (batch, length, num_heads, head_dim)."""
-        return ops.dot_product_attention(query, key, value)
+        # Scaled first: in float16 the product could overflow.
+        query = query * self.head_dim**-0.5
+        return ops.dot_product_attention(query, key, value, scale=1.0)
 
     def macs(self, input_shape) -> int:
         """Multiply-adds for one sample: the projections, QKᵀ and the weighted sum of V."""

@@ -26,7 +26,6 @@ from keras_deit.distillation import (
 from keras_deit.distillation.execution import is_writer
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
-from keras_deit.models.precision import precision
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.sources import local_file
 from keras_deit.recipes import Optimisation, Recipe
@@ -39,6 +38,7 @@ from keras_deit.training.job import (
     evaluation_interpolation,
     student_format,
 )
+from keras_deit.training.mixed_precision import training_precision
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.reading import Reading
@@ -81,7 +81,7 @@ def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathli
     if finished is not None:
         say(f"{run.path} holds this run, finished; its result:")
         return finished, run.path
-    with strategy_scope(job.devices), precision(job.mixed_precision):
+    with strategy_scope(job.devices), training_precision(job.mixed_precision):
         summary = _write_or_say_why(_Training(job, run, say if is_writer() else _say_nothing).run)
     run.finish(summary)
     return summary, run.path

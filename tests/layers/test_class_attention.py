@@ -106,7 +106,7 @@ def test_half_precision_weighs_a_long_sequence_of_equal_tokens_equally(kind, pol
     assert np.abs(numpy(output) - expected).max() < 0.03 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("kind", [TalkingHeadsAttention, ClassAttention])
+@pytest.mark.parametrize("kind", [MultiHeadSelfAttention, TalkingHeadsAttention, ClassAttention])
 def test_float16_does_not_overflow_where_the_scaled_logits_do_not(kind):
     """The product of queries and keys is 8 times the logits, and beyond float16."""
     inputs = np.sign(tokens(length=4, width=64))

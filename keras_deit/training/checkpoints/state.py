@@ -13,6 +13,8 @@ from keras_deit.training.checkpoints.random_state import (
 )
 from keras_deit.training.checkpoints.values import to_numpy
 
+_METRIC = "metric:"
+
 
 class TrainingState:
     """The variables of a compiled model and of its optimiser, and random generators, by name.
@@ -26,19 +28,17 @@ class TrainingState:
     """
 
     def __init__(self, model: keras.Model, left_out: keras.Layer | None = None):
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         skipped = {id(variable) for variable in left_out.variables} if left_out else set()
-        found = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
-        kept = {id(variable): variable for variable in found if id(variable) not in skipped}
-        # Their order is always the same. Their paths are not: what has no name of its own is
-        # numbered by Keras, and the number depends on what else the process has made.
-        self._variables = {
-            f"{index:05} {variable.name}": variable for index, variable in enumerate(kept.values())
-        }
-        metrics = {id(variable) for variable in model.metrics_variables}
-        self._metrics = [
-            name for name, variable in self._variables.items() if id(variable) in metrics
-        ]
+        skipped |= {id(variable) for variable in model.metrics_variables}
+        own = [variable for variable in model.variables if id(variable) not in skipped]
+        self._variables = _numbered("model", own) | _numbered(
+            "optimizer", model.optimizer.variables
+        )
+        self._metrics = {}
+        for metric in model.metrics:
+            self._metrics |= _numbered(f"{_METRIC}{metric.name}", metric.variables)
 
     def read(self) -> dict[str, np.ndarray]:
         """A copy of all values by name.
@@ -48,8 +48,9 @@ class TrainingState:
         """
         values = {name: to_numpy(variable) for name, variable in self._variables.items()}
         for name, value in values.items():
-            if name not in self._metrics and not _all_finite(value):
-                raise InputError(f"{name.split()[1]} is not finite any more.")
+            if not _all_finite(value):
+                raise InputError(f"{name.split()[-1]} is not finite any more.")
+        values |= {name: to_numpy(variable) for name, variable in self._metrics.items()}
         return values | read_random_state()
 
     def assign(self, values: dict[str, np.ndarray], source: str) -> None:
@@ -63,14 +64,18 @@ class TrainingState:
             InputError: they are of another model or optimiser; nothing is assigned then.
         """
         wanted = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        given = {n: value.shape for n, value in values.items() if not is_random_state(n)}
+        given = {
+            name: value.shape
+            for name, value in values.items()
+            if not name.startswith(_METRIC) and not is_random_state(name)
+        }
         different = sorted(
             name for name in {*wanted, *given} if wanted.get(name) != given.get(name)
         )
         if different:
             name = different[0]
             raise InputError(
-                f"{source} is of another training: {name.split()[1]} is {given.get(name)} there "
+                f"{source} is of another training: {name.split()[-1]} is {given.get(name)} there "
                 f"and {wanted.get(name)} here, and {len(different) - 1} more differ."
             )
         for name, variable in self._variables.items():
@@ -78,9 +83,18 @@ class TrainingState:
         assign_random_state(values)
 
     def assign_metrics(self, values: dict[str, np.ndarray]) -> None:
-        """Puts the running means back alone: Keras resets them when an epoch begins."""
-        for name in self._metrics:
-            self._variables[name].assign(values[name])
+        """Puts the running means back: Keras resets them when an epoch begins.
+
+        A training may be gone on with that logs more or less; what is new begins at nothing.
+        """
+        for name in self._metrics.keys() & values.keys():
+            self._metrics[name].assign(values[name])
+
+
+def _numbered(kind: str, variables) -> dict[str, keras.Variable]:
+    # Their order is always the same. Their paths are not: what has no name of its own is
+    # numbered by Keras, and the number depends on what else the process has made.
+    return {f"{kind} {index:05} {v.name}": v for index, v in enumerate(variables)}
 
 
 def fingerprint(model: keras.Layer) -> str:

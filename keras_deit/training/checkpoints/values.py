@@ -16,7 +16,7 @@ def to_numpy(variable: keras.Variable) -> np.ndarray:
     copy of a model are in one process.
     """
     if not is_elsewhere(variable):
-        return np.array(keras.ops.convert_to_numpy(variable.value))
+        return np.array(variable.numpy())
     value = variable.value
     whole = np.empty(value.shape, value.dtype)
     for shard in value.addressable_shards:
