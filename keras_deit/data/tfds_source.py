@@ -74,6 +74,33 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
     return Dataset(name=name, class_names=class_names, **_hold_out(sources))
 
 
+def tfds_size(
+    name: str, data_dir: str | None, other_names: Sequence[str] = ()
+) -> tuple[str, int, int]:
+    """Name, number of classes and number of training examples, as `load_tfds` would make them.
+
+    Arguments as for `load_tfds`; nothing is prepared.
+
+    Raises:
+        InputError: as `load_tfds`, or TFDS does not know the size of data that are not prepared.
+    """
+    builder = _builder(name, data_dir, other_names)
+    _require_image_and_label(builder, name)
+    if not builder.info.splits:
+        raise InputError(
+            f"Dataset {name!r} is not prepared in {builder.data_dir_root}, and TFDS does not know "
+            "its size before that."
+        )
+    roles = choose_splits(builder.info.name, list(builder.info.splits))
+    sources = {
+        role: range(builder.info.splits[split].num_examples)
+        for role, split in roles.items()
+        if split is not None
+    }
+    classes = builder.info.features["label"].num_classes
+    return name, classes, len(_hold_out(sources)["train"])
+
+
 def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
     """Which published split serves as "train", "validation" and "test"; None where none does.
 
