@@ -41,7 +41,7 @@ clean:
 $(VENV)/installed: pyproject.toml
 	@echo "Installing into $(VENV): a few minutes, about 3 GB."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[tensorflow,tfds]"
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

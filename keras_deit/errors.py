@@ -25,3 +25,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     matches = difflib.get_close_matches(name.lower(), lowered, n=4, cutoff=0.5)
     close = [lowered[match] for match in matches] or known[:8]
     return InputError(f"Unknown {kind} {name!r}. Close names: {', '.join(close)}.")
+
+
+def not_installed(what: str, extra: str, instead: str) -> InputError:
+    """An `InputError` for what needs packages that an installation may leave out.
+
+    Args:
+        what: needs them.
+        extra: of this package, that installs them.
+        instead: what would do without them, as a sentence.
+    """
+    return InputError(
+        f"{what} needs packages that are not installed: pip install 'keras-deit[{extra}]'. "
+        f"{instead}"
+    )

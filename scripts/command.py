@@ -1,4 +1,7 @@
-"""What the commands have in common. Import it first: it loads Keras without the noise."""
+"""What the commands have in common. Import it first: it loads Keras without the noise.
+
+Where Keras's backend is not installed, that is one line and exit code 2.
+"""
 
 import contextlib
 import logging as stdlib_logging
@@ -22,8 +25,20 @@ def _silent_stderr():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with _silent_stderr():
-    import keras  # noqa: F401
+try:
+    with _silent_stderr():
+        import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    missing = error.name.split(".")[0]
+    if missing not in ("tensorflow", "jax", "torch"):
+        raise
+    print(
+        f"error: Keras's {missing} backend is not installed: "
+        f"pip install 'keras-deit[{missing}]'. Training and evaluation run on tensorflow, jax "
+        "and torch: KERAS_BACKEND says on which.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 from absl import app, flags, logging
 

@@ -4,12 +4,14 @@
     python scripts/train.py --dataset folder:PATH               your images, one folder a class
     python scripts/train.py --dataset cifar10 --strategy mirrored
     KERAS_BACKEND=jax python scripts/train.py --dataset cifar10 --strategy data_parallel
+    python scripts/train.py --dataset cifar10 --plan            what it would take; does it fit?
 
 A teacher that has to be trained first is trained, and kept for the next run. A run that was
 stopped, in whatever way, goes on where it was when the same command is given again.
 """
 
 import command  # isort: skip  (loads Keras without the noise)
+import plan_flags
 import recipe_flags
 from absl import flags
 
@@ -54,6 +56,7 @@ _ON_BAD_IMAGE = flags.DEFINE_enum(
 recipe_flags.define_data()
 recipe_flags.define_overrides()
 flags.adopt_module_key_flags(recipe_flags)
+flags.adopt_module_key_flags(plan_flags)
 
 
 def main() -> None:
@@ -73,6 +76,9 @@ def main() -> None:
         on_nan=_ON_NAN.value,
         on_bad_image=_ON_BAD_IMAGE.value,
     )
+    if plan_flags.PLAN.value:
+        plan_flags.print_plan(job)
+        return
     summary, run_dir = train(job, _RUN_DIR.value)
     print(final_report(summary, run_dir))
 

@@ -3,7 +3,7 @@
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.batches import num_batches
-from keras_deit.data.datasets import load_dataset, take_examples
+from keras_deit.data.datasets import DatasetSize, dataset_size, load_dataset, take_examples
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
     steps_per_epoch,
@@ -16,8 +16,10 @@ __all__ = [
     "Augmentation",
     "BadImages",
     "Dataset",
+    "DatasetSize",
     "Share",
     "Source",
+    "dataset_size",
     "evaluation_pipeline",
     "load_dataset",
     "num_batches",

@@ -1,5 +1,7 @@
 """A dataset by name: the embedded digits, a folder of images, or anything TFDS knows."""
 
+import dataclasses
+
 import numpy as np
 
 from keras_deit.data.bad_images import BadImages
@@ -7,12 +9,13 @@ from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import fixed_permutation
-from keras_deit.data.tfds_source import load_tfds
+from keras_deit.data.tfds_source import load_tfds, tfds_size
 from keras_deit.errors import InputError
 
-__all__ = ["Dataset", "Source", "load_dataset", "take_examples"]
+__all__ = ["Dataset", "DatasetSize", "Source", "dataset_size", "load_dataset", "take_examples"]
 
 _FOLDER_PREFIX = "folder:"
+_OTHER_NAMES = ("digits", f"{_FOLDER_PREFIX}PATH")
 
 
 def load_dataset(name: str, data_dir: str | None = None, on_bad_image: str = "fail") -> Dataset:
@@ -33,7 +36,37 @@ def load_dataset(name: str, data_dir: str | None = None, on_bad_image: str = "fa
         return load_digits()
     if name.startswith(_FOLDER_PREFIX):
         return load_folder(name.removeprefix(_FOLDER_PREFIX), check=policy == "fail")
-    return load_tfds(name, data_dir, other_names=("digits", f"{_FOLDER_PREFIX}PATH"))
+    return load_tfds(name, data_dir, _OTHER_NAMES)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSize:
+    """How much there is of a dataset.
+
+    Attributes:
+        name: of the dataset.
+        classes: that it has.
+        examples: for training, without those that are held out of them.
+    """
+
+    name: str
+    classes: int
+    examples: int
+
+
+def dataset_size(name: str, data_dir: str | None = None) -> DatasetSize:
+    """The size of a dataset of which no image is read and nothing is prepared.
+
+    Args:
+        name, data_dir: as `load_dataset` takes them.
+
+    Raises:
+        InputError: the name is unknown, or nothing tells its size before it is prepared.
+    """
+    if name != "digits" and not name.startswith(_FOLDER_PREFIX):
+        return DatasetSize(*tfds_size(name, data_dir, _OTHER_NAMES))
+    dataset = load_dataset(name, on_bad_image="skip")
+    return DatasetSize(dataset.name, dataset.num_classes, len(dataset.train))
 
 
 def take_examples(source: Source, count: int) -> Source:

@@ -7,7 +7,7 @@ import numpy as np
 from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
-from keras_deit.errors import InputError, unknown_name
+from keras_deit.errors import InputError, not_installed, unknown_name
 
 # Their test labels were never published: TFDS gives -1. Accuracy is reported on "validation", as
 # everywhere in the literature.
@@ -60,8 +60,8 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
         other_names: names that would also do, for the error about an unknown one.
 
     Raises:
-        InputError: unknown name, data that are neither there nor to be had, or no pairs of image
-            and label.
+        InputError: unknown name, data that are neither there nor to be had, no pairs of image
+            and label, or TFDS is not installed.
     """
     builder = _builder(name, data_dir, other_names)
     _require_image_and_label(builder, name)
@@ -72,6 +72,33 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
     }
     class_names = tuple(builder.info.features["label"].names)
     return Dataset(name=name, class_names=class_names, **_hold_out(sources))
+
+
+def tfds_size(
+    name: str, data_dir: str | None, other_names: Sequence[str] = ()
+) -> tuple[str, int, int]:
+    """Name, number of classes and number of training examples, as `load_tfds` would make them.
+
+    Arguments as for `load_tfds`; nothing is prepared.
+
+    Raises:
+        InputError: as `load_tfds`, or TFDS does not know the size of data that are not prepared.
+    """
+    builder = _builder(name, data_dir, other_names)
+    _require_image_and_label(builder, name)
+    if not builder.info.splits:
+        raise InputError(
+            f"Dataset {name!r} is not prepared in {builder.data_dir_root}, and TFDS does not know "
+            "its size before that."
+        )
+    roles = choose_splits(builder.info.name, list(builder.info.splits))
+    sources = {
+        role: range(builder.info.splits[split].num_examples)
+        for role, split in roles.items()
+        if split is not None
+    }
+    classes = builder.info.features["label"].num_classes
+    return name, classes, len(_hold_out(sources)["train"])
 
 
 def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
@@ -90,8 +117,13 @@ def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
 
 
 def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
-    import tensorflow_datasets as tfds
-
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        known = ", ".join(other_names)
+        raise not_installed(
+            f"Dataset {name!r}, of TensorFlow Datasets,", "tfds", f"Without them: {known}."
+        ) from error
     try:
         # Of TFDS's formats only array_record has random access and needs no TensorFlow.
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")

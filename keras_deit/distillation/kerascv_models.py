@@ -1,10 +1,12 @@
 """KerasCV classifiers by name, with or without their preset weights."""
 
+import importlib.util
+
 import keras
 
 from keras_deit.distillation.kerascv_configs import BACKBONES, WEIGHTED_PRESETS
 from keras_deit.distillation.teacher_contract import TeacherContract, pixel_format
-from keras_deit.errors import InputError, unknown_name
+from keras_deit.errors import InputError, not_installed, unknown_name
 
 PREFIX = "kerascv:"
 
@@ -43,7 +45,8 @@ def build_kerascv_model(
         height, width: of the images, in pixels.
 
     Raises:
-        InputError: unknown name, a size the family cannot take, or weights that cannot be fetched.
+        InputError: unknown name, a size the family cannot take, weights that cannot be fetched, or
+            KerasCV is not installed.
     """
     known = {known_name.lower(): known_name for known_name in kerascv_names()}
     if name.lower() not in known:
@@ -51,7 +54,7 @@ def build_kerascv_model(
     preset = known[name.lower()].removeprefix(PREFIX)
     family = _family(preset)
     _check_size(preset, family, height, width)
-    keras_cv = _import_kerascv()
+    keras_cv = _import_kerascv(name)
     if family == "ImageClassifier":
         model = _from_preset(keras_cv.models.ImageClassifier, preset)
         return model, _contract(model.backbone, "probabilities", model.num_classes, height, width)
@@ -66,19 +69,34 @@ def build_kerascv_model(
     return model, _contract(backbone, "logits", num_classes, height, width)
 
 
-def _import_kerascv():
-    """KerasCV, imported on first use: it imports TensorFlow on every backend.
+def check_kerascv(name: str) -> None:
+    """Makes sure that KerasCV and TensorFlow are installed, without importing them.
+
+    Args:
+        name: of the teacher that needs them.
 
     Raises:
-        InputError: KerasCV is not installed.
+        InputError: they are not.
     """
+    if not all(importlib.util.find_spec(package) for package in ("keras_cv", "tensorflow")):
+        raise _without_kerascv(name)
+
+
+def _import_kerascv(name: str):
+    """KerasCV, imported on first use: it imports TensorFlow on every backend."""
     try:
         import keras_cv
     except ImportError as error:
-        raise InputError(
-            f"KerasCV teachers need the package keras-cv, which cannot be imported: {error}"
-        ) from error
+        raise _without_kerascv(name) from error
     return keras_cv
+
+
+def _without_kerascv(name: str) -> InputError:
+    return not_installed(
+        f"Teacher {name}, of KerasCV,",
+        "tensorflow",
+        "Without them: --teacher applications:NAME or a .keras file, or --distillation none.",
+    )
 
 
 def _family(preset: str) -> str:

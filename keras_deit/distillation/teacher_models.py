@@ -15,6 +15,7 @@ from keras_deit.distillation.applications_models import (
 from keras_deit.distillation.kerascv_models import (
     PREFIX,
     build_kerascv_model,
+    check_kerascv,
     kerascv_names,
 )
 from keras_deit.distillation.teacher_contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
@@ -65,7 +66,7 @@ def check_teacher_name(name: str) -> None:
         name: as `build_teacher_model` takes it, or the path of a `.keras` file.
 
     Raises:
-        InputError: there is no such name or file.
+        InputError: there is no such name or file, or what it needs is not installed.
     """
     if name.endswith(".keras"):
         if not pathlib.Path(name).is_file():
@@ -75,6 +76,8 @@ def check_teacher_name(name: str) -> None:
     known = {teacher.lower() for teacher in list_teachers()}
     if not known & {lowered, f"applications:{lowered}"}:
         raise unknown_name("teacher", name, list_teachers())
+    if lowered.startswith(PREFIX):
+        check_kerascv(name)
 
 
 def own_head_classes(name: str, num_classes: int, weights: str | None = None) -> int | None:

@@ -7,6 +7,7 @@ from keras_deit.models.deit3 import DeiT3
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.models.macs import count_macs
 from keras_deit.models.model_spec import ModelSpec, Result
+from keras_deit.models.outline import outlined
 from keras_deit.models.patchconvnet import PatchConvNet
 from keras_deit.models.registry import (
     build_model,
@@ -35,4 +36,5 @@ __all__ = [
     "model_table",
     "model_values",
     "outline_model",
+    "outlined",
 ]

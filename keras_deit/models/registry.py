@@ -1,6 +1,5 @@
 """Models by name."""
 
-import concurrent.futures
 import fnmatch
 import inspect
 
@@ -13,6 +12,7 @@ from keras_deit.models.deit3_specs import DEIT3_MODELS
 from keras_deit.models.deit_specs import DEIT_MODELS
 from keras_deit.models.listing import markdown_table
 from keras_deit.models.model_spec import ModelSpec
+from keras_deit.models.outline import outlined
 from keras_deit.models.patchconvnet_specs import PATCHCONVNET_MODELS
 from keras_deit.models.precision import precision
 from keras_deit.models.resmlp_specs import RESMLP_MODELS
@@ -100,13 +100,4 @@ def outline_model(name: str, **values) -> Classifier:
 
     The arguments and errors are those of `build_model`.
     """
-    policy = keras.config.dtype_policy()
-
-    def build() -> Classifier:
-        with precision(policy), keras.StatelessScope(initialize_variables=False):
-            return build_model(name, **values)
-
-    # Keras remembers, by thread, the variables that have no memory yet, and gives it to all of
-    # them when the next stateless scope ends. In a thread of their own they are forgotten.
-    with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        return thread.submit(build).result()
+    return outlined(lambda: build_model(name, **values))

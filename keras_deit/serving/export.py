@@ -47,8 +47,9 @@ def export_run(
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise InputError(
-            "Export needs the TensorFlow backend (KERAS_BACKEND=tensorflow); "
-            f"Keras runs on {backend}. A run of any backend can be exported."
+            "Export needs the TensorFlow backend (KERAS_BACKEND=tensorflow, pip install "
+            f"'keras-deit[tensorflow]'); Keras runs on {backend}. A run of any backend can be "
+            "exported."
         )
     if top_k < 1:
         raise InputError(f"top_k should be 1 or more. Received: {top_k}.")

@@ -22,7 +22,7 @@ def start_report(job: Job, student: Classifier, steps: int, teacher: str | None)
     recipe, optimisation = job.recipe, job.recipe.optimisation
     return {
         "model": f"{recipe.model} ({recipe.name} recipe)",
-        "parameters": _parameters(student, optimisation.trainable),
+        "parameters": parameters_line(student, optimisation.trainable),
         "data": f"{job.dataset}, {job.train_examples or 'all'} training examples",
         "distillation": recipe.distillation,
         "teacher": teacher or "none",
@@ -42,7 +42,13 @@ def _images(optimisation: Optimisation) -> str:
     return f"{optimisation.batch_size} on {replicas()} device(s){accumulated}"
 
 
-def _parameters(student: Classifier, trainable: str) -> str:
+def parameters_line(student: Classifier, trainable: str) -> str:
+    """How many parameters are trained, and how many of them decay.
+
+    Args:
+        student: or its outline.
+        trainable: of the recipe.
+    """
     trained, undecayed = (
         sum(int(np.prod(variable.shape)) for variable in variables)
         for variables in (student.trainable_variables, undecayed_variables(student))

@@ -107,6 +107,20 @@ def strategy_scope(devices: Devices) -> contextlib.AbstractContextManager:
     Raises:
         InputError: the backend that runs has no such strategy, or its devices are not there.
     """
+    check_backend(devices)
+    if devices.strategy == "none":
+        return contextlib.nullcontext()
+    if keras.backend.backend() == "jax":
+        return jax_strategies.scope(devices)
+    return tensorflow_strategies.scope(devices)
+
+
+def check_backend(devices: Devices) -> None:
+    """Makes sure that the backend that runs has what is asked for, without using a device.
+
+    Raises:
+        InputError: it has not.
+    """
     backend = keras.backend.backend()
     if devices.several_processes and backend != "jax":
         raise InputError(
@@ -114,21 +128,16 @@ def strategy_scope(devices: Devices) -> contextlib.AbstractContextManager:
             f"{backend}, where {_instead(backend)}; its fit fails under TensorFlow's "
             "MultiWorkerMirroredStrategy."
         )
-    if devices.strategy == "none":
-        if devices.several_processes:
-            raise InputError(
-                "--num_processes needs --strategy data_parallel, model_parallel or tpu. "
-                "Received: --strategy none"
-            )
-        return contextlib.nullcontext()
-    if devices.strategy not in _OF_BACKEND[backend]:
+    if devices.several_processes and devices.strategy == "none":
+        raise InputError(
+            "--num_processes needs --strategy data_parallel, model_parallel or tpu. "
+            "Received: --strategy none"
+        )
+    if devices.strategy not in ("none", *_OF_BACKEND[backend]):
         raise InputError(
             f"--strategy {devices.strategy} needs the {_backends_of(devices.strategy)} backend. "
             f"Keras runs on {backend}, where {_instead(backend)}."
         )
-    if backend == "jax":
-        return jax_strategies.scope(devices)
-    return tensorflow_strategies.scope(devices)
 
 
 def _backends_of(strategy: str) -> str:

@@ -23,7 +23,7 @@ from keras_deit.distillation.teachers import (
 )
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
-from keras_deit.recipes import TeacherRecipe
+from keras_deit.recipes import Optimisation, TeacherRecipe
 from keras_deit.training.checkpoints import CheckpointStore, Keeper
 from keras_deit.training.fitting import Data, Fitting
 from keras_deit.training.optimisation import build_optimizer, learning_rate_schedule
@@ -47,20 +47,33 @@ def check_steps(recipe, dataset: Dataset, flag: str = "batch_size") -> int:
         InputError: a batch larger than the data, or one that the devices cannot share evenly, or
             a warm-up longer than the training.
     """
-    batch_size = recipe.optimisation.batch_size
-    parts = recipe.optimisation.accumulation_steps
-    if batch_size % (replicas() * parts):
+    return steps_of(recipe.optimisation, dataset.name, len(dataset.train), replicas(), flag)
+
+
+def steps_of(
+    optimisation: Optimisation, name: str, examples: int, sharing: int, flag: str = "batch_size"
+) -> int:
+    """The steps in an epoch of a training.
+
+    Args:
+        optimisation: of the training.
+        name: of the dataset.
+        examples: for training that it has.
+        sharing: devices that share a batch.
+        flag, and errors: as in `check_steps`.
+    """
+    batch_size, parts = optimisation.batch_size, optimisation.accumulation_steps
+    if batch_size % (sharing * parts):
         accumulated = f" in {parts} parts (accumulation_steps)" if parts > 1 else ""
         raise InputError(
-            f"{flag} {batch_size} cannot be shared evenly by {replicas()} devices{accumulated}."
+            f"{flag} {batch_size} cannot be shared evenly by {sharing} devices{accumulated}."
         )
-    if batch_size > len(dataset.train):
+    if batch_size > examples:
         raise InputError(
-            f"{flag} {batch_size} is larger than the {len(dataset.train)} training examples of "
-            f"{dataset.name}."
+            f"{flag} {batch_size} is larger than the {examples} training examples of {name}."
         )
-    steps = steps_per_epoch(len(dataset.train), batch_size)
-    learning_rate_schedule(recipe.optimisation, steps)
+    steps = steps_per_epoch(examples, batch_size)
+    learning_rate_schedule(optimisation, steps)
     return steps
 
 

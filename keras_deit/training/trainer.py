@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import importlib.util
 import pathlib
 
 import keras
@@ -278,8 +277,13 @@ def _training_source(job: Job, dataset: Dataset) -> Source:
 
 
 def _tensorboard(path: pathlib.Path) -> list[keras.callbacks.Callback]:
-    # Keras writes the events through TensorFlow, whatever the backend.
-    if importlib.util.find_spec("tensorflow") is None or not is_writer():
+    if not is_writer():
+        return []
+    try:
+        # Keras writes the events through them, whatever the backend.
+        import tensorboard  # noqa: F401
+        import tensorflow  # noqa: F401
+    except ImportError:
         return []
     return [keras.callbacks.TensorBoard(path, write_graph=False)]
 

@@ -315,7 +315,8 @@ def test_a_classifier_preset_keeps_its_own_head(monkeypatch):
 
 def test_kerascv_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "keras_cv", None)
-    with pytest.raises(InputError, match="need the package keras-cv"):
+    message = r"'keras-deit\[tensorflow\]'. Without them: --teacher applications:NAME"
+    with pytest.raises(InputError, match=message):
         kerascv_models.build_kerascv_model("kerascv:resnet18", 10, 32, 32)
 
 

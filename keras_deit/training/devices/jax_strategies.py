@@ -27,8 +27,17 @@ def scope(devices) -> contextlib.AbstractContextManager:
         _split_cpu(devices.virtual_devices)
     if devices.several_processes:
         join(devices.coordinator_address, devices.num_processes, devices.process_id)
-    found = _tpus() if devices.strategy == "tpu" else _all_devices()
+    found = found_devices(devices.strategy)
     return distribution(found, _model_devices(devices, found)).scope()
+
+
+def found_devices(strategy: str) -> list:
+    """JAX's devices of all processes, or its TPU devices for "tpu".
+
+    Raises:
+        InputError: there is no TPU.
+    """
+    return _tpus() if strategy == "tpu" else _all_devices()
 
 
 def _split_cpu(count: int) -> None:
@@ -67,6 +76,19 @@ def _model_devices(devices, found: list) -> int:
     import jax
 
     local = sum(device.process_index == jax.process_index() for device in found)
+    return sharing_devices(devices, local)
+
+
+def sharing_devices(devices, local: int) -> int:
+    """How many devices share a copy of the model.
+
+    Args:
+        devices: `Devices`.
+        local: devices of one process.
+
+    Raises:
+        InputError: copies cannot be shared evenly by them.
+    """
     wanted = devices.model_devices
     if devices.strategy == "model_parallel":
         wanted = wanted or local

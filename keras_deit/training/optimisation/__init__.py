@@ -1,7 +1,11 @@
 """Optimisers, schedules and groups of variables, as the authors' training has them."""
 
 from keras_deit.training.optimisation.adamw import AdamW
-from keras_deit.training.optimisation.building import build_optimizer, learning_rate_schedule
+from keras_deit.training.optimisation.building import (
+    build_optimizer,
+    check_accumulation,
+    learning_rate_schedule,
+)
 from keras_deit.training.optimisation.groups import learning_rate_factors, undecayed_variables
 from keras_deit.training.optimisation.lamb import Lamb
 from keras_deit.training.optimisation.schedules import EpochCosine, StepCosine
@@ -15,6 +19,7 @@ __all__ = [
     "Lamb",
     "StepCosine",
     "build_optimizer",
+    "check_accumulation",
     "learning_rate_factors",
     "learning_rate_schedule",
     "select_trainable",

@@ -60,8 +60,8 @@ def build_optimizer(
         "undecayed": paths(undecayed_variables(model), model),
         "global_clipnorm": optimisation.gradient_clip or None,
     }
+    check_accumulation(optimisation, summed_replicas())
     if optimisation.accumulation_steps > 1:
-        _check_accumulation()
         values["gradient_accumulation_steps"] = optimisation.accumulation_steps
     if optimisation.layer_decay != 1:
         values["learning_rate_factors"] = learning_rate_factors(model, optimisation.layer_decay)
@@ -71,9 +71,18 @@ def build_optimizer(
     return kind(epsilon=optimisation.adam_epsilon, **values)
 
 
-def _check_accumulation() -> None:
+def check_accumulation(optimisation: Optimisation, replicas: int) -> None:
+    """Makes sure that gradients can be accumulated.
+
+    Args:
+        optimisation: of the recipe.
+        replicas: of a `tf.distribute` strategy.
+
+    Raises:
+        InputError: they are to be, and cannot.
+    """
     # Keras branches where tf.distribute's replicas meet, and TensorFlow refuses.
-    if summed_replicas() > 1:
+    if optimisation.accumulation_steps > 1 and replicas > 1:
         raise InputError(
             "accumulation_steps above 1 does not work with TensorFlow's --strategy mirrored and "
             "tpu; it does with --strategy none, and on JAX with every strategy."
