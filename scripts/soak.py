@@ -25,10 +25,11 @@ import keras
 import numpy as np
 from absl import flags
 
+from keras_deit import InputError
 from keras_deit.distillation.teachers import TeacherContract, pixel_format, save_teacher_model
 
 _KILLS = flags.DEFINE_integer("kills", 50, "How often the training is killed.", lower_bound=1)
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "For the runs; reused.", required=True)
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "For the two runs.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 _EPOCHS = flags.DEFINE_integer("epochs", 60, "Of the training; more for more kills.")
 
@@ -44,6 +45,8 @@ _STEPS = 1257 // 64
 def main() -> None:
     work = pathlib.Path(_WORK_DIR.value)
     whole, killed = work / "whole", work / "killed"
+    if killed.exists():
+        raise InputError(f"{killed} is there already; give another --work_dir.")
     _keep_teacher(work / "teacher.keras")
     print(f"{os.environ.get('KERAS_BACKEND', 'default')} backend; the run that is not killed ...")
     _finish(whole)
@@ -52,8 +55,7 @@ def main() -> None:
     while sum(counts.values()) < _KILLS.value:
         kind = rng.choice(list(_MOMENTS))
         if not _kill(killed, kind, rng):
-            print(f"The run ended after {sum(counts.values())} kills; give it more --epochs.")
-            break
+            sys.exit(f"The run ended after {sum(counts.values())} kills; give it more --epochs.")
         counts[kind] += 1
         print(f"kill {sum(counts.values())}, {kind}: newest {_newest(killed)}", flush=True)
     _finish(killed)

@@ -1,6 +1,7 @@
 """On how many devices a step runs, and what of it is compiled with XLA."""
 
 import keras
+import numpy as np
 
 
 def replicas() -> int:
@@ -54,6 +55,21 @@ def wait_for_all_processes(place: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(place)
+
+
+def gathered(texts: list[str]) -> list[str]:
+    """The texts of all processes, each once and sorted; to be called by all of them."""
+    if process_share()[1] == 1:
+        return sorted(set(texts))
+    from jax.experimental import multihost_utils
+
+    own = np.array(bytearray("\n".join(texts).encode()), np.uint8)
+    lengths = multihost_utils.process_allgather(np.array([own.size])).reshape(-1)
+    padded = np.zeros(int(lengths.max()), np.uint8)
+    padded[: own.size] = own
+    rows = multihost_utils.process_allgather(padded)
+    found = [bytes(row[: int(length)]).decode() for row, length in zip(rows, lengths, strict=True)]
+    return sorted({text for one in found for text in one.split("\n") if text})
 
 
 def jit_plan(wanted: bool | str, student: keras.Model) -> tuple[bool | str, bool]:

@@ -85,6 +85,10 @@ class EvaluationProgress(keras.callbacks.Callback):
         self._bar.close()
 
 
+# Keras's loss scale starts at 2¹⁵ and is halved at every step without finite gradients.
+_LEAST_LOSS_SCALE = 2.0**-14
+
+
 class FiniteSteps(keras.callbacks.Callback):
     """Stops a training that has left the finite numbers, or counts the steps that were left out.
 
@@ -123,18 +127,27 @@ class FiniteSteps(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.require_finite()
-        loss = logs.get("val_loss", 0.0)
-        if not math.isfinite(loss):
-            self._stop(f"The validation loss became {loss} in epoch {epoch + 1}")
+        names = {"val_loss": "validation loss"}
+        if self._on_nan == "fail":
+            names["loss"] = "loss"
+        for name, told in names.items():
+            value = logs.get(name, 0.0)
+            if not math.isfinite(value):
+                self._stop(f"The {told} became {value} in epoch {epoch + 1}")
 
     def require_finite(self) -> None:
         """Looks at the optimiser's count of steps that it has left out.
 
         Raises:
-            InputError: it has left one out, and `on_nan` is "fail".
+            InputError: it has left one out, and `on_nan` is "fail"; or no loss scale is small
+                enough for float16 any more, which has another cause than float16's range.
         """
         optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if hasattr(optimizer, "inner_optimizer"):
+            scale = float(keras.ops.convert_to_numpy(optimizer.dynamic_scale))
+            optimizer = optimizer.inner_optimizer
+            if scale < _LEAST_LOSS_SCALE:
+                self._stop(f"The gradients are not finite at a loss scale of {scale:.3g} either")
         self.skipped = int(keras.ops.convert_to_numpy(optimizer.nonfinite_steps))
         if self.skipped and self._on_nan == "fail":
             step = int(keras.ops.convert_to_numpy(optimizer.first_nonfinite_step))

@@ -123,6 +123,8 @@ class Fitting:
             while place.epoch < self._epochs:
                 place = self._epoch(place, batches)
             self._batch_callbacks.on_train_end()
+        # Also where all epochs were over already.
+        self.watch.require_finite()
         return place
 
     def _take_up(self, place: Place) -> None:

@@ -6,7 +6,6 @@ import pathlib
 import keras
 
 from keras_deit.data import Dataset
-from keras_deit.distillation.execution import replicas
 from keras_deit.distillation.teachers import (
     TeacherContract,
     build_teacher_model,
@@ -72,7 +71,7 @@ def obtain_teacher(
             check_steps(recipe, dataset, "teacher_batch_size")
             model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
             train_teacher(
-                *(model, contract, dataset, recipe, reading, path),
+                *(model, contract, dataset, recipe, reading, path, f"{name}, weights {weights}"),
                 checkpoint_seconds=job.checkpoint_seconds,
             )
         # Loaded even when it was trained just now, so that both kinds of run do the same.
@@ -106,7 +105,6 @@ def _kept_path(job: Job, dataset: Dataset, student_format: ImageFormat) -> pathl
         "classes": dataset.class_names,
         "examples": len(dataset.train),
         "backend": keras.backend.backend(),
-        "replicas": replicas(),
     }
     readable = f"{job.recipe.teacher}-{dataset.name}".replace(":", "_").replace("/", "_")
     return pathlib.Path(job.teacher_dir) / f"{readable}-{digest(identity)}.keras"

@@ -109,5 +109,9 @@ def final_report(summary: dict, run_dir) -> str:
         lines.append(
             f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."
         )
+    if summary["skipped_steps"]:
+        lines.append(f"Steps without finite gradients, left out: {summary['skipped_steps']}.")
+    if summary["bad_images"]:
+        lines.append(f"Unreadable images, listed in summary.json: {len(summary['bad_images'])}.")
     lines.append(f"Run directory: {run_dir}")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ from keras_deit.distillation.teachers import (
 from keras_deit.errors import InputError
 from keras_deit.models.image_format import ImageFormat
 from keras_deit.recipes import Optimisation, TeacherRecipe
-from keras_deit.training.checkpoints import CheckpointStore, Keeper
+from keras_deit.training.checkpoints import CheckpointStore, Keeper, fingerprint
 from keras_deit.training.fitting import Data, Fitting
 from keras_deit.training.optimisation import build_optimizer, learning_rate_schedule
 from keras_deit.training.reading import Reading
@@ -111,12 +111,15 @@ def fine_tune_teacher(
     check_steps(recipe, dataset)
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
+        # Before its head is replaced by one with random weights.
+        source = fingerprint(model)
     else:
         size = teacher_size(recipe, reading.image_format)
         model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
+        source = f"{name}, weights {weights}"
     if contract.num_classes != dataset.num_classes:
         model, contract = replace_head(model, contract, dataset.num_classes)
-    return train_teacher(model, contract, dataset, recipe, reading, path)
+    return train_teacher(model, contract, dataset, recipe, reading, path, source)
 
 
 def check_output(path: pathlib.Path) -> None:
@@ -139,6 +142,7 @@ def train_teacher(
     recipe: TeacherRecipe,
     reading: Reading,
     path: pathlib.Path,
+    source: str,
     checkpoint_seconds: float = 300.0,
 ) -> dict[str, float]:
     """Trains a classifier on the training split and keeps it as a `.keras` file.
@@ -155,6 +159,8 @@ def train_teacher(
         recipe: how to train.
         reading: of the data, as images of the student.
         path: of the `.keras` file; its contract and accuracy go beside it.
+        source: what tells the untrained model from others; the training of another is not gone on
+            with.
         checkpoint_seconds: from one checkpoint to the next.
 
     Returns:
@@ -168,9 +174,17 @@ def train_teacher(
     model.trainable = True
     _set_batch_norm_momentum(model, recipe.batch_norm_momentum)
     seeing = _on_student_images(model, contract, reading.image_format)
+    record = {"recipe": dataclasses.asdict(recipe)}
+    facts = {
+        **record,
+        "model": source,
+        "dataset": dataset.name,
+        "classes": list(dataset.class_names),
+        "number of training examples": len(dataset.train),
+        "images": {**dataclasses.asdict(reading.image_format), "view": reading.view},
+    }
     # Through JSON and back, as what they are compared with.
-    record = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe)}))
-    facts = {**record, "classes": list(dataset.class_names), "examples": len(dataset.train)}
+    facts = json.loads(json.dumps(facts))
     folder = path.with_suffix(".checkpoints")
     with writing_alone(folder / "lock"):
         keeper = Keeper(CheckpointStore(folder), checkpoint_seconds, facts, is_writer())

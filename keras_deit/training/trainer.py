@@ -22,7 +22,7 @@ from keras_deit.distillation import (
     SigmoidLabelCrossentropy,
     Teacher,
 )
-from keras_deit.distillation.execution import is_writer
+from keras_deit.distillation.execution import gathered, is_writer
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
 from keras_deit.pretrained import create_model
@@ -30,6 +30,7 @@ from keras_deit.pretrained.sources import local_file
 from keras_deit.recipes import Optimisation, Recipe
 from keras_deit.training.callbacks import StepTimer, save_weights
 from keras_deit.training.checkpoints import CheckpointStore, Keeper, Place, fingerprint
+from keras_deit.training.events import Events
 from keras_deit.training.fitting import Data, Fitting
 from keras_deit.training.job import (
     Job,
@@ -143,7 +144,8 @@ class _Training:
                 with distiller.ema.lent_to(self._student):
                     save_weights(self._student, self._run.ema_weights)
                     summary["test_ema"] = self._score("test, EMA")
-        return summary | {"bad_images": self._reading.bad_images.names}
+            summary["bad_images"] = gathered(self._reading.bad_images.names)
+        return summary
 
     def _obtain_teacher(self) -> tuple[Teacher | None, str | None]:
         if self._recipe.teacher is None:
@@ -285,7 +287,7 @@ def _tensorboard(path: pathlib.Path) -> list[keras.callbacks.Callback]:
         import tensorflow  # noqa: F401
     except ImportError:
         return []
-    return [keras.callbacks.TensorBoard(path, write_graph=False)]
+    return [Events(path, write_graph=False)]
 
 
 def _speed(timer: StepTimer, optimisation: Optimisation) -> dict[str, float | None]:

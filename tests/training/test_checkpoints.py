@@ -143,12 +143,26 @@ def test_a_state_that_is_put_back_goes_on_as_it_did():
     model, x = _model()
     state = TrainingState(model)
     kept = state.read()
-    names = {name.split()[1] for name in kept}
+    names = {name.split()[-1] for name in kept}
     assert {"kernel", "bias", "iteration", "seed_generator_state"} <= names
     ends = _three_steps(model, x)
     state.assign(kept, "kept")
     for first, second in zip(ends, _three_steps(model, x), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_training_may_go_on_with_other_metrics():
+    model, x = _model()
+    kept = TrainingState(model).read()
+    model.compile(model.optimizer, loss="mse", metrics=["mae"])
+    model.train_on_batch(x, np.zeros((8, 3), "float32"))
+    state = TrainingState(model)
+    state.assign(kept, "kept")
+    state.assign_metrics(kept)
+    after = state.read()
+    assert after.keys() > kept.keys()
+    for name, value in kept.items():
+        np.testing.assert_array_equal(after[name], value)
 
 
 def test_a_state_of_another_model_is_refused_whole():

@@ -115,7 +115,6 @@ def test_a_kept_teacher_is_float32_and_belongs_to_its_backend(
         model, _, source = obtain_teacher(job, digits, _READING)
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     monkeypatch.setattr("keras.backend.backend", lambda: "another")
-    monkeypatch.setattr("keras_deit.training.obtaining.replicas", lambda: 1)
     from keras_deit.training.obtaining import _kept_path
 
     assert str(_kept_path(job, digits, _STUDENT).resolve()) != source
@@ -137,7 +136,7 @@ def test_training_a_teacher_fits_it_and_reports_its_accuracy(digits, recipe, tmp
     model, contract = _small_convnet("small", 10, 16, 16)
     before = [weight.copy() for weight in model.get_weights()]
     path = tmp_path / "folder" / "teacher.keras"
-    scores = train_teacher(model, contract, digits, recipe, _READING, path)
+    scores = train_teacher(model, contract, digits, recipe, _READING, path, "a model")
     changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert all(changed)
     kept, kept_contract = load_teacher_model(path)
