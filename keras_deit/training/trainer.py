@@ -29,6 +29,7 @@ from keras_deit.training.job import Job, evaluation_crop_ratio, student_format
 from keras_deit.training.mixed_precision import training_precision
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimisation import build_optimizer, select_trainable
+from keras_deit.training.rematerialisation import rematerialise
 from keras_deit.training.report import start_report
 from keras_deit.training.run_directory import RunDirectory
 from keras_deit.training.scoring import score_student
@@ -93,6 +94,8 @@ class _Training:
             num_classes=self._dataset.num_classes,
             **self._recipe.model_values,
         )
+        if job.rematerialise:
+            rematerialise(self._student)
         self._teacher, self._teacher_source = self._obtain_teacher()
 
     def run(self) -> dict:
