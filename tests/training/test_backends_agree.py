@@ -33,7 +33,7 @@ def test_five_steps_of_sgd_end_at_the_same_weights(tmp_path):
     processes = [start(backend, path) for backend, path in results.items()]
     try:
         for process in processes:
-            _, notes = process.communicate(timeout=200)
+            _, notes = process.communicate(timeout=400)
             assert process.returncode == 0, notes[-3000:]
     finally:
         for process in processes:
