@@ -37,6 +37,9 @@ _COORDINATOR_ADDRESS = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many JAX processes train.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_REMATERIALISE = flags.DEFINE_bool(
+    "rematerialise", False, "Compute the student's activations twice rather than keep them."
+)
 _MIXED_PRECISION = flags.DEFINE_enum(
     "mixed_precision", "none", _PRECISIONS, "What to compute in besides float32."
 )
@@ -68,6 +71,7 @@ def main() -> None:
         seed=_SEED.value,
         mixed_precision=_PRECISIONS[_MIXED_PRECISION.value],
         devices=_devices(),
+        rematerialise=_REMATERIALISE.value,
         teacher_pixels=flags.FLAGS.teacher_pixels,
         teacher_outputs=flags.FLAGS.teacher_outputs,
         teacher_dir=_TEACHER_DIR.value,

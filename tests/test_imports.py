@@ -74,7 +74,7 @@ STRANGERS = ({"data", "distillation"},)
 # Distribution, and the one part of the package that imports it.
 AT_HOME = {
     **{"keras_cv": "distillation", "tensorflow_datasets": "data", "grain": "data"},
-    **{"safetensors": "pretrained", "huggingface_hub": "pretrained"},
+    "huggingface_hub": "pretrained",
 }
 
 

@@ -5,12 +5,13 @@ import keras
 from keras_deit.layers.initializers import conv_bias, depthwise_kernel
 from keras_deit.layers.layer_scale import LayerScale
 from keras_deit.layers.macs import layer_macs
+from keras_deit.layers.rematerialisation import Rematerialised
 from keras_deit.layers.squeeze_excitation import SqueezeExcitation, pointwise_convolution
 from keras_deit.layers.stochastic_depth import StochasticDepth
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class ConvBlock(keras.layers.Layer):
+class ConvBlock(Rematerialised):
     """x + D(γ⊙F(LN(x))): D drops the branch per sample.
 
     F is a 1×1 convolution, a 3×3 depthwise one, squeeze-and-excitation, and a 1×1 convolution,
@@ -64,10 +65,14 @@ class ConvBlock(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, grid, training=False):
+        factor = self.drop_path.draw(grid, training)
+        return self.through(lambda x: self._forward(x, factor), grid, training)
+
+    def _forward(self, grid, factor):
         residual = grid
         for layer in self.branch:
             residual = layer(residual)
-        return grid + self.drop_path(residual, training=training)
+        return grid + (residual if factor is None else residual * factor)
 
     def macs(self, input_shape) -> int:
         """Multiply-adds for one sample."""

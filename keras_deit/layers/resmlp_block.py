@@ -8,11 +8,12 @@ from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.layer_scale import LayerScale
 from keras_deit.layers.macs import layer_macs
 from keras_deit.layers.mlp import MLP
+from keras_deit.layers.rematerialisation import Rematerialised
 from keras_deit.layers.stochastic_depth import StochasticDepth
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class ResMLPBlock(keras.layers.Layer):
+class ResMLPBlock(Rematerialised):
     """x + D(γ₁⊙CrossPatch(Aff(x))), then x + D(γ₂⊙MLP(Aff(x))) (ResMLP §2).
 
     CrossPatch is one linear layer over the tokens, the same for every channel; D drops the branch
@@ -57,11 +58,17 @@ class ResMLPBlock(keras.layers.Layer):
         self.cross_patch.build((batch, width, length))
 
     def call(self, tokens, training=False):
+        draws = [
+            drop_path.draw(tokens, training) for drop_path in (self.drop_path1, self.drop_path2)
+        ]
+        return self.through(lambda x: self._forward(x, *draws), tokens, training)
+
+    def _forward(self, tokens, factor1, factor2):
         channels = ops.transpose(self.norm1(tokens), (0, 2, 1))
-        crossed = ops.transpose(self.cross_patch(channels), (0, 2, 1))
-        tokens = tokens + self.drop_path1(self.layer_scale1(crossed), training=training)
+        crossed = self.layer_scale1(ops.transpose(self.cross_patch(channels), (0, 2, 1)))
+        tokens = tokens + (crossed if factor1 is None else crossed * factor1)
         expanded = self.layer_scale2(self.mlp(self.norm2(tokens)))
-        return tokens + self.drop_path2(expanded, training=training)
+        return tokens + (expanded if factor2 is None else expanded * factor2)
 
     def macs(self, input_shape) -> int:
         """Multiply-adds for one sample."""

@@ -33,12 +33,20 @@ class StochasticDepth(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, training=False):
+        factors = self.draw(inputs, training)
+        return inputs if factors is None else inputs * factors
+
+    def draw(self, inputs, training: bool):
+        """What the branch of each sample is multiplied with, (batch, 1, ...), of the inputs' dtype.
+
+        None where nothing is dropped.
+        """
         if not training or self.rate == 0:
-            return inputs
+            return None
         keep = 1 - self.rate
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
         drawn = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        return inputs * ops.cast(ops.cast(drawn < keep, "float32") / keep, inputs.dtype)
+        return ops.cast(ops.cast(drawn < keep, "float32") / keep, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

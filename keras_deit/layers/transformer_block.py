@@ -6,12 +6,13 @@ from keras_deit.layers.attention import MultiHeadSelfAttention
 from keras_deit.layers.layer_scale import LayerScale
 from keras_deit.layers.macs import layer_macs
 from keras_deit.layers.mlp import MLP
+from keras_deit.layers.rematerialisation import Rematerialised
 from keras_deit.layers.stochastic_depth import StochasticDepth
 from keras_deit.layers.talking_heads import TalkingHeadsAttention
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(Rematerialised):
     """x + D(γ₁⊙Attention(LN(x))), then x + D(γ₂⊙MLP(LN(x))): D drops the branch per sample.
 
     With two branches ("Three things everyone should know about Vision Transformers" §3), two
@@ -96,13 +97,17 @@ class TransformerBlock(keras.layers.Layer):
         return [layer for half in self._halves() for branch in half for layer in branch]
 
     def call(self, tokens, training=False):
-        for half in self._halves():
+        draws = [[branch[-1].draw(tokens, training) for branch in half] for half in self._halves()]
+        return self.through(lambda x: self._forward(x, draws), tokens, training)
+
+    def _forward(self, tokens, draws):
+        for half, factors in zip(self._halves(), draws, strict=True):
             total = tokens
-            for branch in half:
+            for branch, factor in zip(half, factors, strict=True):
                 residual = tokens
                 for layer in branch[:-1]:
                     residual = layer(residual)
-                total = total + branch[-1](residual, training=training)
+                total = total + (residual if factor is None else residual * factor)
             tokens = total
         return tokens
 

@@ -27,6 +27,8 @@ class Job:
         seed: of the student's weights, data order, augmentation and stochastic depth.
         mixed_precision: the dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
         devices: where it runs.
+        rematerialise: whether the student's blocks compute their activations a second time in the
+            backward pass, and keep their inputs alone: less memory, more time, the same result.
         teacher_pixels, teacher_outputs: the contract of a `.keras` teacher that has none beside
             it.
         teacher_dir: where teachers that had to be trained are kept.
@@ -43,6 +45,7 @@ class Job:
     seed: int = 0
     mixed_precision: str = "float32"
     devices: Devices = dataclasses.field(default_factory=Devices)
+    rematerialise: bool = False
     teacher_pixels: str | None = None
     teacher_outputs: str | None = None
     teacher_dir: str = "runs/teachers"

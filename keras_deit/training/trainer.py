@@ -42,6 +42,7 @@ from keras_deit.training.mixed_precision import training_precision
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
 from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.reading import Reading
+from keras_deit.training.rematerialisation import rematerialise
 from keras_deit.training.report import start_report
 from keras_deit.training.run_directory import RunDirectory, writing_alone
 from keras_deit.training.scoring import score_student
@@ -128,6 +129,8 @@ class _Training:
             view,
             BadImages(job.on_bad_image),
         )
+        if job.rematerialise:
+            rematerialise(self._student)
         self._teacher, self._teacher_source = self._obtain_teacher()
 
     def run(self) -> dict:

@@ -18,6 +18,7 @@ from keras_deit import Distiller
 from keras_deit.distillation.execution import process_share, replicas
 from keras_deit.training import Devices
 from keras_deit.training.devices.jax_strategies import distribution
+from keras_deit.training.devices.processes import readable
 from keras_deit.training.optimisation import AdamW
 from keras_deit.training.strategies import strategy_scope
 
@@ -49,7 +50,8 @@ def train(path: pathlib.Path) -> None:
     distiller = Distiller(
         small_student(), small_teacher(), alpha=0.3, validate_agreement=True, ema_decay=0.8
     )
-    start = [variable.numpy() for variable in distiller.trainable_variables]
+    with readable(distiller.variables):
+        start = [variable.numpy() for variable in distiller.trainable_variables]
     # ε above the gradients of the keys' bias, which are nothing but rounding.
     optimizer = AdamW(0.05, weight_decay=0.1, epsilon=1e-3, global_clipnorm=1.0)
     distiller.compile(optimizer=optimizer)
@@ -64,13 +66,14 @@ def train(path: pathlib.Path) -> None:
         "split": [v.path for v in distiller.trainable_variables if is_split(v)],
         "unlike": unlike(distiller),
     }
-    np.savez(
-        path,
-        facts=json.dumps(facts),
-        **{f"start_{i}": value for i, value in enumerate(start)},
-        **{f"weight_{i}": v.numpy() for i, v in enumerate(distiller.trainable_variables)},
-        **{f"average_{i}": value for i, value in enumerate(distiller.ema.get_weights())},
-    )
+    with readable(distiller.variables):
+        np.savez(
+            path,
+            facts=json.dumps(facts),
+            **{f"start_{i}": value for i, value in enumerate(start)},
+            **{f"weight_{i}": v.numpy() for i, v in enumerate(distiller.trainable_variables)},
+            **{f"average_{i}": value for i, value in enumerate(distiller.ema.get_weights())},
+        )
 
 
 def is_split(variable) -> bool:
@@ -102,15 +105,19 @@ def on_one_machine(folder: pathlib.Path) -> None:
 
 
 def as_a_process(folder: pathlib.Path, address: str, process_id: str) -> None:
+    import jax
+
     devices = Devices(
         "data_parallel",
-        virtual_devices=1,
+        virtual_devices=2,
         coordinator_address=address,
         num_processes=PROCESSES,
         process_id=int(process_id),
     )
     with strategy_scope(devices):
         train(folder / f"process {process_id}.npz")
+    with distribution(jax.devices(), 2).scope():
+        train(folder / f"process {process_id}, a model on two devices.npz")
 
 
 if __name__ == "__main__":

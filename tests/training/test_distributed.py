@@ -48,7 +48,7 @@ def trainings(tmp_path_factory):
     ]
     try:
         for process in processes:
-            _, notes = process.communicate(timeout=200)
+            _, notes = process.communicate(timeout=400)
             assert process.returncode == 0, notes[-3000:]
     finally:
         for process in processes:
@@ -72,8 +72,10 @@ CASES = {
     "two": (2, (0, 1)),
     "eight": (8, (0, 1)),
     "two of four": (2, (0, 1)),
-    "process 0": (2, (0, 2)),
-    "process 1": (2, (1, 2)),
+    "process 0": (4, (0, 2)),
+    "process 1": (4, (1, 2)),
+    "process 0, a model on two devices": (2, (0, 2)),
+    "process 1, a model on two devices": (2, (1, 2)),
 }
 
 

@@ -1,7 +1,12 @@
 """Several JAX processes, on one machine or many, that train one model together."""
 
+import contextlib
 import socket
 import time
+from collections.abc import Iterable, Iterator
+
+import keras
+import numpy as np
 
 from keras_deit.errors import InputError
 
@@ -59,3 +64,39 @@ def _wait_for(address: str) -> None:
                     "0 should run there."
                 ) from error
         time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def readable(variables: Iterable[keras.Variable]) -> Iterator[None]:
+    """Inside, this process can read variables that are split over devices of all processes.
+
+    JAX refuses to read an array of which a part lies in another process, although under
+    `strategy_scope` every process has a copy of each part. Needed only under "model_parallel" in
+    several processes; elsewhere it does nothing. What is assigned inside is lost.
+
+    Args:
+        variables: of a model or an optimiser.
+    """
+    split = [variable for variable in variables if _is_out_of_reach(variable)]
+    values = [variable.value for variable in split]
+    for variable, value in zip(split, values, strict=True):
+        variable._value = keras.ops.convert_to_tensor(_from_own_devices(value))
+    try:
+        yield
+    finally:
+        for variable, value in zip(split, values, strict=True):
+            variable._value = value
+
+
+def _is_out_of_reach(variable: keras.Variable) -> bool:
+    if keras.backend.backend() != "jax":
+        return False
+    value = variable.value
+    return not (value.is_fully_addressable or value.is_fully_replicated)
+
+
+def _from_own_devices(value) -> np.ndarray:
+    whole = np.empty(value.shape, value.dtype)
+    for shard in value.addressable_shards:
+        whole[shard.index] = shard.data
+    return whole

@@ -1,0 +1,36 @@
+"""Five distilled steps of SGD without random layers, on whatever backend runs.
+
+backend_steps.py RESULT.npz
+"""
+
+import sys
+
+import keras
+import numpy as np
+from small_models import batch, small_student, small_teacher
+
+from keras_deit import Distiller
+from keras_deit.training.optimisation import SGD
+
+STEPS, BATCH_SIZE = 5, 8
+
+
+def train() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The weights, with their averages, before and after; they start from NumPy's numbers."""
+    distiller = Distiller(small_student(), small_teacher(), alpha=0.5, ema_decay=0.5)
+    start = distiller.student.get_weights()
+    jit = keras.backend.backend() == "jax"
+    optimizer = SGD(0.2, weight_decay=0.05, global_clipnorm=1.0)
+    distiller.compile(optimizer, jit_compile=jit)
+    x, y, weights = batch(STEPS * BATCH_SIZE)
+    distiller.fit(x, y, batch_size=BATCH_SIZE, sample_weight=weights, shuffle=False, verbose=0)
+    return start, [*distiller.student.get_weights(), *distiller.ema.get_weights()]
+
+
+if __name__ == "__main__":
+    before, after = train()
+    np.savez(
+        sys.argv[1],
+        **{f"before_{i}": weight for i, weight in enumerate(before)},
+        **{f"after_{i}": weight for i, weight in enumerate(after)},
+    )
