@@ -89,9 +89,11 @@ def optimizer_size(student: Classifier, optimisation: Optimisation) -> Optimizer
     # How many steps there are makes no difference to its variables.
     optimizer = build_optimizer(student, optimisation, steps_per_epoch=10**9)
     arrays = len(optimizer.slots) + (optimisation.accumulation_steps > 1)
-    if keras.config.dtype_policy().name == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    return OptimizerSize(arrays, held_bytes(optimizer.variables), len(optimizer.variables))
+    if keras.config.dtype_policy().name != "mixed_float16":
+        return OptimizerSize(arrays, held_bytes(optimizer.variables), len(optimizer.variables))
+    scaled = keras.optimizers.LossScaleOptimizer(optimizer).variables
+    # When it is built there are the scale and the steps since its last change too.
+    return OptimizerSize(arrays, held_bytes(scaled) + 8, len(scaled) + 2)
 
 
 def checkpoint_bytes(student: Classifier, optimizer: OptimizerSize, averaged: bool) -> int:

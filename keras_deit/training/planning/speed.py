@@ -56,20 +56,19 @@ def _products_per_second(left, right) -> float:
 
 
 def largest_product(student: Classifier, images: int) -> tuple[int, int, int]:
-    """Rows, inner dimension and columns of the product with a student's largest kernel.
+    """Rows, inner dimension and columns of a product as large as the largest of a student.
 
     Args:
         student: or its outline.
         images: that a device has at once; of many, as many as are enough to keep it busy.
     """
-    kernels = [
-        (math.prod(kernel.shape), tuple(kernel.shape), layer)
+    products = [
+        (math.prod(layer.input.shape[1:-1]), *kernel.shape)
         for layer in student.layers
-        for kernel in layer.trainable_variables
+        for kernel in layer.weights
         if kernel.name == "kernel" and len(kernel.shape) == 2
     ]
-    _, (inner, columns), layer = max(kernels, key=lambda kernel: kernel[0])
-    positions = math.prod(layer.input.shape[1:-1])
+    positions, inner, columns = max(products, key=math.prod)
     return min(images * positions, _MAX_ROWS), inner, columns
 
 

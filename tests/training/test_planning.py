@@ -1,0 +1,342 @@
+"""A plan's numbers are those of what is then built, and nothing is built for it."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_deit import Distiller, InputError, count_macs, create_model
+from keras_deit.distillation.teacher_outline import outline_teacher
+from keras_deit.distillation.teachers import build_teacher_model, load_teacher_model
+from keras_deit.models import outline_model
+from keras_deit.models.precision import precision
+from keras_deit.training import Devices, train
+from keras_deit.training.optimisation import build_optimizer, select_trainable
+from keras_deit.training.planning import Circumstances, advice, make_plan, plan_report
+from keras_deit.training.planning.activations import activation_bytes
+from keras_deit.training.planning.device import count_devices, device_memory
+from keras_deit.training.planning.memory import held_bytes, optimizer_size
+from keras_deit.training.planning.speed import largest_product, measured_flops, step_flops
+
+ROOT = pathlib.Path(__file__).parents[2]
+GIVEN = {"device_tflops": 0.05, "device_memory_gb": 8.0}
+on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="strategies of JAX")
+
+
+def nbytes(variables):
+    return sum(np.asarray(keras.ops.convert_to_numpy(v.value)).nbytes for v in variables)
+
+
+def plan(job, **circumstances):
+    return make_plan(job, Circumstances(**{**GIVEN, **circumstances}))
+
+
+@pytest.mark.parametrize(
+    ("policy", "optimisation", "model_values"),
+    [
+        ("float32", {}, {}),
+        ("float32", {"optimizer": "sgd", "ema_decay": 0.99, "layer_decay": 0.9}, {}),
+        ("float32", {"optimizer": "lamb", "accumulation_steps": 4}, {"distilled": False}),
+        ("mixed_bfloat16", {"trainable": "attention"}, {}),
+        ("mixed_float16", {"trainable": "head", "accumulation_steps": 2}, {}),
+    ],
+)
+def test_bytes_are_those_of_what_is_built(tiny_job, policy, optimisation, model_values):
+    distillation = "hard" if model_values.get("distilled", True) else "none"
+    job = tiny_job(
+        optimisation, {"mixed_precision": policy}, model_values=model_values,
+        distillation=distillation,
+    )  # fmt: skip
+    memory = plan(job).memory
+    recipe = job.recipe
+    with precision(policy):
+        student = create_model(recipe.model, num_classes=10, **recipe.model_values)
+        select_trainable(student, recipe.optimisation.trainable)
+        ema = recipe.optimisation.ema_decay
+        distiller = Distiller(student, kind="none", ema_decay=ema)
+        distiller.compile(build_optimizer(student, recipe.optimisation, 3))
+    distiller.optimizer.build(student.trainable_variables)
+    assert memory.weights == nbytes(student.variables)
+    assert memory.gradients == nbytes(student.trainable_variables)
+    assert memory.optimiser == nbytes(distiller.optimizer.variables)
+    assert memory.average == (nbytes(distiller.ema.variables) if ema else 0)
+    assert memory.copies == (0 if policy == "float32" else nbytes(student.weights) // 2)
+    teacher = 0
+    if distillation != "none":
+        teacher = nbytes(load_teacher_model(recipe.teacher)[0].variables)
+    assert memory.teacher == teacher
+    parts = recipe.optimisation.accumulation_steps
+    ahead = 2 if keras.backend.backend() == "jax" else 1
+    assert memory.batches == ahead * 4 * (400 // parts) * (16 * 16 * 3 + 10)
+
+
+@pytest.mark.parametrize("optimisation", [{}, {"optimizer": "sgd", "ema_decay": 0.9}])
+def test_the_size_of_a_checkpoint(tiny_job, tmp_path, optimisation):
+    job = tiny_job({"epochs": 1, **optimisation}, model_values={"embed_dim": 96})
+    planned = plan(job)
+    summary, _ = train(job, str(tmp_path / "run"), lambda line: None)
+    assert planned.steps == summary["steps"]
+    files = list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
+    assert files
+    for file in files:
+        assert file.stat().st_size == pytest.approx(planned.checkpoint, rel=0.02)
+
+
+# Of each: the name, the values, the devices, and how many of them share a model.
+STEPS = {
+    "deit": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 3}, 1, 1),
+    "long": ("deit_tiny_patch16_224", {"patch_size": 4, "depth": 2, "num_heads": 4}, 1, 1),
+    "cait": ("cait_xxs24_224", {"patch_size": 8, "depth": 3, "drop_path_rate": 0.1}, 1, 1),
+    "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 3}, 1, 1),
+    "patchconvnet": ("patchconvnet_s20_224", {"depth": 3}, 1, 1),
+    "hmlp": ("deit_small_patch16_18x2_LS", {"depth": 2, "num_heads": 3}, 1, 1),
+    "copied": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 4}, 2, 1),
+    "split": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 4}, 2, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def step_memory():
+    """By case, what is counted and what JAX's compiled step needs, in bytes."""
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "tests/training/step_memory.py"), json.dumps(STEPS)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_activations_are_nearly_what_jax_needs(case, step_memory):
+    counted, needed = step_memory[case]
+    assert counted == pytest.approx(needed, rel=0.2)
+
+
+def test_what_activations_grow_with():
+    sizes = {"image_size": 32, "patch_size": 8, "embed_dim": 24, "num_heads": 2, "num_classes": 10}
+    outlines = {
+        depth: outline_model("deit_tiny_patch16_224", **{**sizes, "depth": depth})
+        for depth in (2, 3, 4)
+    }
+    kept = {depth: activation_bytes(outline, 8, "jax") for depth, outline in outlines.items()}
+    assert kept[3] - kept[2] == kept[4] - kept[3] > 0
+    assert activation_bytes(outlines[2], 16, "jax") == 2 * kept[2]
+    again = {
+        depth: activation_bytes(outline, 8, "jax", rematerialise=True)
+        for depth, outline in outlines.items()
+    }
+    # One block more costs its input alone: 17 tokens of 24 numbers for each of 8 images.
+    assert again[3] - again[2] == again[4] - again[3] == 4 * 8 * 17 * 24
+    assert activation_bytes(outlines[2], 8, "torch") < kept[2]
+    select_trainable(outlines[2], "head")
+    assert activation_bytes(outlines[2], 8, "jax") == 4 * 8 * 24
+    with precision("mixed_bfloat16"):
+        lower = outline_model("deit_tiny_patch16_224", **{**sizes, "depth": 2})
+    assert kept[2] / 2 < activation_bytes(lower, 8, "jax") < kept[2]
+
+
+@on_jax
+def test_devices_share_the_batch_and_accumulation_divides_it(tiny_job):
+    one = plan(tiny_job())
+    parts = plan(tiny_job({"accumulation_steps": 2}))
+    four = plan(
+        tiny_job({"accumulation_steps": 2}, {"devices": Devices("data_parallel")}), devices=4
+    )
+    assert (one.images, parts.images, four.images) == (400, 200, 50)
+    assert (one.devices, four.devices, four.sharing) == (1, 4, 1)
+    for name in ("activations", "batches", "teacher_activations"):
+        whole, half, eighth = (getattr(p.memory, name) for p in (one, parts, four))
+        assert (half, eighth) == (whole / 2, whole / 8), name
+    assert four.memory.weights == one.memory.weights
+    assert parts.memory.optimiser - one.memory.optimiser == one.memory.gradients
+    assert four.step_seconds == one.step_seconds / 4
+    assert four.steps == one.steps
+
+
+@on_jax
+def test_devices_share_a_model(tiny_job):
+    def job(strategy):
+        return tiny_job({"ema_decay": 0.9}, {"devices": Devices(strategy)},
+                        model_values={"num_heads": 2})  # fmt: skip
+
+    copied, split = (plan(job(s), devices=2) for s in ("data_parallel", "model_parallel"))
+    assert (split.copies, split.sharing, split.images, copied.images) == (1, 2, 400, 200)
+    # Of the one block of width 24: four pairs of kernels, and the biases of the first of each.
+    halved = 4 * (12 * 24**2 + 7 * 24) // 2
+    assert copied.memory.weights - split.memory.weights == halved
+    assert copied.memory.gradients - split.memory.gradients == halved
+    assert copied.memory.average - split.memory.average == halved
+    assert copied.memory.optimiser - split.memory.optimiser == 2 * halved
+    assert split.memory.teacher == copied.memory.teacher
+    assert split.checkpoint == copied.checkpoint
+    assert split.step_seconds == copied.step_seconds
+
+
+def test_operations_of_a_step_and_time(tiny_job):
+    job = tiny_job()
+    planned = plan(job)
+    student = create_model(job.recipe.model, num_classes=10, **job.recipe.model_values)
+    teacher, _ = load_teacher_model(job.recipe.teacher)
+    assert planned.flops == 2 * 400 * (3 * count_macs(student) + count_macs(teacher))
+    assert planned.flops == step_flops(count_macs(student), count_macs(teacher), 400, False)
+    assert step_flops(5, 0, 2, True) == 2 * 2 * 4 * 5
+    assert planned.step_seconds == planned.flops / 0.05e12
+    assert planned.steps == 6
+    # A teacher by name is trained first: 20 epochs of 19 steps of 64 images.
+    named = plan(tiny_job(teacher="applications:MobileNetV3Small"))
+    assert named.teacher_flops == 20 * 19 * 2 * 64 * 3 * named.teacher.macs
+    assert planned.teacher_flops == 0
+
+
+def test_the_speed_is_measured_on_the_largest_product():
+    student = outline_model(
+        "deit_tiny_patch16_224", image_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2
+    )
+    assert largest_product(student, 8) == (8 * 17, 24, 96)
+    assert largest_product(student, 10**6) == (2**14, 24, 96)
+    # Any machine: from a slow core to a large accelerator.
+    assert 1e7 < measured_flops(student, 8) < 1e16
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("applications:MobileNetV2", 64), ("applications:Xception", 71), ("kerascv:resnet18_v2", 32)],
+)
+def test_the_outline_of_a_teacher_is_the_teacher(name, size):
+    outline = outline_teacher(name, 7, size, size)
+    model, _ = build_teacher_model(name, 7, size, size)
+    assert outline.parameters == model.count_params()
+    assert outline.weight_bytes == nbytes(model.variables)
+    if name == "applications:MobileNetV2":
+        assert outline.macs == count_macs(model)
+
+
+def test_published_operations_of_teachers():
+    """10⁹ multiply-adds of the papers' tables: ResNet (He et al.), Xception's and VGG's in Keras's
+    own, EfficientNetV2-S at 384 (Tan & Le 2021, table 7)."""
+    for name, size, published in (
+        ("applications:ResNet50", 224, 3.8),
+        ("applications:Xception", 299, 8.4),
+        ("applications:VGG16", 224, 15.5),
+        ("kerascv:efficientnetv2_s_imagenet", 384, 8.4),
+    ):
+        macs = outline_teacher(name, 1000, size, size).macs
+        assert macs / 1e9 == pytest.approx(published, rel=0.03), name
+
+
+def test_a_teacher_of_this_package_and_a_broken_file(tmp_path, tiny_job):
+    model = create_model(
+        "deit_tiny_patch16_224", image_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2
+    )
+    path = tmp_path / "teacher.keras"
+    model.save(path)
+    outline = outline_teacher(str(path), 10, 1, 1)
+    assert (outline.macs, outline.parameters) == (count_macs(model), model.count_params())
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="could not be read"):
+        outline_teacher(str(path), 10, 1, 1)
+    with pytest.raises(InputError, match="Unknown teacher"):
+        plan(tiny_job(teacher="applications:MobileNetV9"))
+
+
+def test_nothing_gets_memory(tiny_job):
+    """The 346 MB of DeiT-B, its slots and its teacher would show."""
+    student = outline_model("deit_base_distilled_patch16_384")
+    assert held_bytes(student.variables) == 4 * 87_630_032
+    assert all(variable._value is None for variable in student.variables)
+    size = optimizer_size(student, tiny_job().recipe.optimisation)
+    assert size.bytes(student) == 2 * 4 * 87_630_032 + size.single_bytes
+    assert size.single_bytes < 100
+
+
+def test_it_says_whether_it_fits_and_what_would_help(tiny_job):
+    job = tiny_job()
+    fits = plan(job)
+    assert fits.fits is True
+    report = plan_report(fits)
+    assert re.search(r"^  together +[\d.]+ MB +\(estimate", report, re.MULTILINE)
+    assert "8.00 GB  as --device_memory_gb says: fits" in report
+    assert re.search(r"^time of the training .*\(estimate", report, re.MULTILINE)
+
+    small = plan(job, device_memory_gb=fits.memory.total / 3e9)
+    assert small.fits is False
+    assert "DOES NOT FIT" in plan_report(small)
+    line = advice(small)
+    assert "--mixed_precision bfloat16" in line and "\n" not in line
+    parts = int(re.search(r"--accumulation_steps (\d+)", line)[1])
+    in_parts = dataclasses.replace(job.recipe.optimisation, accumulation_steps=parts)
+    recipe = dataclasses.replace(job.recipe, optimisation=in_parts)
+    job = dataclasses.replace(job, recipe=recipe)
+    assert plan(job, device_memory_gb=small.device_bytes / 1e9).fits is True
+    hopeless = plan(job, device_memory_gb=fits.memory.weights / 1e9)
+    assert "accumulation_steps" not in advice(hopeless)
+
+
+def test_memory_of_the_present_machine():
+    found, source = device_memory(1)
+    shared, _ = device_memory(4)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < found <= total
+    assert shared == pytest.approx(found / 4, rel=0.2)
+    assert source
+
+
+def test_data_may_be_told_and_are_then_not_looked_at(tiny_job):
+    job = dataclasses.replace(tiny_job(distillation="none"), dataset="not/prepared")
+    planned = plan(job, examples=1_281_167, classes=1000)
+    assert planned.steps == 2 * (1_281_167 // 400)
+    assert "1,281,167 training images, 1,000 classes" in plan_report(planned)
+
+
+@pytest.mark.parametrize(
+    ("job", "circumstances", "message"),
+    [
+        ({}, {"device_tflops": 0.0}, "device_tflops should be above 0"),
+        ({}, {"examples": 100}, "go together"),
+        ({}, {"devices": 2}, "--plan_devices 2 needs a --strategy"),
+        ({}, {"examples": 100, "classes": 2}, "larger than the 100 training examples"),
+    ],
+)
+def test_what_cannot_be_planned(tiny_job, job, circumstances, message):
+    with pytest.raises(InputError, match=message):
+        plan(tiny_job(job=job), **circumstances)
+
+
+@on_jax
+def test_devices_that_cannot_share(tiny_job):
+    with pytest.raises(InputError, match="cannot be shared evenly by 3 devices"):
+        plan(tiny_job(job={"devices": Devices("data_parallel")}), devices=3)
+    with pytest.raises(InputError, match="--model_devices should divide the 4 devices"):
+        count_devices(Devices("model_parallel", model_devices=3), 4)
+    several = {"coordinator_address": "localhost:1", "num_processes": 2, "process_id": 0}
+    assert count_devices(Devices("model_parallel", **several), 8) == (2, 4)
+    assert count_devices(Devices("data_parallel", **several, virtual_devices=3)) == (6, 1)
+
+
+@pytest.mark.parametrize(("gigabytes", "code"), [(4.0, 0), (0.001, 2)])
+def test_the_command(teacher_file, tmp_path, gigabytes, code):
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--plan"]
+    arguments = (f"--teacher={teacher_file}", f"--device_memory_gb={gigabytes}")
+    process = subprocess.run(
+        [*command, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == code, process.stderr
+    assert "679,796, 670,176 with weight decay and 9,620 without" in process.stdout
+    assert "measured here" in process.stdout
+    wanted = r"error: This does not fit: .*more devices.*\n" if code else ""
+    assert re.fullmatch(wanted, process.stderr), process.stderr
+    assert not list(tmp_path.iterdir())
