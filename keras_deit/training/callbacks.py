@@ -12,7 +12,7 @@ import tqdm
 from keras_deit.distillation.execution import is_writer
 from keras_deit.errors import InputError
 from keras_deit.pretrained.files import whole_or_not_at_all
-from keras_deit.training.checkpoints.values import is_elsewhere, to_numpy
+from keras_deit.training.devices.processes import readable
 
 
 class Progress(keras.callbacks.Callback):
@@ -200,21 +200,6 @@ def save_weights(model: keras.Model, path: pathlib.Path) -> None:
 
     Of several processes one writes.
     """
-    if not is_writer():
-        return
-    if any(is_elsewhere(weight) for weight in model.weights):
-        model = _own_copy(model)
-    with whole_or_not_at_all(path) as partial:
-        model.save_weights(partial)
-
-
-def _own_copy(model: keras.Model) -> keras.Model:
-    """A model with the same weights that this process has alone."""
-    distribution = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        copy = type(model).from_config(model.get_config())
-        copy.set_weights([to_numpy(weight) for weight in model.weights])
-    finally:
-        keras.distribution.set_distribution(distribution)
-    return copy
+    if is_writer():
+        with readable(model.weights), whole_or_not_at_all(path) as partial:
+            model.save_weights(partial)

@@ -11,7 +11,7 @@ from keras_deit.training.checkpoints.random_state import (
     is_random_state,
     read_random_state,
 )
-from keras_deit.training.checkpoints.values import to_numpy
+from keras_deit.training.devices.processes import readable
 
 _METRIC = "metric:"
 
@@ -46,12 +46,11 @@ class TrainingState:
         Raises:
             InputError: one of the weights is not finite.
         """
-        values = {name: to_numpy(variable) for name, variable in self._variables.items()}
+        values = _read(self._variables)
         for name, value in values.items():
             if not _all_finite(value):
                 raise InputError(f"{name.split()[-1]} is not finite any more.")
-        values |= {name: to_numpy(variable) for name, variable in self._metrics.items()}
-        return values | read_random_state()
+        return values | _read(self._metrics) | read_random_state()
 
     def assign(self, values: dict[str, np.ndarray], source: str) -> None:
         """Puts back what `read` gave.
@@ -97,11 +96,15 @@ def _numbered(kind: str, variables) -> dict[str, keras.Variable]:
     return {f"{kind} {index:05} {v.name}": v for index, v in enumerate(variables)}
 
 
+def _read(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
+    with readable(variables.values()):
+        return {name: np.array(variable.numpy()) for name, variable in variables.items()}
+
+
 def fingerprint(model: keras.Layer) -> str:
     """Sixteen hexadecimal digits that stand for the weights of a model."""
     digest = hashlib.sha256()
-    for weight in model.weights:
-        value = to_numpy(weight)
+    for value in _read(_numbered("model", model.weights)).values():
         digest.update(f"{value.dtype} {value.shape}".encode())
         digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
     return digest.hexdigest()[:16]
