@@ -12,7 +12,8 @@ ARGS ?=
 PARTS = $(sort $(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
 ANY_BACKEND = tests/layers tests/models tests/pretrained tests/distillation \
-	tests/training/optimisation tests/training/test_backends.py tests/training/test_families.py
+	tests/training/optimisation tests/training/test_backends.py tests/training/test_families.py \
+	tests/training/test_planning_devices.py
 # Among that, what is the same on all: the model table's rows, the commands.
 ONCE = --ignore=tests/models/test_specs.py --ignore=tests/models/test_cait_specs.py \
 	--ignore=tests/pretrained/test_convert_script.py

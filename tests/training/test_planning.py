@@ -17,17 +17,16 @@ from keras_deit.distillation.teacher_outline import outline_teacher
 from keras_deit.distillation.teachers import build_teacher_model, load_teacher_model
 from keras_deit.models import outline_model
 from keras_deit.models.precision import precision
-from keras_deit.training import Devices, train
+from keras_deit.training import train
 from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.planning import Circumstances, advice, make_plan, plan_report
 from keras_deit.training.planning.activations import activation_bytes
-from keras_deit.training.planning.device import count_devices, device_memory
+from keras_deit.training.planning.device import device_memory
 from keras_deit.training.planning.memory import held_bytes, optimizer_size
 from keras_deit.training.planning.speed import largest_product, measured_flops, step_flops
 
 ROOT = pathlib.Path(__file__).parents[2]
 GIVEN = {"device_tflops": 0.05, "device_memory_gb": 8.0}
-on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="strategies of JAX")
 
 
 def nbytes(variables):
@@ -91,14 +90,13 @@ def test_the_size_of_a_checkpoint(tiny_job, tmp_path, optimisation):
 
 # Of each: the name, the values, the devices, and how many of them share a model.
 STEPS = {
-    "deit": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 3}, 1, 1),
+    "deit": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 2, "num_heads": 3}, 1, 1),
     "long": ("deit_tiny_patch16_224", {"patch_size": 4, "depth": 2, "num_heads": 4}, 1, 1),
-    "cait": ("cait_xxs24_224", {"patch_size": 8, "depth": 3, "drop_path_rate": 0.1}, 1, 1),
-    "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 3}, 1, 1),
-    "patchconvnet": ("patchconvnet_s20_224", {"depth": 3}, 1, 1),
+    "cait": ("cait_xxs24_224", {"patch_size": 8, "depth": 2, "drop_path_rate": 0.1}, 1, 1),
+    "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 2}, 1, 1),
+    "patchconvnet": ("patchconvnet_s20_224", {"depth": 2}, 1, 1),
     "hmlp": ("deit_small_patch16_18x2_LS", {"depth": 2, "num_heads": 3}, 1, 1),
-    "copied": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 4}, 2, 1),
-    "split": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 4}, 2, 2),
+    "split": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 2, "num_heads": 4}, 2, 2),
 }
 
 
@@ -143,43 +141,6 @@ def test_what_activations_grow_with():
     with precision("mixed_bfloat16"):
         lower = outline_model("deit_tiny_patch16_224", **{**sizes, "depth": 2})
     assert kept[2] / 2 < activation_bytes(lower, 8, "jax") < kept[2]
-
-
-@on_jax
-def test_devices_share_the_batch_and_accumulation_divides_it(tiny_job):
-    one = plan(tiny_job())
-    parts = plan(tiny_job({"accumulation_steps": 2}))
-    four = plan(
-        tiny_job({"accumulation_steps": 2}, {"devices": Devices("data_parallel")}), devices=4
-    )
-    assert (one.images, parts.images, four.images) == (400, 200, 50)
-    assert (one.devices, four.devices, four.sharing) == (1, 4, 1)
-    for name in ("activations", "batches", "teacher_activations"):
-        whole, half, eighth = (getattr(p.memory, name) for p in (one, parts, four))
-        assert (half, eighth) == (whole / 2, whole / 8), name
-    assert four.memory.weights == one.memory.weights
-    assert parts.memory.optimiser - one.memory.optimiser == one.memory.gradients
-    assert four.step_seconds == one.step_seconds / 4
-    assert four.steps == one.steps
-
-
-@on_jax
-def test_devices_share_a_model(tiny_job):
-    def job(strategy):
-        return tiny_job({"ema_decay": 0.9}, {"devices": Devices(strategy)},
-                        model_values={"num_heads": 2})  # fmt: skip
-
-    copied, split = (plan(job(s), devices=2) for s in ("data_parallel", "model_parallel"))
-    assert (split.copies, split.sharing, split.images, copied.images) == (1, 2, 400, 200)
-    # Of the one block of width 24: four pairs of kernels, and the biases of the first of each.
-    halved = 4 * (12 * 24**2 + 7 * 24) // 2
-    assert copied.memory.weights - split.memory.weights == halved
-    assert copied.memory.gradients - split.memory.gradients == halved
-    assert copied.memory.average - split.memory.average == halved
-    assert copied.memory.optimiser - split.memory.optimiser == 2 * halved
-    assert split.memory.teacher == copied.memory.teacher
-    assert split.checkpoint == copied.checkpoint
-    assert split.step_seconds == copied.step_seconds
 
 
 def test_operations_of_a_step_and_time(tiny_job):
@@ -310,17 +271,6 @@ def test_data_may_be_told_and_are_then_not_looked_at(tiny_job):
 def test_what_cannot_be_planned(tiny_job, job, circumstances, message):
     with pytest.raises(InputError, match=message):
         plan(tiny_job(job=job), **circumstances)
-
-
-@on_jax
-def test_devices_that_cannot_share(tiny_job):
-    with pytest.raises(InputError, match="cannot be shared evenly by 3 devices"):
-        plan(tiny_job(job={"devices": Devices("data_parallel")}), devices=3)
-    with pytest.raises(InputError, match="--model_devices should divide the 4 devices"):
-        count_devices(Devices("model_parallel", model_devices=3), 4)
-    several = {"coordinator_address": "localhost:1", "num_processes": 2, "process_id": 0}
-    assert count_devices(Devices("model_parallel", **several), 8) == (2, 4)
-    assert count_devices(Devices("data_parallel", **several, virtual_devices=3)) == (6, 1)
 
 
 @pytest.mark.parametrize(("gigabytes", "code"), [(4.0, 0), (0.001, 2)])

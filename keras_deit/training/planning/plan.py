@@ -69,7 +69,7 @@ class Plan:
         checkpoint: bytes of its file.
         flops: operations of a step, on all devices together.
         device_flops: operations per second of a device.
-        speed_source: who says so.
+        measured: whether that was measured here, of a matrix product alone.
         teacher_flops: operations of the training that the teacher needs first; 0 for none.
     """
 
@@ -87,7 +87,7 @@ class Plan:
     checkpoint: int
     flops: int
     device_flops: float
-    speed_source: str
+    measured: bool
     teacher_flops: int
 
     @property
@@ -179,7 +179,7 @@ class _Planning:
 
     def plan(self) -> Plan:
         recipe = self._job.recipe
-        device_flops, speed_source = self._speed()
+        given = self._circumstances.device_tflops
         device_bytes, device_source = self._device()
         teacher_macs = self._teacher.macs if self._teacher else 0
         batch_size = recipe.optimisation.batch_size
@@ -197,8 +197,8 @@ class _Planning:
             device_source=device_source,
             checkpoint=checkpoint_bytes(self._student, self._optimizer, self._averaged),
             flops=step_flops(count_macs(self._student), teacher_macs, batch_size, False),
-            device_flops=device_flops,
-            speed_source=speed_source,
+            device_flops=self._measured_flops() if given is None else given * _TERA,
+            measured=given is None,
             teacher_flops=self._teacher_flops(),
         )
 
@@ -243,15 +243,10 @@ class _Planning:
         processes = self._job.devices.num_processes or 1
         return device_memory(self._copies * self._sharing // processes) or (None, "not known")
 
-    def _speed(self) -> tuple[float, str]:
-        given = self._circumstances.device_tflops
-        if given is not None:
-            return given * _TERA, "as --device_tflops says"
-        flops = measured_flops(self._student, self._images)
+    def _measured_flops(self) -> float:
         # Devices that the CPU was split into share its speed.
-        return flops / max(self._job.devices.virtual_devices, 1), (
-            "measured here, of the student's largest matrix product alone; a training is slower"
-        )
+        flops = measured_flops(self._student, self._images)
+        return flops / max(self._job.devices.virtual_devices, 1)
 
     def _teacher_flops(self) -> int:
         recipe = self._job.recipe
