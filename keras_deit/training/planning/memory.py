@@ -93,7 +93,7 @@ def optimizer_size(student: Classifier, optimisation: Optimisation) -> Optimizer
         return OptimizerSize(arrays, held_bytes(optimizer.variables), len(optimizer.variables))
     scaled = keras.optimizers.LossScaleOptimizer(optimizer).variables
     # When it is built there are the scale, float32, and the steps since its last change too.
-    built_later = 4 + _dtype_bytes(optimizer.iterations.dtype)
+    built_later = 4 + _dtype_bytes(scaled[0].dtype)
     return OptimizerSize(arrays, held_bytes(scaled) + built_later, len(scaled) + 2)
 
 
