@@ -89,7 +89,7 @@ def tfds_size(
     if not builder.info.splits:
         raise InputError(
             f"Dataset {name!r} is not prepared in {builder.data_dir_root}, and TFDS does not know "
-            "its size before that."
+            "its size before that; tell it by --plan_examples and --plan_classes."
         )
     roles = choose_splits(builder.info.name, list(builder.info.splits))
     sources = {

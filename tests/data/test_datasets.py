@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_deit.data.datasets import load_dataset, take_examples
+from keras_deit.data.datasets import DatasetSize, dataset_size, load_dataset, take_examples
 from keras_deit.data.source import ArraySource
 from keras_deit.errors import InputError
 
@@ -36,6 +36,16 @@ def test_taken_examples_are_balanced_over_the_classes(count):
     short = counts == available
     assert counts[~short].max(initial=0) - counts[~short].min(initial=count) <= 1
     assert len(set(taken._indices.tolist())) == count
+
+
+def test_the_size_of_a_dataset_is_told_without_its_images(tmp_path):
+    assert dataset_size("digits") == DatasetSize("digits", 10, 1257)
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            (tmp_path / name / f"{number}.png").write_bytes(b"no image")
+    size = dataset_size(f"folder:{tmp_path}")
+    assert (size.classes, size.examples) == (2, 14)
 
 
 def test_a_class_that_runs_out_leaves_its_turn_to_the_others():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from keras_deit.data.datasets import load_dataset, take_examples
+from keras_deit.data.datasets import DatasetSize, dataset_size, load_dataset, take_examples
 from keras_deit.data.tfds_source import choose_splits
 from keras_deit.errors import InputError
 
@@ -108,10 +108,17 @@ def test_missing_splits_are_held_out_of_train_and_stay_the_same(tmp_path):
         dataset = load_dataset(name, str(tmp_path))
         found = [indices(s) for s in (dataset.train, dataset.validation, dataset.test)]
         assert tuple(map(len, found)) == sizes
+        assert dataset_size(name, str(tmp_path)) == DatasetSize(name, 3, sizes[0])
         assert sorted(index for part in found for index in part) == list(range(sum(sizes)))
         again = load_dataset(name, str(tmp_path))
         assert [indices(s) for s in (again.train, again.validation, again.test)] == found
         assert len(take_examples(dataset.train, 7)) == 7
+
+
+def test_the_size_of_data_that_are_not_prepared_is_not_known(tmp_path, no_network):
+    with pytest.raises(InputError, match=r"'cifar10' is not prepared in .*does not know its size"):
+        dataset_size("cifar10", str(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_validation_held_out_of_a_large_train_split_is_bounded():

@@ -13,21 +13,19 @@ import numpy as np
 import pytest
 
 from keras_deit import Distiller, InputError, count_macs, create_model
-from keras_deit.distillation.teacher_outline import outline_teacher
-from keras_deit.distillation.teachers import build_teacher_model, load_teacher_model
+from keras_deit.distillation.teachers import load_teacher_model
 from keras_deit.models import outline_model
 from keras_deit.models.precision import precision
-from keras_deit.training import Devices, train
+from keras_deit.training import train
 from keras_deit.training.optimisation import build_optimizer, select_trainable
 from keras_deit.training.planning import Circumstances, advice, make_plan, plan_report
 from keras_deit.training.planning.activations import activation_bytes
-from keras_deit.training.planning.device import count_devices, device_memory
+from keras_deit.training.planning.device import device_memory
 from keras_deit.training.planning.memory import held_bytes, optimizer_size
 from keras_deit.training.planning.speed import largest_product, measured_flops, step_flops
 
 ROOT = pathlib.Path(__file__).parents[2]
 GIVEN = {"device_tflops": 0.05, "device_memory_gb": 8.0}
-on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="strategies of JAX")
 
 
 def nbytes(variables):
@@ -91,14 +89,13 @@ def test_the_size_of_a_checkpoint(tiny_job, tmp_path, optimisation):
 
 # Of each: the name, the values, the devices, and how many of them share a model.
 STEPS = {
-    "deit": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 3}, 1, 1),
+    "deit": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 2, "num_heads": 3}, 1, 1),
     "long": ("deit_tiny_patch16_224", {"patch_size": 4, "depth": 2, "num_heads": 4}, 1, 1),
-    "cait": ("cait_xxs24_224", {"patch_size": 8, "depth": 3, "drop_path_rate": 0.1}, 1, 1),
-    "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 3}, 1, 1),
-    "patchconvnet": ("patchconvnet_s20_224", {"depth": 3}, 1, 1),
+    "cait": ("cait_xxs24_224", {"patch_size": 8, "depth": 2, "drop_path_rate": 0.1}, 1, 1),
+    "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 2}, 1, 1),
+    "patchconvnet": ("patchconvnet_s20_224", {"depth": 2}, 1, 1),
     "hmlp": ("deit_small_patch16_18x2_LS", {"depth": 2, "num_heads": 3}, 1, 1),
-    "copied": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 4}, 2, 1),
-    "split": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 3, "num_heads": 4}, 2, 2),
+    "split": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 2, "num_heads": 4}, 2, 2),
 }
 
 
@@ -145,43 +142,6 @@ def test_what_activations_grow_with():
     assert kept[2] / 2 < activation_bytes(lower, 8, "jax") < kept[2]
 
 
-@on_jax
-def test_devices_share_the_batch_and_accumulation_divides_it(tiny_job):
-    one = plan(tiny_job())
-    parts = plan(tiny_job({"accumulation_steps": 2}))
-    four = plan(
-        tiny_job({"accumulation_steps": 2}, {"devices": Devices("data_parallel")}), devices=4
-    )
-    assert (one.images, parts.images, four.images) == (400, 200, 50)
-    assert (one.devices, four.devices, four.sharing) == (1, 4, 1)
-    for name in ("activations", "batches", "teacher_activations"):
-        whole, half, eighth = (getattr(p.memory, name) for p in (one, parts, four))
-        assert (half, eighth) == (whole / 2, whole / 8), name
-    assert four.memory.weights == one.memory.weights
-    assert parts.memory.optimiser - one.memory.optimiser == one.memory.gradients
-    assert four.step_seconds == one.step_seconds / 4
-    assert four.steps == one.steps
-
-
-@on_jax
-def test_devices_share_a_model(tiny_job):
-    def job(strategy):
-        return tiny_job({"ema_decay": 0.9}, {"devices": Devices(strategy)},
-                        model_values={"num_heads": 2})  # fmt: skip
-
-    copied, split = (plan(job(s), devices=2) for s in ("data_parallel", "model_parallel"))
-    assert (split.copies, split.sharing, split.images, copied.images) == (1, 2, 400, 200)
-    # Of the one block of width 24: four pairs of kernels, and the biases of the first of each.
-    halved = 4 * (12 * 24**2 + 7 * 24) // 2
-    assert copied.memory.weights - split.memory.weights == halved
-    assert copied.memory.gradients - split.memory.gradients == halved
-    assert copied.memory.average - split.memory.average == halved
-    assert copied.memory.optimiser - split.memory.optimiser == 2 * halved
-    assert split.memory.teacher == copied.memory.teacher
-    assert split.checkpoint == copied.checkpoint
-    assert split.step_seconds == copied.step_seconds
-
-
 def test_operations_of_a_step_and_time(tiny_job):
     job = tiny_job()
     planned = plan(job)
@@ -206,47 +166,6 @@ def test_the_speed_is_measured_on_the_largest_product():
     assert largest_product(student, 10**6) == (2**14, 24, 96)
     # Any machine: from a slow core to a large accelerator.
     assert 1e7 < measured_flops(student, 8) < 1e16
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [("applications:MobileNetV2", 64), ("applications:Xception", 71), ("kerascv:resnet18_v2", 32)],
-)
-def test_the_outline_of_a_teacher_is_the_teacher(name, size):
-    outline = outline_teacher(name, 7, size, size)
-    model, _ = build_teacher_model(name, 7, size, size)
-    assert outline.parameters == model.count_params()
-    assert outline.weight_bytes == nbytes(model.variables)
-    if name == "applications:MobileNetV2":
-        assert outline.macs == count_macs(model)
-
-
-def test_published_operations_of_teachers():
-    """10⁹ multiply-adds of the papers' tables: ResNet (He et al.), Xception's and VGG's in Keras's
-    own, EfficientNetV2-S at 384 (Tan & Le 2021, table 7)."""
-    for name, size, published in (
-        ("applications:ResNet50", 224, 3.8),
-        ("applications:Xception", 299, 8.4),
-        ("applications:VGG16", 224, 15.5),
-        ("kerascv:efficientnetv2_s_imagenet", 384, 8.4),
-    ):
-        macs = outline_teacher(name, 1000, size, size).macs
-        assert macs / 1e9 == pytest.approx(published, rel=0.03), name
-
-
-def test_a_teacher_of_this_package_and_a_broken_file(tmp_path, tiny_job):
-    model = create_model(
-        "deit_tiny_patch16_224", image_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2
-    )
-    path = tmp_path / "teacher.keras"
-    model.save(path)
-    outline = outline_teacher(str(path), 10, 1, 1)
-    assert (outline.macs, outline.parameters) == (count_macs(model), model.count_params())
-    path.write_bytes(b"nothing")
-    with pytest.raises(InputError, match="could not be read"):
-        outline_teacher(str(path), 10, 1, 1)
-    with pytest.raises(InputError, match="Unknown teacher"):
-        plan(tiny_job(teacher="applications:MobileNetV9"))
 
 
 def test_nothing_gets_memory(tiny_job):
@@ -310,17 +229,6 @@ def test_data_may_be_told_and_are_then_not_looked_at(tiny_job):
 def test_what_cannot_be_planned(tiny_job, job, circumstances, message):
     with pytest.raises(InputError, match=message):
         plan(tiny_job(job=job), **circumstances)
-
-
-@on_jax
-def test_devices_that_cannot_share(tiny_job):
-    with pytest.raises(InputError, match="cannot be shared evenly by 3 devices"):
-        plan(tiny_job(job={"devices": Devices("data_parallel")}), devices=3)
-    with pytest.raises(InputError, match="--model_devices should divide the 4 devices"):
-        count_devices(Devices("model_parallel", model_devices=3), 4)
-    several = {"coordinator_address": "localhost:1", "num_processes": 2, "process_id": 0}
-    assert count_devices(Devices("model_parallel", **several), 8) == (2, 4)
-    assert count_devices(Devices("data_parallel", **several, virtual_devices=3)) == (6, 1)
 
 
 @pytest.mark.parametrize(("gigabytes", "code"), [(4.0, 0), (0.001, 2)])

@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-import re
 
 import keras
 
 from keras_deit import layers as own
 
-_BLOCK = re.compile(r"(class_)?block_\d+")
+# The blocks of class attention, of which a model has two, keep everything.
+_REMATERIALISED = (own.TransformerBlock, own.ResMLPBlock, own.ConvBlock)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def activation_bytes(
         shape = layer.input.shape
         kept = count.of_layer(layer, shape)
         in_hand = max(in_hand, 2 * kept.largest * compute_bytes)
-        if rematerialise and _BLOCK.fullmatch(layer.name):
+        if rematerialise and isinstance(layer, _REMATERIALISED):
             largest_block = max(largest_block, kept.bytes(compute_bytes))
             kept = Kept(math.prod(shape[1:]))
         total += kept.bytes(compute_bytes)

@@ -92,8 +92,9 @@ def optimizer_size(student: Classifier, optimisation: Optimisation) -> Optimizer
     if keras.config.dtype_policy().name != "mixed_float16":
         return OptimizerSize(arrays, held_bytes(optimizer.variables), len(optimizer.variables))
     scaled = keras.optimizers.LossScaleOptimizer(optimizer).variables
-    # When it is built there are the scale and the steps since its last change too.
-    return OptimizerSize(arrays, held_bytes(scaled) + 8, len(scaled) + 2)
+    # When it is built there are the scale, float32, and the steps since its last change too.
+    built_later = 4 + _dtype_bytes(scaled[0].dtype)
+    return OptimizerSize(arrays, held_bytes(scaled) + built_later, len(scaled) + 2)
 
 
 def checkpoint_bytes(student: Classifier, optimizer: OptimizerSize, averaged: bool) -> int:
