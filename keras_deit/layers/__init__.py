@@ -12,7 +12,6 @@ from keras_deit.layers.layer_scale import LayerScale
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.patch_embedding import PatchEmbedding
 from keras_deit.layers.per_class_head import PerClassHead
-from keras_deit.layers.rematerialisation import Rematerialised
 from keras_deit.layers.resmlp_block import ResMLPBlock
 from keras_deit.layers.squeeze_excitation import SqueezeExcitation
 from keras_deit.layers.stochastic_depth import StochasticDepth
@@ -36,7 +35,6 @@ __all__ = [
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
-    "Rematerialised",
     "ResMLPBlock",
     "SqueezeExcitation",
     "StochasticDepth",

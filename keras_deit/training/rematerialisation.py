@@ -3,7 +3,7 @@
 import keras
 
 from keras_deit.errors import InputError
-from keras_deit.layers import Rematerialised
+from keras_deit.layers.rematerialisation import Rematerialised
 
 
 def rematerialise(model: keras.Model) -> None:
