@@ -8,7 +8,7 @@ from harness import numpy
 from keras_deit import Distiller, InputError
 from keras_deit.models import DeiT
 from keras_deit.recipes import Optimisation
-from keras_deit.training.optimisation import build_optimizer
+from keras_deit.training.optimisation import build_optimizer, building
 
 STEPS, BATCH_SIZE = 4, 12
 KINDS = {
@@ -78,3 +78,11 @@ def test_parts_that_a_batch_cannot_have_are_refused():
     for parts in (0, 5):
         with pytest.raises(InputError, match=rf"a divisor of batch_size=12\. Received: {parts}"):
             Optimisation(batch_size=12, accumulation_steps=parts)
+
+
+def test_accumulation_under_tf_distribute_is_refused(monkeypatch):
+    monkeypatch.setattr(building, "summed_replicas", lambda: 2)
+    student = DeiT(image_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=3)
+    with pytest.raises(InputError, match=r"does not work .* mirrored .* JAX with every strategy"):
+        build_optimizer(student, Optimisation(accumulation_steps=2), 1)
+    build_optimizer(student, Optimisation(), 1)
