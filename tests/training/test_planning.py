@@ -192,6 +192,12 @@ def test_it_says_whether_it_fits_and_what_would_help(tiny_job):
     assert "DOES NOT FIT" in plan_report(small)
     line = advice(small)
     assert "--mixed_precision bfloat16" in line and "\n" not in line
+    assert "--rematerialise" in line
+    deep = tiny_job(model_values={"depth": 3})
+    once, twice = plan(deep), plan(dataclasses.replace(deep, rematerialise=True))
+    assert twice.memory.activations < once.memory.activations
+    assert twice.flops > once.flops
+    assert "--rematerialise" not in advice(dataclasses.replace(twice, device_bytes=1))
     parts = int(re.search(r"--accumulation_steps (\d+)", line)[1])
     in_parts = dataclasses.replace(job.recipe.optimisation, accumulation_steps=parts)
     recipe = dataclasses.replace(job.recipe, optimisation=in_parts)

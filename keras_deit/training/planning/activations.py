@@ -6,9 +6,7 @@ import math
 import keras
 
 from keras_deit import layers as own
-
-# The blocks of class attention, of which a model has two, keep everything.
-_REMATERIALISED = (own.TransformerBlock, own.ResMLPBlock, own.ConvBlock)
+from keras_deit.layers.rematerialisation import Rematerialised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +91,7 @@ def activation_bytes(
         shape = layer.input.shape
         kept = count.of_layer(layer, shape)
         in_hand = max(in_hand, 2 * kept.largest * compute_bytes)
-        if rematerialise and isinstance(layer, _REMATERIALISED):
+        if rematerialise and isinstance(layer, Rematerialised):
             largest_block = max(largest_block, kept.bytes(compute_bytes))
             kept = Kept(math.prod(shape[1:]))
         total += kept.bytes(compute_bytes)

@@ -75,6 +75,7 @@ class _Planning:
         recipe = self._job.recipe
         given = self._circumstances.device_tflops
         device_bytes, device_source = self._device()
+        student_macs = count_macs(self._student)
         teacher_macs = self._teacher.macs if self._teacher else 0
         batch_size = recipe.optimisation.batch_size
         return Plan(
@@ -90,7 +91,7 @@ class _Planning:
             device_bytes=device_bytes,
             device_source=device_source,
             checkpoint=checkpoint_bytes(self._student, self._optimizer, self._averaged),
-            flops=step_flops(count_macs(self._student), teacher_macs, batch_size, False),
+            flops=step_flops(student_macs, teacher_macs, batch_size, self._job.rematerialise),
             device_flops=self._measured_flops() if given is None else given * _TERA,
             measured=given is None,
             teacher_flops=self._teacher_flops(),
@@ -119,7 +120,9 @@ class _Planning:
             average=held_bytes(student.weights, sharing) if self._averaged else 0,
             batches=self._batch_bytes(student),
             teacher=teacher.weight_bytes if teacher else 0,
-            activations=activation_bytes(student, self._images, keras.backend.backend(), sharing),
+            activations=activation_bytes(
+                student, self._images, keras.backend.backend(), sharing, self._job.rematerialise
+            ),
             copies=held_bytes(student.weights, sharing) // 2 if lower else 0,
             teacher_activations=4 * self._images * teacher.activations if teacher else 0,
         )

@@ -30,6 +30,8 @@ def advice(plan: Plan) -> str:
     parts = plan.parts_that_fit()
     if parts is not None:
         helps.append(f"--accumulation_steps {parts}")
+    if not plan.job.rematerialise:
+        helps.append("--rematerialise")
     if plan.job.mixed_precision == "float32":
         helps.append("--mixed_precision bfloat16")
     helps.append("more devices (--strategy data_parallel, or model_parallel to split the weights)")
