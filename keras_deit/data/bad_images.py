@@ -35,10 +35,6 @@ class BadImages:
         """Each unreadable image once, sorted: its file, or its place in its split."""
         return sorted(self._names.copy())
 
-    @property
-    def count(self) -> int:
-        return len(self._names)
-
     def restore(self, names: Iterable[str]) -> None:
         """Records images that an earlier process has met."""
         self._names.update(dict.fromkeys(names))

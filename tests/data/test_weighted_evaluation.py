@@ -126,7 +126,7 @@ def test_bad_images_are_left_out_of_the_metrics(validation, bad):
     assert found.pop("loss") == pytest.approx(expected.pop("loss") * len(good) / 180, rel=2e-6)
     assert found == pytest.approx(expected, rel=2e-6)
     assert bad_images.names == sorted(f"{index}.jpg" for index in bad)
-    assert bad_images.count == len(bad)
+    assert len(bad_images.names) == len(bad)
 
 
 def test_the_rows_of_bad_images_are_zeros_and_the_others_stay(validation):
