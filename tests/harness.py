@@ -125,6 +125,8 @@ def _output(case, layer):
 
 def _training_output(case, layer):
     randomise(layer)
+    # Keras's dropout draws from PyTorch's global generator there.
+    keras.utils.set_random_seed(0)
     return [numpy(layer(case.inputs(**layer.get_config()), training=True))]
 
 
