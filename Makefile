@@ -13,10 +13,8 @@ PARTS = $(sort $(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
 ANY_BACKEND = tests/layers tests/models tests/pretrained tests/distillation \
 	tests/training/optimisation $(addprefix tests/training/test_,backends.py callbacks.py \
-	checkpoints.py families.py mixed_precision.py planning_devices.py \
+	checkpoints.py distributed.py families.py mixed_precision.py planning_devices.py \
 	resume.py strategies.py)
-# Not test_distributed.py: its two processes on one machine have been seen to wait for each other
-# for ever. By hand: KERAS_BACKEND=jax python -m pytest tests/training/test_distributed.py
 # Among that, what is the same on all: the model table's rows, the commands.
 ONCE = --ignore=tests/models/test_specs.py --ignore=tests/models/test_cait_specs.py \
 	--ignore=tests/pretrained/test_convert_script.py

@@ -3,13 +3,16 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
 import pytest
+from run_files import stored_weights
 
 TESTS = pathlib.Path(__file__).parents[1]
 
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def start(*arguments) -> subprocess.Popen:
+def start(script, *arguments) -> subprocess.Popen:
     folders = [TESTS.parent, TESTS, TESTS / "distillation"]
     environment = {
         **os.environ,
@@ -26,10 +29,18 @@ def start(*arguments) -> subprocess.Popen:
         # Compiling takes all the time here.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
-    script = TESTS / "training" / "distributed_steps.py"
     return subprocess.Popen(
-        [sys.executable, script, *arguments], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, script, *arguments],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+
+
+def end(process: subprocess.Popen, returncode: int = 0) -> None:
+    _, notes = process.communicate(timeout=400)
+    assert process.returncode == returncode, notes[-3000:]
 
 
 def free_port() -> int:
@@ -41,15 +52,15 @@ def free_port() -> int:
 def trainings(tmp_path_factory):
     """The arrays and the facts of each training, by name."""
     folder = tmp_path_factory.mktemp("steps")
+    steps = TESTS / "training" / "distributed_steps.py"
     address = f"127.0.0.1:{free_port()}"
     processes = [
-        start(folder, "on_one_machine"),
-        *(start(folder, "as_a_process", address, str(process)) for process in range(2)),
+        start(steps, folder, "on_one_machine"),
+        *(start(steps, folder, "as_a_process", address, str(process)) for process in range(2)),
     ]
     try:
         for process in processes:
-            _, notes = process.communicate(timeout=400)
-            assert process.returncode == 0, notes[-3000:]
+            end(process)
     finally:
         for process in processes:
             process.kill()
@@ -110,3 +121,30 @@ def test_slots_and_averages_lie_where_their_variables_lie(trainings):
     ]
     assert parallel["unlike"] == []
     assert facts(trainings["eight"])["split"] == []
+
+
+def test_a_run_goes_on_with_another_number_of_devices(teacher_file, tmp_path):
+    """On one device; and on two, stopped by SIGTERM, and gone on with on four."""
+
+    def training(run_dir, *flags):
+        return start(
+            TESTS.parent / "scripts" / "train.py",
+            *(f"--run_dir={run_dir}", f"--teacher={teacher_file}", "--epochs=12", "--depth=1"),
+            *("--embed_dim=24", "--batch_size=400", "--checkpoint_seconds=0", *flags),
+        )
+
+    def on_devices(count):
+        return training(split, "--strategy=data_parallel", f"--virtual_devices={count}")
+
+    whole, split = tmp_path / "whole", tmp_path / "split"
+    end(training(whole))
+    stopped = on_devices(2)
+    while not list((split / "checkpoints").glob("epoch-00001-step-*")) and stopped.poll() is None:
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGTERM)
+    end(stopped, 128 + signal.SIGTERM)
+    assert not (split / "final.weights.h5").exists()
+    end(on_devices(4))
+    one, many = (stored_weights(run / "final.weights.h5") for run in (whole, split))
+    assert one.keys() == many.keys()
+    assert largest_difference(one.values(), many.values()) < 2e-5

@@ -14,7 +14,7 @@ from keras_deit.pretrained import create_model
 from keras_deit.training import RunDirectory, train
 from keras_deit.training.checkpoints import CheckpointStore
 from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint
-from keras_deit.training.fitting import Fitting
+from keras_deit.training.fitting import Data, Fitting
 from keras_deit.training.interruption import Stopped
 
 EVERYTHING = {"epochs": 3, "ema_decay": 0.75, "clip_norm": 1.0}
@@ -162,3 +162,33 @@ def test_a_run_is_taken_up_only_with_the_same_teacher_and_by_one_process(
         patch.setattr("keras_deit.training.trainer.fingerprint", lambda teacher: "another")
         with pytest.raises(InputError, match=r"its teacher was [0-9a-f]+ and is another now"):
             train(job, str(path), quiet)
+
+
+def _not_finite_at(monkeypatch, step):
+    """The images of a step of the whole training, counted from 1, are no numbers."""
+
+    def spoilt(batches, *arguments):
+        def spoilt_batches(start):
+            for number, (images, *rest) in enumerate(batches(start), start + 1):
+                yield (images * np.float32(np.nan if number == step else 1), *rest)
+
+        return Data(spoilt_batches, *arguments)
+
+    monkeypatch.setattr("keras_deit.training.trainer.Data", spoilt)
+
+
+def test_what_is_not_finite_stops_a_run_and_can_be_skipped_then(job, tmp_path, monkeypatch):
+    _not_finite_at(monkeypatch, 5)
+    path = tmp_path / "run"
+    with pytest.raises(InputError, match=r"not finite at step 5 \(epoch 2\)"):
+        train(job, str(path), quiet)
+    (newest, _) = CheckpointStore(path / "checkpoints").paths()
+    assert newest.name == "epoch-00001-step-0000001.safetensors"
+    skipping = dataclasses.replace(job, on_nan="skip")
+    train(skipping, str(path), quiet)
+    train(skipping, str(tmp_path / "whole"), quiet)
+    assert RunDirectory(path).read_summary()["skipped_steps"] == 1
+    # Not to the bit: the first part of it was another program, without a mean that can skip.
+    one, other = (stored_weights(RunDirectory(p).final_weights) for p in (path, tmp_path / "whole"))
+    for name, values in one.items():
+        np.testing.assert_allclose(values, other[name], atol=1e-5, err_msg=name)

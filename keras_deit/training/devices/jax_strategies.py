@@ -1,6 +1,7 @@
 """The strategies of JAX: `keras.distribution`."""
 
 import contextlib
+import os
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ def scope(devices) -> contextlib.AbstractContextManager:
         raise InputError(
             "--tpu is for the TensorFlow backend; on JAX --strategy tpu finds the TPU by itself."
         )
+    _widen_cpu_pool(max(devices.virtual_devices, 1))
     if devices.virtual_devices:
         _split_cpu(devices.virtual_devices)
     if devices.several_processes:
@@ -38,6 +40,17 @@ def found_devices(strategy: str) -> list:
         InputError: there is no TPU.
     """
     return _tpus() if strategy == "tpu" else _all_devices()
+
+
+def _widen_cpu_pool(devices: int) -> None:
+    """Gives the pool that XLA runs CPU devices with threads enough for `devices` of them.
+
+    It has one for each core. A sum over devices keeps a thread of each waiting for the others, and
+    the start of what comes after, where a device has 32 programs to do, keeps one more: with two
+    cores and two devices the program that all wait for finds no thread, and they wait for ever.
+    """
+    # XLA's own name for the size of that pool.
+    os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 4 * devices)))
 
 
 def _split_cpu(count: int) -> None:
