@@ -32,15 +32,17 @@ def start(script, *arguments) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, script, *arguments],
         env=environment,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def end(process: subprocess.Popen, returncode: int = 0) -> None:
-    _, notes = process.communicate(timeout=400)
+def end(process: subprocess.Popen, returncode: int = 0) -> str:
+    """Waits for it; what it has printed."""
+    printed, notes = process.communicate(timeout=400)
     assert process.returncode == returncode, notes[-3000:]
+    return printed
 
 
 def free_port() -> int:
@@ -130,7 +132,9 @@ def test_a_run_goes_on_with_another_number_of_devices(teacher_file, tmp_path):
         return start(
             TESTS.parent / "scripts" / "train.py",
             *(f"--run_dir={run_dir}", f"--teacher={teacher_file}", "--epochs=12", "--depth=1"),
-            *("--embed_dim=24", "--batch_size=400", "--checkpoint_seconds=0", *flags),
+            *("--embed_dim=24", "--batch_size=400", "--checkpoint_seconds=0"),
+            # AdamW makes steps of what is nothing but rounding.
+            *("--optimizer=sgd", "--learning_rate=0.1", *flags),
         )
 
     def on_devices(count):
@@ -144,7 +148,7 @@ def test_a_run_goes_on_with_another_number_of_devices(teacher_file, tmp_path):
     stopped.send_signal(signal.SIGTERM)
     end(stopped, 128 + signal.SIGTERM)
     assert not (split / "final.weights.h5").exists()
-    end(on_devices(4))
+    assert "Going on from" in end(on_devices(4))
     one, many = (stored_weights(run / "final.weights.h5") for run in (whole, split))
     assert one.keys() == many.keys()
-    assert largest_difference(one.values(), many.values()) < 2e-5
+    assert largest_difference(one.values(), many.values()) < 1e-5
