@@ -74,26 +74,30 @@ def shift_x(
     image: np.ndarray, pixels: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
     """Moves to the left by a number of pixels."""
-    whole, width = round(pixels), image.shape[1]
-    if abs(whole) >= width:
-        return np.full_like(image, fill)
-    if interpolation != "nearest":
-        image = _filtered(image, _taps(pixels - whole, interpolation)[None])
-    rest = image[:, max(whole, 0) : width + min(whole, 0)]
-    return _filled(rest, fill, left=max(-whole, 0), right=max(whole, 0))
+    return _shift(image, 1, pixels, interpolation, fill)
 
 
 def shift_y(
     image: np.ndarray, pixels: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
     """Moves up by a number of pixels."""
-    whole, height = round(pixels), image.shape[0]
-    if abs(whole) >= height:
+    return _shift(image, 0, pixels, interpolation, fill)
+
+
+def _shift(
+    image: np.ndarray, axis: int, pixels: float, interpolation: str, fill: Color
+) -> np.ndarray:
+    whole, size = round(pixels), image.shape[axis]
+    if abs(whole) >= size:
         return np.full_like(image, fill)
     if interpolation != "nearest":
-        image = _filtered(image, _taps(pixels - whole, interpolation)[:, None])
-    rest = image[max(whole, 0) : height + min(whole, 0)]
-    return _filled(rest, fill, top=max(-whole, 0), bottom=max(whole, 0))
+        taps = _taps(pixels - whole, interpolation)
+        image = _filtered(image, np.expand_dims(taps, 1 - axis))
+    kept = slice(max(whole, 0), size + min(whole, 0))
+    before, after = max(-whole, 0), max(whole, 0)
+    if axis == 0:
+        return _filled(image[kept], fill, top=before, bottom=after)
+    return _filled(image[:, kept], fill, left=before, right=after)
 
 
 def cut_out(

@@ -1,43 +1,19 @@
 """From the same weights, the three backends train to the same weights."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+from processes import end_all, start_training
 
-TESTS = pathlib.Path(__file__).parents[1]
-
-
-def start(backend, result) -> subprocess.Popen:
-    folders = [TESTS.parent, TESTS, TESTS / "distillation"]
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        # Compiling takes all the time here.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, folders)),
-    }
-    script = TESTS / "training" / "backend_steps.py"
-    return subprocess.Popen(
-        [sys.executable, script, result], env=environment, stderr=subprocess.PIPE, text=True
-    )
+SCRIPT = pathlib.Path(__file__).with_name("backend_steps.py")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one backend starts the others")
 def test_five_steps_of_sgd_end_at_the_same_weights(tmp_path):
     results = {name: tmp_path / f"{name}.npz" for name in ("tensorflow", "jax", "torch")}
-    processes = [start(backend, path) for backend, path in results.items()]
-    try:
-        for process in processes:
-            _, notes = process.communicate(timeout=400)
-            assert process.returncode == 0, notes[-3000:]
-    finally:
-        for process in processes:
-            process.kill()
+    end_all([start_training(SCRIPT, path, backend=name) for name, path in results.items()])
     kept = {backend: np.load(path) for backend, path in results.items()}
     before, after = (
         {

@@ -1,48 +1,22 @@
 """On JAX, one device, many devices and several processes train alike."""
 
 import json
-import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import keras
 import numpy as np
 import pytest
+from processes import TESTS, end, end_all, start_training
 from run_files import stored_weights
 
-TESTS = pathlib.Path(__file__).parents[1]
+STEPS = pathlib.Path(__file__).with_name("distributed_steps.py")
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="keras.distribution works on JAX alone"
 )
-
-
-def start(script, *arguments) -> subprocess.Popen:
-    folders = [TESTS.parent, TESTS, TESTS / "distillation"]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, folders)),
-        # Compiling takes all the time here.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, script, *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def end(process: subprocess.Popen, returncode: int = 0) -> str:
-    """Waits for it; what it has printed."""
-    printed, notes = process.communicate(timeout=400)
-    assert process.returncode == returncode, notes[-3000:]
-    return printed
 
 
 def free_port() -> int:
@@ -54,18 +28,9 @@ def free_port() -> int:
 def trainings(tmp_path_factory):
     """The arrays and the facts of each training, by name."""
     folder = tmp_path_factory.mktemp("steps")
-    steps = TESTS / "training" / "distributed_steps.py"
     address = f"127.0.0.1:{free_port()}"
-    processes = [
-        start(steps, folder, "on_one_machine"),
-        *(start(steps, folder, "as_a_process", address, str(process)) for process in range(2)),
-    ]
-    try:
-        for process in processes:
-            end(process)
-    finally:
-        for process in processes:
-            process.kill()
+    commands = [("on_one_machine",), *(("as_a_process", address, str(i)) for i in range(2))]
+    end_all([start_training(STEPS, folder, *command, backend="jax") for command in commands])
     return {path.stem: np.load(path) for path in folder.iterdir()}
 
 
@@ -129,12 +94,13 @@ def test_a_run_goes_on_with_another_number_of_devices(teacher_file, tmp_path):
     """On one device; and on two, stopped by SIGTERM, and gone on with on four."""
 
     def training(run_dir, *flags):
-        return start(
+        return start_training(
             TESTS.parent / "scripts" / "train.py",
             *(f"--run_dir={run_dir}", f"--teacher={teacher_file}", "--epochs=12", "--depth=1"),
             *("--embed_dim=24", "--batch_size=400", "--checkpoint_seconds=0"),
             # AdamW makes steps of what is nothing but rounding.
             *("--optimizer=sgd", "--learning_rate=0.1", *flags),
+            backend="jax",
         )
 
     def on_devices(count):
