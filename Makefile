@@ -13,8 +13,8 @@ PARTS = $(sort $(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
 ANY_BACKEND = tests/layers tests/models tests/pretrained tests/distillation \
 	tests/training/optimisation $(addprefix tests/training/test_,backends.py callbacks.py \
-	checkpoints.py distributed.py families.py mixed_precision.py planning_devices.py \
-	resume.py strategies.py)
+	checkpoints.py distributed.py families.py mixed_precision.py other_devices.py \
+	planning_devices.py resume.py strategies.py)
 # Among that, what is the same on all: the model table's rows, the commands.
 ONCE = --ignore=tests/models/test_specs.py --ignore=tests/models/test_cait_specs.py \
 	--ignore=tests/pretrained/test_convert_script.py

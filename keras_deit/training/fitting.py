@@ -162,6 +162,10 @@ class Fitting:
             shuffle=False,
             verbose=0,
         )
+        if steps.done != left:
+            raise RuntimeError(
+                f"Keras did {steps.done} of {left} steps of epoch {place.epoch + 1}."
+            )
         self.timer.epoch_ended(left, self._keeper.seconds_spent - spent)
         first_step = place.epoch * self._data.steps_per_epoch // self._parts
         rate = float(keras.ops.convert_to_numpy(self._learning_rate(first_step)))
@@ -241,6 +245,7 @@ class _Steps(keras.callbacks.Callback):
         super().__init__()
         self._fitting = fitting
         self._place = place
+        self.done = 0
         self.logs: dict[str, float] = {}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -252,6 +257,7 @@ class _Steps(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 0:
             self._fitting.timer.first_step_ended(logs)
+        self.done += 1
         self._place = dataclasses.replace(self._place, step=self._place.step + 1)
         self._fitting.step_ends(self._place, logs)
 
@@ -285,4 +291,11 @@ def _build(model: keras.Model, batches: Iterator) -> Iterator:
     """
     first = next(batches)
     model._symbolic_build(data_batch=first)
+    # Under tf.distribute Keras looks again, at each `fit` and `evaluate`, at the first batch, and
+    # neither trains on it nor counts it where it comes from an iterator.
+    model._maybe_symbolic_build = _nothing
     return itertools.chain([first], batches)
+
+
+def _nothing(**data) -> None:
+    """In place of what is done already."""

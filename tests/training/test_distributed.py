@@ -2,15 +2,12 @@
 
 import json
 import pathlib
-import signal
 import socket
-import time
 
 import keras
 import numpy as np
 import pytest
-from processes import TESTS, end, end_all, start_training
-from run_files import stored_weights
+from processes import end_all, start_training
 
 STEPS = pathlib.Path(__file__).with_name("distributed_steps.py")
 
@@ -88,33 +85,3 @@ def test_slots_and_averages_lie_where_their_variables_lie(trainings):
     ]
     assert parallel["unlike"] == []
     assert facts(trainings["eight"])["split"] == []
-
-
-def test_a_run_goes_on_with_another_number_of_devices(teacher_file, tmp_path):
-    """On one device; and on two, stopped by SIGTERM, and gone on with on four."""
-
-    def training(run_dir, *flags):
-        return start_training(
-            TESTS.parent / "scripts" / "train.py",
-            *(f"--run_dir={run_dir}", f"--teacher={teacher_file}", "--epochs=12", "--depth=1"),
-            *("--embed_dim=24", "--batch_size=400", "--checkpoint_seconds=0"),
-            # AdamW makes steps of what is nothing but rounding.
-            *("--optimizer=sgd", "--learning_rate=0.1", *flags),
-            backend="jax",
-        )
-
-    def on_devices(count):
-        return training(split, "--strategy=data_parallel", f"--virtual_devices={count}")
-
-    whole, split = tmp_path / "whole", tmp_path / "split"
-    end(training(whole))
-    stopped = on_devices(2)
-    while not list((split / "checkpoints").glob("epoch-00001-step-*")) and stopped.poll() is None:
-        time.sleep(0.01)
-    stopped.send_signal(signal.SIGTERM)
-    end(stopped, 128 + signal.SIGTERM)
-    assert not (split / "final.weights.h5").exists()
-    assert "Going on from" in end(on_devices(4))
-    one, many = (stored_weights(run / "final.weights.h5") for run in (whole, split))
-    assert one.keys() == many.keys()
-    assert largest_difference(one.values(), many.values()) < 1e-5
