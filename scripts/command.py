@@ -43,6 +43,7 @@ except ModuleNotFoundError as error:
 from absl import app, flags, logging
 
 from keras_deit.errors import InputError
+from keras_deit.training.devices.processes import leave_together
 from keras_deit.training.interruption import Stopped
 
 
@@ -60,6 +61,7 @@ def run(main) -> None:
     except InputError as error:
         _leave(f"error: {error}", 2)
     except Stopped as stopped:
+        leave_together()
         _leave(str(stopped), 128 + stopped.signal_number)
     except KeyboardInterrupt:
         _leave("Interrupted.", 130)

@@ -22,6 +22,17 @@ _EXAMPLES = flags.DEFINE_integer(
 _CLASSES = flags.DEFINE_integer("plan_classes", None, "Plan for so many classes, with the former.")
 
 
+def require_plan() -> None:
+    """Makes sure that no flag of a plan is given where a training would start.
+
+    Raises:
+        InputError: one is.
+    """
+    for flag in (_DEVICES, _MEMORY, _SPEED, _EXAMPLES, _CLASSES):
+        if flag.present:
+            raise InputError(f"--{flag.name} is for --plan.")
+
+
 def print_plan(job: Job) -> None:
     """Prints what a training would take.
 

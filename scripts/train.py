@@ -83,6 +83,7 @@ def main() -> None:
     if plan_flags.PLAN.value:
         plan_flags.print_plan(job)
         return
+    plan_flags.require_plan()
     summary, run_dir = train(job, _RUN_DIR.value)
     print(final_report(summary, run_dir))
 

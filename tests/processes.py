@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -45,3 +46,9 @@ def end_all(processes) -> None:
     finally:
         for process in processes:
             process.kill()
+
+
+def free_port() -> int:
+    """Of this machine, for a moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]

@@ -20,6 +20,7 @@ from keras_deit.distillation.kerascv_models import (
 )
 from keras_deit.distillation.teacher_contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
 from keras_deit.errors import InputError, unknown_name
+from keras_deit.pretrained.files import to_disk
 
 
 def list_teachers() -> list[str]:
@@ -115,9 +116,12 @@ def save_teacher_model(
         new_model, new_json = pathlib.Path(folder, path.name), pathlib.Path(folder, "contract")
         model.save(new_model)
         new_json.write_text(json.dumps(record, indent=2) + "\n")
+        to_disk(new_model)
+        to_disk(new_json)
         # The model last: where it is, its contract is.
         os.replace(new_json, path.with_suffix(".json"))
         os.replace(new_model, path)
+    to_disk(path.parent)
 
 
 def load_teacher_model(

@@ -46,8 +46,9 @@ class WeightAverage(keras.layers.Layer):
             moved: whether the optimiser has changed them since the last update, a scalar bool.
         """
         for average, weight in zip(self._averages, weights, strict=True):
-            share = (1 - self.decay) * ops.cast(moved, average.dtype)
-            average.assign(average + share * (ops.stop_gradient(weight) - average))
+            step = (1 - self.decay) * (ops.stop_gradient(weight) - average)
+            # Not a product: what was not moved may not be finite.
+            average.assign(average + ops.where(moved, step, ops.zeros_like(step)))
 
     @contextlib.contextmanager
     def lent_to(self, model: keras.Model):

@@ -5,7 +5,7 @@ import pathlib
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier, outline_model
 from keras_deit.pretrained.creation import create_model
-from keras_deit.pretrained.files import whole_or_not_at_all
+from keras_deit.pretrained.files import whole_or_not_at_all, write_weights
 from keras_deit.pretrained.loading import load_tensors
 from keras_deit.pretrained.model_tensors import ModelTensors, read_model
 from keras_deit.pretrained.naming import count_classes, tables
@@ -86,11 +86,11 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
     if path.suffix == ".safetensors":
         save_safetensors(model, path)
         return
+    if path.suffix == ".h5":
+        write_weights(model, path)
+        return
     with whole_or_not_at_all(path) as partial:
-        if path.suffix == ".keras":
-            model.save(partial)
-        else:
-            model.save_weights(partial)
+        model.save(partial)
 
 
 def _count_classes(file: TensorFile, name: str) -> int:

@@ -11,7 +11,7 @@ import tqdm
 
 from keras_deit.distillation.execution import is_writer
 from keras_deit.errors import InputError
-from keras_deit.pretrained.files import whole_or_not_at_all
+from keras_deit.pretrained.files import write_weights
 from keras_deit.training.devices.processes import readable
 
 
@@ -97,8 +97,10 @@ class FiniteSteps(keras.callbacks.Callback):
 
     Args:
         steps_per_epoch: for the messages.
-        on_nan: "fail" to stop, "skip" to go on without such steps.
+        on_nan: "fail" to stop, "skip" to go on without such steps; None to stop where going on
+            is not offered.
         kept: gives the last checkpoint, for the messages.
+        parts: that the optimiser makes a step in, and counts.
 
     Attributes:
         skipped: steps that were left out.
@@ -109,14 +111,16 @@ class FiniteSteps(keras.callbacks.Callback):
     def __init__(
         self,
         steps_per_epoch: int,
-        on_nan: str = "fail",
+        on_nan: str | None = "fail",
         kept: Callable[[], pathlib.Path | None] = lambda: None,
+        parts: int = 1,
     ):
         super().__init__()
         self.skipped = 0
         self._steps_per_epoch = steps_per_epoch
         self._on_nan = on_nan
         self._kept = kept
+        self._parts = parts
         self._last = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
@@ -128,7 +132,7 @@ class FiniteSteps(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.require_finite()
         names = {"val_loss": "validation loss"}
-        if self._on_nan == "fail":
+        if self._on_nan != "skip":
             names["loss"] = "loss"
         for name, told in names.items():
             value = logs.get(name, 0.0)
@@ -149,12 +153,13 @@ class FiniteSteps(keras.callbacks.Callback):
             if scale < _LEAST_LOSS_SCALE:
                 self._stop(f"The gradients are not finite at a loss scale of {scale:.3g} either")
         self.skipped = int(keras.ops.convert_to_numpy(optimizer.nonfinite_steps))
-        if self.skipped and self._on_nan == "fail":
-            step = int(keras.ops.convert_to_numpy(optimizer.first_nonfinite_step))
+        if self.skipped and self._on_nan != "skip":
+            first = int(keras.ops.convert_to_numpy(optimizer.first_nonfinite_step))
+            step = first // self._parts
             epoch = step // self._steps_per_epoch
+            offered = ", which --on_nan=skip would leave out" if self._on_nan else ""
             self._stop(
-                f"The gradients were not finite at step {step + 1} (epoch {epoch + 1}), which "
-                "--on_nan=skip would leave out"
+                f"The gradients were not finite at step {step + 1} (epoch {epoch + 1}){offered}"
             )
 
     def _stop(self, what: str) -> None:
@@ -201,5 +206,5 @@ def save_weights(model: keras.Model, path: pathlib.Path) -> None:
     Of several processes one writes.
     """
     if is_writer():
-        with readable(model.weights), whole_or_not_at_all(path) as partial:
-            model.save_weights(partial)
+        with readable(model.weights):
+            write_weights(model, path)

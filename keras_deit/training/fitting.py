@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterator
 import keras
 
 from keras_deit.data import BadImages
-from keras_deit.distillation.execution import is_writer
+from keras_deit.distillation.execution import gathered
+from keras_deit.errors import InputError
 from keras_deit.recipes import Optimisation
 from keras_deit.training.callbacks import FiniteSteps, Progress, StepTimer
 from keras_deit.training.checkpoints import Keeper, Place, TrainingState
 from keras_deit.training.interruption import Interruption, Stopped
 from keras_deit.training.optimisation import learning_rate_schedule
-
-# Seconds that a process goes on for after it was asked to stop, where another one writes.
-_PATIENCE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,8 @@ class Fitting:
         keeper: of the checkpoints; None for none.
         left_out: the part of the model that is not stored, such as a frozen teacher.
         callbacks: further ones. They get the events of the training, not of its validation.
-        on_nan: "fail", or "skip" to go on after a step whose gradients are not finite.
+        on_nan: "fail", or "skip" to go on after a step whose gradients are not finite; None where
+            the user cannot choose.
         on_epoch: called at the end of every epoch with its place, after the callbacks; returns
             the place, which it may have added to.
 
@@ -73,7 +72,7 @@ class Fitting:
         keeper: Keeper | None = None,
         left_out: keras.Layer | None = None,
         callbacks: tuple[keras.callbacks.Callback, ...] = (),
-        on_nan: str = "fail",
+        on_nan: str | None = None,
         on_epoch: Callable[[Place], Place] = lambda place: place,
     ):
         self.timer = StepTimer()
@@ -82,14 +81,13 @@ class Fitting:
         self._data = data
         self._epochs = optimisation.epochs
         self._keeper = keeper or Keeper(None)
-        self.watch = FiniteSteps(data.steps_per_epoch, on_nan, lambda: self._keeper.source)
         self._left_out = left_out
-        self._callbacks = [self.watch, *callbacks]
         self._on_epoch = on_epoch
         self._parts = optimisation.accumulation_steps
-        self._learning_rate = learning_rate_schedule(
-            optimisation, data.steps_per_epoch // self._parts
-        )
+        steps = data.steps_per_epoch // self._parts
+        self.watch = FiniteSteps(steps, on_nan, lambda: self._keeper.source, self._parts)
+        self._callbacks = [self.watch, *callbacks]
+        self._learning_rate = learning_rate_schedule(optimisation, steps)
         self._interruption = Interruption()
         self._unassigned_metrics = None
 
@@ -105,6 +103,7 @@ class Fitting:
             Stopped: by SIGTERM or Ctrl-C, after a checkpoint was written.
         """
         place = self._keeper.read() or Place()
+        _require_agreement(f"epoch {place.epoch + 1}, step {place.step}")
         batches = self._data.batches(place.epoch * self._data.steps_per_epoch + place.step)
         batches = _build(self._model, batches)
         self._state = TrainingState(self._model, self._left_out)
@@ -139,7 +138,7 @@ class Fitting:
         if place.logs is None:
             logs = self._train(place, batches)
             place = dataclasses.replace(place, step=self._data.steps_per_epoch, logs=logs)
-            self._stop_if_asked(place)
+            self.stop_if_asked(place)
         logs = {**place.logs, **self._validate(place)}
         self._batch_callbacks.on_epoch_end(place.epoch, dict(logs))
         history = (*place.history, {"epoch": place.epoch, **logs})
@@ -201,34 +200,25 @@ class Fitting:
             self._unassigned_metrics = None
 
     def _between_steps(self, place: Place, write: bool = False) -> None:
-        self._stop_if_asked(place)
+        self.stop_if_asked(place)
         if write or self._keeper.due():
             self._write(place)
 
-    def _stop_if_asked(self, place: Place) -> None:
-        if self._interruption.received is not None:
-            self.stop(place)
+    def stop_if_asked(self, place: Place) -> None:
+        """Writes a checkpoint and raises `Stopped`, after a signal.
 
-    def stop(self, place: Place) -> None:
-        """Writes a checkpoint and raises `Stopped`, in the process that writes.
-
-        Raises:
-            Stopped: always, in that process.
+        A validation that is stopped is done again afterwards.
         """
-        if not is_writer():
-            # The one that writes may still need this one for the step that it is in.
-            self._interruption.leave_later(_PATIENCE)
-            return
+        if number := self._interruption.received():
+            self._stop(number, place)
+
+    def _stop(self, number: int, place: Place) -> None:
         path = self._write(place)
         kept = f" Everything is kept in {path}; the same command goes on from there."
         raise Stopped(
-            self._interruption.received,
+            number,
             f"Stopped in epoch {place.epoch + 1} after step {place.step}.{kept if path else ''}",
         )
-
-    @property
-    def asked_to_stop(self) -> bool:
-        return self._interruption.received is not None
 
     def _write(self, place: Place) -> pathlib.Path | None:
         if hasattr(self._model, "jax_state_sync"):
@@ -266,7 +256,7 @@ class _Steps(keras.callbacks.Callback):
 
 
 class _Validation(keras.callbacks.Callback):
-    """Stops a validation where that is asked for; it is done again afterwards."""
+    """What Keras tells of a validation after the training's steps up to a place."""
 
     def __init__(self, fitting: Fitting, place: Place):
         super().__init__()
@@ -274,13 +264,21 @@ class _Validation(keras.callbacks.Callback):
         self._place = place
 
     def on_test_batch_end(self, batch, logs=None):
-        if self._fitting.asked_to_stop:
-            self._fitting.stop(self._place)
+        self._fitting.stop_if_asked(self._place)
 
 
 def _first(batches: Iterator, count: int) -> Iterator:
     """A generator: Keras puts back what it looks at of one, and reads others twice."""
     yield from itertools.islice(batches, count)
+
+
+def _require_agreement(start: str) -> None:
+    starts = gathered([start])
+    if len(starts) > 1:
+        raise InputError(
+            f"The processes would start from different checkpoints ({'; '.join(starts)}): all need "
+            "the same --run_dir, on a disk that all of them read."
+        )
 
 
 def _build(model: keras.Model, batches: Iterator) -> Iterator:

@@ -1,9 +1,13 @@
 """Being asked to stop, by SIGTERM or by Ctrl-C."""
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
+
+from keras_deit.distillation.execution import process_share
+from keras_deit.training.devices.processes import all_stop
 
 
 class Stopped(BaseException):
@@ -24,25 +28,24 @@ class Stopped(BaseException):
 class Interruption:
     """Remembers SIGTERM and SIGINT while it is watching, instead of dying of them.
 
-    A second signal acts as it does without it.
-
-    Attributes:
-        received: the number of the signal; None for none.
+    A second signal acts as it does without it. Where several JAX processes train together, a
+    signal to one of them stops them all, after the same step.
     """
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
-        self.received: int | None = None
-        self._leaving = False
+        self._received: int | None = None
+        self._several = process_share()[1] > 1
+        self._asked = itertools.count()
 
-    def leave_later(self, seconds: float) -> None:
-        """Ends the process of itself after a while, with the exit code of the signal."""
-        if not self._leaving:
-            self._leaving = True
-            timer = threading.Timer(seconds, os._exit, (128 + self.received,))
-            timer.daemon = True
-            timer.start()
+    def received(self) -> int | None:
+        """The number of the signal; None for none. To be asked equally often by all processes."""
+        if not self._several:
+            return self._received
+        if all_stop(next(self._asked)):
+            return self._received or signal.SIGTERM
+        return None
 
     @contextlib.contextmanager
     def watching(self):
@@ -50,13 +53,17 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.getsignal(number) for number in self._SIGNALS}
+        # SIGTERM is JAX's own, where there are several processes.
+        signals = self._SIGNALS[self._several :]
+        before = {number: signal.getsignal(number) for number in signals}
 
         def remember(number, frame):
-            self.received = number
+            self._received = number
             signal.signal(number, before[number])
+            if self._several:
+                os.kill(os.getpid(), signal.SIGTERM)
 
-        for number in self._SIGNALS:
+        for number in signals:
             signal.signal(number, remember)
         try:
             yield self

@@ -62,6 +62,10 @@ class Job:
             raise InputError(
                 f"checkpoint_seconds should be 0 or more. Received: {self.checkpoint_seconds}"
             )
+        if self.keep_checkpoints < 1:
+            raise InputError(
+                f"keep_checkpoints should be 1 or more. Received: {self.keep_checkpoints}"
+            )
         if self.seed < 0:
             raise InputError(f"seed should be 0 or more. Received: {self.seed}")
         if self.recipe.fine_tunes and self.recipe.weights is None:

@@ -35,6 +35,7 @@ class RunDirectory:
 
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path)
+        self.lock = self.path / "lock"
         self.config_file = self.path / "config.json"
         self.summary_file = self.path / "summary.json"
         self.metrics_file = self.path / "metrics.csv"
@@ -69,7 +70,10 @@ class RunDirectory:
                 raise InputError(
                     f"{self.path} holds a different run ({shown}{more}); give another --run_dir."
                 )
-        elif any(path.name != f"partial-{self.config_file.name}" for path in self.path.iterdir()):
+        elif {path.name for path in self.path.iterdir()} - {
+            f"partial-{self.config_file.name}",
+            self.lock.name,
+        }:
             raise InputError(f"{self.path} holds files that are no run's; give another --run_dir.")
         check_writable(self.config_file)
 

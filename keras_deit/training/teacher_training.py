@@ -9,10 +9,16 @@ import keras
 
 from keras_deit.data import (
     Dataset,
+    Share,
     num_batches,
     steps_per_epoch,
 )
-from keras_deit.distillation.execution import is_writer, replicas, wait_for_all_processes
+from keras_deit.distillation.execution import (
+    is_writer,
+    process_share,
+    replicas,
+    wait_for_all_processes,
+)
 from keras_deit.distillation.image_conversion import ImageConversion
 from keras_deit.distillation.teachers import (
     TeacherContract,
@@ -47,11 +53,17 @@ def check_steps(recipe, dataset: Dataset, flag: str = "batch_size") -> int:
         InputError: a batch larger than the data, or one that the devices cannot share evenly, or
             a warm-up longer than the training.
     """
-    return steps_of(recipe.optimisation, dataset.name, len(dataset.train), replicas(), flag)
+    optimisation, (_, processes) = recipe.optimisation, process_share()
+    return steps_of(optimisation, dataset.name, len(dataset.train), replicas(), flag, processes)
 
 
 def steps_of(
-    optimisation: Optimisation, name: str, examples: int, sharing: int, flag: str = "batch_size"
+    optimisation: Optimisation,
+    name: str,
+    examples: int,
+    sharing: int,
+    flag: str = "batch_size",
+    processes: int = 1,
 ) -> int:
     """The steps in an epoch of a training.
 
@@ -61,6 +73,7 @@ def steps_of(
         examples: for training that it has.
         sharing: devices that share a batch.
         flag, and errors: as in `check_steps`.
+        processes: that the devices belong to.
     """
     batch_size, parts = optimisation.batch_size, optimisation.accumulation_steps
     if batch_size % (sharing * parts):
@@ -68,6 +81,7 @@ def steps_of(
         raise InputError(
             f"{flag} {batch_size} cannot be shared evenly by {sharing} devices{accumulated}."
         )
+    Share(0, processes, parts).train_size(batch_size)
     if batch_size > examples:
         raise InputError(
             f"{flag} {batch_size} is larger than the {examples} training examples of {name}."

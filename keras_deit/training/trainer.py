@@ -1,8 +1,10 @@
 """From a job to a finished run."""
 
+import contextlib
 import dataclasses
 import errno
 import pathlib
+from collections.abc import Iterator
 
 import keras
 
@@ -22,7 +24,7 @@ from keras_deit.distillation import (
     SigmoidLabelCrossentropy,
     Teacher,
 )
-from keras_deit.distillation.execution import gathered, is_writer
+from keras_deit.distillation.execution import gathered, is_writer, summed_replicas
 from keras_deit.errors import InputError
 from keras_deit.models import Classifier
 from keras_deit.pretrained import create_model
@@ -40,7 +42,11 @@ from keras_deit.training.job import (
 )
 from keras_deit.training.mixed_precision import training_precision
 from keras_deit.training.obtaining import check_teacher_of, obtain_teacher
-from keras_deit.training.optimisation import build_optimizer, select_trainable
+from keras_deit.training.optimisation import (
+    build_optimizer,
+    check_accumulation,
+    select_trainable,
+)
 from keras_deit.training.reading import Reading
 from keras_deit.training.rematerialisation import rematerialise
 from keras_deit.training.report import start_report
@@ -82,24 +88,24 @@ def train(job: Job, run_dir: str | None = None, say=print) -> tuple[dict, pathli
     if finished is not None:
         say(f"{run.path} holds this run, finished; its result:")
         return finished, run.path
-    with strategy_scope(job.devices), training_precision(job.mixed_precision):
-        summary = _write_or_say_why(_Training(job, run, say if is_writer() else _say_nothing).run)
-    run.finish(summary)
-    return summary, run.path
+    devices, precision = strategy_scope(job.devices), training_precision(job.mixed_precision)
+    with _full_disk_in_a_line(), devices, precision:
+        return _Training(job, run, say if is_writer() else _say_nothing).run(), run.path
 
 
 def _say_nothing(line: str) -> None:
     """What the processes do that only help."""
 
 
-def _write_or_say_why(run) -> dict:
+@contextlib.contextmanager
+def _full_disk_in_a_line() -> Iterator[None]:
     try:
-        return run()
+        yield
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
         raise InputError(
-            f"The disk does not take any more: {error}. "
+            f"The disk does not take any more: {' '.join(str(error).split())}. "
             "Once it does, the same command goes on from the last checkpoint."
         ) from error
 
@@ -121,6 +127,7 @@ class _Training:
         self._dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image)
         self._source = _training_source(job, self._dataset)
         self._steps = check_steps(self._recipe, self._dataset)
+        check_accumulation(self._recipe.optimisation, summed_replicas())
         keras.utils.set_random_seed(job.seed)
         self._student = _build_student(self._recipe, self._dataset.num_classes)
         self._reading = Reading(
@@ -134,12 +141,14 @@ class _Training:
         self._teacher, self._teacher_source = self._obtain_teacher()
 
     def run(self) -> dict:
-        """Trains and evaluates; the summary."""
+        """Trains and evaluates, unless another process has just done so; the summary."""
         # Again: whether a teacher was trained just now or loaded must make no difference.
         keras.utils.set_random_seed(self._job.seed)
         distiller = self._compile()
-        self._start()
-        with writing_alone(self._run.path / "lock"):
+        with writing_alone(self._run.lock):
+            if (finished := self._run.read_summary()) is not None:
+                return finished
+            self._start()
             summary = self._fit(distiller)
             save_weights(self._student, self._run.final_weights)
             summary |= {"test": self._score("test"), "test_examples": len(self._dataset.test)}
@@ -148,6 +157,7 @@ class _Training:
                     save_weights(self._student, self._run.ema_weights)
                     summary["test_ema"] = self._score("test, EMA")
             summary["bad_images"] = gathered(self._reading.bad_images.names)
+            self._run.finish(summary)
         return summary
 
     def _obtain_teacher(self) -> tuple[Teacher | None, str | None]:
@@ -256,12 +266,18 @@ class _Training:
         return dataclasses.replace(place, best={"epoch": place.epoch, "val_accuracy": accuracy})
 
     def _score(self, title: str) -> dict:
-        test, batch_size = self._dataset.test, self._recipe.optimisation.batch_size
-        data, batches = self._evaluation_data(test), num_batches(len(test), batch_size)
+        test = self._dataset.test
+        data, batches = self._evaluation_data(test), num_batches(len(test), self._images_at_once)
         return score_student(self._student, self._teacher, data, batches, title)
 
     def _evaluation_data(self, source: Source):
-        return self._reading.evaluation_batches(source, self._recipe.optimisation.batch_size)
+        return self._reading.evaluation_batches(source, self._images_at_once)
+
+    @property
+    def _images_at_once(self) -> int:
+        # What is too large for a step is so for an evaluation.
+        optimisation = self._recipe.optimisation
+        return optimisation.batch_size // optimisation.accumulation_steps
 
 
 def _build_student(recipe: Recipe, num_classes: int) -> Classifier:

@@ -16,6 +16,7 @@ from small_models import (
 
 from keras_deit import Distiller, InputError
 from keras_deit.layers import StochasticDepth
+from keras_deit.training.optimisation import AdamW
 
 both_students = pytest.mark.parametrize("distilled", [True, False], ids=["two heads", "one head"])
 
@@ -156,11 +157,11 @@ def test_without_distillation_no_teacher_is_needed():
     assert_logs(distiller.train_on_batch(x, y, return_dict=True), expected)
 
 
-def _noisy_student():
+def _noisy_student(rate=0.5):
     """A draw in training mode, and statistics that training mode would move."""
     images = keras.Input((8, 8, 3))
     x = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Conv2D(4, 3)(images))
-    x = keras.layers.GlobalAveragePooling2D()(StochasticDepth(0.5)(x))
+    x = keras.layers.GlobalAveragePooling2D()(StochasticDepth(rate)(x))
     model = keras.Model(images, keras.layers.Dense(CLASSES)(x))
     return give_values(model, np.random.default_rng(1))
 
@@ -179,3 +180,21 @@ def test_a_student_in_evaluation_mode_drops_nothing_and_keeps_its_statistics(tra
     moved = [w.name for w in student.weights if not np.array_equal(numpy(w), before[w.path])]
     assert ("moving_mean" in moved) == ("moving_variance" in moved) == training_mode
     assert moved.count("kernel") == 2
+
+
+def test_a_step_that_is_skipped_leaves_no_trace():
+    x, y, _ = batch(12)
+    kept = np.r_[0:4, 8:12]
+    trained = []
+    spoilt = x.copy()
+    spoilt[5] = np.nan
+    for images, rows in ((x, kept), (spoilt, slice(12))):
+        keras.utils.set_random_seed(0)
+        distiller = Distiller(_noisy_student(0.0), kind="none", ema_decay=0.5, skip_nonfinite=True)
+        distiller.compile(AdamW(0.01))
+        distiller.fit(images[rows], y[rows], batch_size=4, shuffle=False, verbose=0)
+        trained.append(distiller)
+    one, other = trained
+    assert int(numpy(other.optimizer.nonfinite_steps)) == 1
+    for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)

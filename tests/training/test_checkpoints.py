@@ -2,13 +2,12 @@
 
 import logging
 import os
-import resource
-import signal
 
 import keras
 import ml_dtypes
 import numpy as np
 import pytest
+from run_files import files_no_longer_than
 
 from keras_deit.errors import InputError
 from keras_deit.training.checkpoints import (
@@ -70,15 +69,9 @@ def test_a_disk_that_is_full_leaves_what_is_there(tmp_path):
     store = CheckpointStore(tmp_path / "checkpoints")
     first = store.write(0, 1, TENSORS, RECORD)
     before = first.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
-    try:
-        with pytest.raises(InputError, match=r"epoch-00000-step-0000002.* cannot be written") as e:
-            store.write(0, 2, TENSORS, RECORD)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    message = r"epoch-00000-step-0000002.* cannot be written"
+    with files_no_longer_than(200), pytest.raises(InputError, match=message) as e:
+        store.write(0, 2, TENSORS, RECORD)
     assert "\n" not in str(e.value)
     assert store.paths() == [first] and first.read_bytes() == before
     assert [path.name for path in first.parent.iterdir()] == [first.name]

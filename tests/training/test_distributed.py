@@ -2,23 +2,17 @@
 
 import json
 import pathlib
-import socket
 
 import keras
 import numpy as np
 import pytest
-from processes import end_all, start_training
+from processes import end_all, free_port, start_training
 
 STEPS = pathlib.Path(__file__).with_name("distributed_steps.py")
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="keras.distribution works on JAX alone"
 )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

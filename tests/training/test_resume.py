@@ -7,11 +7,12 @@ import signal
 
 import numpy as np
 import pytest
-from run_files import quiet, stored_weights
+from run_files import files_no_longer_than, quiet, stored_weights
 
 from keras_deit.errors import InputError
 from keras_deit.pretrained import create_model
 from keras_deit.training import RunDirectory, train
+from keras_deit.training.callbacks import save_weights
 from keras_deit.training.checkpoints import CheckpointStore
 from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint
 from keras_deit.training.fitting import Data, Fitting
@@ -192,3 +193,19 @@ def test_what_is_not_finite_stops_a_run_and_can_be_skipped_then(job, tmp_path, m
     one, other = (stored_weights(RunDirectory(p).final_weights) for p in (path, tmp_path / "whole"))
     for name, values in one.items():
         np.testing.assert_allclose(values, other[name], atol=1e-5, err_msg=name)
+
+
+def test_a_disk_that_is_full_stops_with_a_line_and_nothing_is_lost(
+    job, whole, tmp_path, monkeypatch
+):
+    def on_a_full_disk(model, path):
+        with files_no_longer_than(3000):
+            save_weights(model, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_deit.training.trainer.save_weights", on_a_full_disk)
+        with pytest.raises(InputError, match="The disk does not take any more") as error:
+            train(job, str(tmp_path / "run"), quiet)
+    assert "\n" not in str(error.value)
+    train(job, str(tmp_path / "run"), quiet)
+    assert _result(tmp_path / "run") == whole

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -33,8 +32,6 @@ def write_checkpoint(path: pathlib.Path, tensors: dict[str, np.ndarray], record:
     try:
         with whole_or_not_at_all(path) as partial:
             save_file(tensors, partial, {_RECORD: text, _CHECKSUM: _checksum(tensors, text)})
-            _to_disk(partial)
-        _to_disk(path.parent)
     except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"The checkpoint {path} cannot be written: {reason}.") from error
@@ -68,11 +65,3 @@ def _checksum(tensors: dict[str, np.ndarray], text: str) -> str:
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8))
     return digest.hexdigest()
-
-
-def _to_disk(path: pathlib.Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -95,7 +95,12 @@ class Keeper:
             return None
         start = time.monotonic()
         record = {"place": place.to_record(), "facts": self._facts}
-        self.source = self._store.write(place.epoch, place.step, state.read(), record)
+        try:
+            tensors = state.read()
+        except InputError as error:
+            where = f"epoch {place.epoch + 1} after step {place.step}"
+            raise InputError(f"In {where} {error} The last checkpoint is {self.source}.") from error
+        self.source = self._store.write(place.epoch, place.step, tensors, record)
         self._last_end = time.monotonic()
         self._last_cost = self._last_end - start
         self.written += 1

@@ -49,7 +49,7 @@ class TrainingState:
         values = _read(self._variables)
         for name, value in values.items():
             if not _all_finite(value):
-                raise InputError(f"{name.split()[-1]} is not finite any more.")
+                raise InputError(f"{self._variables[name].path} is not finite any more.")
         return values | _read(self._metrics) | read_random_state()
 
     def assign(self, values: dict[str, np.ndarray], source: str) -> None:
@@ -86,8 +86,10 @@ class TrainingState:
 
         A training may be gone on with that logs more or less; what is new begins at nothing.
         """
-        for name in self._metrics.keys() & values.keys():
-            self._metrics[name].assign(values[name])
+        # In one order: several JAX processes compare what each of them assigns.
+        for name, variable in self._metrics.items():
+            if name in values:
+                variable.assign(values[name])
 
 
 def _numbered(kind: str, variables) -> dict[str, keras.Variable]:

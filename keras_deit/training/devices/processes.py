@@ -66,6 +66,29 @@ def _wait_for(address: str) -> None:
         time.sleep(0.5)
 
 
+def all_stop(moment: int) -> bool:
+    """Whether all processes stop at this moment, because one of them has received SIGTERM.
+
+    JAX itself catches the signal where there are several processes, and chooses a moment that
+    none of them has passed.
+
+    Args:
+        moment: how often this has been asked, the same in every process.
+    """
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(moment)
+
+
+def leave_together() -> None:
+    """Waits until all processes leave; a process whose coordinator has left before is aborted."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if jax.distributed.is_initialized():
+            jax.distributed.shutdown()
+
+
 @contextlib.contextmanager
 def readable(variables: Iterable[keras.Variable]) -> Iterator[None]:
     """Inside, this process can read variables that are split over devices of all processes.

@@ -62,7 +62,13 @@ class _Planning:
         self._sharing = sharing
         recipe, optimisation = job.recipe, job.recipe.optimisation
         check_accumulation(optimisation, copies if keras.backend.backend() == "tensorflow" else 1)
-        self._steps = steps_of(optimisation, dataset.name, dataset.examples, copies)
+        self._steps = steps_of(
+            optimisation,
+            dataset.name,
+            dataset.examples,
+            copies,
+            processes=job.devices.num_processes or 1,
+        )
         self._images = optimisation.batch_size // (copies * optimisation.accumulation_steps)
         self._student = outline_model(
             recipe.model, num_classes=dataset.classes, **recipe.model_values
@@ -92,6 +98,7 @@ class _Planning:
             device_source=device_source,
             checkpoint=checkpoint_bytes(self._student, self._optimizer, self._averaged),
             flops=step_flops(student_macs, teacher_macs, batch_size, self._job.rematerialise),
+            teacher_step_flops=step_flops(0, teacher_macs, batch_size, False),
             device_flops=self._measured_flops() if given is None else given * _TERA,
             measured=given is None,
             teacher_flops=self._teacher_flops(),

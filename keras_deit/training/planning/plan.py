@@ -1,6 +1,7 @@
 """What a training would take."""
 
 import dataclasses
+import math
 
 import keras
 
@@ -30,8 +31,8 @@ class Circumstances:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            if value is not None and value <= 0:
-                raise InputError(f"{name} should be above 0. Received: {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} should be above 0, and finite. Received: {value}")
         if (self.examples is None) != (self.classes is None):
             raise InputError("examples and classes of the data go together in a plan.")
 
@@ -53,6 +54,8 @@ class Plan:
         device_source: who says so.
         checkpoint: bytes of its file.
         flops: operations of a step, on all devices together.
+        teacher_step_flops: the teacher's part of them. Each copy of the model does its share of the
+            images, and each device of a copy does all of that.
         device_flops: operations per second of a device.
         measured: whether that was measured here, of a matrix product alone.
         teacher_flops: operations of the training that the teacher needs first; 0 for none.
@@ -71,6 +74,7 @@ class Plan:
     device_source: str
     checkpoint: int
     flops: int
+    teacher_step_flops: int
     device_flops: float
     measured: bool
     teacher_flops: int
@@ -87,12 +91,14 @@ class Plan:
     @property
     def step_seconds(self) -> float:
         """An estimate."""
-        return self.flops / (self.devices * self.device_flops)
+        # The layout splits the student alone.
+        own = (self.flops - self.teacher_step_flops) / self.devices
+        return (own + self.teacher_step_flops / self.copies) / self.device_flops
 
     @property
     def teacher_seconds(self) -> float:
         """An estimate, of the teacher's own training."""
-        return self.teacher_flops / (self.devices * self.device_flops)
+        return self.teacher_flops / (self.copies * self.device_flops)
 
     @property
     def fits(self) -> bool | None:
@@ -110,6 +116,9 @@ class Plan:
         others += memory.gradients * (optimisation.accumulation_steps == 1)
         for factor in range(2, self.images + 1):
             fits = others + with_images / factor <= self.device_bytes
-            if fits and self.images % factor == 0:
-                return factor * optimisation.accumulation_steps
+            parts = factor * optimisation.accumulation_steps
+            processes = self.job.devices.num_processes or 1
+            # Pairs of images stay together.
+            if fits and optimisation.batch_size % (2 * parts * max(processes, self.copies)) == 0:
+                return parts
         return None
