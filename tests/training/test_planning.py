@@ -94,7 +94,7 @@ STEPS = {
     "cait": ("cait_xxs24_224", {"patch_size": 8, "depth": 2, "drop_path_rate": 0.1}, 1, 1),
     "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 2}, 1, 1),
     "patchconvnet": ("patchconvnet_s20_224", {"depth": 2}, 1, 1),
-    "hmlp": ("deit_small_patch16_18x2_LS", {"depth": 2, "num_heads": 3}, 1, 1),
+    "hmlp": ("deit_small_patch16_18x2_LS", {"depth": 2, "num_heads": 3, "stem": "hmlp"}, 1, 1),
     "split": ("deit_tiny_patch16_224", {"patch_size": 8, "depth": 2, "num_heads": 4}, 2, 2),
 }
 
