@@ -258,6 +258,7 @@ def test_what_of_a_model_is_split_over_devices(path, shape, axes):
     assert layout_axes(path, shape, 2) == axes
 
 
+@jax_only
 @pytest.mark.parametrize(
     ("name", "share"),
     [
