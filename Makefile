@@ -19,15 +19,27 @@ ANY_BACKEND = tests/layers tests/models tests/pretrained tests/distillation \
 ONCE = --ignore=tests/models/test_specs.py --ignore=tests/models/test_cait_specs.py \
 	--ignore=tests/pretrained/test_convert_script.py
 
-.PHONY: train test lint readme clean
+# So many at once; each takes up to 8 GB of memory. What one prints is kept together.
+JOBS ?= 2
+SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+TENSORFLOW = $(addprefix tensorflow@,$(PARTS))
+# The longest among the first.
+RUNS = tensorflow@tests/data/ tensorflow@tests/training/ jax@any $(TENSORFLOW) torch@any
+
+.PHONY: train test lint readme clean $(RUNS)
 
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py $(ARGS)
 
 test: $(VENV)/installed-test lint
-	for part in $(PARTS); do KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $$part || exit 1; done
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
-	KERAS_BACKEND=torch $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
+	@echo "$(JOBS) at once. What each prints comes when it ends, the first after some minutes."
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going $(SYNC) $(RUNS)
+
+$(TENSORFLOW):
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(patsubst tensorflow@%,%,$@)
+
+jax@any torch@any:
+	KERAS_BACKEND=$(patsubst %@any,%,$@) $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
