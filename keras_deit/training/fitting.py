@@ -102,7 +102,9 @@ class Fitting:
                 written or read, or is another training's.
             Stopped: by SIGTERM or Ctrl-C, after a checkpoint was written.
         """
-        place = self._keeper.read() or Place()
+        place = self._keeper.read() or Place(parts=self._parts)
+        self._stored_parts = place.parts
+        place = place.in_parts(self._parts) if place.parts != self._parts else place
         _require_agreement(f"epoch {place.epoch + 1}, step {place.step}")
         batches = self._data.batches(place.epoch * self._data.steps_per_epoch + place.step)
         batches = _build(self._model, batches)
@@ -130,7 +132,7 @@ class Fitting:
         self._data.bad_images.restore(place.bad_images)
         tensors = self._keeper.take_tensors()
         if tensors is not None:
-            self._state.assign(tensors, str(self._keeper.source))
+            self._state.assign(tensors, str(self._keeper.source), self._stored_parts)
             self._unassigned_metrics = tensors if place.step and place.logs is None else None
 
     def _epoch(self, place: Place, batches: Iterator) -> Place:
@@ -189,8 +191,9 @@ class Fitting:
     def step_ends(self, place: Place, logs: dict) -> None:
         """Passes a step's end on, and writes or stops where it is time to."""
         self._batch_callbacks.on_train_batch_end(place.step - 1, logs)
-        # The last step of an epoch is followed by what ends the epoch.
-        if place.step < self._data.steps_per_epoch:
+        # The last step of an epoch is followed by what ends the epoch. In between, gradients are
+        # accumulated: a checkpoint there could be gone on from in as many parts alone.
+        if place.step < self._data.steps_per_epoch and place.step % self._parts == 0:
             self._between_steps(place)
 
     def put_metrics_back(self) -> None:

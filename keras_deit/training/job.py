@@ -81,6 +81,7 @@ class Job:
         """
         recipe = dataclasses.asdict(self.recipe)
         del recipe["about"]
+        del recipe["optimisation"]["accumulation_steps"]
         return {
             "dataset": self.dataset,
             "train_examples": self.train_examples,

@@ -139,7 +139,7 @@ def test_a_state_that_is_put_back_goes_on_as_it_did():
     names = {name.split()[-1] for name in kept}
     assert {"kernel", "bias", "iteration", "seed_generator_state"} <= names
     ends = _three_steps(model, x)
-    state.assign(kept, "kept")
+    state.assign(kept, "kept", parts=1)
     for first, second in zip(ends, _three_steps(model, x), strict=True):
         np.testing.assert_array_equal(first, second)
 
@@ -150,7 +150,7 @@ def test_a_training_may_go_on_with_other_metrics():
     model.compile(model.optimizer, loss="mse", metrics=["mae"])
     model.train_on_batch(x, np.zeros((8, 3), "float32"))
     state = TrainingState(model)
-    state.assign(kept, "kept")
+    state.assign(kept, "kept", parts=1)
     state.assign_metrics(kept)
     after = state.read()
     assert after.keys() > kept.keys()
@@ -163,7 +163,7 @@ def test_a_state_of_another_model_is_refused_whole():
     other, _ = _model(units=5)
     before = other.get_weights()
     with pytest.raises(InputError, match=r"kept is of another training: kernel is \(4, 3\)"):
-        TrainingState(other).assign(TrainingState(model).read(), "kept")
+        TrainingState(other).assign(TrainingState(model).read(), "kept", parts=1)
     for old, new in zip(before, other.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

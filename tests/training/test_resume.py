@@ -209,3 +209,39 @@ def test_a_disk_that_is_full_stops_with_a_line_and_nothing_is_lost(
     assert "\n" not in str(error.value)
     train(job, str(tmp_path / "run"), quiet)
     assert _result(tmp_path / "run") == whole
+
+
+def test_a_run_goes_on_in_another_number_of_parts(tiny_job, tmp_path, monkeypatch):
+    def job(parts):
+        return tiny_job(
+            # AdamW makes steps of what is nothing but rounding.
+            {
+                "optimizer": "sgd",
+                "learning_rate": 0.1,
+                "ema_decay": 0.5,
+                "accumulation_steps": parts,
+            },
+            {"checkpoint_seconds": 0.0},
+            model_values={"drop_path_rate": 0.0},
+        )
+
+    whole, split = (RunDirectory(tmp_path / name) for name in ("whole", "split"))
+    train(job(1), str(whole.path), quiet)
+    # Of three steps in four parts each: after the first part of the second epoch's second step.
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _after(patch, "step_ends", 12 + 5, _kill)
+        train(job(4), str(split.path), quiet)
+    (newest, _) = CheckpointStore(split.checkpoints).paths()
+    assert newest.name == "epoch-00001-step-0000004.safetensors"
+    train(job(2), str(split.path), quiet)
+    for file in ("final_weights", "ema_weights"):
+        one, other = (stored_weights(getattr(run, file)) for run in (whole, split))
+        for name, values in one.items():
+            np.testing.assert_allclose(values, other[name], atol=1e-5, err_msg=name)
+    one, other = (
+        read_checkpoint(CheckpointStore(run.checkpoints).paths()[0])[1]["place"]["history"]
+        for run in (whole, split)
+    )
+    assert len(one) == 2
+    for expected, found in zip(one, other, strict=True):
+        assert found == pytest.approx(expected, abs=1e-5)

@@ -13,7 +13,7 @@ from keras_deit.training.checkpoints.random_state import (
 )
 from keras_deit.training.devices.processes import readable
 
-_METRIC = "metric:"
+_METRIC, _ACCUMULATED = "metric:", "accumulated"
 
 
 class TrainingState:
@@ -33,9 +33,13 @@ class TrainingState:
         skipped = {id(variable) for variable in left_out.variables} if left_out else set()
         skipped |= {id(variable) for variable in model.metrics_variables}
         own = [variable for variable in model.variables if id(variable) not in skipped]
-        self._variables = _numbered("model", own) | _numbered(
-            "optimizer", model.optimizer.variables
-        )
+        self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        self._parts = self._optimizer.gradient_accumulation_steps or 1
+        accumulated = self._optimizer._accumulated_gradients if self._parts > 1 else []
+        sums = {id(variable) for variable in accumulated}
+        others = [v for v in model.optimizer.variables if id(v) not in sums]
+        self._variables = _numbered("model", own) | _numbered("optimizer", others)
+        self._accumulated = _numbered(_ACCUMULATED, accumulated)
         self._metrics = {}
         for metric in model.metrics:
             self._metrics |= _numbered(f"{_METRIC}{metric.name}", metric.variables)
@@ -50,14 +54,17 @@ class TrainingState:
         for name, value in values.items():
             if not _all_finite(value):
                 raise InputError(f"{self._variables[name].path} is not finite any more.")
-        return values | _read(self._metrics) | read_random_state()
+        others = self._accumulated | self._metrics
+        return values | _read(others) | read_random_state()
 
-    def assign(self, values: dict[str, np.ndarray], source: str) -> None:
+    def assign(self, values: dict[str, np.ndarray], source: str, parts: int) -> None:
         """Puts back what `read` gave.
 
         Args:
             values: by name.
             source: where they come from, for the error.
+            parts: that steps had there. Where they have another number of parts here, the values
+                have to be those between two steps, when no gradients are accumulated.
 
         Raises:
             InputError: they are of another model or optimiser; nothing is assigned then.
@@ -66,7 +73,7 @@ class TrainingState:
         given = {
             name: value.shape
             for name, value in values.items()
-            if not name.startswith(_METRIC) and not is_random_state(name)
+            if not name.startswith((_METRIC, _ACCUMULATED)) and not is_random_state(name)
         }
         different = sorted(
             name for name in {*wanted, *given} if wanted.get(name) != given.get(name)
@@ -79,6 +86,13 @@ class TrainingState:
             )
         for name, variable in self._variables.items():
             variable.assign(values[name])
+        if parts == self._parts:
+            for name, variable in self._accumulated.items():
+                variable.assign(values[name])
+        else:
+            # Keras counts the parts.
+            done = int(self._optimizer._iterations.numpy()) // parts
+            self._optimizer._iterations.assign(done * self._parts)
         assign_random_state(values)
 
     def assign_metrics(self, values: dict[str, np.ndarray]) -> None:
