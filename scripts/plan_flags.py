@@ -9,7 +9,7 @@ from keras_deit.training.planning import Circumstances, advice, make_plan, plan_
 PLAN = flags.DEFINE_bool(
     "plan", False, "Only say what the training would take: memory, steps, time. Trains nothing."
 )
-_DEVICES = flags.DEFINE_integer("plan_devices", None, "Plan for so many devices.")
+_DEVICES = flags.DEFINE_integer("plan_devices", None, "Plan for so many devices.", lower_bound=1)
 _MEMORY = flags.DEFINE_float(
     "device_memory_gb", None, "Plan for devices with so many 10⁹ bytes, not for the present one."
 )
@@ -17,9 +17,14 @@ _SPEED = flags.DEFINE_float(
     "device_tflops", None, "10¹² operations per second that a device sustains, for the plan."
 )
 _EXAMPLES = flags.DEFINE_integer(
-    "plan_examples", None, "Plan for so many training images, without a look at the dataset."
+    "plan_examples",
+    None,
+    "Plan for so many training images, without a look at the dataset.",
+    lower_bound=1,
 )
-_CLASSES = flags.DEFINE_integer("plan_classes", None, "Plan for so many classes, with the former.")
+_CLASSES = flags.DEFINE_integer(
+    "plan_classes", None, "Plan for so many classes, with the former.", lower_bound=1
+)
 
 
 def require_plan() -> None:

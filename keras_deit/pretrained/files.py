@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -46,17 +47,11 @@ def write_weights(model: keras.Model, path: pathlib.Path) -> None:
         OSError: the disk has no room for it.
     """
     with whole_or_not_at_all(path) as partial:
-        # HDF5 does not report a full disk while it writes: the process dies of it.
-        _set_aside(partial, sum(8192 + _bytes(weight) for weight in model.weights))
+        # HDF5 does not report a full disk while it writes: the process dies of it. Its entry for a
+        # weight is shorter than this, and no dtype of a weight longer than float32.
+        room = sum(8192 + 4 * math.prod(weight.shape) for weight in model.weights)
+        _set_aside(partial, room)
         model.save_weights(partial)
-
-
-def _bytes(weight: keras.Variable) -> int:
-    size = 1
-    for length in weight.shape:
-        size *= length
-    # What Keras writes is not longer than float32 for any dtype of a weight.
-    return 4 * size
 
 
 def _set_aside(path: pathlib.Path, size: int) -> None:

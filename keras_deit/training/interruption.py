@@ -25,6 +25,10 @@ class Stopped(BaseException):
         self.signal_number = signal_number
 
 
+# Of one process after another training, too, JAX wants to be asked with numbers that grow.
+_MOMENTS = itertools.count()
+
+
 class Interruption:
     """Remembers SIGTERM and SIGINT while it is watching, instead of dying of them.
 
@@ -37,13 +41,12 @@ class Interruption:
     def __init__(self):
         self._received: int | None = None
         self._several = process_share()[1] > 1
-        self._asked = itertools.count()
 
     def received(self) -> int | None:
         """The number of the signal; None for none. To be asked equally often by all processes."""
         if not self._several:
             return self._received
-        if all_stop(next(self._asked)):
+        if all_stop(next(_MOMENTS)):
             return self._received or signal.SIGTERM
         return None
 

@@ -1,6 +1,7 @@
 """When a training is written to a checkpoint."""
 
 import pathlib
+import textwrap
 import time
 
 import numpy as np
@@ -112,6 +113,10 @@ def _check_facts(path: pathlib.Path, there: dict, here: dict) -> None:
     for name in sorted({*there, *here}):
         if there.get(name) != here.get(name):
             raise InputError(
-                f"{path} cannot be gone on from: its {name} was {there.get(name)} and is "
-                f"{here.get(name)} now."
+                f"{path} cannot be gone on from: its {name} was {_short(there.get(name))} and is "
+                f"{_short(here.get(name))} now."
             )
+
+
+def _short(value) -> str:
+    return textwrap.shorten(str(value), 80, placeholder=" ...")

@@ -47,7 +47,9 @@ def make_plan(job: Job, circumstances: Circumstances | None = None) -> Plan:
 
 def _dataset(job: Job, circumstances: Circumstances) -> DatasetSize:
     if circumstances.examples is not None:
-        return DatasetSize(job.dataset, circumstances.classes, circumstances.examples)
+        return DatasetSize(
+            f"{job.dataset}, as given", circumstances.classes, circumstances.examples
+        )
     return dataset_size(job.dataset, job.data_dir)
 
 
