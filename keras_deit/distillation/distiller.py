@@ -12,6 +12,7 @@ from keras_deit.distillation.execution import (
     summed_replicas,
 )
 from keras_deit.distillation.finite_mean import FiniteMean
+from keras_deit.distillation.finite_statistics import with_finite_statistics
 from keras_deit.distillation.losses import (
     HardDistillation,
     LabelCrossentropy,
@@ -138,7 +139,7 @@ class Distiller(AveragedTraining):
             data = self._with_teacher(data, *state)
         step = self._student_step(super().train_step)
         if self.skip_nonfinite:
-            return self._with_finite_statistics(step, *state, data)
+            step = with_finite_statistics(step, self, self.student)
         return step(*state, data)
 
     def test_step(self, *args):
@@ -232,25 +233,6 @@ class Distiller(AveragedTraining):
     def _student_step(self, step):
         return compiled_on_tensorflow(step) if self._jit_student else step
 
-    def _with_finite_statistics(self, step, *arguments):
-        """A step after which the statistics of batches that are not finite are what they were.
-
-        The optimiser leaves such a step out; batch normalisation has seen its images by then.
-        """
-        statistics = {id(v) for v in self.student.non_trainable_variables if _is_float(v)}
-        if len(arguments) == 2:
-            (_, before, *_), _ = arguments
-            logs, (trainable, after, *others) = step(*arguments)
-            values = zip(self.non_trainable_variables, before, after, strict=True)
-            kept = [_finite_or(old, new) if id(v) in statistics else new for v, old, new in values]
-            return logs, (trainable, kept, *others)
-        own = [v for v in self.student.non_trainable_variables if id(v) in statistics]
-        before = [ops.copy(variable) for variable in own]
-        logs = step(*arguments)
-        for variable, old in zip(own, before, strict=True):
-            variable.assign(_finite_or(old, variable))
-        return logs
-
     def _with_teacher(self, data, state=None):
         """The batch with the teacher's logits beside its labels."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -298,14 +280,6 @@ def _split(y):
 def _fuse(heads):
     logits = list(heads.values())
     return sum(logits) / len(logits)
-
-
-def _is_float(variable) -> bool:
-    return keras.backend.is_float_dtype(variable.dtype)
-
-
-def _finite_or(old, new):
-    return ops.where(ops.isfinite(new), new, old)
 
 
 def _decisions(scores):
