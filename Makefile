@@ -24,7 +24,8 @@ JOBS ?= 2
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 TENSORFLOW = $(addprefix tensorflow@,$(PARTS))
 # The longest among the first.
-RUNS = tensorflow@tests/data/ tensorflow@tests/training/ jax@any $(TENSORFLOW) torch@any
+FIRST = tensorflow@tests/data/ tensorflow@tests/training/ jax@any
+RUNS = $(FIRST) $(filter-out $(FIRST),$(TENSORFLOW)) torch@any
 
 .PHONY: train test lint readme clean $(RUNS)
 
