@@ -11,8 +11,8 @@ ARGS ?=
 # A process each: TensorFlow keeps whatever it has compiled until its process ends.
 PARTS = $(sort $(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)
 # What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
-ANY_BACKEND = tests/layers tests/models tests/pretrained tests/distillation \
-	tests/training/optimisation $(addprefix tests/training/test_,backends.py callbacks.py \
+MODELS = tests/layers tests/models tests/pretrained tests/distillation
+TRAINING = tests/training/optimisation $(addprefix tests/training/test_,backends.py callbacks.py \
 	checkpoints.py distributed.py families.py mixed_precision.py other_devices.py \
 	planning_devices.py resume.py strategies.py)
 # Among that, what is the same on all: the model table's rows, the commands.
@@ -24,8 +24,8 @@ JOBS ?= 2
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 TENSORFLOW = $(addprefix tensorflow@,$(PARTS))
 # The longest among the first.
-FIRST = tensorflow@tests/data/ tensorflow@tests/training/ jax@any
-RUNS = $(FIRST) $(filter-out $(FIRST),$(TENSORFLOW)) torch@any
+FIRST = tensorflow@tests/data/ tensorflow@tests/training/ jax@training jax@models
+RUNS = $(FIRST) $(filter-out $(FIRST),$(TENSORFLOW)) torch@training torch@models
 
 .PHONY: train test lint readme clean $(RUNS)
 
@@ -39,8 +39,13 @@ test: $(VENV)/installed-test lint
 $(TENSORFLOW):
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(patsubst tensorflow@%,%,$@)
 
-jax@any torch@any:
-	KERAS_BACKEND=$(patsubst %@any,%,$@) $(BIN)/python -m pytest $(ANY_BACKEND) $(ONCE)
+jax@models torch@models:
+	KERAS_BACKEND=$(patsubst %@models,%,$@) $(BIN)/python -m pytest $(MODELS) $(ONCE)
+
+# Of a few steps XLA's optimisations take longer than they save.
+jax@training torch@training: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
+jax@training torch@training:
+	KERAS_BACKEND=$(patsubst %@training,%,$@) $(BIN)/python -m pytest $(TRAINING)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
