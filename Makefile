@@ -42,8 +42,6 @@ $(TENSORFLOW):
 jax@models torch@models:
 	KERAS_BACKEND=$(patsubst %@models,%,$@) $(BIN)/python -m pytest $(MODELS) $(ONCE)
 
-# Of a few steps XLA's optimisations take longer than they save.
-jax@training torch@training: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 jax@training torch@training:
 	KERAS_BACKEND=$(patsubst %@training,%,$@) $(BIN)/python -m pytest $(TRAINING)
 

@@ -48,5 +48,5 @@ def test_fit_lowers_the_loss_on_digits(name):
     history = model.fit(images, labels, batch_size=64, epochs=12, verbose=0).history
     after = model.evaluate(images, labels, batch_size=64, verbose=0, return_dict=True)
     assert history["loss"][-1] < history["loss"][0]
-    assert after["loss"] < 0.8 * before["loss"]
+    assert after["loss"] < 0.7 * before["loss"]
     assert after["accuracy"] > 0.4
