@@ -102,9 +102,9 @@ class Fitting:
                 written or read, or is another training's.
             Stopped: by SIGTERM or Ctrl-C, after a checkpoint was written.
         """
-        place = self._keeper.read() or Place(parts=self._parts)
+        place = self._keeper.read() or Place()
         self._stored_parts = place.parts
-        place = place.in_parts(self._parts) if place.parts != self._parts else place
+        place = place.in_parts(self._parts)
         _require_agreement(f"epoch {place.epoch + 1}, step {place.step}")
         batches = self._data.batches(place.epoch * self._data.steps_per_epoch + place.step)
         batches = _build(self._model, batches)
