@@ -12,7 +12,7 @@ from numpy_reference import (
     prepend,
 )
 
-# Each before a batch normalisation.
+# Each before a batch normalization.
 HMLP_BIASES = ("conv1/bias", "conv2/bias", "conv3/bias")
 
 

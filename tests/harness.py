@@ -35,7 +35,7 @@ class Case:
         input_shape: with the batch.
         effects: for every constructor argument at least one.
         reference: (inputs, weights by path) to the output, in NumPy.
-        cancelled: ends of the paths of biases that a batch normalisation takes off again in
+        canceled: ends of the paths of biases that a batch normalization takes off again in
             training: no gradient reaches them, and training's output is not that of inference.
     """
 
@@ -44,7 +44,7 @@ class Case:
     input_shape: tuple[int, ...]
     effects: tuple[Effect, ...]
     reference: Callable | None = None
-    cancelled: tuple[str, ...] = ()
+    canceled: tuple[str, ...] = ()
 
     def inputs(self, **arguments) -> np.ndarray:
         shape = self.input_shape
@@ -86,7 +86,7 @@ def weights_by_path(layer) -> dict[str, np.ndarray]:
     return {w.path.removeprefix(own): numpy(w).astype("float64") for w in layer.weights}
 
 
-def randomise(layer, deviation: float = 0.3) -> None:
+def randomize(layer, deviation: float = 0.3) -> None:
     """Gives every weight random values: no bias stays 0 and no factor stays 1. Variances are
     above 0."""
     rng = np.random.default_rng(2)
@@ -96,9 +96,9 @@ def randomise(layer, deviation: float = 0.3) -> None:
 
 
 def has_gradient(case: Case, variable) -> bool:
-    """False for what is cancelled, also biases that add the same to every logit of a softmax."""
-    cancelled = (*case.cancelled, "/key/bias", "heads_before_softmax/bias")
-    return not variable.path.endswith(cancelled)
+    """False for what is canceled, also biases that add the same to every logit of a softmax."""
+    canceled = (*case.canceled, "/key/bias", "heads_before_softmax/bias")
+    return not variable.path.endswith(canceled)
 
 
 def constructor_arguments(kind: type) -> set[str]:
@@ -119,12 +119,12 @@ def _initial_values(case, layer):
 
 
 def _output(case, layer):
-    randomise(layer)
+    randomize(layer)
     return [numpy(layer(case.inputs(**layer.get_config())))]
 
 
 def _training_output(case, layer):
-    randomise(layer)
+    randomize(layer)
     # Keras's dropout draws from PyTorch's global generator there.
     keras.utils.set_random_seed(0)
     return [numpy(layer(case.inputs(**layer.get_config()), training=True))]

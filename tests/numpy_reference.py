@@ -33,9 +33,9 @@ def softmax(x):
 
 
 def layer_norm(x, w):
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = (centred**2).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + 1e-6) * w["gamma"] + w["beta"]
+    centered = x - x.mean(axis=-1, keepdims=True)
+    variance = (centered**2).mean(axis=-1, keepdims=True)
+    return centered / np.sqrt(variance + 1e-6) * w["gamma"] + w["beta"]
 
 
 def attention(x, w, num_heads):

@@ -9,7 +9,7 @@ from keras_deit.data.pipeline import (
     steps_per_epoch,
     train_pipeline,
 )
-from keras_deit.data.shares import Share
+from keras_deit.data.shards import Shard
 from keras_deit.data.source import Dataset, Source
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "BadImages",
     "Dataset",
     "DatasetSize",
-    "Share",
+    "Shard",
     "Source",
     "dataset_size",
     "evaluation_pipeline",

@@ -3,10 +3,10 @@
 import dataclasses
 import math
 
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.data.geometric import FILLS, check_geometric_interpolation
 from keras_deit.data.policies import parse_policy
 from keras_deit.data.resampling import check_interpolation
-from keras_deit.errors import InputError, unknown_name
 
 _CROPS = ("random_resized_crop", "simple_random_crop", "random_crop", "none")
 _MIX_MODES = ("batch", "elem")
@@ -16,7 +16,7 @@ _MIX_MODES = ("batch", "elem")
 class Augmentation:
     """How training images vary; `dataclasses.asdict` and the constructor round-trip through JSON.
 
-    The steps, in their order: crop, flip, `auto_augment`, `color_jitter`, normalisation, erasing,
+    The steps, in their order: crop, flip, `auto_augment`, `color_jitter`, normalization, erasing,
     and then the mixing of the batch. The defaults are those of DeiT (Touvron et al. 2021, table 9)
     for crop, flip and mixing; all other steps are off.
 
@@ -48,8 +48,8 @@ class Augmentation:
         interpolation: "bicubic" or "bilinear", of the resizing.
         geometric_interpolation: "bicubic", "bilinear" or "nearest", of rotating, shearing and
             translating.
-        geometric_fill: the colour of what these leave empty and Cutout covers: "mean", ImageNet's
-            mean colour, timm's, or "grey", 128 in all channels, AugReg's.
+        geometric_fill: the color of what these leave empty and Cutout covers: "mean", ImageNet's
+            mean color, timm's, or "gray", 128 in all channels, AugReg's.
     """
 
     crop: str = "random_resized_crop"

@@ -2,7 +2,7 @@
 
 "original" is the paper's (Cubuk et al. 2019, "AutoAugment: Learning Augmentation Policies from
 Data", appendix, table 9) and "v0" the one of Google's EfficientNet code, of which no paper is
-known; in both a posterised image keeps the more bits the higher the magnitude, 4 to 8 in the
+known; in both a posterized image keeps the more bits the higher the magnitude, 4 to 8 in the
 paper's and 0 to 4 in Google's. "originalr" and "v0r" are the same with Posterize in its increasing
 variant. As in timm, translations are by 0.45 of a side at most; Google's code has 250 pixels.
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from keras_deit.errors import InputError, unknown_name
+from keras_deit.core.errors import InputError, unknown_name
 
 _POLICIES = ("fail", "skip")
 

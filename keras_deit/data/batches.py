@@ -1,32 +1,35 @@
-"""Batches by their number, each made of nothing but the seed and that number."""
+"""Batches by their number, each determined by the seed and that number alone."""
 
 import sys
 
 import numpy as np
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.erasing import random_erase
 from keras_deit.data.images import DecodedImage
 from keras_deit.data.mixing import Mix, apply_mixes, draw_mixes
 from keras_deit.data.randomness import KeyedGenerator, Sample, ShuffledStream
-from keras_deit.data.shares import WHOLE, Share
+from keras_deit.data.shards import WHOLE, Shard
 from keras_deit.data.source import Source, read
-from keras_deit.data.transforms import center_crop_resize, normalise
+from keras_deit.data.transforms import center_crop_resize, normalize
 from keras_deit.data.views import augment_image, decode_for_crops
-from keras_deit.errors import InputError
-from keras_deit.models.image_format import ImageFormat
 
 _SHUFFLE, _AUGMENT, _MIX = range(3)
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:
-    """The batches in one pass, a smaller last one counted."""
+    """Returns the number of batches in one pass, including a smaller last one."""
     return -(-num_examples // batch_size)
 
 
 class TrainBatches:
-    """Random access to the batches of the endless training stream, or to the shares of them."""
+    """Random access to the batches of the endless training stream, or to one shard of each.
+
+    Arguments as for `train_pipeline`.
+    """
 
     def __init__(
         self,
@@ -36,8 +39,10 @@ class TrainBatches:
         num_classes: int,
         batch_size: int,
         seed: int,
-        share: Share = WHOLE,
+        shard: Shard = WHOLE,
         bad_images: BadImages | None = None,
+        views: int = 1,
+        with_index: bool = False,
     ):
         self._source = source
         self._format = image_format
@@ -45,8 +50,10 @@ class TrainBatches:
         self._num_classes = num_classes
         self._batch_size = batch_size
         self._seed = seed
-        self._share = share
+        self._shard = shard
         self._bad_images = bad_images or BadImages()
+        self._views = views
+        self._with_index = with_index
         self._stream = ShuffledStream(
             len(source), seed, _SHUFFLE, augmentation.repeated_augmentation
         )
@@ -54,33 +61,49 @@ class TrainBatches:
     def __len__(self) -> int:
         return sys.maxsize // self._batch_size
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        batch, rows = self._share.train_rows(number, self._batch_size)
-        images, labels = _empty_batch(len(rows), self._format)
+    def __getitem__(self, number: int) -> tuple:
+        batch, rows = self._shard.train_rows(number, self._batch_size)
+        count = len(rows)
+        images = np.empty((self._views, count, *_shape(self._format)), np.float32)
+        labels, indices = np.empty(count, np.int32), np.empty(count, np.int32)
         generator = KeyedGenerator(self._seed, _AUGMENT)
         first = batch * self._batch_size
-        last = image = label = None
+        last = image = None
         for place, row in enumerate(rows):
             sample = self._stream[first + row]
             if sample[:2] != last:
                 image, label = self._decode(sample, generator)
                 last = sample[:2]
-            self._augment(image, generator.at(*sample), images[place])
-            labels[place] = label
+            for view in range(self._views):
+                rng = generator.at(sample.epoch, sample.index, self._draw(sample.copy, view))
+                self._augment(image, rng, images[view, place])
+            labels[place], indices[place] = label, sample.index
+        targets = self._mix(batch, rows, images, labels)
+        images = images[0] if self._views == 1 else np.ascontiguousarray(images.swapaxes(0, 1))
+        return images, ({"labels": targets, "index": indices} if self._with_index else targets)
+
+    def _draw(self, copy: int, view: int) -> int:
+        """Returns the number of a view among all that are drawn of an image in an epoch."""
+        return copy * self._views + view
+
+    def _mix(self, batch: int, rows: list[int], images: np.ndarray, labels: np.ndarray):
+        """Mixes all views in the same way; returns the targets."""
         mixes = self._draw_mixes(batch)
         smoothing = self._augmentation.label_smoothing
-        return apply_mixes(
-            images, labels, self._num_classes, smoothing, [mixes[row] for row in rows]
-        )
+        for view in images:
+            _, targets = apply_mixes(
+                view, labels, self._num_classes, smoothing, [mixes[row] for row in rows]
+            )
+        return targets
 
     def _draw_mixes(self, batch: int) -> list[Mix]:
-        """Those of the whole batch: what is done to a row does not depend on its share."""
+        """Draws for the whole batch, so that what happens to a row is the same in any shard."""
         rng = KeyedGenerator(self._seed, _MIX).at(batch)
         size = self._format.height, self._format.width
         return draw_mixes(self._batch_size, *size, self._augmentation, rng)
 
     def _decode(self, sample: Sample, generator: KeyedGenerator) -> tuple[DecodedImage, int]:
-        """The image of a sample, or in place of a bad one the next in the source that is not."""
+        """Returns the image of a sample, or the next readable one in the source."""
         count = len(self._source)
         for place in range(sample.index, sample.index + count):
             try:
@@ -92,18 +115,20 @@ class TrainBatches:
     def _decode_at(
         self, index: int, sample: Sample, generator: KeyedGenerator
     ) -> tuple[DecodedImage, int]:
-        """The image at `index`, for all copies of the sample: also for those in another batch, or
-        what is in a batch would depend on its size."""
+        """Decodes the image at `index` for all views and copies of the sample.
+
+        Copies in another batch count too, or the result would depend on the batch size.
+        """
         image, label = read(self._source, index)
-        copies = range(self._augmentation.repeated_augmentation)
-        rngs = (generator.at(sample.epoch, sample.index, copy) for copy in copies)
+        draws = range(self._augmentation.repeated_augmentation * self._views)
+        rngs = (generator.at(sample.epoch, sample.index, draw) for draw in draws)
         return decode_for_crops(image, self._format, self._augmentation, rngs), label
 
     def _augment(self, image: DecodedImage, rng: np.random.Generator, out: np.ndarray) -> None:
         augmentation = self._augmentation
         view = augment_image(image, self._format, augmentation, rng)
         # One image at a time, while it is in the processor's cache.
-        normalise(view, self._format, out)
+        normalize(view, self._format, out)
         random_erase(
             out,
             rng,
@@ -115,7 +140,7 @@ class TrainBatches:
 
 
 class EvaluationBatches:
-    """Random access to the batches of one pass."""
+    """Random access to the batches of one pass. Arguments as for `evaluation_pipeline`."""
 
     def __init__(
         self,
@@ -124,33 +149,79 @@ class EvaluationBatches:
         batch_size: int,
         crop_ratio: float,
         interpolation: str,
+        with_index: bool = False,
     ):
         self._source = source
         self._format = image_format
         self._batch_size = batch_size
         self._crop_ratio = crop_ratio
         self._interpolation = interpolation
+        self._with_index = with_index
 
     def __len__(self) -> int:
         return num_batches(len(self._source), self._batch_size)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, number: int) -> tuple:
         first = number * self._batch_size
         positions = range(first, min(first + self._batch_size, len(self._source)))
-        images, labels = _empty_batch(len(positions), self._format)
+        images = np.empty((len(positions), *_shape(self._format)), np.float32)
+        labels = np.empty(len(positions), np.int32)
         for row, position in enumerate(positions):
             labels[row] = self._fill(images[row], position)
-        return images, labels
+        return images, self._targets(labels, positions)
+
+    def _targets(self, labels: np.ndarray, positions):
+        if not self._with_index:
+            return labels
+        return {"labels": labels, "index": np.asarray(positions, np.int32)}
 
     def _fill(self, out: np.ndarray, position: int) -> int:
-        """Writes the view of an example to `out` and gives its label."""
+        """Writes the evaluation view of an example to `out` and returns its label."""
         image, label = self._source[position]
         size = (self._format.height, self._format.width)
         view = center_crop_resize(image, *size, self._crop_ratio, self._interpolation)
-        normalise(view, self._format, out)
+        normalize(view, self._format, out)
         return label
 
 
-def _empty_batch(count: int, image_format: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
-    images = np.empty((count, image_format.height, image_format.width, 3), np.float32)
-    return images, np.empty(count, np.int32)
+class WeightedBatches(EvaluationBatches):
+    """Random access to one process's rows of the batches of one pass, every batch full.
+
+    A row past the end is the last example again, with the weight 0. The other rows have the weight
+    (rows with padding) / (examples), so a loss that Keras divides by the batch size is the mean
+    over the examples, as a weighted metric is. A bad image is zeros, with label and weight 0.
+
+    Args:
+        arguments: of `EvaluationBatches`; the batch size is that of all processes together.
+        shard: of this process.
+        bad_images: what to do about them.
+    """
+
+    def __init__(self, *arguments, shard: Shard, bad_images: BadImages, with_index: bool = False):
+        super().__init__(*arguments, with_index=with_index)
+        self._bad_images = bad_images
+        self._rows = shard.evaluation_size(self._batch_size)
+        self._offset = shard.process * self._rows
+        self._weight = len(self) * self._batch_size / len(self._source)
+
+    def __getitem__(self, number: int) -> tuple:
+        first, end = number * self._batch_size + self._offset, len(self._source)
+        # A process may have nothing but padding.
+        positions = range(first, min(first + self._rows, end)) or [end - 1]
+        images = np.zeros((self._rows, *_shape(self._format)), np.float32)
+        labels, weights = np.zeros(self._rows, np.int32), np.zeros(self._rows, np.float32)
+        for row, position in enumerate(positions):
+            try:
+                labels[row] = self._fill(images[row], position)
+                weights[row] = self._weight
+            except InputError as error:
+                self._bad_images.handle(error)
+        images[len(positions) :] = images[len(positions) - 1]
+        labels[len(positions) :] = labels[len(positions) - 1]
+        weights[max(0, end - first) :] = 0
+        padded = [*positions, *[positions[-1]] * (self._rows - len(positions))]
+        return images, self._targets(labels, padded), weights
+
+
+def _shape(image_format: ImageFormat) -> tuple[int, int, int]:
+    return image_format.height, image_format.width, 3

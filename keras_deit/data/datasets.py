@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import fixed_permutation
 from keras_deit.data.tfds_source import load_tfds, tfds_size
-from keras_deit.errors import InputError
 
 __all__ = ["Dataset", "DatasetSize", "Source", "dataset_size", "load_dataset", "take_examples"]
 

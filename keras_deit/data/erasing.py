@@ -1,4 +1,4 @@
-"""Random erasing: boxes of a normalised image replaced by noise."""
+"""Random erasing: boxes of a normalized image replaced by noise."""
 
 import math
 
@@ -18,10 +18,10 @@ def random_erase(
     """Fills boxes with normal noise, in place (Zhong et al. 2020, "Random Erasing").
 
     timm's mode "pixel", which DeiT uses: every number of a box is drawn from N(0, 1), which is
-    why the image has to be normalised.
+    why the image has to be normalized.
 
     Args:
-        image: float32, (height, width, 3), normalised; changed.
+        image: float32, (height, width, 3), normalized; changed.
         rng: the source of everything random.
         probability: that anything is erased.
         area, aspect, max_count: see `erase_boxes`.

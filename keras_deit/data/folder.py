@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, stratified_split
-from keras_deit.errors import InputError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _VALIDATION_NAMES = ("validation", "val")

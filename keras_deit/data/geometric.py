@@ -1,7 +1,7 @@
 """Affine maps of one image: uint8 NumPy arrays (height, width, 3) in and out.
 
 They follow Pillow's `Image.transform` and `Image.rotate`, which timm's RandAugment uses: the
-result has the size of the image, and what comes from outside of it has the colour `fill`, RGB.
+result has the size of the image, and what comes from outside of it has the color `fill`, RGB.
 Pillow's bicubic has the coefficient a = -1 here, the one of OpenCV's warp -0.75.
 
 `interpolation` is "bicubic", "bilinear" or "nearest".
@@ -12,12 +12,12 @@ import math
 import cv2
 import numpy as np
 
+from keras_deit.core.errors import unknown_name
 from keras_deit.data.resampling import INTERPOLATIONS, cubic, triangle
-from keras_deit.errors import unknown_name
 
 Color = tuple[int, int, int]
-MEAN = (124, 116, 104)  # ImageNet's mean colour.
-FILLS = {"mean": MEAN, "grey": (128, 128, 128)}
+MEAN = (124, 116, 104)  # ImageNet's mean color.
+FILLS = {"mean": MEAN, "gray": (128, 128, 128)}
 
 _FLAGS = {**INTERPOLATIONS, "nearest": cv2.INTER_NEAREST}
 
@@ -31,7 +31,7 @@ def check_geometric_interpolation(name: str) -> None:
 def rotate(
     image: np.ndarray, degrees: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Rotates about the centre, counter-clockwise."""
+    """Rotates about the center, counter-clockwise."""
     height, width = image.shape[:2]
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = width / 2, height / 2
@@ -57,17 +57,17 @@ def shear_y(
 
 
 def translate_x(
-    image: np.ndarray, share: float, interpolation: str = "bicubic", fill: Color = MEAN
+    image: np.ndarray, shard: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
     """Moves to the left by a share of the width."""
-    return shift_x(image, share * image.shape[1], interpolation, fill)
+    return shift_x(image, shard * image.shape[1], interpolation, fill)
 
 
 def translate_y(
-    image: np.ndarray, share: float, interpolation: str = "bicubic", fill: Color = MEAN
+    image: np.ndarray, shard: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
     """Moves up by a share of the height."""
-    return shift_y(image, share * image.shape[0], interpolation, fill)
+    return shift_y(image, shard * image.shape[0], interpolation, fill)
 
 
 def shift_x(
@@ -108,7 +108,7 @@ def cut_out(
 
     Args:
         image: uint8, (height, width, 3).
-        row, column: of the centre, as shares of height and width in [0, 1).
+        row, column: of the center, as shares of height and width in [0, 1).
         half_side: of the square, in pixels.
         fill: what covers it.
     """
@@ -151,12 +151,12 @@ def affine(
     Args:
         image: uint8, (height, width, 3).
         matrix: (a, b, c, d, e, f), in pixels; (0, 0) is the top left corner of the image, so that
-            the centre of the first pixel is (0.5, 0.5).
+            the center of the first pixel is (0.5, 0.5).
         interpolation: "bicubic", "bilinear" or "nearest".
         fill: what comes from outside.
     """
     matrix = np.reshape(np.asarray(matrix, np.float64), (2, 3))
-    # OpenCV's (0, 0) is the centre of the first pixel.
+    # OpenCV's (0, 0) is the center of the first pixel.
     matrix[:, 2] += matrix @ (0.5, 0.5, 0) - 0.5
     return cv2.warpAffine(
         image,

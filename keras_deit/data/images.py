@@ -5,7 +5,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 
 # The orientation in a photograph's EXIF block is ignored, as Pillow's and TensorFlow's decoders
 # ignore it: the published models were trained and measured that way.
@@ -45,7 +45,7 @@ def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
             which the decoder does at a fraction of the work.
 
     Returns:
-        uint8, (height, width, 3), RGB; a grey image has three equal channels.
+        uint8, (height, width, 3), RGB; a gray image has three equal channels.
 
     Raises:
         UnreadableImage: the bytes are not a whole image.

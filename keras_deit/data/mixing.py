@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.augmentation import Augmentation
-from keras_deit.errors import InputError
 
 
 class Mix(NamedTuple):
@@ -41,7 +41,7 @@ def mix_batch(
     """Makes soft targets and applies Mixup or CutMix to the batch.
 
     Args:
-        images: float32, (batch, height, width, 3), normalised; mixed in place.
+        images: float32, (batch, height, width, 3), normalized; mixed in place.
         labels: integers, (batch,), or one-hot, (batch, num_classes).
         num_classes: K.
         augmentation: the fields whose names start with `mix`, `cutmix` and `label`.
@@ -134,7 +134,7 @@ def _mix_into(image: np.ndarray, partner: np.ndarray, mix: Mix) -> None:
 def cutmix_box(
     height: int, width: int, lam: float, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """The (top, bottom, left, right) of a box around a uniform centre, clipped to the image.
+    """The (top, bottom, left, right) of a box around a uniform center, clipped to the image.
 
     Without the clipping it would have the share 1 - lam of the area.
     """

@@ -63,7 +63,7 @@ def apply(
         image: uint8 RGB, (height, width, 3).
         steps: what to apply.
         interpolation: of the geometric operations, "bicubic", "bilinear" or "nearest".
-        fill: the colour of what they leave empty, and of Cutout's square.
+        fill: the color of what they leave empty, and of Cutout's square.
     """
     for name, argument in steps:
         if name in _GEOMETRIC:

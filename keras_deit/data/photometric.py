@@ -1,4 +1,4 @@
-"""Operations on grey levels and colours: uint8 NumPy arrays (height, width, 3) in and out.
+"""Operations on gray levels and colors: uint8 NumPy arrays (height, width, 3) in and out.
 
 They follow Pillow's `ImageOps`, `ImageEnhance` and `ImageFilter`, rounding included, which timm's
 RandAugment is made of; most give the same bytes. None changes its input.
@@ -63,12 +63,12 @@ def solarize_add(image: np.ndarray, amount: int) -> np.ndarray:
 
 
 def color(image: np.ndarray, factor: float) -> np.ndarray:
-    """Saturation: 0 gives the grey image, 1 the image itself, more exaggerates."""
+    """Saturation: 0 gives the gray image, 1 the image itself, more exaggerates."""
     return cv2.addWeighted(grayscale(image), 1 - factor, image, factor, _CUT_OFF)
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """Distance to the mean grey level: 0 gives plain grey, 1 the image itself."""
+    """Distance to the mean gray level: 0 gives plain gray, 1 the image itself."""
     mean = math.floor(cv2.mean(_luma(image))[0] + 0.5)
     return _look_up(image, _blended_levels(mean, factor))
 

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.data.auto_augment_policies import AUTO_AUGMENT
 from keras_deit.data.operations import MAX_MAGNITUDE, Step, scaled_step
-from keras_deit.errors import InputError, unknown_name
 
 _BLUR_RADII = (0.1, 2.0)
 _UNIFORM_NOISE = 100  # timm's: more noise than this stands for a uniform magnitude.
@@ -139,7 +139,7 @@ class AutoAugment:
 
 
 class ThreeAugment:
-    """3-Augment (Touvron et al. 2022, "DeiT III", section 3): grey, solarised or blurred."""
+    """3-Augment (Touvron et al. 2022, "DeiT III", section 3): gray, solarized or blurred."""
 
     def draw(self, rng: np.random.Generator) -> list[Step]:
         choice = rng.integers(3)

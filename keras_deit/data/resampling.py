@@ -12,14 +12,14 @@ import math
 import cv2
 import numpy as np
 
-from keras_deit.errors import unknown_name
+from keras_deit.core.errors import unknown_name
 
 INTERPOLATIONS = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}
 
 MAX_SCALE = 3
 SCALE_STEPS = 32  # The filters are made for scales in steps of 1 / SCALE_STEPS.
 
-# How alike neighbouring pixels of photographs are.
+# How alike neighboring pixels of photographs are.
 _CORRELATION = 0.95
 _PHASES = 16
 

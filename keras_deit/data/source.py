@@ -25,7 +25,7 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A labelled image dataset with its three splits.
+    """A labeled image dataset with its three splits.
 
     Attributes:
         name: as given to `load_dataset`.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 
 TEST_PERCENT = 20
 VALIDATION_PERCENT = 10

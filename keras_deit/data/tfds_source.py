@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
-from keras_deit.errors import InputError, not_installed, unknown_name
 
 # Their test labels were never published: TFDS gives -1. Accuracy is reported on "validation", as
 # everywhere in the literature.
@@ -51,7 +51,7 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
     """Loads a dataset of TFDS, preparing it first where that is possible.
 
     The published test split is the test split, or the published validation split where there is
-    no labelled test split. A split that is then missing is held out of train by a fixed
+    no labeled test split. A split that is then missing is held out of train by a fixed
     permutation: 20 % for test; for validation 10 %, at most 10,000.
 
     Args:

@@ -9,9 +9,9 @@ import math
 import cv2
 import numpy as np
 
+from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.resampling import check_interpolation, resize
-from keras_deit.errors import InputError, unknown_name
-from keras_deit.models.image_format import ImageFormat
 
 _BORDERS = {"zero": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 _CROP_ATTEMPTS = 10
@@ -80,7 +80,7 @@ def crop_box(
 
     The boxes are distributed as those of torchvision's `RandomResizedCrop`, which DeiT uses
     (after Szegedy et al. 2015, "Going deeper with convolutions", section 6). After ten boxes that
-    do not fit it is the largest centred box within the bounds of `ratio`.
+    do not fit it is the largest centered box within the bounds of `ratio`.
 
     Args:
         height, width: of the image.
@@ -115,7 +115,7 @@ def horizontal_flip(image: np.ndarray) -> np.ndarray:
 def center_crop_resize(
     image: np.ndarray, height: int, width: int, crop_ratio: float, interpolation: str = "bicubic"
 ) -> np.ndarray:
-    """The evaluation view: resizes with the aspect ratio kept, then cuts the centre out.
+    """The evaluation view: resizes with the aspect ratio kept, then cuts the center out.
 
     For a square result of side S the shorter side becomes int(S / crop_ratio), the other one its
     share, truncated; the offsets of the crop are rounded half to even. This is what torchvision's
@@ -143,7 +143,7 @@ def _covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]
     return int(width * rows / columns), width
 
 
-def normalise(
+def normalize(
     image: np.ndarray, image_format: ImageFormat, out: np.ndarray | None = None
 ) -> np.ndarray:
     """What the model is fed: `(image / 255 - mean) / std`, channels in the model's order.

@@ -1,20 +1,20 @@
-"""What an `Augmentation` does to one image, from its file to the pixels before normalisation."""
+"""What an `Augmentation` does to one image, from its file to the pixels before normalization."""
 
 import functools
 from collections.abc import Iterable
 
 import numpy as np
 
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import transforms
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.geometric import FILLS
 from keras_deit.data.images import REDUCTIONS, DecodedImage, EncodedImage
 from keras_deit.data.operations import Step, apply
 from keras_deit.data.policies import NoPolicy, ThreeAugment, color_jitter, parse_policy
-from keras_deit.models.image_format import ImageFormat
 
 # A crop is still shrunk by at least this factor after a reduced decoding: what the JPEG decoder's
-# scaling does to it is then half a grey level on average.
+# scaling does to it is then half a gray level on average.
 _MIN_SCALE_LEFT = 2
 
 _policy = functools.lru_cache(maxsize=16)(parse_policy)
@@ -26,7 +26,7 @@ def augment_image(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """One random training view of an image: crop, flip, policy, colour jitter.
+    """One random training view of an image: crop, flip, policy, color jitter.
 
     Args:
         image: uint8 RGB, (any height, any width, 3).
@@ -49,7 +49,7 @@ def augment_image(
 
 
 def draw_steps(augmentation: Augmentation, rng: np.random.Generator) -> list[Step]:
-    """What policy and colour jitter do to one image."""
+    """What policy and color jitter do to one image."""
     policy = _policy(augmentation.auto_augment)
     steps = policy.draw(rng)
     if isinstance(policy, NoPolicy | ThreeAugment):

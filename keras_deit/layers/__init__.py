@@ -1,27 +1,25 @@
-"""The layers that the models are made of, in `keras.ops` only."""
+"""The layers that the models consist of, written in `keras.ops` only."""
 
-from keras_deit.layers.affine import Affine
-from keras_deit.layers.attention import MultiHeadSelfAttention
-from keras_deit.layers.class_attention import ClassAttention
+from keras_deit.layers.attention import (
+    ClassAttention,
+    HeadMixing,
+    MultiHeadSelfAttention,
+    TalkingHeadsAttention,
+)
+from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
-from keras_deit.layers.class_mlp_block import ClassMLPBlock
-from keras_deit.layers.conv_block import ConvBlock
-from keras_deit.layers.conv_stem import ConvStem
-from keras_deit.layers.hierarchical_mlp_stem import HierarchicalMLPStem
-from keras_deit.layers.layer_scale import LayerScale
+from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.patch_embedding import PatchEmbedding
-from keras_deit.layers.per_class_head import PerClassHead
-from keras_deit.layers.resmlp_block import ResMLPBlock
-from keras_deit.layers.squeeze_excitation import SqueezeExcitation
-from keras_deit.layers.stochastic_depth import StochasticDepth
-from keras_deit.layers.talking_heads import HeadMixing, TalkingHeadsAttention
-from keras_deit.layers.tokens import PositionEmbedding, PrependToken
+from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.resmlp import Affine, ClassMLPBlock, ResMLPBlock
+from keras_deit.layers.stems import ConvStem, HierarchicalMLPStem, PatchEmbedding
+from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
 from keras_deit.layers.transformer_block import TransformerBlock
 
 __all__ = [
     "MLP",
     "Affine",
+    "Block",
     "ClassAttention",
     "ClassAttentionBlock",
     "ClassMLPBlock",

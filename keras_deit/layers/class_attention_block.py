@@ -1,30 +1,34 @@
-"""The block that gathers the patches in the class tokens."""
+"""The block in which the class tokens gather the patches."""
 
 import keras
 from keras import ops
 
-from keras_deit.layers.class_attention import ClassAttention
-from keras_deit.layers.layer_scale import LayerScale
-from keras_deit.layers.macs import layer_macs
+from keras_deit.layers.activations import ActivationCosts, SavedActivations, saved_activations
+from keras_deit.layers.attention import ClassAttention
+from keras_deit.layers.block import Block
+from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.mlp import MLP
+from keras_deit.layers.residual import LayerScale
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class ClassAttentionBlock(keras.layers.Layer):
-    """c + γ₁⊙ClassAttention(LN([c; p])), then c + γ₂⊙MLP(LN(c)), of the class tokens c alone.
+class ClassAttentionBlock(Block):
+    """c + γ₁⊙ClassAttention(LN([c; p])), then c + γ₂⊙MLP(LN(c)), for the class tokens c alone.
 
-    The patches p go through unchanged (CaiT §3; the pooling of PatchConvNet).
+    The patches p do not change (CaiT §3; the pooling of PatchConvNet).
 
     Args:
         num_heads: of the class attention.
-        mlp_ratio: hidden width of the MLP over the width of the tokens.
+        mlp_ratio: hidden width of the MLP divided by the width of the tokens.
         qkv_bias: whether queries, keys and values have a bias.
-        layer_scale_init: initial γ; None leaves γ out.
+        layer_scale_init: initial γ; None omits γ.
         num_class_tokens: how many tokens at the front are class tokens.
-        patches_only: whether the class tokens attend to the patches alone, and not to themselves.
+        patches_only: whether the class tokens attend to the patches alone, not to themselves.
 
     Input and output: tokens [class tokens; patches] (batch, length, width).
     """
+
+    supports_activation_checkpointing = True
 
     def __init__(
         self,
@@ -57,10 +61,8 @@ class ClassAttentionBlock(keras.layers.Layer):
         mlp = MLP(int(input_shape[-1] * self.mlp_ratio), dtype=policy, name="mlp")
         self.attention_branch = self._branch(attention, 1)
         self.mlp_branch = self._branch(mlp, 2)
-        shape = input_shape
-        for layer in self.attention_branch + self.mlp_branch:
+        for layer, shape in self._sublayers(input_shape):
             layer.build(shape)
-            shape = layer.compute_output_shape(shape)
 
     def _branch(self, layer, number):
         policy = self.dtype_policy
@@ -70,19 +72,38 @@ class ClassAttentionBlock(keras.layers.Layer):
         name = f"layer_scale{number}"
         return [norm, layer, LayerScale(self.layer_scale_init, dtype=policy, name=name)]
 
-    def call(self, tokens):
+    def _sublayers(self, input_shape):
+        """Yields every layer with the shape of its input."""
+        shape = input_shape
+        for layer in self.attention_branch + self.mlp_branch:
+            yield layer, shape
+            shape = layer.compute_output_shape(shape)
+
+    def call(self, tokens, training=False):
+        return self.checkpointed(self._forward, tokens, training)
+
+    def _forward(self, tokens):
         classes = tokens[:, : self.num_class_tokens]
         patches = tokens[:, self.num_class_tokens :]
-        classes = classes + _through(self.attention_branch, tokens)
-        classes = classes + _through(self.mlp_branch, classes)
+        classes = classes + _apply(self.attention_branch, tokens)
+        classes = classes + _apply(self.mlp_branch, classes)
         return ops.concatenate([classes, patches], axis=1)
 
+    def attention_maps(self, tokens):
+        """Returns the attention probabilities (batch, heads, class tokens, keys), float32."""
+        norm, attention, *_ = self.attention_branch
+        return attention.attention_probabilities(norm(tokens))
+
     def macs(self, input_shape) -> int:
-        """Multiply-adds for one sample."""
-        _, attention, *_ = self.attention_branch
-        _, mlp, *_ = self.mlp_branch
-        classes_shape = attention.compute_output_shape(input_shape)
-        return layer_macs(attention, input_shape) + layer_macs(mlp, classes_shape)
+        """Returns the multiply-adds for one image."""
+        return sum(layer_macs(layer, shape) for layer, shape in self._sublayers(input_shape))
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what is saved of one image."""
+        saved = (
+            saved_activations(layer, shape, costs) for layer, shape in self._sublayers(input_shape)
+        )
+        return sum(saved, SavedActivations())
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -99,7 +120,7 @@ class ClassAttentionBlock(keras.layers.Layer):
         }
 
 
-def _through(layers, tokens):
+def _apply(layers, tokens):
     for layer in layers:
         tokens = layer(tokens)
     return tokens

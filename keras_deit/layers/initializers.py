@@ -1,7 +1,7 @@
-"""The initialisers of the published models.
+"""The initializers of the published models.
 
-Each function makes a new initialiser: a Keras initialiser that is used twice draws the same
-values twice.
+Each function returns a new initializer, because a Keras initializer that is used twice draws the
+same values twice.
 """
 
 import contextlib
@@ -12,46 +12,47 @@ from collections.abc import Iterator
 import keras
 from keras import initializers, ops
 
-_is_drawn = contextvars.ContextVar("is_drawn", default=True)
+_skips_init = contextvars.ContextVar("skips_init", default=False)
 
 
 @contextlib.contextmanager
-def undrawn() -> Iterator[None]:
-    """Inside, dense kernels, tokens and positions start at 0.
+def skip_init() -> Iterator[None]:
+    """Makes dense kernels, tokens and positions start at 0 in the block.
 
-    For models whose weights come from a file: drawing them takes longer than reading them.
+    For models whose weights come from a file: drawing random values takes longer than reading.
     """
-    token = _is_drawn.set(False)
+    token = _skips_init.set(True)
     try:
         yield
     finally:
-        _is_drawn.reset(token)
+        _skips_init.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class DenseKernel(initializers.RandomNormal):
-    """Keras's normal distribution, except inside `undrawn`."""
+    """A normal distribution, or zeros inside `skip_init`."""
 
     def __call__(self, shape, dtype=None):
-        return super().__call__(shape, dtype) if _is_drawn.get() else ops.zeros(shape, dtype)
+        return ops.zeros(shape, dtype) if _skips_init.get() else super().__call__(shape, dtype)
 
 
 def dense_kernel() -> initializers.Initializer:
-    """N(0, 0.02²), for dense kernels, tokens and positions.
+    """Returns N(0, 0.02²), for dense kernels, tokens and positions.
 
-    The authors' truncated normal cuts at ±2, a hundred standard deviations, which is to say not
-    at all; Keras's `TruncatedNormal(0.02)` cuts at two and comes out at 0.0176.
+    The authors' truncated normal distribution cuts at ±2, which is a hundred standard deviations.
+    Keras's `TruncatedNormal(0.02)` cuts at two and has a standard deviation of 0.0176.
     """
     return DenseKernel(stddev=0.02)
 
 
 def conv_kernel() -> initializers.Initializer:
-    """U(−b, b) with b = 1/√fan_in: PyTorch's default, which the authors keep for convolutions."""
+    """Returns U(−b, b) with b = 1/√fan_in: PyTorch's default, which the authors keep for
+    convolutions."""
     return initializers.VarianceScaling(scale=1 / 3, mode="fan_in", distribution="uniform")
 
 
 def conv_bias(fan_in: int) -> initializers.Initializer:
-    """U(−b, b) with b = 1/√fan_in, the bias that goes with `conv_kernel`.
+    """Returns U(−b, b) with b = 1/√fan_in, the bias that goes with `conv_kernel`.
 
     Args:
         fan_in: input channels per group × kernel height × kernel width.
@@ -60,8 +61,9 @@ def conv_bias(fan_in: int) -> initializers.Initializer:
 
 
 def depthwise_kernel(kernel_size: int) -> initializers.Initializer:
-    """PyTorch's default for a depthwise convolution, whose filters see one channel each; Keras
-    would count every channel to fan_in.
+    """Returns PyTorch's default for a depthwise convolution, where a filter sees one channel.
+
+    Keras would count all channels as fan_in.
 
     Args:
         kernel_size: side of a filter.

@@ -1,14 +1,17 @@
 """The feed-forward half of a block."""
 
+import math
+
 import keras
 
+from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.initializers import dense_kernel
-from keras_deit.layers.macs import layer_macs
+from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class MLP(keras.layers.Layer):
-    """Dense, exact GELU, Dense back to the width of the input; both with bias.
+    """Dense, exact GELU, and Dense back to the width of the input; both with bias.
 
     Args:
         hidden_dim: width between the two.
@@ -46,9 +49,18 @@ class MLP(keras.layers.Layer):
         return self.dropout(self.contract(hidden), training=training)
 
     def macs(self, input_shape) -> int:
-        """Multiply-adds for one sample."""
+        """Returns the multiply-adds for one image."""
         hidden_shape = (*input_shape[:-1], self.hidden_dim)
         return layer_macs(self.expand, input_shape) + layer_macs(self.contract, hidden_shape)
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what is saved of one image, without the input."""
+        hidden = math.prod(input_shape[1:-1]) * self.hidden_dim
+        masks = (hidden + math.prod(input_shape[1:])) / 4 * (self.dropout_rate > 0)
+        return costs.gelu(hidden) + SavedActivations(float32=masks)
+
+    def model_parallel_axes(self):
+        return column_parallel(self.expand) + row_parallel(self.contract)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -1,29 +1,36 @@
-"""Tokens and positions that are learned."""
+"""Learned tokens and positions, and the head of a model with one token per class."""
+
+import math
 
 import keras
 from keras import ops
 
+from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
 from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.positions import AbsolutePositions
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class PrependToken(keras.layers.Layer):
-    """Puts learned tokens in front of a sequence: the class token, the distillation token.
+    """Prepends learned tokens to a sequence: the class token or the distillation token.
 
-    The layer's name says which (DeiT §4 and figure 2).
+    The name of the layer says which (DeiT §4 and figure 2).
 
     Args:
-        count: how many; more than one where each class has a token.
+        count: number of tokens; more than one if each class has a token.
+        weight_decay: whether a training decays the tokens. The authors' code excludes the class
+            token from weight decay, but not the distillation token.
 
     Input: tokens (batch, length, width). Output: (batch, count + length, width).
     """
 
-    def __init__(self, count: int = 1, **kwargs):
+    def __init__(self, count: int = 1, weight_decay: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.count = count
+        self.weight_decay = weight_decay
 
     def build(self, input_shape):
-        # Rank 3, as in the published files: the rule of weight decay goes by rank.
+        # Rank 3, as in the published files.
         self.token = self.add_weight(
             shape=(1, self.count, input_shape[-1]), initializer=dense_kernel(), name="token"
         )
@@ -33,24 +40,39 @@ class PrependToken(keras.layers.Layer):
         token = ops.broadcast_to(self.token, (batch, self.count, tokens.shape[-1]))
         return ops.concatenate([token, tokens], axis=1)
 
+    def no_weight_decay(self):
+        return [] if self.weight_decay else [self.token]
+
     def macs(self, input_shape) -> int:
-        """None: a learned tensor, but no matrix product."""
+        """Returns 0: the learned tensor is in no matrix product."""
         return 0
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns nothing."""
+        return NOTHING
 
     def compute_output_shape(self, input_shape):
         batch, length, width = input_shape
         return (batch, self.count + length, width)
 
     def get_config(self):
-        return {**super().get_config(), "count": self.count}
+        return {**super().get_config(), "count": self.count, "weight_decay": self.weight_decay}
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class PositionEmbedding(keras.layers.Layer):
     """Adds a learned vector to each position of a sequence (ViT §3.1).
 
-    Input and output: tokens (batch, length, width), the length fixed when the layer is built.
+    Args:
+        grid: rows and columns of the patches, which are the last rows·columns tokens. Needed to
+            resize the positions for another image size.
+
+    Input and output: tokens (batch, length, width); the length is fixed when the layer is built.
     """
+
+    def __init__(self, grid: tuple[int, int] | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.grid = None if grid is None else tuple(grid)
 
     def build(self, input_shape):
         self.positions = self.add_weight(
@@ -60,9 +82,53 @@ class PositionEmbedding(keras.layers.Layer):
     def call(self, tokens):
         return tokens + self.positions
 
+    def no_weight_decay(self):
+        return [self.positions]
+
+    def position_tables(self):
+        return [AbsolutePositions(self.positions, self.grid)]
+
     def macs(self, input_shape) -> int:
-        """None: a learned tensor, but no matrix product."""
+        """Returns 0: the learned tensor is in no matrix product."""
         return 0
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns nothing."""
+        return NOTHING
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "grid": self.grid}
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class PerClassHead(keras.layers.Layer):
+    """Scores each class by its own token: logit k is ⟨kernel k, token k⟩ + bias k (PatchConvNet).
+
+    Input: class tokens (batch, classes, width). Output: logits (batch, classes).
+    """
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            shape=input_shape[1:], initializer=dense_kernel(), name="kernel"
+        )
+        self.bias = self.add_weight(shape=(input_shape[1],), initializer="zeros", name="bias")
+
+    def call(self, tokens):
+        return ops.sum(tokens * self.kernel, axis=-1) + self.bias
+
+    def class_axes(self):
+        return [(self.kernel, 0), (self.bias, 0)]
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return math.prod(input_shape[1:])
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the input."""
+        return SavedActivations(math.prod(input_shape[1:]))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[:-1]

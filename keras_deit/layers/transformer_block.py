@@ -1,38 +1,40 @@
 """The pre-norm block of DeiT, DeiT III, the parallel ViT and CaiT."""
 
 import keras
+from keras import ops
 
-from keras_deit.layers.attention import MultiHeadSelfAttention
-from keras_deit.layers.layer_scale import LayerScale
-from keras_deit.layers.macs import layer_macs
+from keras_deit.layers.activations import ActivationCosts, SavedActivations, saved_activations
+from keras_deit.layers.attention import MultiHeadSelfAttention, TalkingHeadsAttention
+from keras_deit.layers.block import Block
+from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.rematerialisation import Rematerialised
-from keras_deit.layers.stochastic_depth import StochasticDepth
-from keras_deit.layers.talking_heads import TalkingHeadsAttention
+from keras_deit.layers.residual import LayerScale, StochasticDepth
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class TransformerBlock(Rematerialised):
-    """x + D(γ₁⊙Attention(LN(x))), then x + D(γ₂⊙MLP(LN(x))): D drops the branch per sample.
+class TransformerBlock(Block):
+    """x + D(γ₁⊙Attention(LN(x))), then x + D(γ₂⊙MLP(LN(x))), where D is stochastic depth.
 
     With two branches ("Three things everyone should know about Vision Transformers" §3), two
-    attentions read the same x and both are added to it, then so do two MLPs. Each branch has its
+    attentions read the same x and both are added to it, then so are two MLPs. Each branch has its
     own norm, γ and draw of D. Names of the second branch's layers end in "_b", of a third's in
     "_c".
 
     Args:
         num_heads: of the self-attention.
-        mlp_ratio: hidden width of the MLP over the width of the tokens.
+        mlp_ratio: hidden width of the MLP divided by the width of the tokens.
         qkv_bias: whether the projection to queries, keys and values has a bias.
-        drop_path_rate: of the stochastic depth, drawn for each branch by itself.
-        layer_scale_init: initial γ; None leaves γ out.
-        branches: attentions side by side, and MLPs side by side.
+        drop_path_rate: of the stochastic depth, which is drawn for each branch by itself.
+        layer_scale_init: initial γ; None omits γ.
+        branches: number of parallel attentions, and of parallel MLPs.
         talking_heads: whether the heads of the self-attention are mixed, as in CaiT.
         dropout_rate: of the dropout after the attention's projection and after both layers of the
             MLP.
 
     Input and output: tokens (batch, length, width).
     """
+
+    supports_activation_checkpointing = True
 
     def __init__(
         self,
@@ -59,9 +61,9 @@ class TransformerBlock(Rematerialised):
 
     def build(self, input_shape):
         policy = self.dtype_policy
-        attention_kind = TalkingHeadsAttention if self.talking_heads else MultiHeadSelfAttention
+        attention_class = TalkingHeadsAttention if self.talking_heads else MultiHeadSelfAttention
         for suffix in self._suffixes:
-            attention = attention_kind(
+            attention = attention_class(
                 self.num_heads, self.qkv_bias, dtype=policy, name=f"attention{suffix}"
             )
             mlp = MLP(
@@ -70,7 +72,7 @@ class TransformerBlock(Rematerialised):
                 dtype=policy,
                 name=f"mlp{suffix}",
             )
-            # An attribute for each list: Keras saves no layers in lists of lists.
+            # Each list is an attribute because Keras does not save layers in lists of lists.
             dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy, name=f"dropout{suffix}")
             attention_branch = self._branch(f"1{suffix}", attention, dropout)
             setattr(self, f"attention_branch{suffix}", attention_branch)
@@ -89,16 +91,16 @@ class TransformerBlock(Rematerialised):
         return branch + [StochasticDepth(self.drop_path_rate, dtype=policy, name=name)]
 
     def _halves(self):
-        """The attention branches, then the MLP branches."""
-        for kind in ("attention_branch", "mlp_branch"):
-            yield [getattr(self, kind + suffix) for suffix in self._suffixes]
+        """Yields the attention branches, then the MLP branches."""
+        for half in ("attention_branch", "mlp_branch"):
+            yield [getattr(self, half + suffix) for suffix in self._suffixes]
 
     def _sublayers(self):
         return [layer for half in self._halves() for branch in half for layer in branch]
 
     def call(self, tokens, training=False):
         draws = [[branch[-1].draw(tokens, training) for branch in half] for half in self._halves()]
-        return self.through(lambda x: self._forward(x, draws), tokens, training)
+        return self.checkpointed(lambda x: self._forward(x, draws), tokens, training)
 
     def _forward(self, tokens, draws):
         for half, factors in zip(self._halves(), draws, strict=True):
@@ -111,9 +113,26 @@ class TransformerBlock(Rematerialised):
             tokens = total
         return tokens
 
+    def attention_maps(self, tokens):
+        """Returns the attention probabilities (batch, heads, length, length), float32.
+
+        The heads of parallel branches follow each other.
+        """
+        attention_branches, _ = self._halves()
+        maps = [
+            attention.attention_probabilities(norm(tokens))
+            for norm, attention, *_ in attention_branches
+        ]
+        return ops.concatenate(maps, axis=1)
+
     def macs(self, input_shape) -> int:
-        """Multiply-adds for one sample."""
+        """Returns the multiply-adds for one image."""
         return sum(layer_macs(layer, input_shape) for layer in self._sublayers())
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what is saved of one image."""
+        saved = (saved_activations(layer, input_shape, costs) for layer in self._sublayers())
+        return sum(saved, SavedActivations())
 
     def compute_output_shape(self, input_shape):
         return input_shape

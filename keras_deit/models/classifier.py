@@ -1,29 +1,60 @@
-"""What every architecture has in common."""
+"""The base class of every model: a functional Keras classifier."""
 
+import functools
+import inspect
 import numbers
+from typing import ClassVar
 
 import keras
+from keras import ops
 
-from keras_deit.errors import InputError
-from keras_deit.layers import PositionEmbedding
+from keras_deit.core.errors import InputError, missing_method
+from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+from keras_deit.core.precision import precision
+from keras_deit.layers import Block, PositionEmbedding, PrependToken
 from keras_deit.layers.initializers import dense_kernel
-from keras_deit.models.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
-from keras_deit.models.precision import precision
+from keras_deit.layers.introspection import (
+    SplitVariable,
+    attention_layers,
+    model_parallel_axes,
+    no_weight_decay_variables,
+    position_tables,
+)
+from keras_deit.layers.positions import PositionTable
+from keras_deit.models.weight_names import Table
+
+# Arguments of every Keras model, which `get_config` reads from the model itself.
+_KERAS_ARGUMENTS = ("name", "trainable", "dtype")
 
 
 class Classifier(keras.Model):
-    """A functional Keras model with one or two heads: the base of every architecture.
+    """A functional Keras model with one or more heads: the base of every architecture.
 
-    `model(images)` gives logits (batch, num_classes): those of the one head, or the mean of the
-    two heads' logits (the fusion of the published DeiT code). `model.heads` gives each head's.
+    `model(images)` returns logits (batch, num_classes): those of the one head, or the mean of the
+    heads' logits (the fusion of the published DeiT code). `model.heads` returns those of each.
+
+    A subclass builds its layers in `__init__` and passes them on. Its constructor arguments are
+    its configuration. `image_size` and `num_classes` are among them if images of another size or
+    another number of classes should be possible.
+
+    The methods and properties below are what the rest of the package asks of a model. They answer
+    from the layers (see `keras_deit.layers.introspection`); a subclass overrides what it knows
+    better.
 
     Args:
         inputs: the symbolic images.
         heads: symbolic logits by name, "class" first.
-        config: the constructor arguments of the architecture, for `get_config`.
     """
 
-    def __init__(self, inputs, heads: dict, config: dict, **kwargs):
+    # The names that weights of the family have in published files, by who publishes them.
+    weight_tables: ClassVar[dict[str, Table]] = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _recording_arguments(cls.__init__)
+
+    def __init__(self, inputs, heads: dict, **kwargs):
         logits = list(heads.values())
         if len(logits) == 1:
             outputs = logits[0]
@@ -31,18 +62,17 @@ class Classifier(keras.Model):
             outputs = keras.layers.Average(dtype="float32", name="logits")(logits)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self._heads = heads
-        self._config = config
 
     @property
     def heads(self) -> keras.Model:
-        """A model over the same weights: images to {"class": logits, "distillation": logits}.
+        """A model that shares the weights: images to {"class": logits, "distillation": logits}.
 
-        The second entry is there only where the model has a distillation token.
+        The second entry exists only if the model has a distillation token.
         """
         return keras.Model(self.input, dict(self._heads), name=f"{self.name}_heads")
 
     def __dir__(self):
-        # Keras saves whatever `dir` shows, and would walk through a new `heads` at every save.
+        # Keras saves whatever `dir` lists, and would walk through a new `heads` at every save.
         return [name for name in super().__dir__() if name != "heads"]
 
     @property
@@ -51,32 +81,136 @@ class Classifier(keras.Model):
 
     @property
     def image_format(self) -> ImageFormat:
-        """The images this model takes. Every published model takes ImageNet's mean and std."""
+        """The images that this model takes; by default with ImageNet's mean and std."""
         height, width = self.input_shape[1:3]
         return ImageFormat(height, width, IMAGENET_MEAN, IMAGENET_STD)
 
     @property
-    def undecayed(self) -> list[keras.Variable]:
-        """Variables that the authors spare from weight decay besides those of rank 1: the
-        positions and the class token. The distillation token is not among them."""
-        layers = [layer for layer in self.layers if isinstance(layer, PositionEmbedding)]
-        layers += [layer for layer in self.layers if layer.name == "class_token"]
-        return [variable for layer in layers for variable in layer.trainable_variables]
+    def blocks(self) -> list[keras.layers.Layer]:
+        """The blocks, from the images to the heads."""
+        return [layer for layer in self.layers if isinstance(layer, Block)]
 
-    def start_heads(self, bias: float) -> None:
-        """Makes every head's logits `bias`, whatever the image: its kernel 0 and its bias `bias`.
+    @property
+    def head_layers(self) -> dict[str, keras.layers.Layer]:
+        """The layer that computes the logits of each head, by the name of the head."""
+        return {name: self._layer_of(logits) for name, logits in self._heads.items()}
 
-        AugReg starts so, at −log of the number of classes: a loss of every class by itself then
-        begins near the one of a guess, not far above it.
-        """
+    def _layer_of(self, tensor) -> keras.layers.Layer:
+        return next(layer for layer in self.layers if layer.output is tensor)
+
+    @property
+    def patch_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the patches that the images are cut into first; None for none."""
         for layer in self.layers:
-            if layer.name in ("class_head", "distillation_head"):
-                layer.kernel.assign(keras.ops.zeros_like(layer.kernel))
-                layer.bias.assign(keras.ops.full_like(layer.bias, bias))
+            if hasattr(layer, "patch_grid"):
+                return layer.patch_grid(layer.input.shape)
+        return None
+
+    @property
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The variables that are excluded from weight decay besides biases and those of rank 1."""
+        return [v for layer in self.layers for v in no_weight_decay_variables(layer)]
+
+    def layer_groups(self) -> list[tuple[keras.layers.Layer, int]]:
+        """Returns the layers with the group that each belongs to in layer-wise decay.
+
+        Group 0 is the patch embedding with tokens and positions, group i is block i and what leads
+        to it, and the last group is the final norm with the heads (BEiT, §3.2).
+        """
+        blocks = {id(block): number for number, block in enumerate(self.blocks, start=1)}
+        groups, passed = [], 0
+        for layer in self.layers:
+            if id(layer) in blocks:
+                passed = blocks[id(layer)]
+                groups.append((layer, passed))
+            elif passed == 0 or isinstance(layer, (PositionEmbedding, PrependToken)):
+                # The class token of CaiT comes in late, and is as far from the heads as patches.
+                groups.append((layer, 0))
+            else:
+                groups.append((layer, passed + 1))
+        return groups
+
+    def attention_variables(self) -> list[keras.Variable]:
+        """Returns the variables of the attention layers.
+
+        They are trained with `trainable="attention"`, together with the class head and the
+        positions ("Three things everyone should know about Vision Transformers" §4).
+        """
+        found = (attention for layer in self.layers for attention in attention_layers(layer))
+        return [variable for attention in found for variable in attention.weights]
+
+    def position_tables(self) -> list[PositionTable]:
+        """Returns the variables whose shape depends on the image size, with their resize rule."""
+        return [table for layer in self.layers for table in position_tables(layer)]
+
+    def class_axes(self) -> list[tuple[keras.Variable, int]]:
+        """Returns the variables that have an axis with one entry per class, with that axis."""
+        axes = []
+        for layer in self.head_layers.values():
+            if hasattr(layer, "class_axes"):
+                axes += layer.class_axes()
+            else:
+                axes += [(layer.kernel, 1), *([(layer.bias, 0)] if layer.use_bias else [])]
+        return axes
+
+    def model_parallel_axes(self) -> list[SplitVariable]:
+        """Returns the variables that are split when several devices share the model."""
+        return [split for layer in self.layers for split in model_parallel_axes(layer)]
+
+    def weight_names(self) -> dict[str, Table]:
+        """Returns the names that the weights have in published files, by who publishes them.
+
+        "authors" is the default; "timm" is there if timm's names differ.
+        """
+        return self.weight_tables
+
+    @classmethod
+    def describe_weights(cls, names: list[str]) -> str | None:
+        """Returns what a published file with tensors of these names holds.
+
+        None if it does not belong to this family.
+        """
+        return None
+
+    def init_head_bias(self, bias: float) -> None:
+        """Sets the kernel of every head to 0 and its bias to `bias`.
+
+        AugReg starts at −log of the number of classes: a sigmoid loss then begins near that of a
+        guess instead of far above it.
+        """
+        for layer in self.head_layers.values():
+            layer.kernel.assign(ops.zeros(layer.kernel.shape, layer.kernel.dtype))
+            layer.bias.assign(ops.full(layer.bias.shape, bias, layer.bias.dtype))
+
+    def feature_model(self) -> keras.Model:
+        """Returns a model that shares the weights: images to the input of the class head."""
+        return keras.Model(self.input, self.head_layers["class"].input, name="features")
+
+    def token_model(self) -> keras.Model:
+        """Returns a model that shares the weights: images to the output of every block by name."""
+        outputs = {block.name: block.output for block in self.blocks}
+        return keras.Model(self.input, outputs, name="tokens")
+
+    def attention_model(self) -> keras.Model:
+        """Returns a model that shares the weights: images to attention maps by name of the block.
+
+        A map has the shape (batch, heads, queries, keys), float32.
+
+        Raises:
+            InputError: no block has attention.
+        """
+        maps = {
+            block.name: _AttentionMaps(block, name=f"{block.name}_maps")(block.input)
+            for block in self.blocks
+            if hasattr(block, "attention_maps")
+        }
+        if not maps:
+            raise missing_method(self, "attention_maps(tokens) on its blocks", "an attention map")
+        return keras.Model(self.input, maps, name="attention")
 
     def get_config(self):
         return {
-            **self._config,
+            **self._constructor_arguments,
             "name": self.name,
             "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
@@ -89,16 +223,70 @@ class Classifier(keras.Model):
             return cls(**values)
 
 
-def class_head(num_classes: int, name: str) -> keras.layers.Dense:
-    """The linear layer from a token to logits, in float32 under any policy: losses and fused
-    logits are made of these."""
+class _AttentionMaps(keras.layers.Layer):
+    """Calls the method `attention_maps` of a block."""
+
+    def __init__(self, block: Block, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.block = block
+
+    def call(self, tokens):
+        return self.block.attention_maps(ops.cast(tokens, self.block.compute_dtype))
+
+
+def _recording_arguments(constructor):
+    """Wraps a constructor so that the arguments of the outermost call become the configuration."""
+    signature = inspect.signature(constructor)
+
+    @functools.wraps(constructor)
+    def wrapper(self, *args, **kwargs):
+        if "_constructor_arguments" not in vars(self):
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            _, *named = bound.arguments.items()
+            values = {}
+            for name, value in named:
+                is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+                values |= value if is_rest else {name: value}
+            values = {k: v for k, v in values.items() if k not in _KERAS_ARGUMENTS}
+            # Keras would track a dictionary that is assigned normally.
+            object.__setattr__(self, "_constructor_arguments", values)
+        constructor(self, *args, **kwargs)
+
+    # Keras looks at the arguments of a constructor without looking through wrappers.
+    wrapper.__signature__ = signature
+    return wrapper
+
+
+def constructor_values(cls: type[Classifier]) -> dict:
+    """Returns the constructor arguments of a model class with their defaults.
+
+    Arguments that a class passes on to its base class by `**kwargs` are included.
+    """
+    values = {}
+    for base in cls.__mro__[: cls.__mro__.index(Classifier)]:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        own = {p.name: p.default for p in parameters if p.default is not p.empty}
+        values = {**own, **values}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return values
+
+
+def classification_head(num_classes: int, name: str) -> keras.layers.Dense:
+    """Returns the linear layer from a token to logits.
+
+    It computes in float32 under every dtype policy, because losses and fused logits need it.
+    """
     return keras.layers.Dense(
         num_classes, kernel_initializer=dense_kernel(), dtype="float32", name=name
     )
 
 
 def check_width(embed_dim: int, num_heads: int) -> None:
-    """Makes sure that the heads share the width of the tokens evenly.
+    """Checks that the heads divide the width of the tokens.
 
     Raises:
         InputError: they do not.
@@ -108,10 +296,10 @@ def check_width(embed_dim: int, num_heads: int) -> None:
 
 
 def check_rate(**rates: float) -> None:
-    """Makes sure that a model's rates of dropping are ones, whatever its blocks make of them.
+    """Checks that rates of dropping are in [0, 1).
 
     Raises:
-        InputError: one is not in [0, 1); it is named.
+        InputError: one is not; the message names it.
     """
     for name, rate in rates.items():
         if not 0 <= rate < 1:
@@ -119,10 +307,10 @@ def check_rate(**rates: float) -> None:
 
 
 def check_positive(**sizes: float) -> None:
-    """Makes sure that sizes of a model are above 0, and whole numbers but for ratios.
+    """Checks that sizes are above 0, and integers unless their name ends in "_ratio".
 
     Raises:
-        InputError: one is not; it is named.
+        InputError: one is not; the message names it.
     """
     for name, value in sizes.items():
         kind = numbers.Real if name.endswith("_ratio") else numbers.Integral
@@ -133,18 +321,18 @@ def check_positive(**sizes: float) -> None:
             raise InputError(f"{name} should be above 0. Received: {value}")
 
 
-def patch_grid(
+def check_image_size(
     image_size: int | tuple[int, int], patch_size: int, patch_name: str = "patch_size"
 ) -> tuple[int, int]:
-    """Height and width of an image, in pixels, checked against the patch size.
+    """Returns height and width of an image in pixels, checked against the patch size.
 
     Args:
         image_size: of both sides, or (height, width).
         patch_size: side of a patch.
-        patch_name: what the user knows that as.
+        patch_name: what the user calls it.
 
     Raises:
-        InputError: a side is not a positive multiple of `patch_size`, or no whole number.
+        InputError: a side is not a positive multiple of `patch_size`, or not an integer.
     """
     check_positive(patch_size=patch_size)
     sides = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2

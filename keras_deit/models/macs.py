@@ -1,37 +1,21 @@
-"""Multiply-adds of a whole model."""
+"""Multiply-adds of a model."""
 
 import keras
 
-from keras_deit.errors import InputError
-from keras_deit.layers.macs import layer_macs
+from keras_deit.layers.introspection import layer_macs
+from keras_deit.layers.tracing import functional_layers
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiply-adds of a functional model for one image: what the papers' tables call FLOPs.
+    """Returns the multiply-adds of a functional model for one image: the papers' FLOPs.
 
-    Counted are matrix products and convolutions; biases, norms, activations, softmax and sums
-    are not. Divide by 10⁹ for the tables' unit.
+    Matrix products and convolutions count; biases, norms, activations, softmax and sums do not.
+    Divide by 10⁹ for the unit of the tables.
 
     Args:
-        model: functional, with a fixed image size; its layers may be models in turn.
+        model: functional, with a fixed image size; its layers may be models.
 
     Raises:
-        InputError: a layer with matrices of which it is not known how they are used.
+        InputError: a layer has matrices, and no method that says how it uses them.
     """
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            total += count_macs(layer)
-        elif not isinstance(layer, keras.layers.InputLayer):
-            total += _layer_macs(layer)
-    return total
-
-
-def _layer_macs(layer: keras.layers.Layer) -> int:
-    if not layer.weights:
-        return 0
-    try:
-        shape = layer.input.shape
-    except AttributeError as error:  # Keras's, for a layer without one single input
-        raise InputError(f"{layer.name} should have one input, in a functional model.") from error
-    return layer_macs(layer, shape)
+    return sum(layer_macs(layer, shape) for layer, shape in functional_layers(model))

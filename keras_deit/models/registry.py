@@ -1,24 +1,86 @@
-"""Models by name."""
+"""Model families and models by name."""
 
 import fnmatch
-import inspect
+from collections.abc import Iterable
 
 import keras
 
-from keras_deit.errors import unknown_name
-from keras_deit.models.cait_specs import CAIT_MODELS
-from keras_deit.models.classifier import Classifier
-from keras_deit.models.deit3_specs import DEIT3_MODELS
-from keras_deit.models.deit_specs import DEIT_MODELS
-from keras_deit.models.listing import markdown_table
-from keras_deit.models.model_spec import ModelSpec
-from keras_deit.models.outline import outlined
-from keras_deit.models.patchconvnet_specs import PATCHCONVNET_MODELS
-from keras_deit.models.precision import precision
-from keras_deit.models.resmlp_specs import RESMLP_MODELS
+from keras_deit.core.abstract import build_abstract
+from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.precision import precision
+from keras_deit.models.classifier import Classifier, constructor_values
+from keras_deit.models.spec import ModelSpec, Result
 
-_FAMILIES = (DEIT_MODELS, DEIT3_MODELS, CAIT_MODELS, RESMLP_MODELS, PATCHCONVNET_MODELS)
-_SPECS = {spec.name: spec for family in _FAMILIES for spec in family}
+_FAMILIES: dict[str, type[Classifier]] = {}
+_SPECS: dict[str, ModelSpec] = {}
+
+
+def register_family(cls: type[Classifier]) -> type[Classifier]:
+    """Class decorator that makes a subclass of `Classifier` known as a model family.
+
+    Its models can be saved to and loaded from `.keras` files, and its weights are recognized in
+    published files. `register_model` gives its configurations their names.
+
+    Raises:
+        InputError: the class is not a `Classifier`.
+    """
+    if not issubclass(cls, Classifier):
+        raise InputError(f"A model family should be a keras_deit.Classifier. Received: {cls}")
+    package = "keras_deit" if cls.__module__.startswith("keras_deit.") else cls.__module__
+    _FAMILIES[cls.__name__] = cls
+    return keras.saving.register_keras_serializable(package=package)(cls)
+
+
+def registered_families() -> list[type[Classifier]]:
+    """Returns the model families, in the order of their registration."""
+    return list(_FAMILIES.values())
+
+
+def register_model(
+    name: str,
+    family: type[Classifier],
+    *,
+    parameters: int | None = None,
+    gmacs: float | None = None,
+    published_gmacs: float | None = None,
+    results: tuple[Result, ...] = (),
+    crop_ratio: float = 0.875,
+    interpolation: str = "bicubic",
+    source: str = "",
+    **config,
+) -> ModelSpec:
+    """Registers a configuration of a model family under a name.
+
+    Args:
+        name: for `create_model` and the commands.
+        family: the class that builds it.
+        parameters, gmacs, published_gmacs, results, crop_ratio, interpolation, source: what is
+            known about it, see `ModelSpec`.
+        **config: constructor arguments of `family` that differ from its defaults.
+
+    Raises:
+        InputError: the name is taken, or `family` has no such argument.
+    """
+    if name in _SPECS:
+        raise InputError(f"A model named {name!r} is registered already.")
+    known = constructor_values(family)
+    for key in config:
+        if key not in known:
+            raise unknown_name(f"argument of {family.__name__}", key, known)
+    spec = ModelSpec(
+        name=name,
+        family=family,
+        config=config,
+        parameters=parameters,
+        gmacs=gmacs,
+        published_gmacs=published_gmacs,
+        results=results,
+        crop_ratio=crop_ratio,
+        interpolation=interpolation,
+        source=source,
+    )
+    _SPECS[name] = spec
+    return spec
 
 
 def list_models(
@@ -29,7 +91,7 @@ def list_models(
     released: bool | None = None,
     show: bool = False,
 ) -> list[str]:
-    """The names that `create_model` knows, sorted.
+    """Returns the names that `create_model` knows, sorted.
 
     Args:
         pattern: a shell pattern, such as "deit*distilled*".
@@ -44,7 +106,7 @@ def list_models(
         for spec in _SPECS.values()
         if fnmatch.fnmatchcase(spec.name, pattern)
         and image_size in (None, spec.image_size)
-        and (max_parameters is None or spec.parameters <= max_parameters)
+        and (max_parameters is None or (spec.parameters or 0) <= max_parameters)
         and released in (None, bool(spec.files))
     ]
     if show:
@@ -52,21 +114,11 @@ def list_models(
     return sorted(names)
 
 
-def model_table(names: list[str]) -> str:
-    """The table of some models as Markdown, by family and size.
-
-    Raises:
-        InputError: no model has one of these names.
-    """
-    wanted = {get_spec(name).name for name in names}
-    return markdown_table(spec for spec in _SPECS.values() if spec.name in wanted)
-
-
 def get_spec(name: str) -> ModelSpec:
-    """The published configuration and figures of a model.
+    """Returns the configuration of a model and what is published about it.
 
     Raises:
-        InputError: no model has this name; the close names are listed.
+        InputError: no model has this name; close names are listed.
     """
     if name not in _SPECS:
         raise unknown_name("model", name, _SPECS)
@@ -74,17 +126,15 @@ def get_spec(name: str) -> ModelSpec:
 
 
 def model_values(name: str) -> dict:
-    """Every value of a model that can be overridden, with its published value."""
+    """Returns every value of a model that can be overridden, with its published value."""
     spec = get_spec(name)
-    parameters = inspect.signature(spec.architecture).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    return {**defaults, **spec.config}
+    return {**constructor_values(spec.family), **spec.config}
 
 
 def build_model(
     name: str, num_classes: int = 1000, dtype: str | None = None, **overrides
 ) -> Classifier:
-    """A model with fresh weights; the arguments and errors are those of `create_model`."""
+    """Builds a model with new weights; the arguments and errors are those of `create_model`."""
     spec = get_spec(name)
     known = model_values(name)
     for key in overrides:
@@ -92,12 +142,48 @@ def build_model(
             raise unknown_name(f"value of {name}", key, known)
     values = {"name": name, **spec.config, "num_classes": num_classes, **overrides}
     with precision(dtype or keras.config.dtype_policy()):
-        return spec.architecture(**values)
+        return spec.family(**values)
 
 
-def outline_model(name: str, **values) -> Classifier:
-    """A model whose variables have shapes and no memory: to count and to compare, not to run.
+def abstract_model(name: str, **values) -> Classifier:
+    """Builds a model whose variables have shapes but no memory: to count and compare, not to run.
 
     The arguments and errors are those of `build_model`.
     """
-    return outlined(lambda: build_model(name, **values))
+    return build_abstract(lambda: build_model(name, **values))
+
+
+_COLUMNS = ("model", "image size", "parameters", "GMACs", "crop", "top-1", "released weights")
+
+
+def model_table(names: Iterable[str]) -> str:
+    """Returns the table of some models as Markdown, with aligned columns.
+
+    Top-1 is on ImageNet-1k, followed by the training in parentheses. Weight files are in the order
+    of the trainings; if several publishers have the same weights, the first is listed.
+
+    Raises:
+        InputError: no model has one of these names.
+    """
+    wanted = {get_spec(name).name for name in names}
+    rows = [_COLUMNS, *(_row(spec) for spec in _SPECS.values() if spec.name in wanted)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = tuple("-" * width for width in widths)
+    return "\n".join(_line(row, widths) for row in (rows[0], rule, *rows[1:]))
+
+
+def _row(spec: ModelSpec) -> tuple[str, ...]:
+    return (
+        f"`{spec.name}`",
+        str(spec.image_size or ""),
+        f"{spec.parameters:,}" if spec.parameters else "",
+        f"{spec.gmacs:.4g}" if spec.gmacs else "",
+        f"{spec.crop_ratio:g}",
+        ", ".join(f"{result.top1:.1f} ({result.training})" for result in spec.results),
+        ", ".join(f"`{result.files[0]}`" for result in spec.results if result.files),
+    )
+
+
+def _line(cells: Iterable[str], widths: list[int]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    return f"| {' | '.join(padded)} |"

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from keras_deit.layers.initializers import dense_kernel, undrawn
+from keras_deit.layers.initializers import dense_kernel, skip_init
 from keras_deit.models import Classifier, build_model
 from keras_deit.pretrained.loading import load_weights
 
@@ -18,27 +18,27 @@ def create_model(
 
     Args:
         name: one of `list_models()`.
-        weights: to load: a file or `hf://OWNER/NAME`, as `load_pretrained` takes them, or None.
-        num_classes: of each head; where it differs from the weights', the heads are fresh.
-        dtype: the policy to build it under, such as "mixed_bfloat16"; by default Keras's own.
-        **overrides: any constructor argument of the architecture in place of its published
-            value: `image_size` (a side or (height, width)), `patch_size`, `embed_dim`, `depth`,
+        weights: to load: a file or `hf://OWNER/NAME`, as for `load_pretrained`, or None.
+        num_classes: of each head; if the weights have another number, the heads are new.
+        dtype: the dtype policy to build it under, such as "mixed_bfloat16"; by default Keras's.
+        **overrides: any constructor argument of the model family instead of its published value:
+            `image_size` (a side or (height, width)), `patch_size`, `embed_dim`, `depth`,
             `num_heads`, `mlp_ratio`, `drop_path_rate`, ...
 
     Returns:
-        A functional Keras model: images (batch, height, width, 3), normalised as its
+        A functional Keras model: images (batch, height, width, 3), normalized as its
         `image_format` says, to logits (batch, num_classes).
 
     Raises:
-        InputError: unknown name or value, sizes that do not fit together, weights that cannot
-            be read into the model.
+        InputError: unknown name or value, sizes that do not fit together, or weights that cannot
+            be loaded into the model.
     """
     if weights is None:
         return build_model(name, num_classes, dtype, **overrides)
-    with undrawn():
+    with skip_init():
         model = build_model(name, num_classes, dtype, **overrides)
     for variable in load_weights(model, weights):
-        # Biases start at 0, drawn or not.
+        # Biases start at 0 anyway.
         if len(variable.shape) > 1:
             variable.assign(dense_kernel()(variable.shape, variable.dtype))
     return model

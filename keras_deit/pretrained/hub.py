@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 
 PREFIX = "hf://"
 _FILE = "model.safetensors"

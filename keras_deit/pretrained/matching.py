@@ -1,138 +1,247 @@
-"""Which tensor of a file goes where in a model, all of both accounted for."""
+"""Which tensor of a file belongs to which variable of a model, with both sides accounted for."""
 
 import dataclasses
+import difflib
 import re
+from collections.abc import Callable, Iterable
 
-from keras_deit.errors import InputError
-from keras_deit.models import Classifier
-from keras_deit.pretrained.differences import Differences
-from keras_deit.pretrained.naming import Entry, count_classes, describe, model_entries, tables
-from keras_deit.pretrained.positions import patch_grid_of, square_grid
+import numpy as np
+
+from keras_deit.core.errors import InputError
+from keras_deit.layers.positions import PositionTable, square_grid
+from keras_deit.models import Classifier, registered_families
+from keras_deit.models.weight_names import Entry, count_classes, model_entries, tensor_names
 from keras_deit.pretrained.tensor_file import TensorFile
 
-# What published files hold besides the weights, and why nothing is lost without it.
+# What published files hold besides the weights, and why it can be ignored.
 _IGNORED = (
     # PyTorch counts the batches that a BatchNormalization has seen; its averages do not need it.
     re.compile(r".*\.num_batches_tracked"),
-    # transformers' dense layer behind the class token, of other tasks than classification.
+    # transformers' dense layer behind the class token, for other tasks than classification.
     re.compile(r"(deit|vit)\.pooler\.dense\.(weight|bias)"),
 )
-_POSITIONS = "position_embedding/positions"
-_CROSS_PATCH = "cross_patch/bias"
+_MAX_LISTED = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """A variable that is resized from the grid of patches that the file was made for."""
+
+    table: PositionTable
+    source: tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """What is to be done with a file.
+    """How a file is loaded.
 
     Attributes:
-        loaded: the variables that take their value from it.
-        kept: the variables that keep their own, because the file has another class count.
-        grid: rows and columns of the patches that the file's positions are for; None where they
-            are taken as they are.
+        loaded: the variables that take their value from the file.
+        kept: the variables that keep theirs because the file has another number of classes.
+        resized: by the id of the variable, those whose grid of patches is another one.
     """
 
     loaded: list[Entry]
     kept: list[Entry]
-    grid: tuple[int, int] | None
+    resized: dict[int, Resize]
 
 
 def match(model: Classifier, file: TensorFile) -> Match:
-    """Finds the file's naming by its names and pairs its tensors with the model's variables.
+    """Pairs the tensors of a file with the variables of a model.
 
     Raises:
-        InputError: it is of another architecture, something is left over on one side, or shapes
-            differ where neither the class count nor the size of the images explains it.
+        InputError: the file holds another architecture, something is left over on one side, or
+            shapes differ for another reason than the number of classes or the image size.
     """
-    entries = _entries(model, file)
+    entries = _best_entries(model, file)
+    tables = {id(table.variable): table for table in model.position_tables()}
+    _check_fixed_tables(model, entries, tables, file)
     wanted = {name: entry for entry in entries for name in entry.names}
-    found, expected = describe(file.shapes), describe(wanted)
-    if found is None:
-        names = ", ".join(sorted(file.shapes)[:3])
-        raise InputError(
-            f"{file.source} holds no model of a kind that is known here; it has {names}, ..."
-        )
-    family = found if found != expected else None
-    if family and _undistilled(found) != _undistilled(expected):
-        raise InputError(f"{file.source} holds a {found}; {model.name} is a {expected}.")
-    _check_resolution(model, entries, file)
-    differences = Differences(
-        held={name: shape for name, shape in file.shapes.items() if not _is_ignored(name)},
+    held = {name: shape for name, shape in file.shapes.items() if not _is_ignored(name)}
+    differences = _Differences(
+        held=held,
         wanted={name: entry.tensor_shape for name, entry in wanted.items()},
         misshapen=[
             name
             for name, entry in wanted.items()
-            if name in file.shapes and not _fits(entry, file.shapes[name])
+            if name in held and not _fits(entry, tables.get(id(entry.variable)), held[name])
         ],
     )
     if differences:
-        reason = f"it holds a {found}, the model is a {expected}" if family else None
-        raise differences.error(file.source, model.name, reason)
+        raise _explained(model, file, wanted, differences)
     return Match(
-        [entry for entry in entries if not entry.of_another_class_count],
-        [entry for entry in entries if entry.of_another_class_count],
-        _position_grid(model, entries, file),
+        loaded=[entry for entry in entries if not entry.has_other_class_count],
+        kept=[entry for entry in entries if entry.has_other_class_count],
+        resized=_resized(model, entries, tables, file),
     )
 
 
-def _entries(model: Classifier, file: TensorFile) -> list[Entry]:
-    """In the naming that has most names in common with the file."""
+def _best_entries(model: Classifier, file: TensorFile) -> list[Entry]:
+    """Returns the entries with the names that have most in common with the file."""
     candidates = [
-        model_entries(model, table, count_classes(file.shapes, table))
-        for table in tables(model).values()
+        model_entries(model, table, count_classes(model, file.shapes, table))
+        for table in (*model.weight_names().values(), {})
     ]
-    return max(candidates, key=lambda entries: _overlap(entries, file))
-
-
-def _overlap(entries: list[Entry], file: TensorFile) -> int:
-    return sum(name in file.shapes for entry in entries for name in entry.names)
-
-
-def _undistilled(description: str | None) -> str:
-    return (description or "").removeprefix("distilled ")
+    return max(
+        candidates,
+        key=lambda entries: sum(name in file.shapes for entry in entries for name in entry.names),
+    )
 
 
 def _is_ignored(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in _IGNORED)
 
 
-def _fits(entry: Entry, shape: tuple[int, ...]) -> bool:
-    if entry.path == _POSITIONS:
-        # Their number is a matter of the image size.
-        return len(shape) == 3 and shape[::2] == entry.tensor_shape[::2]
+def _keras_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Returns the shape in Keras's layout of a tensor of this shape; None if it has no such."""
+    if len(shape) != len(entry.tensor_shape):
+        return None
+    return entry.transform.from_file(np.broadcast_to(np.float32(0), shape)).shape
+
+
+def _fits(entry: Entry, table: PositionTable | None, shape: tuple[int, ...]) -> bool:
+    if table is not None and table.resizable:
+        own = _keras_shape(entry, shape)
+        return own is not None and table.patches(own) is not None
     return shape == entry.tensor_shape
 
 
-def _check_resolution(model: Classifier, entries: list[Entry], file: TensorFile) -> None:
-    """A layer across the patches is bound to their number."""
+def _check_fixed_tables(model, entries, tables, file) -> None:
+    """Checks the variables that one image size fixes."""
     for entry in entries:
+        table = tables.get(id(entry.variable))
         shape = file.shapes.get(entry.names[0], entry.tensor_shape)
-        if not entry.path.endswith(_CROSS_PATCH) or len(shape) != 1:
+        if table is None or table.resizable or len(shape) != len(entry.tensor_shape):
             continue
         if shape != entry.tensor_shape:
             raise InputError(
-                f"{file.source} is bound to images of {shape[0]} patches; {model.name} has "
-                f"{entry.tensor_shape[0]}. A ResMLP cannot be loaded at another size."
+                f"{file.source} is for another image size: its {entry.names[0]} has the shape "
+                f"{shape}, that of {model.name} is {entry.tensor_shape}, and "
+                f"{type(model).__name__} cannot be resized."
             )
 
 
-def _position_grid(
-    model: Classifier, entries: list[Entry], file: TensorFile
-) -> tuple[int, int] | None:
-    positions = [entry for entry in entries if entry.path == _POSITIONS]
-    if not positions:
-        return None
-    (entry,) = positions
-    rows, columns = patch_grid_of(model)
-    length = file.shapes[entry.names[0]][1]
-    patches = length - (entry.tensor_shape[1] - rows * columns)
+def _resized(model, entries, tables, file) -> dict[int, Resize]:
+    resized = {}
+    for entry in entries:
+        table = tables.get(id(entry.variable))
+        if table is None or not table.resizable:
+            continue
+        shape = _keras_shape(entry, file.shapes[entry.names[0]])
+        grid = _source_grid(table, shape, file)
+        if grid is None and shape != tuple(entry.variable.shape):
+            rows, columns = table.grid
+            raise InputError(
+                f"{file.source} has positions for {table.patches(shape)} patches, which is not a "
+                f"square; {model.name} has {rows}×{columns}, so they cannot be resized."
+            )
+        if grid is not None and grid != table.grid:
+            resized[id(entry.variable)] = Resize(table, grid)
+    return resized
+
+
+def _source_grid(table, shape, file) -> tuple[int, int] | None:
+    patches = table.patches(shape)
     if file.grid and file.grid[0] * file.grid[1] == patches:
         return file.grid
-    # Released weights are of square images; what is as long and no square was made for this size.
-    grid = square_grid(patches)
-    if grid is None and length != entry.tensor_shape[1]:
-        raise InputError(
-            f"{file.source} has positions for {patches} patches, which make no square; it does "
-            f"not fit {model.name} with {rows}×{columns}, and cannot be resized."
+    # Released weights are for square images; a table of the same length may be of another grid.
+    return square_grid(patches)
+
+
+def describe(names: Iterable[str]) -> tuple[type, str] | None:
+    """Returns the family that tensors of these names belong to, and what they are in words.
+
+    None if no registered family recognizes them.
+    """
+    names = list(names)
+    found = [
+        (_coverage(family, names), family, description)
+        for family in registered_families()
+        if (description := family.describe_weights(names)) is not None
+    ]
+    return max(found, key=lambda candidate: candidate[0])[1:] if found else None
+
+
+def _coverage(family: type[Classifier], names: list[str]) -> int:
+    """Returns how many tensors have a name that the family knows, whatever their numbers."""
+    tables = family.weight_tables.values()
+    known = {_without_numbers(name) for table in tables for name in tensor_names(table)}
+    return sum(_without_numbers(name) in known for name in names)
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+|\{\w\}", "#", name)
+
+
+def _explained(model, file, wanted, differences: "_Differences") -> InputError:
+    found, expected = describe(file.shapes), describe(wanted)
+    if found is None and not differences.held.keys() & differences.wanted.keys():
+        names = ", ".join(sorted(file.shapes)[:3])
+        return InputError(
+            f"{file.source} holds no model of a known family; it has the tensors {names}, ..."
         )
-    return grid
+    reason = None
+    if found and expected and found != expected:
+        if found[0] is not expected[0]:
+            return InputError(f"{file.source} holds a {found[1]}; {model.name} is a {expected[1]}.")
+        reason = f"it holds a {found[1]}, the model is a {expected[1]}"
+    return differences.error(file.source, model.name, reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Differences:
+    """Tensors by their name in the file.
+
+    Attributes:
+        held: shapes of what the file has.
+        wanted: shapes of what the model has.
+        misshapen: names that both have, with shapes that do not fit.
+    """
+
+    held: dict[str, tuple[int, ...]]
+    wanted: dict[str, tuple[int, ...]]
+    misshapen: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.held.keys() ^ self.wanted.keys() or self.misshapen)
+
+    def error(self, source: str, model: str, reason: str | None = None) -> InputError:
+        """Returns an error: one line with the counts or the reason, then the names."""
+        missing = [name for name in self.wanted if name not in self.held]
+        left = [name for name in self.held if name not in self.wanted]
+        counts = (
+            f"{len(missing)} tensors missing, {len(left)} left over, "
+            f"{len(self.misshapen)} of another shape"
+        )
+        lines = [f"{source} does not fit {model}: {reason or counts}."]
+        lines += _listed(
+            "missing from the file",
+            missing,
+            lambda name: f"{name} {self.wanted[name]}{_nearest(name, left, self.held)}",
+        )
+        lines += _listed(
+            "left over in the file",
+            left,
+            lambda name: f"{name} {self.held[name]}{_nearest(name, missing, self.wanted)}",
+        )
+        lines += _listed(
+            "of another shape",
+            self.misshapen,
+            lambda name: f"{name} {self.held[name]}, the model's is {self.wanted[name]}",
+        )
+        return InputError("\n".join(lines))
+
+
+def _listed(title: str, names: list[str], row: Callable[[str], str]) -> list[str]:
+    if not names:
+        return []
+    more = [f"  and {len(names) - _MAX_LISTED} more"] if len(names) > _MAX_LISTED else []
+    return [f"{title}:", *(f"  {row(name)}" for name in names[:_MAX_LISTED]), *more]
+
+
+def _nearest(name: str, unmatched: list[str], shapes: dict) -> str:
+    """Returns the closest name on the other side, preferably one that is unmatched there too."""
+    close = difflib.get_close_matches(name, unmatched, 1) or difflib.get_close_matches(
+        name, shapes, 1
+    )
+    return f"; nearest on the other side: {close[0]} {shapes[close[0]]}" if close else ""

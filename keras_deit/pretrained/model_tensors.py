@@ -1,30 +1,41 @@
-"""The weights of a model of ours as a file would hold them."""
+"""The weights of a model as a file of tensors, and writing them to one."""
 
-from pathlib import Path
+import json
+import pathlib
 
 import keras
 import numpy as np
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError, first_line, unknown_name
+from keras_deit.core.files import atomic_write
 from keras_deit.models import Classifier
-from keras_deit.pretrained.naming import Table, model_entries, tables
-from keras_deit.pretrained.positions import patch_grid_of
-from keras_deit.pretrained.tensor_file import TensorFile, first_line
+from keras_deit.models.weight_names import model_entries
+from keras_deit.pretrained.safetensors_file import GRID_KEY
+from keras_deit.pretrained.tensor_file import TensorFile
+
+NAMINGS = ("timm", "authors")
 
 
 class ModelTensors(TensorFile):
-    """A model's weights by the names of a naming.
+    """A model's weights by the names of published files.
 
     Args:
         model: of this package.
         source: what errors call it.
-        table: the naming; by default the authors'.
+        naming: "authors", or "timm", which means the authors' names if timm's are the same or
+            timm lacks the model. A model without published names has the paths of its variables.
+
+    Raises:
+        InputError: there is no such naming.
     """
 
-    def __init__(self, model: Classifier, source: str, table: Table | None = None):
-        entries = model_entries(model, table or tables(model)["authors"])
+    def __init__(self, model: Classifier, source: str, naming: str = "authors"):
+        if naming not in NAMINGS:
+            raise unknown_name("naming", naming, NAMINGS)
+        tables = model.weight_names()
+        entries = model_entries(model, tables.get(naming) or tables.get("authors", {}))
         self.source = source
-        self.grid = patch_grid_of(model)
+        self.grid = model.patch_grid if model.position_tables() else None
         self.shapes = {name: entry.tensor_shape for entry in entries for name in entry.names}
         self._owners = {name: entry for entry in entries for name in entry.names}
 
@@ -34,16 +45,41 @@ class ModelTensors(TensorFile):
         return np.array(tensor, order="C")
 
 
-def read_model(path: Path, source: str) -> Classifier:
-    """The model in a `.keras` file.
+def read_model(path: pathlib.Path, source: str) -> Classifier:
+    """Returns the model in a `.keras` file.
 
     Raises:
-        InputError: it is no such file, or its model is none of this package.
+        InputError: the file cannot be read, or its model is not one of this package.
     """
     try:
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # it may be anything, of a file that is broken
+    except Exception as error:  # A corrupt file can raise anything.
         raise InputError(f"{source} cannot be read as a Keras file: {first_line(error)}") from error
     if not isinstance(model, Classifier):
-        raise InputError(f"{source} holds a {type(model).__name__}, no model of this package.")
+        raise InputError(f"{source} holds a {type(model).__name__}, not a model of this package.")
     return model
+
+
+def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = "timm") -> None:
+    """Writes a model's weights in float32 and PyTorch's layout.
+
+    PatchConvNet and the convolutional stem of DeiT III are not in timm, so "timm" means the
+    authors' names there.
+
+    Args:
+        model: of this package.
+        path: of the file; an existing one is replaced.
+        naming: "timm" or "authors".
+
+    Raises:
+        InputError: there is no such naming.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = ModelTensors(model, model.name, naming)
+    metadata = {"format": "pt"}
+    if tensors.grid:
+        metadata[GRID_KEY] = json.dumps(tensors.grid)
+    values = {name: tensors.read(name) for name in tensors.shapes}
+    with atomic_write(pathlib.Path(path)) as partial:
+        save_file(values, partial, metadata)

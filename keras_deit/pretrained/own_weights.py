@@ -6,8 +6,7 @@ from collections import Counter
 
 import keras
 
-from keras_deit.errors import InputError
-from keras_deit.pretrained.tensor_file import first_line
+from keras_deit.core.errors import InputError, first_line
 
 OWN_SUFFIX = ".weights.h5"
 

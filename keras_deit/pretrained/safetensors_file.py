@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from keras_deit.errors import InputError
-from keras_deit.pretrained.tensor_file import TensorFile, first_line, plain_names
+from keras_deit.core.errors import InputError, first_line
+from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
 # Where a file of ours says which patches its positions are for: JSON, [rows, columns].
 GRID_KEY = "patch_grid"

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 from keras_deit.pretrained import hub
 from keras_deit.pretrained.model_tensors import ModelTensors, read_model
 from keras_deit.pretrained.own_weights import OWN_SUFFIX

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 
 
 class TensorFile(abc.ABC):
@@ -52,9 +52,3 @@ def plain_names(names: Iterable[str], source: str) -> dict[str, str]:
     if not plain:
         raise InputError(f"{source} holds no tensors.")
     return plain
-
-
-def first_line(error: Exception) -> str:
-    """Of what another library says of a file; its class where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -7,10 +7,10 @@ import warnings
 
 import numpy as np
 
-from keras_deit.errors import InputError
-from keras_deit.pretrained.tensor_file import TensorFile, first_line, plain_names
+from keras_deit.core.errors import InputError, first_line
+from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
-# Where checkpoints keep the weights, beside the optimiser, the epoch and the arguments. Averaged
+# Where checkpoints keep the weights, beside the optimizer, the epoch and the arguments. Averaged
 # weights (`model_ema`) are not read: the authors evaluate `model`.
 _NESTS = ("model", "state_dict")
 

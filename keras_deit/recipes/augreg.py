@@ -1,9 +1,9 @@
-"""AugReg's recipes: seven levels of augmentation, and regularisation on or off.
+"""AugReg's recipes: seven levels of augmentation, and regularization on or off.
 
 "How to train your ViT? Data, augmentation, and regularization in vision transformers" (Steiner et
 al., 2021), from scratch on ImageNet-1k, with the values of the authors' configuration `vit_i1k`.
 `augreg` has the level that it chooses by model, `augreg_LEVEL` one level for every model, and
-`augreg_regularised` dropout and stochastic depth of 0.1, the only values besides 0; with a level,
+`augreg_regularized` dropout and stochastic depth of 0.1, the only values besides 0; with a level,
 they are `--dropout_rate 0.1 --drop_path_rate 0.1`. The other weight decay of the paper is 0.03, and
 for ImageNet-21k the heads' biases start at −10.
 
@@ -14,9 +14,10 @@ image before as the partner. Here partners trade places, so that λ and 1 − λ
 
 import dataclasses
 
-from keras_deit.data.augmentation import Augmentation
-from keras_deit.recipes.common import UNDISTILLED
-from keras_deit.recipes.recipe import About, Optimisation, Recipe, Variant
+from keras_deit.data import Augmentation
+from keras_deit.objectives import Supervised
+from keras_deit.optimizers import Optimization
+from keras_deit.recipes.recipe import About, Recipe, Variant
 
 # RandAugment, with two operations, and Mixup's alpha. Magnitude 0 is not none: see
 # `policies.TensorFlowRandAugment`.
@@ -52,7 +53,7 @@ def _recipe(level: str) -> Recipe:
         model="deit_small_patch16_224",
         model_values={},
         # The authors keep Adam's first moment in bfloat16.
-        optimisation=Optimisation(
+        optimization=Optimization(
             epochs=300,
             batch_size=4096,
             learning_rate=1e-3,
@@ -63,7 +64,6 @@ def _recipe(level: str) -> Recipe:
             min_learning_rate=0.0,
             weight_decay=0.1,
             clip_norm=1.0,
-            loss="sigmoid_cross_entropy",
         ),
         augmentation=Augmentation(
             crop_scale=(0.05, 1.0),
@@ -73,10 +73,10 @@ def _recipe(level: str) -> Recipe:
             label_smoothing=0.0,
             interpolation="bilinear",
             geometric_interpolation="nearest",
-            geometric_fill="grey",
+            geometric_fill="gray",
         ),
         head_bias=-6.9,
-        **UNDISTILLED,
+        objective=Supervised(loss="sigmoid_cross_entropy"),
     )
 
 
@@ -97,12 +97,12 @@ AUGREG = dataclasses.replace(
 )
 
 # Helps the larger models alone (figure 4 of the paper).
-AUGREG_REGULARISED = dataclasses.replace(
+AUGREG_REGULARIZED = dataclasses.replace(
     AUGREG,
-    name="augreg_regularised",
+    name="augreg_regularized",
     about=dataclasses.replace(AUGREG.about, expected="in the authors' index of checkpoints"),
     model="deit_base_patch16_224",
     model_values={"dropout_rate": 0.1, "drop_path_rate": 0.1},
 )
 
-AUGREG_RECIPES = (AUGREG, AUGREG_REGULARISED, *_BY_LEVEL.values())
+AUGREG_RECIPES = (AUGREG, AUGREG_REGULARIZED, *_BY_LEVEL.values())

@@ -6,29 +6,27 @@
 
 import dataclasses
 
-from keras_deit.data.augmentation import Augmentation
-from keras_deit.recipes.common import (
-    DEIT_AUGMENTATION,
-    DISTILLED,
-    EMA_DECAY,
-    UNDISTILLED,
-)
-from keras_deit.recipes.recipe import About, Optimisation, Recipe
+from keras_deit.data import Augmentation
+from keras_deit.objectives import Supervised
+from keras_deit.optimizers import Optimization
+from keras_deit.recipes.common import DEIT_AUGMENTATION, DISTILLATION, EMA_DECAY
+from keras_deit.recipes.recipe import About, Recipe
 
-_OPTIMISATION = Optimisation(schedule="epoch_cosine", ema_decay=EMA_DECAY)
+_OPTIMISATION = Optimization(schedule="epoch_cosine", ema_decay=EMA_DECAY)
 
 DEIT = Recipe(
     name="deit",
     about=About(
         source="DeiT, table 9; README_deit.md",
         hardware="B: 16 GPUs × 64 images, 37 hours (8 V100: 53 hours); Ti, S: 4 GPUs × 256",
-        expected="Ti 72.2, S 79.9, B 81.8",
+        training="1k",
+        models=("deit_*_patch16_224",),
     ),
     model="deit_tiny_patch16_224",
     model_values={"drop_path_rate": 0.1},
-    optimisation=_OPTIMISATION,
+    optimization=_OPTIMISATION,
     augmentation=DEIT_AUGMENTATION,
-    **UNDISTILLED,
+    objective=Supervised(),
 )
 
 DEIT_DISTILLED = dataclasses.replace(
@@ -37,10 +35,12 @@ DEIT_DISTILLED = dataclasses.replace(
     about=About(
         source="DeiT, §5 and table 9; README_deit.md",
         hardware="as deit",
-        expected="from a RegNetY-16GF: Ti 74.5, S 81.2, B 83.4",
+        training="1k distilled",
+        models=("deit_*_distilled_patch16_224",),
+        expected="from a RegNetY-16GF",
     ),
     model="deit_tiny_distilled_patch16_224",
-    **DISTILLED,
+    objective=DISTILLATION,
 )
 
 DEIT_DISTILLED_1000 = dataclasses.replace(
@@ -51,12 +51,12 @@ DEIT_DISTILLED_1000 = dataclasses.replace(
         hardware="as deit, three times as long",
         expected="from a RegNetY-16GF: Ti 76.6, S 82.6, B 84.2",
     ),
-    optimisation=dataclasses.replace(_OPTIMISATION, epochs=1000),
+    optimization=dataclasses.replace(_OPTIMISATION, epochs=1000),
 )
 
-# The student stays in evaluation mode, as it was in the published script whenever it fine-tuned:
-# no stochastic depth. The learning rate is its own minimum, so that it is flat after warm-up.
-_FINETUNE = Optimisation(
+# The student stays in evaluation mode, as in the published script whenever it fine-tunes, so there
+# is no stochastic depth. The learning rate equals its minimum, so it is flat after the warm-up.
+_FINETUNE = Optimization(
     epochs=30,
     batch_size=512,
     learning_rate=5e-6,
@@ -73,11 +73,13 @@ DEIT_FINETUNE_384 = dataclasses.replace(
     about=About(
         source="README_deit.md, fine-tuning at 384; DeiT §6",
         hardware="2 nodes × 8 GPUs × 32 images, 20 hours on 8 V100",
-        expected="B 82.9 at crop ratio 0.875, 83.1 at 1.0",
+        training="1k",
+        models=("deit_base_patch16_384",),
+        expected="83.1 at a crop ratio of 1.0",
     ),
     model="deit_base_patch16_384",
     model_values={},
-    optimisation=_FINETUNE,
+    optimization=_FINETUNE,
     fine_tunes=True,
 )
 
@@ -87,14 +89,16 @@ DEIT_FINETUNE_384_DISTILLED = dataclasses.replace(
     about=About(
         source="DeiT, §5: the teacher sees 384 pixels, too; not in the published script",
         hardware="as deit_finetune_384",
-        expected="B 84.5; after 1000 epochs of training 85.2",
+        training="1k distilled",
+        models=("deit_base_distilled_patch16_384",),
+        expected="after 1000 epochs of training, 84.5 after 300",
     ),
     model="deit_base_distilled_patch16_384",
-    **DISTILLED,
+    objective=DISTILLATION,
 )
 
-# The published script pads and crops where images have 32 pixels or fewer. Width and depth are
-# DeiT-Ti's; the patches have 4 pixels, so that there are 64 of them.
+# The published script pads and crops images of 32 pixels or fewer. Width and depth are DeiT-Ti's;
+# patches have 4 pixels, so there are 64 of them.
 CIFAR10_SCRATCH = dataclasses.replace(
     DEIT,
     name="cifar10_scratch",

@@ -1,24 +1,18 @@
-"""What a recipe is made of."""
+"""What a recipe consists of."""
 
 import dataclasses
 import fnmatch
 
-from keras_deit.data.augmentation import Augmentation
+from keras_deit.core.errors import unknown_name
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.data import Augmentation
 from keras_deit.data.transforms import check_evaluation_view
-from keras_deit.distillation.arguments import check_distillation
-from keras_deit.errors import InputError, unknown_name
+from keras_deit.models import get_spec, list_models
+from keras_deit.objectives import Objective, objective_name
+from keras_deit.optimizers import Optimization, require
 
-# The learning rates of the papers are per this many images in a step (DeiT §5.4).
-REFERENCE_BATCH_SIZE = 512
-
-
-OPTIMIZERS = ("adamw", "lamb", "sgd")
-SCHEDULES = ("cosine", "epoch_cosine")
-LOSSES = ("cross_entropy", "binary_cross_entropy", "sigmoid_cross_entropy")
-TRAINABLE = ("all", "attention", "head")
-# What a teacher's training does not do.
+# The fields of an optimization that the training of a teacher does not have.
 STUDENT_ONLY = (
-    "loss",
     "layer_decay",
     "trainable",
     "training_mode",
@@ -28,129 +22,38 @@ STUDENT_ONLY = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimisation:
-    """How the weights move. The defaults are DeiT's (§5.4), with a schedule by step.
-
-    Attributes:
-        epochs: passes over the training data.
-        batch_size: images in a step, on all devices together.
-        accumulation_steps: parts that a batch is cut into, whose gradients are added up one after
-            the other, so that a device has so many times fewer images at once.
-        optimizer: "adamw", "lamb" or "sgd" (with Nesterov momentum), each as the authors ran it.
-        learning_rate: at the peak.
-        learning_rate_scaling: whether `learning_rate` is for 512 images in a step and scales with
-            `batch_size`; the recipes of DeiT III and LAMB do not scale.
-        schedule: "cosine", linear warm-up and then half a cosine, changing at every step; or
-            "epoch_cosine", the authors' own, constant within an epoch and one epoch late.
-        warmup_epochs: from `warmup_learning_rate` to the peak.
-        warmup_steps: of schedule "cosine", in place of `warmup_epochs`; None for those.
-        warmup_learning_rate, min_learning_rate: where the schedule starts and ends, not scaled.
-        weight_decay: of the decayed variables, multiplied by the learning rate at each step.
-        adam_epsilon: ε of "adamw" and "lamb".
-        momentum: of "sgd".
-        clip_norm: largest norm of all gradients together, 0 for no clipping; by default 1 for
-            "lamb", part of which it is, and 0 for the others.
-        loss: of the labels: "cross_entropy"; "binary_cross_entropy", of every class by itself and
-            averaged, where each class of a mixed image is a full target, so that it takes no
-            smoothing; or "sigmoid_cross_entropy", of every class by itself and summed, where the
-            target is the class's part.
-        layer_decay: what each block's learning rate is multiplied with to give that of the block
-            below; 1 for the same everywhere.
-        trainable: "all" weights, "attention" for attention layers, class head and positions, or
-            "head" for the heads alone.
-        training_mode: whether the student trains in training mode; if not, as in DeiT's
-            fine-tuning at 384, there is no stochastic depth and batch statistics stay as they are.
-        ema_decay: of the moving average of all weights, taken at every step and evaluated beside
-            them; 0 for none.
-    """
-
-    epochs: int = 300
-    batch_size: int = 1024
-    accumulation_steps: int = 1
-    optimizer: str = "adamw"
-    learning_rate: float = 5e-4
-    learning_rate_scaling: bool = True
-    schedule: str = "cosine"
-    warmup_epochs: float = 5
-    warmup_steps: int | None = None
-    warmup_learning_rate: float = 1e-6
-    min_learning_rate: float = 1e-5
-    weight_decay: float = 0.05
-    adam_epsilon: float = 1e-8
-    momentum: float = 0.9
-    clip_norm: float | None = None
-    loss: str = "cross_entropy"
-    layer_decay: float = 1.0
-    trainable: str = "all"
-    training_mode: bool = True
-    ema_decay: float = 0.0
-
-    def __post_init__(self):
-        for field, known in _CHOICES.items():
-            if getattr(self, field) not in known:
-                raise unknown_name(field, getattr(self, field), known)
-        for field in ("epochs", "batch_size", "learning_rate", "adam_epsilon"):
-            _require(field, getattr(self, field), getattr(self, field) > 0, "above 0")
-        for field in ("warmup_learning_rate", "min_learning_rate", "weight_decay"):
-            _require(field, getattr(self, field), getattr(self, field) >= 0, "0 or more")
-        for field in ("momentum", "ema_decay"):
-            value = getattr(self, field)
-            _require(field, value, 0 <= value < 1, "at least 0 and below 1")
-        _require("clip_norm", self.clip_norm, self.gradient_clip >= 0, "0 or more")
-        _require("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "in (0, 1]")
-        parts = self.accumulation_steps
-        divides = parts >= 1 and self.batch_size % parts == 0
-        _require("accumulation_steps", parts, divides, f"a divisor of batch_size={self.batch_size}")
-        in_range = 0 <= self.warmup_epochs <= self.epochs
-        _require("warmup_epochs", self.warmup_epochs, in_range, f"from 0 to epochs={self.epochs}")
-        if self.warmup_steps is not None:
-            _require("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
-            by_step = self.schedule == "cosine"
-            _require("schedule with warmup_steps", self.schedule, by_step, "'cosine'")
-
-    @property
-    def peak_learning_rate(self) -> float:
-        if not self.learning_rate_scaling:
-            return self.learning_rate
-        return self.learning_rate * self.batch_size / REFERENCE_BATCH_SIZE
-
-    @property
-    def gradient_clip(self) -> float:
-        """The norm that all gradients together are clipped to; 0 for no clipping."""
-        if self.clip_norm is None:
-            return 1.0 if self.optimizer == "lamb" else 0.0
-        return self.clip_norm
-
-
-_CHOICES = {
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "loss": LOSSES,
-    "trainable": TRAINABLE,
-}
-
-
-@dataclasses.dataclass(frozen=True)
 class TeacherRecipe:
-    """How a teacher is trained where no trained one is given.
+    """How a teacher is trained if no trained one is given.
 
     Attributes:
-        optimisation, augmentation: as for the student, but for the fields in `STUDENT_ONLY`.
-        image_size: side in pixels of what the teacher takes; None for the student's own.
+        optimization, augmentation: as for the student, without the fields in `STUDENT_ONLY`.
+        image_size: side in pixels of the teacher's images; None for the student's.
         batch_norm_momentum: of the teacher's moving statistics; None for the model's own. A
-            training of a few hundred steps is over before Keras's 0.99 has caught up.
+            training of a few hundred steps ends before Keras's 0.99 has converged.
     """
 
-    optimisation: Optimisation
+    optimization: Optimization
     augmentation: Augmentation
     image_size: int | None = None
     batch_norm_momentum: float | None = None
 
     def __post_init__(self):
         for field in STUDENT_ONLY:
-            own = Optimisation.__dataclass_fields__[field].default
-            value = getattr(self.optimisation, field)
-            _require(f"{field} of a teacher's training", value, value == own, repr(own))
+            default = Optimization.__dataclass_fields__[field].default
+            value = getattr(self.optimization, field)
+            require(f"{field} of a teacher's training", value, value == default, repr(default))
+
+    def model_size(self, student_format: ImageFormat) -> tuple[int, int]:
+        """Returns height and width in pixels of the images of a teacher that is built by name."""
+        if self.image_size is not None:
+            return self.image_size, self.image_size
+        return student_format.height, student_format.width
+
+
+DEFAULT_TEACHER_RECIPE = TeacherRecipe(
+    Optimization(epochs=30, batch_size=256, learning_rate=2e-4, warmup_epochs=2, weight_decay=0.05),
+    Augmentation(auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,15 +61,16 @@ class Variant:
     """What a recipe sets for some of its models.
 
     Attributes:
-        pattern: of the models' names, as a shell has it.
-        model_values, optimisation, augmentation: by field, in place of the recipe's.
-        evaluation_crop_ratio: in place of the recipe's; None for that.
-        expected: top-1 that is published for these models.
+        pattern: of the models' names, as in a shell.
+        model_values, optimization, augmentation: by field, instead of the recipe's.
+        evaluation_crop_ratio: instead of the recipe's; None for that.
+        expected: the published result for these models, or the name of the model whose published
+            result it is.
     """
 
     pattern: str
     model_values: dict = dataclasses.field(default_factory=dict)
-    optimisation: dict = dataclasses.field(default_factory=dict)
+    optimization: dict = dataclasses.field(default_factory=dict)
     augmentation: dict = dataclasses.field(default_factory=dict)
     evaluation_crop_ratio: float | None = None
     expected: str = ""
@@ -174,103 +78,198 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What is known of a recipe, for people; nothing is computed from it.
+    """What is known about a recipe, for people; nothing is computed from it.
 
     Attributes:
-        source: where it stands.
-        hardware: what it was run on, and for how long, where that is known.
-        expected: the published result.
+        source: where it is published.
+        hardware: what it was run on and for how long, if that is known.
+        training: which of the published results of the models it leads to, see
+            `keras_deit.models.Result`; None if they do not list it.
+        models: patterns of the models' names that have this result.
+        expected: a published result that the models do not list, or what has to be added.
     """
 
     source: str
     hardware: str
-    expected: str
+    training: str | None = None
+    models: tuple[str, ...] = ()
+    expected: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A way to train a student: data only, no code asks for its name.
+    """A way to train a model. It is data: no code depends on its name.
 
     Attributes:
         name: of the recipe.
         about: its source, hardware and expected result.
-        model: the student, a name of `create_model`.
+        model: the name of the model in `list_models()`.
         model_values: what differs from the published values of that model.
-        optimisation, augmentation: of the student's training.
-        distillation: "hard", "soft" or "none".
-        alpha: weight of the distillation loss.
-        temperature: of soft distillation.
-        teacher: name or `.keras` file of the teacher.
-        variants: by model, what differs.
+        optimization, augmentation: of the training.
+        objective: what is trained, such as `Supervised()` or `Distillation(teacher=...)`.
+        variants: what differs by model.
         fine_tunes: whether it starts from trained weights.
-        weights: what the student starts from: a file, or hf://OWNER/NAME.
-        head_bias: what the heads' biases start at, their kernels then at 0, in a student without
-            `weights`; None for the model's own start.
-        teacher_weights: "imagenet" for a keras.applications teacher that starts from them.
-        teacher_recipe: how to train it on the data, if it needs that.
-        evaluation_crop_ratio, evaluation_interpolation: of the evaluation; None for what is
-            published of the model.
-        validation_epochs: epochs from one validation and checkpoint to the next.
-        validate_agreement: whether validation runs the teacher and logs the agreement with it.
+        weights: what the model starts from: a file, or hf://OWNER/NAME.
+        head_bias: initial bias of the heads, whose kernels are then 0, in a model without
+            `weights`; None for the model's own initialization.
+        evaluation_crop_ratio, evaluation_interpolation: of the evaluation; None for the published
+            ones of the model.
+        validation_epochs: epochs from one validation to the next.
     """
 
     name: str
     about: About
     model: str
     model_values: dict
-    optimisation: Optimisation
+    optimization: Optimization
     augmentation: Augmentation
-    distillation: str
-    alpha: float
-    temperature: float
-    teacher: str | None
-    teacher_recipe: TeacherRecipe
+    objective: Objective
     variants: tuple[Variant, ...] = ()
     fine_tunes: bool = False
     weights: str | None = None
     head_bias: float | None = None
-    teacher_weights: str | None = None
     evaluation_crop_ratio: float | None = None
     evaluation_interpolation: str | None = None
     validation_epochs: int = 1
-    validate_agreement: bool = False
 
     def __post_init__(self):
-        check_distillation(self.distillation, self.alpha, self.temperature)
         crop_ratio, interpolation = self.evaluation_crop_ratio, self.evaluation_interpolation
         check_evaluation_view(
             1.0 if crop_ratio is None else crop_ratio,
             "bicubic" if interpolation is None else interpolation,
         )
-        smoothing = self.augmentation.label_smoothing
-        if self.optimisation.loss == "binary_cross_entropy" and smoothing > 0:
-            raise InputError(
-                "loss 'binary_cross_entropy' needs label_smoothing 0: smoothed, every class would "
-                f"be a target. Received: label_smoothing={smoothing}"
-            )
+        self.objective.check(self.augmentation)
         value = self.validation_epochs
-        _require("validation_epochs", value, value >= 1, "1 or more")
-        if self.teacher is None and self.distillation != "none":
-            raise InputError(f"distillation {self.distillation!r} needs a teacher.")
+        require("validation_epochs", value, value >= 1, "1 or more")
 
     def for_model(self, model: str) -> "Recipe":
-        """The recipe for one model, with what is set for it in place of its variants."""
+        """Returns the recipe for one model, with its variants applied."""
         chosen = [v for v in self.variants if fnmatch.fnmatchcase(model, v.pattern)]
         recipe = dataclasses.replace(self, model=model, variants=())
         for variant in chosen:
-            expected = variant.expected or recipe.about.expected
             crop_ratio = variant.evaluation_crop_ratio or recipe.evaluation_crop_ratio
+            about = recipe.about
+            if variant.expected in list_models():
+                about = dataclasses.replace(about, models=(variant.expected,))
+            elif variant.expected:
+                about = dataclasses.replace(about, models=(), expected=variant.expected)
             recipe = dataclasses.replace(
                 recipe,
-                about=dataclasses.replace(recipe.about, expected=expected),
+                about=about,
                 model_values={**recipe.model_values, **variant.model_values},
-                optimisation=dataclasses.replace(recipe.optimisation, **variant.optimisation),
+                optimization=dataclasses.replace(recipe.optimization, **variant.optimization),
                 augmentation=dataclasses.replace(recipe.augmentation, **variant.augmentation),
                 evaluation_crop_ratio=crop_ratio,
             )
         return recipe
 
+    @property
+    def expected(self) -> str:
+        """The published results in words: of the models that list them, and what is added."""
+        about = self.about
+        names = [name for pattern in about.models for name in list_models(pattern)]
+        found = {name: get_spec(name).result(about.training) for name in names}
+        lines = [f"{name} {result.top1:.1f}" for name, result in found.items() if result]
+        return "; ".join(filter(None, (", ".join(lines), about.expected)))
 
-def _require(field, value, condition, expected):
-    if not condition:
-        raise InputError(f"{field} should be {expected}. Received: {value}")
+    @property
+    def crop_ratio(self) -> float:
+        """The crop ratio of the evaluation: the recipe's, or the published one of the model."""
+        own = self.evaluation_crop_ratio
+        return get_spec(self.model).crop_ratio if own is None else own
+
+    @property
+    def interpolation(self) -> str:
+        """The interpolation of the evaluation, likewise."""
+        return self.evaluation_interpolation or get_spec(self.model).interpolation
+
+
+_RECIPES: dict[str, Recipe] = {}
+# Names that recipes had in earlier versions.
+_OLD_NAMES = {"augreg_regularised": "augreg_regularized"}
+
+
+def add_recipe(recipe: Recipe) -> None:
+    """Makes a recipe known by its name; one of the same name is replaced."""
+    _RECIPES[recipe.name] = recipe
+
+
+def list_recipes() -> list[str]:
+    """Returns the names that `get_recipe` and the commands know, in the order of registration."""
+    return list(_RECIPES)
+
+
+def get_recipe(name: str) -> Recipe:
+    """Returns a recipe by name.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    name = _OLD_NAMES.get(name, name)
+    if name not in _RECIPES:
+        raise unknown_name("recipe", name, _RECIPES)
+    return _RECIPES[name]
+
+
+def recipe_table(recipe: Recipe) -> str:
+    """Returns every value of a recipe, one on each line; what differs by model at the end."""
+    about = dataclasses.asdict(recipe.about)
+    values = recipe.objective.values
+    nested = {name: v for name, v in values.items() if dataclasses.is_dataclass(v)}
+    parts = {
+        recipe.name: {
+            "source": about["source"],
+            "hardware": about["hardware"],
+            "expected": recipe.expected,
+        },
+        "model": {
+            "model": recipe.model,
+            "model_values": recipe.model_values,
+            "fine_tunes": recipe.fine_tunes,
+            "weights": recipe.weights,
+            "head_bias": recipe.head_bias,
+        },
+        f"objective {objective_name(type(recipe.objective))}": {
+            name: value for name, value in values.items() if name not in nested
+        },
+        "optimization": {
+            **dataclasses.asdict(recipe.optimization),
+            "peak_learning_rate": recipe.optimization.peak_learning_rate,
+            "gradient_clip": recipe.optimization.gradient_clip,
+        },
+        "augmentation": dataclasses.asdict(recipe.augmentation),
+        "evaluation": {
+            "evaluation_crop_ratio": recipe.evaluation_crop_ratio,
+            "evaluation_interpolation": recipe.evaluation_interpolation,
+            "validation_epochs": recipe.validation_epochs,
+        },
+    }
+    for name, value in nested.items():
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        for field, inner in fields.items():
+            if dataclasses.is_dataclass(inner):
+                parts[f"{name}, {field}"] = dataclasses.asdict(inner)
+        parts[name] = {k: v for k, v in fields.items() if not dataclasses.is_dataclass(v)}
+    lines = [line for title, rows in parts.items() for line in (title, *_rows(rows), "")]
+    for variant in recipe.variants:
+        rows = {**variant.model_values, **variant.optimization, **variant.augmentation}
+        if variant.evaluation_crop_ratio is not None:
+            rows["evaluation_crop_ratio"] = variant.evaluation_crop_ratio
+        if variant.expected:
+            rows["expected"] = variant.expected
+        lines += [f"for {variant.pattern}", *_rows(rows), ""]
+    return "\n".join(lines[:-1])
+
+
+def _rows(values: dict) -> list[str]:
+    return [f"  {name:24} {_text(value)}" for name, value in values.items()]
+
+
+def _text(value) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, (tuple, list)):
+        return " to ".join(map(_text, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,19 +7,22 @@ float32.
 
 import dataclasses
 
-from keras_deit.recipes.common import DEIT_AUGMENTATION, DISTILLED, EMA_DECAY, UNDISTILLED
-from keras_deit.recipes.recipe import About, Optimisation, Recipe, Variant
+from keras_deit.objectives import Supervised
+from keras_deit.optimizers import Optimization
+from keras_deit.recipes.common import DEIT_AUGMENTATION, DISTILLATION, EMA_DECAY
+from keras_deit.recipes.recipe import About, Recipe, Variant
 
 RESMLP = Recipe(
     name="resmlp",
     about=About(
         source="ResMLP, §3.1; issues 106, 112, 113",
         hardware="not stated; float32",
-        expected="S12 76.6, S24 79.4, B24/8 81.0",
+        training="1k",
+        models=("resmlp_*",),
     ),
     model="resmlp_12_224",
     model_values={},
-    optimisation=Optimisation(
+    optimization=Optimization(
         epochs=400,
         batch_size=2048,
         optimizer="lamb",
@@ -30,9 +33,9 @@ RESMLP = Recipe(
         ema_decay=EMA_DECAY,
     ),
     augmentation=DEIT_AUGMENTATION,
-    # Published for S12 only; of the deeper ones it is said that they do as CaiT does.
+    # Published for S12 only; the deeper ones are said to follow CaiT.
     variants=(Variant("resmlp_12_*", model_values={"drop_path_rate": 0.05}),),
-    **UNDISTILLED,
+    objective=Supervised(),
 )
 
 RESMLP_DISTILLED = dataclasses.replace(
@@ -41,9 +44,11 @@ RESMLP_DISTILLED = dataclasses.replace(
     about=About(
         source="ResMLP, table 3",
         hardware="not stated; float32",
-        expected="from a RegNetY-16GF: S12 77.8, S24 80.8, S36 81.1, B24/8 83.6",
+        training="1k distilled",
+        models=("resmlp_*",),
+        expected="from a RegNetY-16GF",
     ),
-    **DISTILLED,
+    objective=DISTILLATION,
 )
 
 RESMLP_RECIPES = (RESMLP, RESMLP_DISTILLED)

@@ -8,13 +8,15 @@ rest of its own training, and its tables are at a crop ratio of 0.875.
 
 import dataclasses
 
+from keras_deit.objectives import Supervised
+from keras_deit.optimizers import Optimization
 from keras_deit.recipes.cait import CAIT_DROP_PATH
-from keras_deit.recipes.common import DEIT_AUGMENTATION, EMA_DECAY, UNDISTILLED
-from keras_deit.recipes.recipe import About, Optimisation, Recipe, Variant
+from keras_deit.recipes.common import DEIT_AUGMENTATION, EMA_DECAY
+from keras_deit.recipes.recipe import About, Recipe, Variant
 
 _UNERASED = dataclasses.replace(DEIT_AUGMENTATION, erase_probability=0.0)
 
-_ADAMW = Optimisation(
+_ADAMW = Optimization(
     epochs=1000,
     batch_size=768,
     learning_rate=5e-6,
@@ -29,7 +31,7 @@ def _variants(cait_learning_rate: float, cait_epochs: int, resmlp: bool) -> tupl
     """CaiT: its training at a tenth of the learning rate, on CIFAR at a hundredth."""
     cait = Variant(
         "cait_*",
-        optimisation={
+        optimization={
             "optimizer": "adamw",
             "learning_rate": cait_learning_rate,
             "weight_decay": 0.05,
@@ -44,8 +46,8 @@ def _variants(cait_learning_rate: float, cait_epochs: int, resmlp: bool) -> tupl
     adamw = {"optimizer": "adamw", "learning_rate": 5e-6, "weight_decay": 0.05}
     return (
         *(cait, *CAIT_DROP_PATH),
-        Variant("resmlp_12_*", model_values={"drop_path_rate": 0.05}, optimisation=adamw),
-        Variant("resmlp_24_*", model_values={"drop_path_rate": 0.1}, optimisation=adamw),
+        Variant("resmlp_12_*", model_values={"drop_path_rate": 0.05}, optimization=adamw),
+        Variant("resmlp_24_*", model_values={"drop_path_rate": 0.1}, optimization=adamw),
     )
 
 
@@ -58,11 +60,11 @@ TRANSFER_CIFAR10 = Recipe(
     ),
     model="deit_base_patch16_224",
     model_values={},
-    optimisation=_SGD,
+    optimization=_SGD,
     augmentation=_UNERASED,
     variants=_variants(1e-5, 1000, resmlp=True),
     fine_tunes=True,
-    **UNDISTILLED,
+    objective=Supervised(),
 )
 
 TRANSFER_CIFAR100 = dataclasses.replace(
@@ -73,7 +75,7 @@ TRANSFER_CIFAR100 = dataclasses.replace(
         hardware="not stated",
         expected="DeiT-B 90.8, CaiT-S36 92.2, ResMLP-S24 89.5",
     ),
-    optimisation=_ADAMW,
+    optimization=_ADAMW,
     augmentation=_UNERASED,
 )
 
@@ -99,11 +101,11 @@ TRANSFER_FLOWERS = dataclasses.replace(
         expected="CaiT-S36 98.8",
     ),
     model="cait_s36_224",
-    optimisation=dataclasses.replace(_ADAMW, learning_rate=1e-4, batch_size=1024),
+    optimization=dataclasses.replace(_ADAMW, learning_rate=1e-4, batch_size=1024),
     augmentation=DEIT_AUGMENTATION,
     variants=(
         *TRANSFER_CARS.variants,
-        Variant("deit3_*", optimisation={"trainable": "attention"}),
+        Variant("deit3_*", optimization={"trainable": "attention"}),
     ),
 )
 
@@ -116,7 +118,7 @@ TRANSFER_INAT18 = dataclasses.replace(
         expected="DeiT-B 73.2, CaiT-S36 77.1",
     ),
     model_values={"drop_path_rate": 0.1},
-    optimisation=dataclasses.replace(_ADAMW, learning_rate=7.5e-5, epochs=360),
+    optimization=dataclasses.replace(_ADAMW, learning_rate=7.5e-5, epochs=360),
     augmentation=dataclasses.replace(DEIT_AUGMENTATION, erase_probability=0.1),
     variants=_variants(1e-4, 360, resmlp=False),
 )

@@ -3,15 +3,15 @@
 It follows OpenCV's definitions and the low-pass filter that `keras_deit.data.resampling` puts in
 front of them, which the student was trained and measured with: bicubic with a = -0.75
 (TensorFlow's own bicubic has a = -0.5), and JPEG decoded with the accurate integer transform. What
-is left is that OpenCV rounds to whole grey levels at the end and this does not: 0.25 of 255 levels
+is left is that OpenCV rounds to whole gray levels at the end and this does not: 0.25 of 255 levels
 on average. `savedmodels/README.md` has the measured differences.
 """
 
 import numpy as np
 import tensorflow as tf
 
+from keras_deit.core.errors import unknown_name
 from keras_deit.data.resampling import MAX_SCALE, SCALE_STEPS, lowpass
-from keras_deit.errors import unknown_name
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -20,7 +20,7 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     Bytes that are neither raise TensorFlow's `InvalidArgumentError`.
     """
     # The op reads PNG too. `tf.io.decode_image` decodes JPEG with the fast transform, which is
-    # one grey level off on average.
+    # one gray level off on average.
     pixels = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.image.convert_image_dtype(pixels, tf.float32)
 
@@ -28,7 +28,7 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 def evaluation_view(
     pixels: tf.Tensor, height: int, width: int, crop_ratio: float, interpolation: str
 ) -> tf.Tensor:
-    """Resizes with the aspect ratio kept and cuts the centre out.
+    """Resizes with the aspect ratio kept and cuts the center out.
 
     Args:
         pixels: float32 in [0, 1], (B, H, W, 3), of any H and W.
@@ -112,8 +112,8 @@ def _sample(
     """
     lines = tf.shape(pixels)[axis]
     first = tf.round((resized - side) / 2)  # half to even, as Python's `round`
-    centres = first + tf.range(side, dtype=tf.float64) + 0.5
-    positions = centres * (lines / resized) - 0.5
+    centers = first + tf.range(side, dtype=tf.float64) + 0.5
+    positions = centers * (lines / resized) - 0.5
     below = tf.floor(positions)
     result = tf.zeros([])
     for tap in taps:

@@ -11,7 +11,7 @@ from keras_deit.serving.evaluation_view import decode, evaluation_view
 
 
 class ServedClassifier:
-    """A classifier with its decoding, resizing and normalisation before it and names after it.
+    """A classifier with its decoding, resizing and normalization before it and names after it.
 
     Args:
         model: of this package, on the TensorFlow backend.
@@ -42,9 +42,9 @@ class ServedClassifier:
             image: float32 RGB pixels in [0, 1], (B, H, W, 3).
 
         Returns:
-            float32, (B, height, width, 3), of the model's size, normalised.
+            float32, (B, height, width, 3), of the model's size, normalized.
         """
-        return self._normalised(self._view(image))
+        return self._normalized(self._view(image))
 
     def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """The signature `serving_default`.
@@ -73,7 +73,7 @@ class ServedClassifier:
             image_bytes,
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
-        return self._answer(self._normalised(views))
+        return self._answer(self._normalized(views))
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the SavedModel with its two signatures."""
@@ -93,7 +93,7 @@ class ServedClassifier:
         size = (self._format.height, self._format.width)
         return evaluation_view(image, *size, self._crop_ratio, self._interpolation)
 
-    def _normalised(self, view: tf.Tensor) -> tf.Tensor:
+    def _normalized(self, view: tf.Tensor) -> tf.Tensor:
         mean, std = np.float32(self._format.mean), np.float32(self._format.std)
         # No division: graphs multiply by the reciprocal instead and end one bit off.
         return view * (1 / std) - mean / std

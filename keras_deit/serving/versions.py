@@ -4,7 +4,7 @@ import os
 import pathlib
 import re
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 
 # What a URL path and a shell take unquoted; TF Serving itself refuses "/" and ":".
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

@@ -1,35 +1,41 @@
-"""Training: jobs, runs and what they report."""
+"""Training: jobs, the training loop, checkpoints, and runs."""
 
-from keras_deit.training.evaluation import SPLITS, evaluate_run
-from keras_deit.training.job import (
-    REACTIONS,
-    Job,
-    evaluation_crop_ratio,
-    evaluation_interpolation,
-    student_format,
+from keras_deit.training.identity import objective_from
+from keras_deit.training.input_pipeline import InputPipeline
+from keras_deit.training.interruption import Stopped
+from keras_deit.training.job import Job
+from keras_deit.training.options import (
+    make_job,
+    teacher_training_options,
+    train,
+    train_teacher,
+    training_options,
 )
-from keras_deit.training.reading import Reading
-from keras_deit.training.report import final_report, score_table
-from keras_deit.training.run_directory import RunDirectory
-from keras_deit.training.strategies import STRATEGIES, Devices
-from keras_deit.training.teacher_training import check_output, fine_tune_teacher
-from keras_deit.training.trainer import train
+from keras_deit.training.run import Run, load_run
+from keras_deit.training.teachers import (
+    check_output,
+    fine_tune_teacher,
+    resolve_teacher,
+    teacher_of_run,
+)
+from keras_deit.training.train import score_split, train_job
 
 __all__ = [
-    "REACTIONS",
-    "SPLITS",
-    "STRATEGIES",
-    "Devices",
+    "InputPipeline",
     "Job",
-    "Reading",
-    "RunDirectory",
+    "Run",
+    "Stopped",
     "check_output",
-    "evaluate_run",
-    "evaluation_crop_ratio",
-    "evaluation_interpolation",
-    "final_report",
     "fine_tune_teacher",
-    "score_table",
-    "student_format",
+    "load_run",
+    "make_job",
+    "objective_from",
+    "resolve_teacher",
+    "score_split",
+    "teacher_of_run",
+    "teacher_training_options",
     "train",
+    "train_job",
+    "train_teacher",
+    "training_options",
 ]

@@ -1,5 +1,6 @@
-"""What happens around the steps of a training."""
+"""What happens around the steps of a training: progress bars, events, finite checks, timing."""
 
+import logging
 import math
 import pathlib
 import statistics
@@ -9,28 +10,30 @@ from collections.abc import Callable
 import keras
 import tqdm
 
-from keras_deit.distillation.execution import is_writer
-from keras_deit.errors import InputError
-from keras_deit.pretrained.files import write_weights
-from keras_deit.training.devices.processes import readable
+from keras_deit.core.errors import InputError, first_line
+from keras_deit.core.processes import is_writer
+
+_logger = logging.getLogger(__name__)
 
 
-class Progress(keras.callbacks.Callback):
-    """One progress bar over all steps of a training; a context, at whose end it is left as it is.
+class ProgressBar(keras.callbacks.Callback):
+    """One progress bar over all steps of a training; a context that closes it at the end.
 
-    Reading a figure waits for the step that makes it, and on an accelerator the next one is not
-    started meanwhile: the figures are read twice a second, not at every step.
+    Reading a figure waits for the step that computes it, and on an accelerator the next step does
+    not start meanwhile. Therefore the figures are read twice a second, not at every step.
 
     Args:
-        title: what is being trained.
-        total_steps: in the whole training.
-        done: steps of it that an earlier process has done.
+        title: what is trained.
+        total_steps: of the whole training.
+        done: steps that an earlier process has done.
+        monitor: the validation figure to show.
     """
 
     _SECONDS = 0.5
 
-    def __init__(self, title: str, total_steps: int, done: int = 0):
+    def __init__(self, title: str, total_steps: int, done: int = 0, monitor: str = ""):
         super().__init__()
+        self._monitor = monitor
         self._validation = {}
         self._last = 0.0
         self._bar = tqdm.tqdm(
@@ -59,51 +62,67 @@ class Progress(keras.callbacks.Callback):
         self._bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        if "val_accuracy" in logs:
-            self._validation = {"val_accuracy": logs["val_accuracy"]}
+        if self._monitor in logs:
+            self._validation = {self._monitor: logs[self._monitor]}
 
 
-class EvaluationProgress(keras.callbacks.Callback):
-    """One progress bar over the batches of an evaluation.
+class Events(keras.callbacks.TensorBoard):
+    """Writes events for TensorBoard; if that fails, says so once and continues without."""
 
-    Args:
-        title: what is being evaluated.
-        batches: how many there are.
-    """
+    def __init__(self, path, **kwargs):
+        super().__init__(path, **kwargs)
+        self._failed = False
 
-    def __init__(self, title: str, batches: int):
-        super().__init__()
-        self._bar = tqdm.tqdm(
-            desc=title, total=batches, unit="batch", mininterval=0.5, disable=not is_writer()
-        )
+    def on_epoch_end(self, epoch, logs=None):
+        self._try(super().on_epoch_end, epoch, logs)
 
-    def on_test_batch_end(self, batch, logs=None):
-        self._bar.update()
+    def on_train_end(self, logs=None):
+        self._try(super().on_train_end, logs)
 
-    def close(self):
-        """Leaves the bar as it stands."""
-        self._bar.close()
+    def _try(self, write, *args):
+        import tensorflow as tf
+
+        if self._failed:
+            return
+        try:
+            write(*args)
+        except (OSError, tf.errors.OpError) as error:
+            self._failed = True
+            _logger.warning("Events for TensorBoard cannot be written: %s", first_line(error))
 
 
-# Keras's loss scale starts at 2¹⁵ and is halved at every step without finite gradients.
-_LEAST_LOSS_SCALE = 2.0**-14
+def tensorboard_events(path: pathlib.Path) -> list[keras.callbacks.Callback]:
+    """Returns a callback that writes events if TensorBoard is installed and this process writes."""
+    if not is_writer():
+        return []
+    try:
+        # Keras writes the events with both, on every backend.
+        import tensorboard  # noqa: F401
+        import tensorflow  # noqa: F401
+    except ImportError:
+        return []
+    return [Events(path, write_graph=False)]
 
 
-class FiniteSteps(keras.callbacks.Callback):
-    """Stops a training that has left the finite numbers, or counts the steps that were left out.
+# Keras's loss scale starts at 2¹⁵ and is halved at every step with non-finite gradients.
+_MIN_LOSS_SCALE = 2.0**-14
 
-    A step whose gradients are not finite changes no weight (`GroupedOptimizer`), so it can be
-    looked for from time to time: the optimiser knows its number.
+
+class FiniteCheck(keras.callbacks.Callback):
+    """Stops a training whose numbers are not finite any more, or counts the skipped steps.
+
+    A step with non-finite gradients changes no weight (`GroupedOptimizer`), so it is enough to
+    check from time to time: the optimizer knows its number.
 
     Args:
         steps_per_epoch: for the messages.
-        on_nan: "fail" to stop, "skip" to go on without such steps; None to stop where going on
-            is not offered.
-        kept: gives the last checkpoint, for the messages.
-        parts: that the optimiser makes a step in, and counts.
+        on_nan: "fail" to stop, "skip" to continue without such steps; None to stop if the user
+            cannot choose.
+        latest: returns the last checkpoint, for the messages.
+        micro_batches: in a step of the optimizer, which counts them.
 
     Attributes:
-        skipped: steps that were left out.
+        skipped: number of skipped steps.
     """
 
     _SECONDS = 1.0
@@ -112,20 +131,20 @@ class FiniteSteps(keras.callbacks.Callback):
         self,
         steps_per_epoch: int,
         on_nan: str | None = "fail",
-        kept: Callable[[], pathlib.Path | None] = lambda: None,
-        parts: int = 1,
+        latest: Callable[[], pathlib.Path | None] = lambda: None,
+        micro_batches: int = 1,
     ):
         super().__init__()
         self.skipped = 0
         self._steps_per_epoch = steps_per_epoch
         self._on_nan = on_nan
-        self._kept = kept
-        self._parts = parts
+        self._latest = latest
+        self._micro_batches = micro_batches
         self._last = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
         if time.monotonic() - self._last >= self._SECONDS:
-            # `self.model` makes Keras bring the variables up to date.
+            # `self.model` makes Keras update the variables on JAX.
             self.require_finite()
             self._last = time.monotonic()
 
@@ -134,45 +153,45 @@ class FiniteSteps(keras.callbacks.Callback):
         names = {"val_loss": "validation loss"}
         if self._on_nan != "skip":
             names["loss"] = "loss"
-        for name, told in names.items():
+        for name, title in names.items():
             value = logs.get(name, 0.0)
             if not math.isfinite(value):
-                self._stop(f"The {told} became {value} in epoch {epoch + 1}")
+                self._stop(f"The {title} became {value} in epoch {epoch + 1}")
 
     def require_finite(self) -> None:
-        """Looks at the optimiser's count of steps that it has left out.
+        """Checks the optimizer's count of skipped steps.
 
         Raises:
-            InputError: it has left one out, and `on_nan` is "fail"; or no loss scale is small
-                enough for float16 any more, which has another cause than float16's range.
+            InputError: it has skipped a step and `on_nan` is "fail"; or no loss scale is small
+                enough for float16, which has another cause than float16's range.
         """
         optimizer = self.model.optimizer
         if hasattr(optimizer, "inner_optimizer"):
             scale = float(keras.ops.convert_to_numpy(optimizer.dynamic_scale))
             optimizer = optimizer.inner_optimizer
-            if scale < _LEAST_LOSS_SCALE:
-                self._stop(f"The gradients are not finite at a loss scale of {scale:.3g} either")
+            if scale < _MIN_LOSS_SCALE:
+                self._stop(f"The gradients are not finite even at a loss scale of {scale:.3g}")
         self.skipped = int(keras.ops.convert_to_numpy(optimizer.nonfinite_steps))
         if self.skipped and self._on_nan != "skip":
             first = int(keras.ops.convert_to_numpy(optimizer.first_nonfinite_step))
-            step = first // self._parts
+            step = first // self._micro_batches
             epoch = step // self._steps_per_epoch
-            offered = ", which --on_nan=skip would leave out" if self._on_nan else ""
+            offered = ", which --on_nan=skip would skip" if self._on_nan else ""
             self._stop(
                 f"The gradients were not finite at step {step + 1} (epoch {epoch + 1}){offered}"
             )
 
     def _stop(self, what: str) -> None:
-        kept = self._kept()
-        where = f" The last checkpoint is {kept}." if kept else ""
+        latest = self._latest()
+        where = f" The last checkpoint is {latest}." if latest else ""
         raise InputError(f"{what}; a lower learning_rate may help.{where}")
 
 
 class StepTimer:
-    """Measures the time of a step by epoch, from the end of its first step to its end.
+    """Measures the time of a step in each epoch, from the end of its first step to its end.
 
     Attributes:
-        seconds: of a step, data included, in each epoch of two steps or more.
+        seconds: of a step, including its data, in each epoch of two steps or more.
     """
 
     def __init__(self):
@@ -180,31 +199,21 @@ class StepTimer:
         self._start = 0.0
 
     def first_step_ended(self, logs: dict) -> None:
-        """Starts the clock once that step is really over."""
+        """Starts the clock once the step has really ended."""
         float(logs["loss"])
         self._start = time.perf_counter()
 
-    def epoch_ended(self, steps: int, elsewhere: float) -> None:
+    def epoch_ended(self, steps: int, other_seconds: float) -> None:
         """Stops the clock.
 
         Args:
-            steps: of the epoch, the first one counted.
-            elsewhere: seconds that went into something else, such as checkpoints.
+            steps: of the epoch, including the first one.
+            other_seconds: that were spent on something else, such as checkpoints.
         """
         if steps > 1:
-            passed = time.perf_counter() - self._start - elsewhere
+            passed = time.perf_counter() - self._start - other_seconds
             self.seconds.append(passed / (steps - 1))
 
     def median(self) -> float | None:
-        """Seconds; None for a training of one step an epoch."""
+        """Returns seconds; None if every epoch has one step."""
         return statistics.median(self.seconds) if self.seconds else None
-
-
-def save_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Writes `path`, a `.weights.h5` file, so that it is the old one or the new one at any time.
-
-    Of several processes one writes.
-    """
-    if is_writer():
-        with readable(model.weights):
-            write_weights(model, path)

@@ -1,19 +1,19 @@
-"""Being asked to stop, by SIGTERM or by Ctrl-C."""
+"""Stopping a training at SIGTERM or Ctrl-C."""
 
 import contextlib
 import itertools
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
-from keras_deit.distillation.execution import process_share
-from keras_deit.training.devices.processes import all_stop
+from keras_deit.core.processes import preemption_reached, process_index_and_count
 
 
 class Stopped(BaseException):
-    """A training stopped because it was asked to, and kept everything.
+    """A training was stopped by a signal, after a checkpoint was written.
 
-    Not an `Exception`: what handles errors must not take it for one.
+    It is not an `Exception`, so that nothing handles it as an error.
 
     Args:
         signal_number: of the signal.
@@ -25,49 +25,50 @@ class Stopped(BaseException):
         self.signal_number = signal_number
 
 
-# Of one process after another training, too, JAX wants to be asked with numbers that grow.
-_MOMENTS = itertools.count()
+# JAX requires increasing numbers, also in the second training of a process.
+_CHECKS = itertools.count()
 
 
 class Interruption:
-    """Remembers SIGTERM and SIGINT while it is watching, instead of dying of them.
+    """Records SIGTERM and SIGINT while it is active, instead of ending the process.
 
-    A second signal acts as it does without it. Where several JAX processes train together, a
-    signal to one of them stops them all, after the same step.
+    A second signal has its usual effect. If several JAX processes train together, a signal to one
+    of them stops all of them after the same step.
     """
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
         self._received: int | None = None
-        self._several = process_share()[1] > 1
+        self._several = process_index_and_count()[1] > 1
 
     def received(self) -> int | None:
-        """The number of the signal; None for none. To be asked equally often by all processes."""
+        """Returns the number of the signal; None for none. All processes must call it equally
+        often."""
         if not self._several:
             return self._received
-        if all_stop(next(_MOMENTS)):
+        if preemption_reached(next(_CHECKS)):
             return self._received or signal.SIGTERM
         return None
 
     @contextlib.contextmanager
-    def watching(self):
-        """The context in which the signals are remembered; nothing happens off the main thread."""
+    def active(self) -> Iterator["Interruption"]:
+        """Records signals during the block; outside of the main thread it does nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        # SIGTERM is JAX's own, where there are several processes.
+        # With several processes JAX handles SIGTERM.
         signals = self._SIGNALS[self._several :]
         before = {number: signal.getsignal(number) for number in signals}
 
-        def remember(number, frame):
+        def record(number, frame):
             self._received = number
             signal.signal(number, before[number])
             if self._several:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         for number in signals:
-            signal.signal(number, remember)
+            signal.signal(number, record)
         try:
             yield self
         finally:

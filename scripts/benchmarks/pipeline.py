@@ -108,9 +108,9 @@ def _pillow_batches(files: list[bytes]) -> dict:
 def _package_batches(files: list[bytes]) -> dict:
     import cv2
 
+    from keras_deit.core.image_format import ImageFormat
     from keras_deit.data import Augmentation
     from keras_deit.data.batches import EvaluationBatches, TrainBatches
-    from keras_deit.models.image_format import ImageFormat
 
     cv2.setNumThreads(1)
     source, image_format = _JpegSource(files), ImageFormat(224, 224)

@@ -30,7 +30,7 @@ def photographs() -> dict[str, np.ndarray]:
 
 @functools.cache
 def views(side: int = 224) -> dict[str, np.ndarray]:
-    """The centres of the photographs, (side, side, 3)."""
+    """The centers of the photographs, (side, side, 3)."""
     result = {}
     for name, image in photographs().items():
         shorter = min(image.shape[:2])

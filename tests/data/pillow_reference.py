@@ -1,7 +1,7 @@
 """DeiT's training and evaluation pipelines in plain Pillow and NumPy, as its authors run them.
 
 Written after the published code and timm's, not after this package's: one image at a time through
-Pillow's own operations, then an array of (channels, height, width) that is divided, normalised,
+Pillow's own operations, then an array of (channels, height, width) that is divided, normalized,
 erased, collected into a batch and mixed. `scripts/benchmarks/pipeline.py` measures against it.
 """
 
@@ -62,8 +62,8 @@ OPERATIONS = {
     "Rotate": lambda image, degrees: image.rotate(degrees, BICUBIC, fillcolor=FILL),
     "ShearX": lambda image, factor: affine(image, 1, factor, 0, 0, 1, 0),
     "ShearY": lambda image, factor: affine(image, 1, 0, 0, factor, 1, 0),
-    "TranslateX": lambda image, share: affine(image, 1, 0, share * image.width, 0, 1, 0),
-    "TranslateY": lambda image, share: affine(image, 1, 0, 0, 0, 1, share * image.height),
+    "TranslateX": lambda image, shard: affine(image, 1, 0, shard * image.width, 0, 1, 0),
+    "TranslateY": lambda image, shard: affine(image, 1, 0, 0, 0, 1, shard * image.height),
     "TranslateXPixels": lambda image, pixels: affine(image, 1, 0, pixels, 0, 1, 0),
     "TranslateYPixels": lambda image, pixels: affine(image, 1, 0, 0, 0, 1, pixels),
     "Cutout": cut_out,
@@ -156,7 +156,7 @@ def centre_crop(image: Image.Image, side: int, crop_ratio: float) -> Image.Image
 # Arrays.
 
 
-def normalised(image: Image.Image) -> np.ndarray:
+def normalized(image: Image.Image) -> np.ndarray:
     """float32, (3, height, width)."""
     array = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)).astype(np.float32)
     array /= 255
@@ -186,8 +186,8 @@ def mix(images: np.ndarray, labels: np.ndarray, classes: int, rng) -> np.ndarray
     height, width = images.shape[2:]
     if rng.random() < 0.5:
         lam = rng.beta(1.0, 1.0)
-        share = math.sqrt(1 - lam)
-        box_height, box_width = int(height * share), int(width * share)
+        shard = math.sqrt(1 - lam)
+        box_height, box_width = int(height * shard), int(width * shard)
         row, column = rng.integers(height), rng.integers(width)
         top, bottom = np.clip([row - box_height // 2, row + box_height // 2], 0, height)
         left, right = np.clip([column - box_width // 2, column + box_width // 2], 0, width)
@@ -213,7 +213,7 @@ def train_batch(
         image = random_resized_crop(decode(data), side)
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        array = normalised(rand_augment(image))
+        array = normalized(rand_augment(image))
         random_erase(array, rng)
         arrays.append(array)
     images = np.stack(arrays)
@@ -222,4 +222,4 @@ def train_batch(
 
 def evaluation_batch(files: list[bytes], side: int = 224, crop_ratio: float = 0.875) -> np.ndarray:
     """float32 images (batch, 3, side, side)."""
-    return np.stack([normalised(centre_crop(decode(data), side, crop_ratio)) for data in files])
+    return np.stack([normalized(centre_crop(decode(data), side, crop_ratio)) for data in files])

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import transforms
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.operations import apply
 from keras_deit.data.views import augment_image, draw_steps
-from keras_deit.errors import InputError
-from keras_deit.models.image_format import ImageFormat
 
 FORMAT = ImageFormat(16, 12)
 
@@ -44,7 +44,7 @@ def test_round_trip_through_json():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("crop", "centre", "Unknown crop 'centre'"),
+        ("crop", "center", "Unknown crop 'center'"),
         ("interpolation", "cubic", "Unknown interpolation 'cubic'. Close names: bicubic"),
         ("crop_padding", -1, "`crop_padding` should be a whole number"),
         ("crop_padding", 1.5, "Received: 1.5"),
@@ -86,8 +86,8 @@ def test_no_crop_and_no_flip_is_the_resized_image():
 def test_flip_probability(probability):
     flipped = views(Augmentation(crop="none", flip_probability=probability), 600)
     upright = transforms.resize(photo(), 16, 12)
-    share = np.mean([not np.array_equal(view, upright) for view in flipped])
-    assert abs(share - probability) <= (0 if probability in (0, 1) else 0.06)
+    shard = np.mean([not np.array_equal(view, upright) for view in flipped])
+    assert abs(shard - probability) <= (0 if probability in (0, 1) else 0.06)
     mirrored = [view for view in flipped if not np.array_equal(view, upright)]
     for view in mirrored:
         np.testing.assert_array_equal(view, upright[:, ::-1])

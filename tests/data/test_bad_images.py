@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from test_tfds import example, prepare
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.batches import TrainBatches
 from keras_deit.data.datasets import load_dataset
 from keras_deit.data.images import UnreadableImage, decode
 from keras_deit.data.pipeline import train_pipeline
-from keras_deit.data.shares import Share
+from keras_deit.data.shards import Shard
 from keras_deit.data.source import ArraySource
-from keras_deit.errors import InputError
-from keras_deit.models.image_format import ImageFormat
 
 FORMAT = ImageFormat(8, 8)
 FULL = Augmentation(
@@ -94,7 +94,7 @@ def files(source, damage=DAMAGE):
 
 
 def test_a_file_that_is_cut_short_is_unreadable_whole_and_reduced():
-    """OpenCV gives no image of such a file, not one with a grey rest."""
+    """OpenCV gives no image of such a file, not one with a gray rest."""
     for options in ((), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)):
         data = jpeg(0, *options)
         for reduction, length in itertools.product((1, 2, 4), (20, len(data) // 2, len(data) - 1)):
@@ -137,15 +137,15 @@ def test_training_takes_the_next_good_image_and_nothing_else_changes(folder, aug
 def test_shares_of_a_batch_with_bad_images_are_the_batch(folder):
     train = skipping(folder)
 
-    def batches(share):
-        return TrainBatches(train, FORMAT, FULL, 2, 16, 0, share, BadImages("skip"))
+    def batches(shard):
+        return TrainBatches(train, FORMAT, FULL, 2, 16, 0, shard, BadImages("skip"))
 
     for number in range(6):
-        whole = batches(Share())[number]
+        whole = batches(Shard())[number]
         for process in range(4):
-            share = Share(process, 4)
-            rows = share.train_rows(number, 16)[1]
-            for part, own in zip(whole, batches(share)[number], strict=True):
+            shard = Shard(process, 4)
+            rows = shard.train_rows(number, 16)[1]
+            for part, own in zip(whole, batches(shard)[number], strict=True):
                 np.testing.assert_array_equal(own, part[rows])
 
 

@@ -1,6 +1,6 @@
 """Resizing and crops against Pillow's, on twenty photographs.
 
-The requirement is a mean absolute difference of at most one grey level. Black print on white, of
+The requirement is a mean absolute difference of at most one gray level. Black print on white, of
 which scikit-image has a scanned page, may be 1.02 off where it is enlarged.
 """
 
@@ -17,7 +17,7 @@ PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILI
 
 
 def difference(ours: np.ndarray, theirs) -> float:
-    """The mean absolute difference in grey levels of 255."""
+    """The mean absolute difference in gray levels of 255."""
     assert ours.dtype == np.uint8
     return np.abs(ours.astype(int) - np.asarray(theirs)).mean()
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.datasets import DatasetSize, dataset_size, load_dataset, take_examples
 from keras_deit.data.source import ArraySource
-from keras_deit.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_unknown_dataset_lists_close_names(name, close, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def labelled_source(labels):
+def labeled_source(labels):
     labels = np.asarray(labels)
     images = np.broadcast_to(
         np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), 2, 2, 3)
@@ -49,7 +49,7 @@ def test_the_size_of_a_dataset_is_told_without_its_images(tmp_path):
 
 
 def test_a_class_that_runs_out_leaves_its_turn_to_the_others():
-    taken = take_examples(labelled_source([0] * 20 + [1] * 2 + [2] * 20), 12)
+    taken = take_examples(labeled_source([0] * 20 + [1] * 2 + [2] * 20), 12)
     assert np.bincount(taken.labels).tolist() == [5, 2, 5]
 
 
@@ -66,19 +66,19 @@ def test_fewer_examples_are_the_first_of_more_and_every_call_agrees():
 
 
 def test_examples_without_known_labels_are_taken_from_a_permutation():
-    class Unlabelled:
+    class Unlabeled:
         def __len__(self):
             return 50
 
         def __getitem__(self, index):
             return np.zeros((1, 1, 3), np.uint8), index
 
-    labels = [take_examples(Unlabelled(), 20)[i][1] for i in range(20)]
+    labels = [take_examples(Unlabeled(), 20)[i][1] for i in range(20)]
     assert len(set(labels)) == 20 and labels != sorted(labels)
-    assert labels == [take_examples(Unlabelled(), 50)[i][1] for i in range(20)]
+    assert labels == [take_examples(Unlabeled(), 50)[i][1] for i in range(20)]
 
 
 @pytest.mark.parametrize("count", [0, -1, 7])
 def test_counts_that_cannot_be_taken(count):
     with pytest.raises(InputError, match=f"Cannot take {count} of 6 examples: give 1 to 6"):
-        take_examples(labelled_source([0, 1] * 3), count)
+        take_examples(labeled_source([0, 1] * 3), count)

@@ -42,8 +42,8 @@ def test_pixels_are_the_wheels_scaled_and_rounded():
     assert type(label) is int and label == original.target[index]
     assert np.abs(image - original.images[index][..., None] * 255 / 16).max() <= 0.5
     levels = np.unique(np.stack([dataset.train[i][0] for i in range(1257)]))
-    assert levels.tolist() == [round(grey * 255 / 16) for grey in range(17)]
+    assert levels.tolist() == [round(gray * 255 / 16) for gray in range(17)]
 
 
-def test_the_order_for_unlabelled_data_never_changes():
+def test_the_order_for_unlabeled_data_never_changes():
     assert fixed_permutation(10).tolist() == ORDER

@@ -29,8 +29,8 @@ def test_boxes_have_the_areas_ratios_and_places_of_the_recipe():
     ):
         assert stats.ks_2samp(found, values[fits]).pvalue > SIGNIFICANCE
     for offset, length in ((top, height), (left, width)):
-        share = (offset + 0.5) / (side - length + 1)
-        assert stats.kstest(share, "uniform").pvalue > SIGNIFICANCE
+        shard = (offset + 0.5) / (side - length + 1)
+        assert stats.kstest(shard, "uniform").pvalue > SIGNIFICANCE
 
 
 def test_several_boxes_share_the_area():

@@ -4,15 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.datasets import load_dataset
-from keras_deit.errors import InputError
 
 COLOURS = {"ant": (200, 40, 10), "bee": (10, 180, 60), "cat": (30, 20, 220)}
 
 
-def write_image(path, colour, size=(6, 9)):
+def write_image(path, color, size=(6, 9)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.full((*size, 3), colour[::-1], np.uint8)
+    image = np.full((*size, 3), color[::-1], np.uint8)
     suffix = path.suffix.lower()
     path.write_bytes(cv2.imencode(suffix, image)[1].tobytes())
 
@@ -97,9 +97,9 @@ def test_suffixes_in_any_case_and_hidden_files(tmp_path):
 
 
 def test_grey_alpha_and_rotated_files_become_plain_rgb(tmp_path):
-    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    alpha = np.dstack([np.full((6, 8, 3), (1, 2, 3), np.uint8), grey])
-    jpeg = cv2.imencode(".jpg", cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))[1].tobytes()
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    alpha = np.dstack([np.full((6, 8, 3), (1, 2, 3), np.uint8), gray])
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR))[1].tobytes()
     exif = (
         b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
         + bytes(4)
@@ -111,11 +111,11 @@ def test_grey_alpha_and_rotated_files_become_plain_rgb(tmp_path):
         for name in ("ant", "bee"):
             write_image(tmp_path / split / name / "0.png", COLOURS[name])
         ant = tmp_path / split / "ant"
-        (ant / "1.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
+        (ant / "1.png").write_bytes(cv2.imencode(".png", gray)[1].tobytes())
         (ant / "2.png").write_bytes(cv2.imencode(".png", alpha)[1].tobytes())
         (ant / "3.jpg").write_bytes(rotated)
     train = load(tmp_path).train
-    np.testing.assert_array_equal(train[1][0], np.repeat(grey[..., None], 3, -1))
+    np.testing.assert_array_equal(train[1][0], np.repeat(gray[..., None], 3, -1))
     np.testing.assert_array_equal(train[2][0][0, 0], [3, 2, 1])
     assert train[3][0].shape == (6, 8, 3)
 

@@ -8,12 +8,12 @@ import pytest
 from photographs import photographs
 from PIL import Image
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.images import DecodedImage, EncodedImage, decode, jpeg_size
 from keras_deit.data.transforms import crop_box
 from keras_deit.data.views import augment_image, decode_for_crops
-from keras_deit.errors import InputError
-from keras_deit.models.image_format import ImageFormat
 
 
 def file_of(image: np.ndarray, kind: str = "JPEG", **options) -> bytes:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from keras_deit.core.errors import InputError
 from keras_deit.data import mixing
 from keras_deit.data.augmentation import Augmentation
-from keras_deit.errors import InputError
 
 OFF = Augmentation(mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0)
 
@@ -19,7 +19,7 @@ def batch(count=4, height=8, width=6):
 
 
 class ScriptedCentre:
-    """Gives the centre of the CutMix box."""
+    """Gives the center of the CutMix box."""
 
     def __init__(self, row, column):
         self.values = iter([row, column])
@@ -94,7 +94,7 @@ def test_each_image_may_be_mixed_in_its_own_way():
 
 
 @pytest.mark.parametrize(
-    ("centre", "lam", "expected"),
+    ("center", "lam", "expected"),
     [
         ((4, 3), 0.75, (2, 6, 2, 4)),
         ((0, 0), 0.75, (0, 2, 0, 1)),  # clipped at the top left
@@ -103,8 +103,8 @@ def test_each_image_may_be_mixed_in_its_own_way():
         ((3, 3), 1.0, (3, 3, 3, 3)),  # empty
     ],
 )
-def test_cutmix_box(centre, lam, expected):
-    assert mixing.cutmix_box(8, 6, lam, ScriptedCentre(*centre)) == expected
+def test_cutmix_box(center, lam, expected):
+    assert mixing.cutmix_box(8, 6, lam, ScriptedCentre(*center)) == expected
 
 
 def mix(seed=0, count=4, **fields):
@@ -175,8 +175,8 @@ def test_cutmix_keeps_what_boxes_of_beta_distributed_area_leave(alpha):
     half = (224 * np.sqrt(1 - rng.beta(alpha, alpha, 40_000))).astype(int) // 2
     lengths = 1
     for _ in range(2):
-        centre = rng.integers(224, size=40_000)
-        lengths = lengths * (np.minimum(centre + half, 224) - np.maximum(centre - half, 0))
+        center = rng.integers(224, size=40_000)
+        lengths = lengths * (np.minimum(center + half, 224) - np.maximum(center - half, 0))
     expected = 1 - lengths / 224**2
     found = [mix.kept for mix in draws(cutmix_alpha=alpha)]
     assert stats.ks_2samp(found, expected).pvalue > 1e-3
@@ -200,12 +200,12 @@ def test_lambda_is_of_the_batch_or_of_the_image(mode):
 def test_targets_are_mixed_as_the_images_are(mode, fields):
     for seed in range(20):
         images, labels, mixed, targets = mix(seed, mix_mode=mode, **fields)
-        share = share_of_partner(targets, labels)
+        shard = share_of_partner(targets, labels)
         if "mixup_alpha" in fields:
             found = ((mixed - images) / (images[::-1] - images)).mean((1, 2, 3))
         else:
             found = (mixed != images).any(-1).mean((1, 2))
-        np.testing.assert_allclose(share, found, atol=1e-3)
+        np.testing.assert_allclose(shard, found, atol=1e-3)
 
 
 def test_mix_probability():
@@ -220,9 +220,9 @@ def test_mix_probability():
 
 def test_smoothing_is_applied_once():
     _, labels, _, targets = mix(mixup_alpha=0.8, label_smoothing=0.2)
-    share = share_of_partner(targets, labels)[0]
+    shard = share_of_partner(targets, labels)[0]
     off, on = 0.2 / 8, 0.8 + 0.2 / 8
-    lam = (on - share) / (on - off)
+    lam = (on - shard) / (on - off)
     np.testing.assert_allclose(targets[0, 0], lam * on + (1 - lam) * off, rtol=1e-5)
     np.testing.assert_allclose(targets[0, 4:], off, rtol=1e-5)
 

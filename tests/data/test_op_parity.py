@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_deit.data.operations import OPERATIONS, Step, apply
 
-# Mean absolute differences in grey levels of 255, for the photograph that differs most. The
+# Mean absolute differences in gray levels of 255, for the photograph that differs most. The
 # requirement is 1 for photometric operations and 4 for geometric ones; these are the measured
 # values, rounded up, so that a change for the worse is seen.
 CASES = [

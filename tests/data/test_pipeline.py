@@ -11,6 +11,8 @@ import grain
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import pipeline
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.datasets import load_dataset
@@ -20,9 +22,7 @@ from keras_deit.data.pipeline import (
     train_pipeline,
 )
 from keras_deit.data.source import ArraySource, Subset
-from keras_deit.data.transforms import center_crop_resize, normalise
-from keras_deit.errors import InputError
-from keras_deit.models.image_format import ImageFormat
+from keras_deit.data.transforms import center_crop_resize, normalize
 
 FORMAT = ImageFormat(8, 8)
 RAW = ImageFormat(2, 2, (0, 0, 0), (1 / 255,) * 3)  # the model is fed the pixels themselves
@@ -61,13 +61,13 @@ def assert_same(first, second):
         np.testing.assert_array_equal(left, right)
 
 
-def test_batches_are_normalised_floats_and_soft_targets():
+def test_batches_are_normalized_floats_and_soft_targets():
     images, targets = next(iter(digits(batch_size=48)))
     assert images.shape == (48, 8, 8, 3) and images.dtype == np.float32
     assert targets.shape == (48, 10) and targets.dtype == np.float32
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
     assert targets.min() >= 0.1 / 10 - 1e-6
-    low, high = (normalise(np.full((1, 1, 3), grey, np.uint8), FORMAT) for grey in (0, 255))
+    low, high = (normalize(np.full((1, 1, 3), gray, np.uint8), FORMAT) for gray in (0, 255))
     assert (images >= low - 1e-5).all() and (images <= high + 1e-5).all()
 
 
@@ -146,7 +146,7 @@ def test_folders_are_decoded_reduced_and_give_what_their_pixels_give(tmp_path):
     )
     np.testing.assert_array_equal(found[1], reference[1])
     difference = np.abs(found[0] - reference[0]).mean((1, 2, 3))
-    # A grey level is 0.0175 here; the files are noise. Some crops are small and were decoded whole.
+    # A gray level is 0.0175 here; the files are noise. Some crops are small and were decoded whole.
     assert difference.mean() < 1.5 * 0.0175 and difference.max() < 6 * 0.0175
     assert (difference == 0).any() and (difference > 0).any()
 
@@ -156,7 +156,7 @@ import itertools, sys
 import grain, numpy as np
 from absl import flags
 from keras_deit.data import Augmentation, load_dataset, train_pipeline
-from keras_deit.models.image_format import ImageFormat
+from keras_deit.core.image_format import ImageFormat
 
 if __name__ == "__main__":
     flags.FLAGS(sys.argv)  # Grain's worker processes look at its flags.
@@ -199,8 +199,8 @@ def test_batches_are_mixed_one_by_one():
     del images
     # All targets of a batch share one lambda, and the lambdas of the batches differ.
     shares = [np.unique(batch.max(1).round(5)) for batch in targets.reshape(40, 32, 10)]
-    assert all(len(share[share < 0.99999]) <= 1 for share in shares)
-    assert len({tuple(share) for share in shares}) > 30
+    assert all(len(shard[shard < 0.99999]) <= 1 for shard in shares)
+    assert len({tuple(shard) for shard in shares}) > 30
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_evaluation_uses_the_centre_crop(crop_ratio, interpolation):
         iter(evaluation_pipeline(test, image_format, 5, crop_ratio, interpolation))
     )
     view = center_crop_resize(test[3][0], 12, 12, crop_ratio, interpolation)
-    np.testing.assert_array_equal(images[3], normalise(view, image_format))
+    np.testing.assert_array_equal(images[3], normalize(view, image_format))
     assert labels[3] == test[3][1]
 
 
@@ -274,7 +274,7 @@ def test_a_broken_image_ends_the_reading_with_its_own_line():
 FIT = """
 import keras
 from keras_deit.data import *
-from keras_deit.models.image_format import ImageFormat
+from keras_deit.core.image_format import ImageFormat
 
 keras.utils.set_random_seed(0)
 digits = load_dataset("digits")

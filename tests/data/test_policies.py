@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from keras_deit.core.errors import InputError
 from keras_deit.data import policies
 from keras_deit.data.auto_augment_policies import AUTO_AUGMENT
 from keras_deit.data.operations import SCALES, Step, scaled_step
 from keras_deit.data.policies import AutoAugment, RandAugment, color_jitter, parse_policy
-from keras_deit.errors import InputError
 
 DRAWS = 20_000
 # Of a correct draw, one test in a thousand would fall below; the seeds are fixed.

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import batches
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.batches import TrainBatches
@@ -17,9 +18,8 @@ from keras_deit.data.mixing import mix_batch
 from keras_deit.data.pipeline import train_pipeline
 from keras_deit.data.randomness import KeyedGenerator, ShuffledStream
 from keras_deit.data.source import ArraySource
-from keras_deit.data.transforms import normalise
+from keras_deit.data.transforms import normalize
 from keras_deit.data.views import augment_image
-from keras_deit.models.image_format import ImageFormat
 
 FORMAT = ImageFormat(8, 8)
 RAW = ImageFormat(2, 2, (0, 0, 0), (1 / 255,) * 3)  # the model is fed the pixels themselves
@@ -107,7 +107,7 @@ def test_any_step_can_be_made_alone():
         assert sample.epoch == 1
         rng = KeyedGenerator(5, batches._AUGMENT).at(*sample)
         pixels, label = source[sample.index]
-        images[row] = normalise(augment_image(pixels, FORMAT, FULL, rng), FORMAT)
+        images[row] = normalize(augment_image(pixels, FORMAT, FULL, rng), FORMAT)
         random_erase(images[row], rng, 0.25)
         labels.append(label)
     rng = KeyedGenerator(5, batches._MIX).at(number)

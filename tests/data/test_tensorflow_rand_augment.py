@@ -7,12 +7,12 @@ from photographs import views
 from PIL import Image
 from scipy import stats
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.geometric import FILLS
 from keras_deit.data.operations import apply, scaled_step
 from keras_deit.data.policies import parse_policy
 from keras_deit.data.views import augment_image
-from keras_deit.errors import InputError
 from keras_deit.models import ImageFormat
 
 DRAWS = 20_000
@@ -98,7 +98,7 @@ def test_arguments_at_the_magnitudes_of_the_levels(name):
         assert len(found) == 1 and found.pop() == pytest.approx(expected)
 
 
-# Mean absolute differences in grey levels, for the photograph that differs most; the others are the
+# Mean absolute differences in gray levels, for the photograph that differs most; the others are the
 # same. Sheared by 0.6, every fifth row lies half-way between pixels, where Pillow rounds up.
 LARGEST = {"Color": 0.003, "Rotate": 0.03, "ShearX": 1.4, "ShearY": 1.4}
 
@@ -138,7 +138,7 @@ def _pillow(image, name, argument):
 
 def _covered(image, row, column, half):
     rows, columns = np.indices(image.shape[:2])
-    top, left = (np.floor(share * 224) for share in (row, column))
+    top, left = (np.floor(shard * 224) for shard in (row, column))
     covered = (rows >= top - half) & (rows < top + half)
     covered &= (columns >= left - half) & (columns < left + half)
     return np.where(covered[..., None], 128, image)
@@ -194,7 +194,7 @@ def test_sections_that_it_does_not_have(text, message):
     ("field", "value", "message"),
     [
         ("geometric_interpolation", "area", "geometric interpolation 'area'"),
-        ("geometric_fill", "gray", "geometric_fill 'gray'. Close names: grey"),
+        ("geometric_fill", "gray", "geometric_fill 'gray'. Close names: gray"),
         ("interpolation", "nearest", "interpolation 'nearest'"),
     ],
 )

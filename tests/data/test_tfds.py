@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.datasets import DatasetSize, dataset_size, load_dataset, take_examples
 from keras_deit.data.tfds_source import choose_splits
-from keras_deit.errors import InputError
 
 LABELS = tfds.features.ClassLabel(names=["ant", "bee", "cat"])
 PHOTOS = {"image": tfds.features.Image(shape=(None, None, 3)), "label": LABELS}
@@ -185,8 +185,8 @@ def test_a_test_split_without_labels(tmp_path):
     def make(index):
         return {**example(index), "label": index % 3 if index < 12 else -1}
 
-    prepare(tmp_path, "tiny_unlabelled", {"train": 12, "test": 5}, make=make)
-    assert_refused("tiny_unlabelled", tmp_path, "Split 'test'", "has no labels")
+    prepare(tmp_path, "tiny_unlabeled", {"train": 12, "test": 5}, make=make)
+    assert_refused("tiny_unlabeled", tmp_path, "Split 'test'", "has no labels")
 
 
 def test_files_of_a_format_without_random_access(tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import transforms
-from keras_deit.errors import InputError
-from keras_deit.models.image_format import ImageFormat
 
 
 def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -73,9 +73,9 @@ def test_crop_boxes_have_the_areas_and_ratios_of_the_recipe():
     ):
         assert stats.ks_2samp(found, values[fits]).pvalue > 1e-3
     for offset, side, length in ((top, height, box_height), (left, width, box_width)):
-        share = (offset + 0.5) / (side - length + 1)
+        shard = (offset + 0.5) / (side - length + 1)
         movable = side - length > 200
-        assert stats.kstest(share[movable], "uniform").pvalue > 1e-3
+        assert stats.kstest(shard[movable], "uniform").pvalue > 1e-3
 
 
 def test_crop_boxes_follow_torchvision_draw_by_draw():
@@ -185,23 +185,23 @@ def test_centre_crop_of_another_shape_just_covers_it():
 
 
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
-def test_normalise(channels):
+def test_normalize(channels):
     image_format = ImageFormat(5, 7, channels=channels)
     images = np.stack([random_image(5, 7, seed) for seed in range(3)])
     expected = (images / 255 - image_format.mean) / image_format.std
     if channels == "BGR":
         expected = expected[..., ::-1]
-    result = transforms.normalise(images, image_format)
+    result = transforms.normalize(images, image_format)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(transforms.normalise(images[1], image_format), result[1])
+    np.testing.assert_array_equal(transforms.normalize(images[1], image_format), result[1])
 
 
-def test_normalise_known_values():
+def test_normalize_known_values():
     image = np.array([[[0, 128, 255]]], np.uint8)
-    pixels = transforms.normalise(image, ImageFormat(1, 1, (0, 0, 0), (1 / 255,) * 3))
+    pixels = transforms.normalize(image, ImageFormat(1, 1, (0, 0, 0), (1 / 255,) * 3))
     np.testing.assert_allclose(pixels, [[[0, 128, 255]]], rtol=1e-6)
-    result = transforms.normalise(image, ImageFormat(1, 1))
+    result = transforms.normalize(image, ImageFormat(1, 1))
     np.testing.assert_allclose(
         result[0, 0], [-0.485 / 0.229, (128 / 255 - 0.456) / 0.224, 0.594 / 0.225], rtol=1e-5
     )
@@ -215,7 +215,7 @@ def test_functions_leave_their_input_alone():
     transforms.random_crop(image, 2, rng)[:] = 0
     transforms.simple_random_crop(image, 12, 12, 4, rng)[:] = 0
     transforms.horizontal_flip(image)[:] = 0
-    transforms.normalise(image, ImageFormat(9, 8))[:] = 0
+    transforms.normalize(image, ImageFormat(9, 8))[:] = 0
     np.testing.assert_array_equal(image, copy)
 
 

@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.datasets import load_dataset
 from keras_deit.data.images import UnreadableImage
 from keras_deit.data.pipeline import evaluation_pipeline
-from keras_deit.data.shares import Share
+from keras_deit.data.shards import Shard
 from keras_deit.data.source import Subset
-from keras_deit.errors import InputError
-from keras_deit.models.image_format import ImageFormat
 
 FORMAT = ImageFormat(8, 8)
 
@@ -99,12 +99,12 @@ def test_every_batch_is_full_and_the_padding_weighs_nothing(validation, batch_si
 
 
 @pytest.mark.parametrize(("batch_size", "processes"), [(64, 4), (64, 8), (200, 2), (1000, 8)])
-def test_processes_cut_batches_into_neighbouring_rows(validation, batch_size, processes):
+def test_processes_cut_batches_into_neighboring_rows(validation, batch_size, processes):
     """With 1,000 rows and 8 processes, six of them have nothing but padding."""
     whole = gather(validation, batch_size, weighted=True)
     size = batch_size // processes
     for process in range(processes):
-        own = gather(validation, batch_size, weighted=True, share=Share(process, processes, 3))
+        own = gather(validation, batch_size, weighted=True, shard=Shard(process, processes, 3))
         for part, expected in zip(own, whole, strict=True):
             batches = expected.reshape(-1, processes, size, *expected.shape[1:])
             np.testing.assert_array_equal(
@@ -148,7 +148,7 @@ def test_a_bad_image_fails_by_default(validation, weighted):
 
 
 @pytest.mark.parametrize(
-    "options", [{"share": Share(0, 2)}, {"bad_images": BadImages("skip")}], ids=["share", "skip"]
+    "options", [{"share": Shard(0, 2)}, {"bad_images": BadImages("skip")}], ids=["share", "skip"]
 )
 def test_what_needs_weights(validation, options):
     with pytest.raises(InputError, match=r"should be weighted\. Received: .*, weighted=False"):
@@ -157,4 +157,4 @@ def test_what_needs_weights(validation, options):
 
 def test_processes_that_cannot_share_a_batch(validation):
     with pytest.raises(InputError, match=r"multiple of 3\. Received: 64"):
-        evaluation_pipeline(validation, FORMAT, 64, share=Share(0, 3), weighted=True)
+        evaluation_pipeline(validation, FORMAT, 64, shard=Shard(0, 3), weighted=True)

@@ -13,7 +13,7 @@ refuse(refused)
 
 import numpy as np
 from keras_deit.data import *
-from keras_deit.models.image_format import ImageFormat
+from keras_deit.core.image_format import ImageFormat
 
 augmentation = Augmentation(
     auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25, repeated_augmentation=3

@@ -12,7 +12,7 @@ HMLP = Case(
     (2, 52, 35, 3),
     (Effect("embed_dim", 12, "shapes"),),
     hmlp_stem,
-    cancelled=HMLP_BIASES,
+    canceled=HMLP_BIASES,
 )
 
 CASES = (HMLP,)

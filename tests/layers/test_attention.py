@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import numpy, randomise
+from harness import numpy, randomize
 
 from keras_deit.layers import MultiHeadSelfAttention
 
@@ -24,7 +24,7 @@ def test_order_of_the_tokens_does_not_matter_to_attention():
     layer = MultiHeadSelfAttention(num_heads=2)
     tokens = np.random.default_rng(0).normal(size=(2, 6, 8)).astype("float32")
     layer.build(tokens.shape)
-    randomise(layer)
+    randomize(layer)
     order = np.random.default_rng(1).permutation(6)
     np.testing.assert_allclose(
         numpy(layer(tokens[:, order])), numpy(layer(tokens))[:, order], rtol=1e-5, atol=1e-6
@@ -36,7 +36,7 @@ def test_half_precision_weighs_a_long_sequence_of_equal_tokens_equally():
     layer = MultiHeadSelfAttention(num_heads=1, dtype="mixed_bfloat16")
     tokens = np.ones((1, 2048, 8), "float32")
     layer.build(tokens.shape)
-    randomise(layer)
+    randomize(layer)
     exact = MultiHeadSelfAttention(num_heads=1)
     exact.build(tokens.shape)
     exact.set_weights(layer.get_weights())

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from cait_reference import talking_heads_attention
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 
 from keras_deit.layers import (
     ClassAttention,
@@ -23,7 +23,7 @@ def tokens(length=6, width=8, samples=3):
 def built(kind, inputs, **arguments):
     layer = kind(**arguments)
     layer.build(inputs.shape)
-    randomise(layer)
+    randomize(layer)
     return layer
 
 

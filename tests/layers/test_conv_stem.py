@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from harness import numpy, randomise
+from harness import numpy, randomize
 
 from keras_deit import InputError
 from keras_deit.layers import ConvStem
@@ -21,7 +21,7 @@ def test_mirrored_images_give_mirrored_grids():
     stem = ConvStem(8)
     images = np.random.default_rng(0).normal(size=(2, 33, 49, 3)).astype("float32")
     stem.build(images.shape)
-    randomise(stem)
+    randomize(stem)
     expected = numpy(stem(images))[:, ::-1, ::-1]
     for weight in stem.weights:
         weight.assign(numpy(weight)[::-1, ::-1])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from deit3_reference import hmlp_stem
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 from hmlp_layer_cases import HMLP
 
 from keras_deit import InputError
@@ -14,7 +14,7 @@ from keras_deit.layers import HierarchicalMLPStem
 @pytest.mark.parametrize("training", [False, True])
 def test_training_takes_the_statistics_of_the_batch_and_inference_the_moving_ones(training):
     stem = HMLP.build()
-    randomise(stem)
+    randomize(stem)
     w = weights_by_path(stem)
     expected = hmlp_stem(HMLP.inputs().astype("float64"), w, training=training)
     output = numpy(stem(HMLP.inputs(), training=training))
@@ -38,7 +38,7 @@ def test_a_patch_changes_its_own_token_and_no_other():
     stem = HierarchicalMLPStem(embed_dim=8)
     images = np.random.default_rng(0).normal(size=(1, 48, 32, 3)).astype("float32")
     stem.build(images.shape)
-    randomise(stem)
+    randomize(stem)
     base = numpy(stem(images))
     assert base.shape == (1, 6, 8)
     for patch in range(6):

@@ -15,9 +15,9 @@ def test_dense_kernels_are_normal_with_deviation_0_02_and_not_cut():
     assert abs(values.mean()) < 4 / math.sqrt(values.size)
     assert abs(values.std() - 1) < 4 / math.sqrt(2 * values.size)
     for deviations in (1, 2, 3):
-        share = math.erfc(deviations / math.sqrt(2))
+        shard = math.erfc(deviations / math.sqrt(2))
         beyond = (np.abs(values) > deviations).mean()
-        assert abs(beyond - share) < 4 * math.sqrt(share / values.size)
+        assert abs(beyond - shard) < 4 * math.sqrt(shard / values.size)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3, 64), (3, 3, 24, 100)])

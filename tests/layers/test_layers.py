@@ -9,7 +9,7 @@ from harness import (
     constructor_arguments,
     has_gradient,
     numpy,
-    randomise,
+    randomize,
     same,
     weights_by_path,
 )
@@ -42,7 +42,7 @@ def test_every_constructor_argument_has_an_effect_in_the_table(case):
 @by_layer
 def test_output_is_that_of_numpy(case):
     layer = case.build()
-    randomise(layer)
+    randomize(layer)
     inputs = case.inputs()
     expected = case.reference(inputs.astype("float64"), weights_by_path(layer))
     np.testing.assert_allclose(numpy(layer(inputs)), expected, rtol=1e-5, atol=1e-5)
@@ -64,7 +64,7 @@ def test_argument_changes_something_and_survives_its_configuration(case, effect)
 @by_layer
 def test_layer_of_the_same_configuration_and_weights_gives_the_same_output(case):
     layer = case.build()
-    randomise(layer)
+    randomize(layer)
     twin = case.rebuild(layer)
     twin.set_weights(layer.get_weights())
     np.testing.assert_array_equal(numpy(twin(case.inputs())), numpy(layer(case.inputs())))
@@ -75,7 +75,7 @@ def test_keras_file_round_trip(case, tmp_path):
     layer = case.build()
     inputs = keras.Input(case.input_shape[1:])
     model = keras.Model(inputs, layer(inputs))
-    randomise(model)
+    randomize(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.layers[-1].get_config() == layer.get_config()
@@ -93,8 +93,8 @@ def test_computed_output_shape_is_the_real_one(case):
 @by_layer
 def test_mixed_bfloat16_computes_in_bfloat16_on_float32_weights(case):
     layer, exact = case.build(dtype="mixed_bfloat16"), case.build()
-    randomise(layer)
-    randomise(exact)
+    randomize(layer)
+    randomize(exact)
     output = layer(case.inputs())
     assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
     assert {weight.dtype for weight in layer.weights} <= {"float32"}
@@ -112,7 +112,7 @@ def test_gradient_reaches_every_weight(case):
     layer = case.build()
     inputs = keras.Input(case.input_shape[1:])
     model = keras.Model(inputs, layer(inputs))
-    randomise(model)
+    randomize(model)
     before = [numpy(variable) for variable in model.trainable_variables]
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
     output = model(case.inputs())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from deit3_reference import branches, parallel_block
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 from numpy_reference import attention_branch, mlp_branch
 
 from keras_deit.layers import TransformerBlock
@@ -12,7 +12,7 @@ from keras_deit.layers import TransformerBlock
 def built(shape, **values):
     block = TransformerBlock(num_heads=2, layer_scale_init=0.1, branches=2, **values)
     block.build(shape)
-    randomise(block)
+    randomize(block)
     inputs = np.random.default_rng(0).normal(size=shape).astype("float32")
     return block, inputs, weights_by_path(block)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 from numpy_reference import at, mlp
 from resmlp_reference import affine, over_tokens
 
@@ -44,7 +44,7 @@ def test_the_branches_of_a_block_are_dropped_one_without_the_other():
     block = ResMLPBlock(layer_scale_init=0.1, drop_path_rate=0.5)
     inputs = np.random.default_rng(0).normal(size=(64, 3, 4)).astype("float32")
     block.build(inputs.shape)
-    randomise(block)
+    randomize(block)
     output = numpy(block(inputs, training=True))
     w = weights_by_path(block)
     crossed = over_tokens(affine(inputs, at(w, "norm1")), at(w, "cross_patch"))
@@ -61,7 +61,7 @@ def test_the_branches_of_a_block_are_dropped_one_without_the_other():
 def test_class_mlp_reads_every_token_and_changes_the_class_token_only():
     block = ClassMLPBlock(layer_scale_init=0.1)
     block.build(TOKENS.shape)
-    randomise(block)
+    randomize(block)
     output = numpy(block(TOKENS))
     np.testing.assert_array_equal(output[:, 1:], TOKENS[:, 1:])
     for index in range(TOKENS.shape[1]):

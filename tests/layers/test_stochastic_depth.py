@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 from numpy_reference import attention_branch, mlp_branch
 
 from keras_deit import InputError
@@ -64,7 +64,7 @@ def test_the_branches_of_a_block_are_dropped_one_without_the_other():
     block = TransformerBlock(num_heads=2, drop_path_rate=0.5, layer_scale_init=0.1)
     inputs = np.random.default_rng(0).normal(size=(64, 3, 4)).astype("float32")
     block.build(inputs.shape)
-    randomise(block)
+    randomize(block)
     output = numpy(block(inputs, training=True))
     w = weights_by_path(block)
     sums = []

@@ -47,7 +47,7 @@ PARALLEL_PLAIN = dataclasses.replace(
     PARALLEL, arguments={**PARALLEL.arguments, "layer_scale_init": None}
 )
 HMLP = dataclasses.replace(
-    DEIT3, arguments={**DEIT3.arguments, "stem": "hmlp"}, effects=(), cancelled=HMLP_BIASES
+    DEIT3, arguments={**DEIT3.arguments, "stem": "hmlp"}, effects=(), canceled=HMLP_BIASES
 )
 
 CASES = {

@@ -10,19 +10,19 @@ from harness import (
     constructor_arguments,
     has_gradient,
     numpy,
-    randomise,
+    randomize,
     same,
     weights_by_path,
 )
 from model_cases import CASES
 
 from keras_deit import list_models
+from keras_deit.core.precision import precision
 from keras_deit.models import get_spec
-from keras_deit.models.precision import precision
 
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 # The statistics of three images are others in every batch.
-STEADY = {name: case for name, case in CASES.items() if not case.cancelled}
+STEADY = {name: case for name, case in CASES.items() if not case.canceled}
 by_case_without_batch_norm = pytest.mark.parametrize("case", STEADY.values(), ids=STEADY)
 by_effect = pytest.mark.parametrize(
     ("case", "effect"),
@@ -63,7 +63,7 @@ def test_argument_changes_something_and_survives_its_configuration(case, effect)
 @pytest.mark.parametrize("deviation", [0.3, 0.02], ids=["large weights", "where epsilon counts"])
 def test_logits_are_those_of_numpy(case, deviation):
     model = case.build()
-    randomise(model, deviation)
+    randomize(model, deviation)
     expected = case.reference(case.inputs(), weights_by_path(model))
     tolerance = 1e-5 * np.abs(expected).max()
     np.testing.assert_allclose(numpy(model(case.inputs())), expected, rtol=0, atol=tolerance)
@@ -79,7 +79,7 @@ def test_output_is_the_same_in_training_but_for_stochastic_depth(case):
 @by_case
 def test_keras_file_round_trip(case, tmp_path):
     model = case.build(name="mine", drop_path_rate=0.2)
-    randomise(model)
+    randomize(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is case.kind
@@ -92,7 +92,7 @@ def test_keras_file_round_trip(case, tmp_path):
 @pytest.mark.parametrize(("rate", "other"), [(0.0, 0.3), (0.3, 0.0), (0.1, 0.3)])
 def test_weights_file_round_trip_between_drop_path_rates(case, rate, other, tmp_path):
     model, twin = case.build(drop_path_rate=rate), case.build(drop_path_rate=other)
-    randomise(model)
+    randomize(model)
     model.save_weights(tmp_path / "a.weights.h5")
     twin.load_weights(tmp_path / "a.weights.h5")
     np.testing.assert_array_equal(numpy(twin(case.inputs())), numpy(model(case.inputs())))
@@ -157,7 +157,7 @@ def test_fit_is_that_of_any_keras_classifier(case):
 @by_case
 def test_gradient_reaches_every_trainable_variable(case):
     model = case.build()
-    randomise(model)
+    randomize(model)
     variables = model.trainable_variables
     before = [numpy(variable) for variable in variables]
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)

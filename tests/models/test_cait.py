@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cait_model_cases import CAIT, DISTILLED_CAIT
 from cait_reference import cait_heads
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 
 from keras_deit import InputError
 from keras_deit.layers import StochasticDepth
@@ -13,7 +13,7 @@ from keras_deit.models import CaiT
 
 def test_heads_of_distilled_cait_are_those_of_numpy_and_the_logits_their_mean():
     model = DISTILLED_CAIT.build()
-    randomise(model)
+    randomize(model)
     inputs = DISTILLED_CAIT.inputs()
     expected = cait_heads(inputs, weights_by_path(model), depth=2, class_depth=2, num_heads=2)
     heads = model.heads(inputs)
@@ -36,7 +36,7 @@ def test_drop_path_is_the_same_in_every_block_and_nowhere_in_class_attention():
 
 @pytest.mark.parametrize("case", [CAIT, DISTILLED_CAIT])
 def test_positions_and_class_token_are_undecayed_and_the_distillation_token_is_not(case):
-    paths = {variable.path for variable in case.build().undecayed}
+    paths = {variable.path for variable in case.build().no_weight_decay}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 from model_cases import DISTILLED, PLAIN
 from numpy_reference import deit_heads
 
@@ -23,7 +23,7 @@ PARAMETERS = {
 
 def test_heads_are_those_of_numpy_and_the_logits_their_mean():
     model = DISTILLED.build()
-    randomise(model)
+    randomize(model)
     inputs = DISTILLED.inputs()
     expected = deit_heads(inputs, weights_by_path(model), depth=2, num_heads=2)
     heads = model.heads(inputs)
@@ -38,7 +38,7 @@ def test_heads_of_a_plain_model_are_its_logits_and_share_its_weights():
     model = PLAIN.build()
     inputs = PLAIN.inputs()
     heads = model.heads
-    randomise(model)
+    randomize(model)
     assert list(heads.output) == ["class"]
     np.testing.assert_array_equal(numpy(heads(inputs)["class"]), numpy(model(inputs)))
     assert {id(weight) for weight in heads.weights} == {id(weight) for weight in model.weights}
@@ -48,7 +48,7 @@ def test_every_position_and_token_counts():
     """Each row of the positions, the class token's and the distillation token's too, changes
     the heads."""
     model = DISTILLED.build()
-    randomise(model)
+    randomize(model)
     base = numpy(model(DISTILLED.inputs()))
     positions = model.get_layer("position_embedding").positions
     assert tuple(positions.shape) == (1, 2 + 3 * 2, 8)
@@ -75,7 +75,7 @@ def test_drop_path_grows_linearly_from_nothing(depth, rate, expected):
 
 def test_positions_and_class_token_are_undecayed_and_the_distillation_token_is_not():
     model = DISTILLED.build()
-    paths = {variable.path for variable in model.undecayed}
+    paths = {variable.path for variable in model.no_weight_decay}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from deit3_model_cases import CASES, DEIT3, HMLP
 from deit3_reference import deit3_logits
-from harness import numpy, randomise, weights_by_path
+from harness import numpy, randomize, weights_by_path
 
 from keras_deit import InputError, create_model
 from keras_deit.layers import StochasticDepth
-from keras_deit.models import DeiT3, outline_model
+from keras_deit.models import DeiT3, abstract_model
 
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -24,7 +24,7 @@ def test_positions_are_of_the_patches_only(case):
 
 def test_every_position_and_the_class_token_count():
     model = DEIT3.build()
-    randomise(model)
+    randomize(model)
     base = numpy(model(DEIT3.inputs()))
     for weight in (
         model.get_layer("position_embedding").positions,
@@ -49,13 +49,13 @@ def test_drop_path_is_the_same_in_every_block_and_branch(branches):
 
 @by_case
 def test_positions_and_class_token_are_undecayed(case):
-    paths = {variable.path for variable in case.build().undecayed}
+    paths = {variable.path for variable in case.build().no_weight_decay}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 
 def test_hmlp_model_takes_the_statistics_of_the_batch_in_training():
     model = HMLP.build()
-    randomise(model)
+    randomize(model)
     w = weights_by_path(model)
     expected = deit3_logits(HMLP.inputs(), w, depth=2, num_heads=2, training=True)
     logits = numpy(model(HMLP.inputs(), training=True))
@@ -99,8 +99,8 @@ def test_what_does_not_fit(values, message):
 
 def test_a_published_name_takes_the_hmlp_stem():
     """The linear projection, 3·16²·D + D, makes way for three convolutions and their norms."""
-    linear = outline_model("deit3_small_patch16_224").count_params()
-    hmlp = outline_model("deit3_small_patch16_224", stem="hmlp").count_params()
+    linear = abstract_model("deit3_small_patch16_224").count_params()
+    hmlp = abstract_model("deit3_small_patch16_224", stem="hmlp").count_params()
     convolutions = (48 * 96 + 96) + (4 * 96 * 96 + 96) + (4 * 96 * 384 + 384)
     norms = 4 * (96 + 96 + 384)
     assert hmlp - linear == convolutions + norms - (768 * 384 + 384)

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from keras_deit import InputError, count_macs
-from keras_deit.models import outline_model
+from keras_deit.models import abstract_model
 
 
 def test_layers_of_keras_by_hand():
@@ -28,7 +28,7 @@ def test_grouped_convolution():
 
 
 def test_deit_by_hand():
-    model = outline_model(
+    model = abstract_model(
         "deit_tiny_distilled_patch16_224",
         image_size=(8, 12),
         patch_size=4,

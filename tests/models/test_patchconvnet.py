@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cait_model_cases import PATCHCONVNET, TOKEN_PER_CLASS
-from harness import numpy, randomise
+from harness import numpy, randomize
 
 from keras_deit import InputError
 from keras_deit.layers import StochasticDepth
@@ -20,12 +20,12 @@ def test_drop_path_is_the_same_in_every_block_and_nowhere_in_class_attention():
 
 @pytest.mark.parametrize("case", [PATCHCONVNET, TOKEN_PER_CLASS])
 def test_class_tokens_are_undecayed(case):
-    assert {variable.path for variable in case.build().undecayed} == {"class_token/token"}
+    assert {variable.path for variable in case.build().no_weight_decay} == {"class_token/token"}
 
 
 def test_each_class_of_a_token_per_class_is_scored_by_its_own_token():
     model = TOKEN_PER_CLASS.build()
-    randomise(model)
+    randomize(model)
     token = model.get_layer("class_token").token
     assert tuple(token.shape) == (1, 5, 16)
     base, values = numpy(model(TOKEN_PER_CLASS.inputs())), numpy(token)

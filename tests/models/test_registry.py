@@ -6,8 +6,8 @@ import keras
 import pytest
 
 from keras_deit import InputError, create_model, list_models
-from keras_deit.models import get_spec, model_table, model_values, outline_model
-from keras_deit.models.precision import precision
+from keras_deit.core.precision import precision
+from keras_deit.models import abstract_model, get_spec, model_table, model_values
 
 TINY = "deit_tiny_patch16_224"
 
@@ -132,8 +132,8 @@ def test_sizes_are_above_zero(size, value):
 
 
 def test_an_outline_never_gets_memory():
-    outline = outline_model("deit_tiny_patch16_224")
-    # When a stateless scope ends, Keras initialises whatever variables of its thread are not yet.
+    outline = abstract_model("deit_tiny_patch16_224")
+    # When a stateless scope ends, Keras initializes whatever variables of its thread are not yet.
     with keras.StatelessScope():
         created = keras.layers.Dense(2)
         created.build((None, 3))
@@ -144,6 +144,6 @@ def test_an_outline_never_gets_memory():
 
 def test_an_outline_follows_the_policy_that_is_set():
     with precision("mixed_bfloat16"):
-        assert outline_model("deit_tiny_patch16_224").dtype_policy.name == "mixed_bfloat16"
+        assert abstract_model("deit_tiny_patch16_224").dtype_policy.name == "mixed_bfloat16"
     with pytest.raises(InputError, match="Unknown model"):
-        outline_model("deit_huge")
+        abstract_model("deit_huge")

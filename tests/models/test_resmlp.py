@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from harness import numpy, randomise
+from harness import numpy, randomize
 from resmlp_model_cases import CLASS_MLP, RESMLP
 
 from keras_deit import InputError, count_macs, create_model
-from keras_deit.models import outline_model
-from keras_deit.training.optimisation import undecayed_variables
+from keras_deit.models import abstract_model
+from keras_deit.optimizers import no_weight_decay_variables
 
 
 def test_drop_path_is_the_same_in_every_block():
@@ -19,14 +19,14 @@ def test_drop_path_is_the_same_in_every_block():
 
 
 def test_nothing_but_vectors_is_spared_from_weight_decay():
-    assert RESMLP.build().undecayed == CLASS_MLP.build().undecayed == []
-    spared = {variable.path for variable in undecayed_variables(CLASS_MLP.build())}
+    assert RESMLP.build().no_weight_decay == CLASS_MLP.build().no_weight_decay == []
+    spared = {variable.path for variable in no_weight_decay_variables(CLASS_MLP.build())}
     assert "class_token/token" not in spared and "class_head/bias" in spared
 
 
 def test_the_class_blocks_never_change_the_patches():
     model = CLASS_MLP.build()
-    randomise(model)
+    randomize(model)
     blocks = [model.get_layer(f"class_block_{index}") for index in range(2)]
     inputs = blocks[0].input
     probe = keras.Model(model.input, [inputs, *(block.output for block in blocks)])
@@ -38,13 +38,13 @@ def test_the_class_blocks_never_change_the_patches():
 
 
 def test_class_mlp_brings_s12_to_the_parameters_of_the_paper():
-    model = outline_model("resmlp_12_224", pooling="class_mlp")
+    model = abstract_model("resmlp_12_224", pooling="class_mlp")
     width, tokens = 384, 197
     mlp = 2 * width * 4 * width + 4 * width + width
     block = (tokens + 1) + 2 * 2 * width + 2 * width + mlp
     assert model.count_params() == 15_350_872 + width + 2 * block == 17_719_396
     assert round(model.count_params() / 1e6, 1) == 17.7
-    plain = count_macs(outline_model("resmlp_12_224"))
+    plain = count_macs(abstract_model("resmlp_12_224"))
     assert count_macs(model) - plain == 2 * (tokens * width + 2 * width * 4 * width)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from keras_deit import count_macs, list_models
 from keras_deit.layers import LayerScale
-from keras_deit.models import get_spec, outline_model
+from keras_deit.models import abstract_model, get_spec
 
 by_name = pytest.mark.parametrize("name", list_models())
 
@@ -25,7 +25,7 @@ LAYER_SCALE = {
 
 @functools.cache
 def outline(name):
-    return outline_model(name)
+    return abstract_model(name)
 
 
 @by_name
@@ -55,7 +55,7 @@ def test_evaluation_is_that_of_the_authors(name):
     assert spec.mean == (0.485, 0.456, 0.406)
     assert spec.std == (0.229, 0.224, 0.225)
     assert spec.interpolation == "bicubic"
-    assert spec.licence == "Apache-2.0"
+    assert spec.license == "Apache-2.0"
     assert 0.8 < spec.crop_ratio <= 1
     model = outline(name)
     assert (model.image_format.mean, model.image_format.std) == (spec.mean, spec.std)

@@ -10,7 +10,7 @@ import re
 
 import keras
 import numpy as np
-from harness import numpy, randomise
+from harness import numpy, randomize
 from safetensors.numpy import load_file
 
 from keras_deit import create_model
@@ -35,7 +35,7 @@ def shared_model(case: str, image_size: int | None = None) -> keras.Model:
 def scrambled(case: str, image_size: int | None = None) -> keras.Model:
     """The shared model with other values in every weight."""
     model = shared_model(case, image_size)
-    randomise(model, 7.0)
+    randomize(model, 7.0)
     return model
 
 

@@ -6,7 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from harness import numpy, randomise
+from harness import numpy, randomize
 from published_cases import CASES, DATA, scrambled, tensors, transformers_tensors, values
 from safetensors.numpy import save_file
 
@@ -150,7 +150,7 @@ def test_heads_of_another_class_count_are_kept(case, num_classes, caplog):
     load_pretrained(whole, path)
     expected = {variable.path: numpy(variable) for variable in whole.weights}
     model = create_model(**values(case, num_classes=num_classes))
-    randomise(model)
+    randomize(model)
     before = {variable.path: numpy(variable) for variable in model.weights}
     heads = HEADS.get(case, ("class_head",))
     with caplog.at_level(logging.WARNING, "keras_deit"):

@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from harness import numpy, randomise
+from harness import numpy, randomize
 from safetensors.numpy import load_file
 
 from keras_deit import create_model
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
     keys = ("run", "data_dir", "class_names", "crop_ratio", "interpolation", "teacher")
     run.start({**dict.fromkeys(keys), "model": STUDENT, "teacher_contract": None})
     student = create_model(**STUDENT)
-    randomise(student)
+    randomize(student)
     student.save_weights(run.final_weights)
     return folder
 

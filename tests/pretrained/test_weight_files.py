@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from harness import numpy, randomise
+from harness import numpy, randomize
 from published_cases import DATA, scrambled, tensors, values
 from safetensors.numpy import load_file, save_file
 
@@ -256,7 +256,7 @@ def test_own_weights_that_fit_in_part_leave_the_model_as_it_was(moved, tmp_path)
 def test_own_weights_are_loaded(tmp_path):
     path = tmp_path / "a.weights.h5"
     model = create_model(TINY, **SMALL_VALUES)
-    randomise(model)
+    randomize(model)
     model.save_weights(path)
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
     for given in (path, str(path)):
@@ -265,7 +265,7 @@ def test_own_weights_are_loaded(tmp_path):
 
 
 def test_own_weights_of_a_compiled_and_trained_model_are_loaded(tmp_path):
-    """Its file holds the optimiser's variables too."""
+    """Its file holds the optimizer's variables too."""
     model = create_model(TINY, **SMALL_VALUES)
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
     model.compile(optimizer="adam", loss="mse")

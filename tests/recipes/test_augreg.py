@@ -10,10 +10,10 @@ from harness import numpy
 
 from keras_deit import InputError
 from keras_deit.data import mixing
-from keras_deit.distillation import SigmoidLabelCrossentropy
-from keras_deit.models import DeiT, PatchConvNet, outline_model
+from keras_deit.models import DeiT, PatchConvNet, abstract_model
+from keras_deit.objectives import SigmoidLabelCrossentropy
+from keras_deit.optimizers import build_optimizer, learning_rate_schedule
 from keras_deit.recipes import RECIPES, get_recipe
-from keras_deit.training.optimisation import build_optimizer, learning_rate_schedule
 
 # RandAugment's operations and magnitude, Mixup's alpha.
 LEVELS = {
@@ -37,7 +37,7 @@ def test_a_level_is_its_augmentation_and_nothing_else(level):
     assert (augmentation.crop, augmentation.crop_scale) == ("random_resized_crop", (0.05, 1.0))
     assert augmentation.flip_probability == 0.5 and augmentation.repeated_augmentation == 1
     assert (augmentation.geometric_interpolation, augmentation.geometric_fill) == (
-        *("nearest", "grey"),
+        *("nearest", "gray"),
     )
     medium2 = get_recipe("augreg_medium2")
     own = ("name", "about", "augmentation")
@@ -46,25 +46,25 @@ def test_a_level_is_its_augmentation_and_nothing_else(level):
 
 
 def test_the_level_chosen_for_a_model():
-    for name in ("augreg", "augreg_regularised"):
+    for name in ("augreg", "augreg_regularized"):
         recipe = get_recipe(name)
         for size, level in (("tiny", "light1"), ("small", "medium2"), ("base", "medium2")):
             chosen = recipe.for_model(f"deit_{size}_patch16_224").augmentation
             assert chosen == get_recipe(f"augreg_{level}").augmentation, size
 
 
-def test_regularisation_is_dropout_and_stochastic_depth_of_a_tenth():
+def test_regularization_is_dropout_and_stochastic_depth_of_a_tenth():
     for name in (name for name in RECIPES if name.startswith("augreg")):
         recipe = get_recipe(name)
-        config = outline_model(recipe.model, **recipe.model_values).get_config()
-        rate = 0.1 if name == "augreg_regularised" else 0.0
+        config = abstract_model(recipe.model, **recipe.model_values).get_config()
+        rate = 0.1 if name == "augreg_regularized" else 0.0
         assert config["dropout_rate"] == config["drop_path_rate"] == rate
 
 
 def test_learning_rate_rises_from_0_for_10000_steps_and_falls_to_0():
-    optimisation = get_recipe("augreg").optimisation
+    optimization = get_recipe("augreg").optimization
     steps = int(1_281_167 * 0.99) // 4096
-    rate = learning_rate_schedule(optimisation, steps)
+    rate = learning_rate_schedule(optimization, steps)
     total = 300 * steps
     expected = {
         0: 0.0,
@@ -79,8 +79,8 @@ def test_learning_rate_rises_from_0_for_10000_steps_and_falls_to_0():
 
 def test_gradients_are_clipped_and_the_decay_is_a_tenth_of_the_learning_rate():
     model = DeiT(image_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=3)
-    optimisation = dataclasses.replace(get_recipe("augreg").optimisation, warmup_steps=0)
-    optimizer = build_optimizer(model, optimisation, steps_per_epoch=10)
+    optimization = dataclasses.replace(get_recipe("augreg").optimization, warmup_steps=0)
+    optimizer = build_optimizer(model, optimization, steps_per_epoch=10)
     assert optimizer.global_clipnorm == 1.0
     by_path = {variable.path: variable for variable in model.trainable_variables}
     kernel = by_path["block_0/mlp/expand/kernel"]
@@ -97,7 +97,7 @@ def test_gradients_are_clipped_and_the_decay_is_a_tenth_of_the_learning_rate():
 def test_loss_begins_where_the_heads_bias_puts_it(classes):
     keras.utils.set_random_seed(0)
     model = DeiT(image_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=classes)
-    model.start_heads(get_recipe("augreg").head_bias)
+    model.init_head_bias(get_recipe("augreg").head_bias)
     images = np.random.default_rng(0).normal(size=(5, 8, 8, 3)).astype("float32")
     logits = model(images)
     np.testing.assert_array_equal(numpy(logits), np.full((5, classes), -6.9, "float32"))
@@ -113,7 +113,7 @@ def test_every_head_starts_so():
         image_size=32, embed_dim=16, depth=1, num_classes=3, token_per_class=True
     )
     for model in (distilled, by_class):
-        model.start_heads(-2.0)
+        model.init_head_bias(-2.0)
         images = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:]))
         for logits in model.heads(images.astype("float32")).values():
             np.testing.assert_array_equal(numpy(logits), np.full((2, 3), -2.0))
@@ -143,10 +143,10 @@ def test_lambda_and_its_complement_mix_the_same_batch(count):
 )
 def test_warm_up_in_steps_that_cannot_be(changes, message):
     with pytest.raises(InputError) as caught:
-        dataclasses.replace(get_recipe("augreg").optimisation, **changes)
+        dataclasses.replace(get_recipe("augreg").optimization, **changes)
     assert str(caught.value) == message
 
 
 def test_a_training_shorter_than_its_warm_up_is_refused():
     with pytest.raises(InputError, match="at most 9300, the steps of the training"):
-        learning_rate_schedule(get_recipe("augreg").optimisation, 31)
+        learning_rate_schedule(get_recipe("augreg").optimization, 31)

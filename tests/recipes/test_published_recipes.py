@@ -6,11 +6,11 @@ import json
 import pytest
 
 from keras_deit import InputError
-from keras_deit.models import list_models, model_values, outline_model
+from keras_deit.models import abstract_model, list_models, model_values
 from keras_deit.recipes import RECIPES, get_recipe, recipe_table
 from keras_deit.training import Job, evaluation_crop_ratio, evaluation_interpolation
 
-# Recipe, model: epochs, batch size, optimiser, peak learning rate, minimum, weight decay,
+# Recipe, model: epochs, batch size, optimizer, peak learning rate, minimum, weight decay,
 # drop path, label loss. From table 9 of DeiT, tables 1 and 14 of DeiT III, tables 3.16 and 5.8 of
 # the thesis and the command lines of the published READMEs.
 PUBLISHED = {
@@ -68,26 +68,26 @@ LOSSES = {"ce": "cross_entropy", "bce": "binary_cross_entropy"}
 @pytest.mark.parametrize(("name", "model"), PUBLISHED, ids=str)
 def test_numbers_of_a_recipe_for_a_model(name, model):
     recipe = get_recipe(name).for_model(model)
-    optimisation = recipe.optimisation
+    optimization = recipe.optimization
     assert recipe.model == model
     assert (
-        optimisation.epochs,
-        optimisation.batch_size,
-        optimisation.optimizer,
-        pytest.approx(optimisation.peak_learning_rate, rel=1e-6),
-        optimisation.min_learning_rate,
-        optimisation.weight_decay,
+        optimization.epochs,
+        optimization.batch_size,
+        optimization.optimizer,
+        pytest.approx(optimization.peak_learning_rate, rel=1e-6),
+        optimization.min_learning_rate,
+        optimization.weight_decay,
         recipe.model_values.get("drop_path_rate", 0.0),
-        optimisation.loss,
+        optimization.loss,
     ) == (*PUBLISHED[name, model][:-1], LOSSES[PUBLISHED[name, model][-1]])
-    assert (optimisation.warmup_epochs, optimisation.warmup_learning_rate) == (5, 1e-6)
-    assert optimisation.schedule == "epoch_cosine"
+    assert (optimization.warmup_epochs, optimization.warmup_learning_rate) == (5, 1e-6)
+    assert optimization.schedule == "epoch_cosine"
 
 
 def test_size_at_which_deit3_trains():
     for size, side in (("small_patch16", 224), ("base_patch16", 192), ("large_patch16", 192)):
         recipe = get_recipe("deit3_1k").for_model(f"deit3_{size}_224")
-        assert outline_model(recipe.model, **recipe.model_values).image_format.height == side
+        assert abstract_model(recipe.model, **recipe.model_values).image_format.height == side
     huge = get_recipe("deit3_1k").for_model("deit3_huge_patch14_224")
     assert huge.model_values["image_size"] == 154
 
@@ -142,8 +142,8 @@ def test_cait_keeps_its_own_training_when_it_is_transferred():
 
 def test_deit3_trains_its_attention_alone_on_flowers():
     flowers = get_recipe("transfer_flowers")
-    assert flowers.for_model("deit3_large_patch16_224").optimisation.trainable == "attention"
-    assert flowers.for_model("cait_s36_224").optimisation.trainable == "all"
+    assert flowers.for_model("deit3_large_patch16_224").optimization.trainable == "attention"
+    assert flowers.for_model("cait_s36_224").optimization.trainable == "all"
 
 
 def test_evaluation_is_the_models_unless_the_recipe_says_otherwise():
@@ -159,9 +159,9 @@ def test_evaluation_is_the_models_unless_the_recipe_says_otherwise():
 
 
 def test_modes_of_fine_tuning():
-    assert not get_recipe("deit_finetune_384").optimisation.training_mode
-    assert get_recipe("deit3_1k_finetune").optimisation.training_mode
-    assert get_recipe("attention_only").optimisation.trainable == "attention"
+    assert not get_recipe("deit_finetune_384").optimization.training_mode
+    assert get_recipe("deit3_1k_finetune").optimization.training_mode
+    assert get_recipe("attention_only").optimization.trainable == "attention"
     tuned = {name for name, recipe in RECIPES.items() if recipe.fine_tunes}
     named = {name for name in RECIPES if "finetune" in name or name.startswith("transfer_")}
     assert tuned == named | {"attention_only"}
@@ -175,7 +175,7 @@ def test_every_recipe_can_be_run(name):
     assert recipe.about.source and recipe.about.hardware and recipe.about.expected
     chosen = recipe.for_model(recipe.model)
     assert not chosen.variants
-    values = outline_model(recipe.model, **chosen.model_values).get_config()
+    values = abstract_model(recipe.model, **chosen.model_values).get_config()
     assert values["drop_path_rate"] == chosen.model_values.get("drop_path_rate", 0)
     for variant in recipe.variants:
         models = list_models(variant.pattern)
@@ -211,7 +211,7 @@ def test_words_about_a_recipe_make_no_other_run():
 def test_table_shows_every_value():
     recipe = get_recipe("deit3_1k")
     lines = recipe_table(recipe).splitlines()
-    for part in (recipe.optimisation, recipe.augmentation, recipe.about):
+    for part in (recipe.optimization, recipe.augmentation, recipe.about):
         for field in dataclasses.fields(part):
             assert any(line.split()[:1] == [field.name] for line in lines), field.name
     assert "for deit3_base_*" in lines

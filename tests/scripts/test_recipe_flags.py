@@ -39,6 +39,6 @@ def recipe_flags():
 def test_warm_up(recipe_flags, recipe, arguments, epochs, steps):
     with flagsaver.flagsaver():
         flags.FLAGS(["train", *arguments])
-        optimisation = recipe_flags.overridden(get_recipe(recipe)).optimisation
-    assert optimisation.warmup_epochs == pytest.approx(epochs)
-    assert optimisation.warmup_steps == steps
+        optimization = recipe_flags.overridden(get_recipe(recipe)).optimization
+    assert optimization.warmup_epochs == pytest.approx(epochs)
+    assert optimization.warmup_steps == steps

@@ -15,8 +15,8 @@ import keras
 import pytest
 
 from keras_deit.data import load_dataset
-from keras_deit.distillation.teachers import TeacherContract, pixel_format, save_teacher_model
-from keras_deit.recipes import STUDENT_ONLY, Optimisation
+from keras_deit.recipes import STUDENT_ONLY, Optimization
+from keras_deit.teachers.teacher import TeacherContract, pixel_format, save_teacher_model
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # One epoch of a student and a teacher as small as they come.
@@ -229,7 +229,7 @@ def test_tensorflow_strategies_need_tensorflow(folder, teacher):
 def test_help_lists_the_flags(folder):
     result = _run(folder, "train", "--help")
     flags = set(re.findall(r"--(?:\[no\])?(\w+):", result.stdout))
-    fields = {field.name for field in dataclasses.fields(Optimisation)}
+    fields = {field.name for field in dataclasses.fields(Optimization)}
     assert fields | {"model", "teacher", "embed_dim", "mixup_alpha", "run_dir", "strategy"} <= flags
     of_teacher = {name for name in fields if f"teacher_{name}" in flags}
     assert fields - of_teacher == set(STUDENT_ONLY)

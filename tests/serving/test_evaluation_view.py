@@ -1,12 +1,12 @@
-"""The view of a SavedModel against the view of the data pipeline, in grey levels."""
+"""The view of a SavedModel against the view of the data pipeline, in gray levels."""
 
 import cv2
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
 from keras_deit.data.images import decode as decode_with_opencv
 from keras_deit.data.transforms import center_crop_resize
-from keras_deit.errors import InputError
 
 tf = pytest.importorskip("tensorflow")
 from keras_deit.serving.evaluation_view import decode, evaluation_view  # noqa: E402
@@ -74,7 +74,7 @@ def smooth_image() -> np.ndarray:
     ("extension", "image"),
     [
         (".png", random_image(31, 18)),
-        (".png", random_image(31, 18)[..., 0]),  # grey
+        (".png", random_image(31, 18)[..., 0]),  # gray
         (".png", np.dstack([random_image(31, 18), random_image(31, 18)[..., 0]])),  # with alpha
         (".jpg", smooth_image()),
         (".jpg", smooth_image()[..., 0]),

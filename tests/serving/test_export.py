@@ -8,7 +8,7 @@ import sys
 import keras
 import pytest
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 from keras_deit.serving import export_run
 
 pytestmark = pytest.mark.skipif(
@@ -27,9 +27,9 @@ def contents(path):
 
 def test_versions_count_up_and_say_what_they_are(run, tmp_path):
     lines = []
-    first = export_run(run.path, tmp_path, top_k=2, say=lines.append)
+    first = export_run(run.path, tmp_path, top_k=2, print_fn=lines.append)
     (tmp_path / "tiny-digits" / "9").mkdir()
-    second = export_run(run.path, tmp_path, say=lambda line: None)
+    second = export_run(run.path, tmp_path, print_fn=lambda line: None)
     assert first == tmp_path / "tiny-digits" / "1"
     assert second == tmp_path / "tiny-digits" / "10"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-digits"]
@@ -133,7 +133,7 @@ def test_places_that_cannot_be_written(run, tmp_path):
 def test_another_backend_is_refused_and_tensorflow_is_not_imported():
     code = (
         "import sys; sys.modules['tensorflow'] = None\n"
-        "from keras_deit.errors import InputError\n"
+        "from keras_deit.core.errors import InputError\n"
         "from keras_deit.serving import export_run\n"
         "try: export_run('run')\n"
         "except InputError as error: print(error)"

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_deit.data.transforms import center_crop_resize, normalise
+from keras_deit.data.transforms import center_crop_resize, normalize
 from keras_deit.serving import export_run
 
 pytestmark = pytest.mark.skipif(
@@ -67,7 +67,7 @@ class Served:
     def __init__(self, run, folder: pathlib.Path):
         self.model = run.load_student()
         self.config = run.read_config()
-        self.version = export_run(run.path, folder / "served", say=lambda line: None)
+        self.version = export_run(run.path, folder / "served", print_fn=lambda line: None)
         self.side = int(SIDE / self.config["crop_ratio"])
         self.png_images = images_of_whole_levels(self.side)
         png_files = [encode(".png", image) for image in self.png_images]
@@ -92,7 +92,7 @@ class Served:
     def logits(self, image: np.ndarray) -> np.ndarray:
         """The Keras model's on the data pipeline's evaluation view of a uint8 image."""
         view = (self.config["crop_ratio"], self.config["interpolation"])
-        inputs = normalise(center_crop_resize(image, SIDE, SIDE, *view), self.model.image_format)
+        inputs = normalize(center_crop_resize(image, SIDE, SIDE, *view), self.model.image_format)
         return np.asarray(self.model(inputs[None]))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
-from keras_deit.training.optimisation import SGD
+from keras_deit.optimizers import SGD
 
 STEPS, BATCH_SIZE = 5, 8
 

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 import pytest
 
-from keras_deit.distillation.teachers import TeacherContract, pixel_format, save_teacher_model
 from keras_deit.recipes import DIGITS
+from keras_deit.teachers.teacher import TeacherContract, pixel_format, save_teacher_model
 from keras_deit.training import Job
 
 
@@ -33,7 +33,7 @@ def teacher_file(tmp_path_factory):
 def tiny_job(teacher_file):
     """Makes a job of two epochs of three steps; keyword arguments change the recipe or the job."""
 
-    def make(optimisation=None, job=None, **recipe):
+    def make(optimization=None, job=None, **recipe):
         values = {"teacher": str(teacher_file), "validation_epochs": 1, **recipe}
         model_values = {**DIGITS.model_values, "embed_dim": 24, "depth": 1, "drop_path_rate": 0.1}
         return Job(
@@ -41,9 +41,9 @@ def tiny_job(teacher_file):
             dataclasses.replace(
                 DIGITS,
                 model_values={**model_values, **values.pop("model_values", {})},
-                optimisation=dataclasses.replace(
-                    DIGITS.optimisation,
-                    **{"epochs": 2, "warmup_epochs": 1, "batch_size": 400, **(optimisation or {})},
+                optimization=dataclasses.replace(
+                    DIGITS.optimization,
+                    **{"epochs": 2, "warmup_epochs": 1, "batch_size": 400, **(optimization or {})},
                 ),
                 **values,
             ),

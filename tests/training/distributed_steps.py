@@ -15,12 +15,12 @@ import numpy as np
 from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
-from keras_deit.distillation.execution import process_share, replicas
+from keras_deit.core.execution import process_index_and_count, replicas
+from keras_deit.core.processes import addressable
+from keras_deit.distributed.jax_strategies import distribution
+from keras_deit.distributed.strategies import strategy_scope
+from keras_deit.optimizers import AdamW
 from keras_deit.training import Devices
-from keras_deit.training.devices.jax_strategies import distribution
-from keras_deit.training.devices.processes import readable
-from keras_deit.training.optimisation import AdamW
-from keras_deit.training.strategies import strategy_scope
 
 STEPS, BATCH_SIZE, PROCESSES = 10, 16, 2
 
@@ -36,7 +36,7 @@ class Logs(keras.callbacks.Callback):
 
 def own_rows() -> np.ndarray:
     """Numbers of this process's rows of every batch."""
-    process, processes = process_share()
+    process, processes = process_index_and_count()
     rows = np.arange(STEPS * BATCH_SIZE).reshape(STEPS, processes, -1)
     return rows[:, process].ravel()
 
@@ -45,12 +45,12 @@ def train(path: pathlib.Path) -> None:
     """Ten steps on the devices of the current scope, kept in a file."""
     keras.utils.set_random_seed(0)
     x, y, weights = (values[own_rows()] for values in batch(STEPS * BATCH_SIZE))
-    batch_size = BATCH_SIZE // process_share()[1]
+    batch_size = BATCH_SIZE // process_index_and_count()[1]
     logs = Logs()
     distiller = Distiller(
         small_student(), small_teacher(), alpha=0.3, validate_agreement=True, ema_decay=0.8
     )
-    with readable(distiller.variables):
+    with addressable(distiller.variables):
         start = [variable.numpy() for variable in distiller.trainable_variables]
     # ε above the gradients of the keys' bias, which are nothing but rounding.
     optimizer = AdamW(0.05, weight_decay=0.1, epsilon=1e-3, global_clipnorm=1.0)
@@ -61,12 +61,12 @@ def train(path: pathlib.Path) -> None:
     evaluation = distiller.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
     facts = {
         "replicas": replicas(),
-        "share": process_share(),
+        "share": process_index_and_count(),
         "logs": [*logs.kept, evaluation],
         "split": [v.path for v in distiller.trainable_variables if is_split(v)],
         "unlike": unlike(distiller),
     }
-    with readable(distiller.variables):
+    with addressable(distiller.variables):
         np.savez(
             path,
             facts=json.dumps(facts),

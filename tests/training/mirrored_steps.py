@@ -11,10 +11,10 @@ import numpy as np
 from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
-from keras_deit.distillation.execution import replicas
+from keras_deit.core.execution import replicas
+from keras_deit.distributed.strategies import strategy_scope
+from keras_deit.optimizers import SGD, Lamb
 from keras_deit.training import Devices
-from keras_deit.training.optimisation import SGD, Lamb
-from keras_deit.training.strategies import strategy_scope
 
 STEPS, BATCH_SIZE = 10, 8
 OPTIMIZERS = {

@@ -15,12 +15,12 @@ import keras
 import numpy as np
 
 from keras_deit import Distiller, create_model
-from keras_deit.models import outline_model
-from keras_deit.recipes import Optimisation
-from keras_deit.training.devices.jax_strategies import distribution
-from keras_deit.training.optimisation import build_optimizer
-from keras_deit.training.planning.activations import activation_bytes
-from keras_deit.training.planning.memory import held_bytes
+from keras_deit.distributed.jax_strategies import distribution
+from keras_deit.models import abstract_model
+from keras_deit.optimizers import build_optimizer
+from keras_deit.planning.activations import activation_bytes
+from keras_deit.planning.memory import held_bytes
+from keras_deit.recipes import Optimization
 
 IMAGES = 24
 
@@ -29,7 +29,7 @@ def compiled_step(name, values, images, scope):
     """JAX's compiled step of a student that is trained without a teacher."""
     student = create_model(name, **values)
     distiller = Distiller(student, kind="none")
-    distiller.compile(build_optimizer(student, Optimisation(batch_size=images), 10))
+    distiller.compile(build_optimizer(student, Optimization(batch_size=images), 10))
     image_format = student.image_format
     batch = (
         np.zeros((images, image_format.height, image_format.width, 3), "float32"),
@@ -47,7 +47,7 @@ def compiled_step(name, values, images, scope):
 def both(name, values, devices, sharing):
     """What is counted and what JAX needs, on each device."""
     values = {"image_size": 64, "embed_dim": 96, "num_classes": 10, **values}
-    outline = outline_model(name, **values)
+    outline = abstract_model(name, **values)
     own_images = IMAGES * sharing // devices
     counted = activation_bytes(outline, own_images, keras.backend.backend(), sharing)
     counted += held_bytes(outline.trainable_variables, sharing)

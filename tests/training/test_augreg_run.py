@@ -13,16 +13,16 @@ from keras_deit.recipes import get_recipe
 from keras_deit.training import Job, train
 
 
-def job(weights=None, **optimisation):
-    recipe = get_recipe("augreg_regularised")
+def job(weights=None, **optimization):
+    recipe = get_recipe("augreg_regularized")
     small = {"image_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 3}
     recipe = dataclasses.replace(
         recipe,
         weights=weights,
         model_values={**recipe.model_values, **small},
-        optimisation=dataclasses.replace(
-            recipe.optimisation,
-            **{"epochs": 2, "batch_size": 400, "warmup_steps": 4, **optimisation},
+        optimization=dataclasses.replace(
+            recipe.optimization,
+            **{"epochs": 2, "batch_size": 400, "warmup_steps": 4, **optimization},
         ),
     )
     return Job("digits", recipe)
@@ -35,7 +35,7 @@ def test_a_run_of_the_recipe(tmp_path):
     shown = {name: value.strip() for name, value in shown.items()}
     assert shown["schedule"] == "cosine, from 0 over 4 steps of warm-up to 0"
     assert shown["label loss"] == "sigmoid cross entropy"
-    assert shown["optimiser"] == "adamw, weight decay 0.1, gradients clipped to 1"
+    assert shown["optimizer"] == "adamw, weight decay 0.1, gradients clipped to 1"
     config = json.loads((where / "config.json").read_text())
     # Trained with bilinear resizing, evaluated as is published of the model.
     assert (config["crop_ratio"], config["interpolation"]) == (0.875, "bicubic")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from run_files import files_no_longer_than
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
+from keras_deit.optimizers import SGD
 from keras_deit.training.callbacks import FiniteSteps, StepTimer, save_weights
-from keras_deit.training.optimisation import SGD
 
 
 def _model():

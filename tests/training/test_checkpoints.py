@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from run_files import files_no_longer_than
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
+from keras_deit.optimizers import AdamW
 from keras_deit.training.checkpoints import (
+    CheckpointManager,
     CheckpointStore,
-    Keeper,
-    Place,
+    Progress,
     TrainingState,
     fingerprint,
 )
 from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint, write_checkpoint
-from keras_deit.training.optimisation import AdamW
 
 TENSORS = {
     "00000 kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -47,9 +47,9 @@ def test_every_single_byte_counts(tmp_path):
     path = tmp_path / "a.safetensors"
     write_checkpoint(path, TENSORS, RECORD)
     content = path.read_bytes()
-    for place in range(0, len(content), 7):
+    for progress in range(0, len(content), 7):
         broken = bytearray(content)
-        broken[place] ^= 1
+        broken[progress] ^= 1
         path.write_bytes(broken)
         with pytest.raises(InputError, match=r"cannot be read|checksum") as error:
             read_checkpoint(path)
@@ -219,28 +219,30 @@ class _SlowState:
 )
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch, interval, cost, apart):
     clock = _Clock(monkeypatch)
-    keeper = Keeper(CheckpointStore(tmp_path), interval)
-    keeper.write(_SlowState(clock, cost), Place())
-    assert (keeper.written, keeper.seconds_spent) == (1, cost)
+    manager = CheckpointManager(CheckpointStore(tmp_path), interval)
+    manager.write(_SlowState(clock, cost), Progress())
+    assert (manager.written, manager.seconds_spent) == (1, cost)
     clock.now += max(apart - 0.1, 0.0)
-    assert keeper.due() is (apart == 0.0)
+    assert manager.due() is (apart == 0.0)
     clock.now += 0.2
-    assert keeper.due()
+    assert manager.due()
 
 
 def test_a_place_comes_back_with_its_tensors(tmp_path):
-    place = Place(2, 7, {"loss": 0.1}, ({"epoch": 0, "loss": 1 / 3},), {"epoch": 1}, ("a.jpg",))
+    progress = Progress(
+        2, 7, {"loss": 0.1}, ({"epoch": 0, "loss": 1 / 3},), {"epoch": 1}, ("a.jpg",)
+    )
     facts = {"teacher": "0123", "classes": ["a", "b"]}
     lines = []
-    writer = Keeper(CheckpointStore(tmp_path), facts=facts, say=lines.append)
+    writer = CheckpointManager(CheckpointStore(tmp_path), facts=facts, print_fn=lines.append)
     assert writer.read() is None
-    path = writer.write(_SlowState(_NoClock, 0.0), place)
-    reader = Keeper(CheckpointStore(tmp_path), facts=facts, say=lines.append)
-    assert reader.read() == place
+    path = writer.write(_SlowState(_NoClock, 0.0), progress)
+    reader = CheckpointManager(CheckpointStore(tmp_path), facts=facts, print_fn=lines.append)
+    assert reader.read() == progress
     assert lines == [f"Going on from {path}: epoch 3, step 7."]
     assert reader.take_tensors().keys() == TENSORS.keys()
     assert reader.take_tensors() is None
-    other = Keeper(CheckpointStore(tmp_path), facts={**facts, "teacher": "4567"})
+    other = CheckpointManager(CheckpointStore(tmp_path), facts={**facts, "teacher": "4567"})
     with pytest.raises(InputError, match="its teacher was 0123 and is 4567 now"):
         other.read()
 
@@ -250,8 +252,8 @@ class _NoClock:
 
 
 def test_only_the_process_that_writes_writes(tmp_path):
-    keeper = Keeper(CheckpointStore(tmp_path), 0.0, writes=False)
-    assert keeper.write(_SlowState(_NoClock, 0.0), Place()) is None
-    assert not keeper.due() and not os.listdir(tmp_path)
-    nowhere = Keeper(None)
+    manager = CheckpointManager(CheckpointStore(tmp_path), 0.0, writes=False)
+    assert manager.write(_SlowState(_NoClock, 0.0), Progress()) is None
+    assert not manager.due() and not os.listdir(tmp_path)
+    nowhere = CheckpointManager(None)
     assert nowhere.read() is None and not nowhere.due()

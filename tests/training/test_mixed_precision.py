@@ -8,9 +8,9 @@ from operations_seen import operations
 from sklearn.datasets import load_digits
 
 from keras_deit import Distiller, InputError, create_model
-from keras_deit.models.precision import precision
-from keras_deit.training.mixed_precision import training_precision
-from keras_deit.training.optimisation import AdamW, StepCosine
+from keras_deit.core.mixed_precision import training_precision
+from keras_deit.core.precision import precision
+from keras_deit.optimizers import AdamW, StepCosine
 
 BACKEND = keras.backend.backend()
 POLICIES = ("mixed_bfloat16", "mixed_float16")
@@ -58,7 +58,7 @@ def digits():
 
 
 def train(policy):
-    """Three epochs of eight steps, distilled, with everything that reads the optimiser."""
+    """Three epochs of eight steps, distilled, with everything that reads the optimizer."""
     keras.utils.set_random_seed(0)
     with precision(policy):
         student = create_model("deit_tiny_distilled_patch16_224", **HEADS)

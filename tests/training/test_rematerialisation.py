@@ -1,4 +1,4 @@
-"""Rematerialised blocks: the same gradients from less memory."""
+"""Block blocks: the same gradients from less memory."""
 
 import contextlib
 import io
@@ -8,11 +8,11 @@ import re
 import keras
 import numpy as np
 import pytest
-from harness import numpy, randomise
+from harness import numpy, randomize
 from keras import ops
 
 from keras_deit import InputError, create_model
-from keras_deit.training.rematerialisation import rematerialise
+from keras_deit.training.activation_checkpointing import activation_checkpointing
 
 BACKEND = keras.backend.backend()
 # Half of the branches are dropped.
@@ -30,9 +30,9 @@ MODELS = {
 def build(name, values, sparing):
     keras.utils.set_random_seed(0)
     model = create_model(name, **values)
-    randomise(model)
+    randomize(model)
     if sparing:
-        rematerialise(model)
+        activation_checkpointing(model)
     return model
 
 
@@ -125,4 +125,4 @@ def test_inference_is_the_same():
 def test_a_model_without_blocks_is_refused():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="small")
     with pytest.raises(InputError, match=r"a model of blocks\. Received: small"):
-        rematerialise(model)
+        activation_checkpointing(model)

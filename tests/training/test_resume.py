@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from run_files import files_no_longer_than, quiet, stored_weights
 
-from keras_deit.errors import InputError
+from keras_deit.core.errors import InputError
 from keras_deit.pretrained import create_model
 from keras_deit.training import RunDirectory, train
 from keras_deit.training.callbacks import save_weights
 from keras_deit.training.checkpoints import CheckpointStore
 from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint
-from keras_deit.training.fitting import Data, Fitting
 from keras_deit.training.interruption import Stopped
+from keras_deit.training.loop import Data, TrainingLoop
 
 EVERYTHING = {"epochs": 3, "ema_decay": 0.75, "clip_norm": 1.0}
 
@@ -58,15 +58,15 @@ def whole(whole_run):
 
 
 def _after(monkeypatch, method, calls, action):
-    """Does something instead of a method of `Fitting` when it is called once more."""
-    original, counter = getattr(Fitting, method), iter(range(calls))
+    """Does something instead of a method of `TrainingLoop` when it is called once more."""
+    original, counter = getattr(TrainingLoop, method), iter(range(calls))
 
     def counted(self, *args):
         if next(counter, None) is None:
             action()
         return original(self, *args)
 
-    monkeypatch.setattr(Fitting, method, counted)
+    monkeypatch.setattr(TrainingLoop, method, counted)
 
 
 def _kill(*args):
@@ -136,7 +136,7 @@ def test_the_newest_checkpoints_and_the_best_weights_are_kept(whole_run):
 
 
 def test_a_finished_run_says_so_and_does_nothing(whole_run, job, monkeypatch):
-    monkeypatch.setattr(Fitting, "run", _kill)
+    monkeypatch.setattr(TrainingLoop, "run", _kill)
     lines = []
     train(job, str(whole_run.path), lines.append)
     assert len(lines) == 1 and "finished" in lines[0]
@@ -160,7 +160,7 @@ def test_a_run_is_taken_up_only_with_the_same_teacher_and_by_one_process(
     # Once by the first training, once by the one that it started.
     assert set(refused) == {f"Another process is training {path}."}
     with monkeypatch.context() as patch:
-        patch.setattr("keras_deit.training.trainer.fingerprint", lambda teacher: "another")
+        patch.setattr("keras_deit.training.train.fingerprint", lambda teacher: "another")
         with pytest.raises(InputError, match=r"its teacher was [0-9a-f]+ and is another now"):
             train(job, str(path), quiet)
 
@@ -175,7 +175,7 @@ def _not_finite_at(monkeypatch, step):
 
         return Data(spoilt_batches, *arguments)
 
-    monkeypatch.setattr("keras_deit.training.trainer.Data", spoilt)
+    monkeypatch.setattr("keras_deit.training.train.Data", spoilt)
 
 
 def test_what_is_not_finite_stops_a_run_and_can_be_skipped_then(job, tmp_path, monkeypatch):
@@ -203,7 +203,7 @@ def test_a_disk_that_is_full_stops_with_a_line_and_nothing_is_lost(
             save_weights(model, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("keras_deit.training.trainer.save_weights", on_a_full_disk)
+        patch.setattr("keras_deit.training.train.save_weights", on_a_full_disk)
         with pytest.raises(InputError, match="The disk does not take any more") as error:
             train(job, str(tmp_path / "run"), quiet)
     assert "\n" not in str(error.value)

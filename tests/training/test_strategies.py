@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from keras_deit import InputError
-from keras_deit.distillation.execution import process_share, replicas
-from keras_deit.models.registry import outline_model
+from keras_deit.core.execution import process_index_and_count, replicas
+from keras_deit.distributed import processes
+from keras_deit.distributed.layouts import layout_axes
+from keras_deit.distributed.strategies import strategy_scope
+from keras_deit.models.registry import abstract_model
 from keras_deit.training import Devices
-from keras_deit.training.devices import processes
-from keras_deit.training.devices.layouts import layout_axes
-from keras_deit.training.strategies import strategy_scope
 
 TESTS = pathlib.Path(__file__).parents[1]
 
@@ -72,7 +72,7 @@ def test_two_replicas_train_as_one_device_does(kind, student, optimizer):
 def test_the_cpu_is_split_before_it_is_used():
     script = (
         "import tensorflow as tf; from keras_deit.training import Devices\n"
-        "from keras_deit.training.strategies import strategy_scope\n"
+        "from keras_deit.distributed.strategies import strategy_scope\n"
         "tf.zeros(1)\n"
         "try: strategy_scope(Devices('mirrored', virtual_devices=2))\n"
         "except ValueError as error: print(type(error).__name__, error)\n"
@@ -125,7 +125,7 @@ def test_a_tpu_address_where_nobody_answers_is_refused_at_once():
 def test_no_strategy_is_one_replica():
     with strategy_scope(Devices()):
         assert replicas() == 1
-        assert process_share() == (0, 1)
+        assert process_index_and_count() == (0, 1)
 
 
 PROCESSES = {"coordinator_address": "localhost:1234", "num_processes": 2, "process_id": 0}
@@ -269,8 +269,8 @@ def test_what_of_a_model_is_split_over_devices(path, shape, axes):
         ("patchconvnet_s60_224", 0.75),
     ],
 )
-def test_most_of_every_architecture_is_split(name, share):
-    variables = outline_model(name).trainable_variables
+def test_most_of_every_architecture_is_split(name, shard):
+    variables = abstract_model(name).trainable_variables
     split = [v for v in variables if any(layout_axes(v.path, v.shape, 2))]
     sizes = [sum(int(np.prod(v.shape)) for v in some) for some in (split, variables)]
-    assert sizes[0] > share * sizes[1]
+    assert sizes[0] > shard * sizes[1]

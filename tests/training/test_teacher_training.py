@@ -7,23 +7,23 @@ import keras
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
+from keras_deit.core.precision import precision
 from keras_deit.data import Dataset, load_dataset
 from keras_deit.data.source import ArraySource
-from keras_deit.distillation.teachers import TeacherContract, load_teacher_model
-from keras_deit.errors import InputError
 from keras_deit.models import ImageFormat
-from keras_deit.models.precision import precision
 from keras_deit.recipes import DIGITS
-from keras_deit.training import Reading
-from keras_deit.training.obtaining import obtain_teacher, teacher_of_run
+from keras_deit.teachers.teacher import TeacherContract, load_teacher_model
+from keras_deit.training import InputPipeline
 from keras_deit.training.teacher_training import (
     check_output,
     fine_tune_teacher,
     train_teacher,
 )
+from keras_deit.training.teachers import resolve_teacher, teacher_of_run
 
 _STUDENT = ImageFormat(16, 16)
-_READING = Reading(_STUDENT, 10, (1.0, "bilinear"))
+_READING = InputPipeline(_STUDENT, 10, (1.0, "bilinear"))
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def recipe():
     """Two epochs of two steps."""
     return dataclasses.replace(
         DIGITS.teacher_recipe,
-        optimisation=dataclasses.replace(
-            DIGITS.teacher_recipe.optimisation, epochs=2, warmup_epochs=1, batch_size=600
+        optimization=dataclasses.replace(
+            DIGITS.teacher_recipe.optimization, epochs=2, warmup_epochs=1, batch_size=600
         ),
         image_size=16,
     )
@@ -66,13 +66,13 @@ def test_a_teacher_is_trained_once_and_then_found(tiny_job, digits, recipe, tmp_
         built.append(arguments)
         return _small_convnet(*arguments)
 
-    module = "keras_deit.training.obtaining.build_teacher_model"
+    module = "keras_deit.training.teachers.build_teacher_model"
     monkeypatch.setattr(module, build)
     job = tiny_job(
         teacher="kerascv:resnet18_v2", teacher_recipe=recipe, job={"teacher_dir": str(tmp_path)}
     )
-    first, contract, source = obtain_teacher(job, digits, _READING)
-    again, _, same = obtain_teacher(dataclasses.replace(job, seed=5), digits, _READING)
+    first, contract, source = resolve_teacher(job, digits, _READING)
+    again, _, same = resolve_teacher(dataclasses.replace(job, seed=5), digits, _READING)
     assert same == source and len(built) == 1
     assert built[0] == ("kerascv:resnet18_v2", 10, 16, 16, None)
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
@@ -82,19 +82,19 @@ def test_a_teacher_is_trained_once_and_then_found(tiny_job, digits, recipe, tmp_
     record = json.loads((tmp_path / source.split("/")[-1]).with_suffix(".json").read_text())
     assert set(record["top1"]) == {"validation", "test"}
     # Another way to train it is another teacher.
-    longer = dataclasses.replace(recipe, optimisation=dataclasses.replace(recipe.optimisation))
+    longer = dataclasses.replace(recipe, optimization=dataclasses.replace(recipe.optimization))
     longer = dataclasses.replace(
-        longer, optimisation=dataclasses.replace(recipe.optimisation, weight_decay=0.1)
+        longer, optimization=dataclasses.replace(recipe.optimization, weight_decay=0.1)
     )
     changed = dataclasses.replace(
         job, recipe=dataclasses.replace(job.recipe, teacher_recipe=longer)
     )
-    assert obtain_teacher(changed, digits, _READING)[2] != source
+    assert resolve_teacher(changed, digits, _READING)[2] != source
     assert len(built) == 2
 
 
 def test_a_teacher_by_name_comes_back_at_the_size_of_its_contract(monkeypatch):
-    monkeypatch.setattr("keras_deit.training.obtaining.build_teacher_model", _small_convnet)
+    monkeypatch.setattr("keras_deit.training.teachers.build_teacher_model", _small_convnet)
     _, contract = _small_convnet("small", 10, 24, 20)
     config = {
         "teacher": "kerascv:resnet18_v2",
@@ -107,28 +107,28 @@ def test_a_teacher_by_name_comes_back_at_the_size_of_its_contract(monkeypatch):
 def test_a_kept_teacher_is_float32_and_belongs_to_its_backend(
     tiny_job, digits, recipe, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("keras_deit.training.obtaining.build_teacher_model", _small_convnet)
+    monkeypatch.setattr("keras_deit.training.teachers.build_teacher_model", _small_convnet)
     job = tiny_job(
         teacher="kerascv:resnet18_v2", teacher_recipe=recipe, job={"teacher_dir": str(tmp_path)}
     )
     with precision("mixed_bfloat16"):
-        model, _, source = obtain_teacher(job, digits, _READING)
+        model, _, source = resolve_teacher(job, digits, _READING)
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     monkeypatch.setattr("keras.backend.backend", lambda: "another")
-    from keras_deit.training.obtaining import _kept_path
+    from keras_deit.training.teachers import _kept_path
 
     assert str(_kept_path(job, digits, _STUDENT).resolve()) != source
 
 
 def test_a_batch_larger_than_the_data_names_its_flag(tiny_job, digits, recipe, tmp_path):
-    optimisation = dataclasses.replace(recipe.optimisation, batch_size=2000)
+    optimization = dataclasses.replace(recipe.optimization, batch_size=2000)
     job = tiny_job(
         teacher="kerascv:resnet18_v2",
-        teacher_recipe=dataclasses.replace(recipe, optimisation=optimisation),
+        teacher_recipe=dataclasses.replace(recipe, optimization=optimization),
         job={"teacher_dir": str(tmp_path)},
     )
     with pytest.raises(InputError, match="teacher_batch_size 2000 is larger than the 1257"):
-        obtain_teacher(job, digits, _READING)
+        resolve_teacher(job, digits, _READING)
 
 
 def test_training_a_teacher_fits_it_and_reports_its_accuracy(digits, recipe, tmp_path):
@@ -161,8 +161,8 @@ def test_fine_tuning_replaces_a_head_of_other_classes(digits, recipe, teacher_fi
         ),
     )
     path = tmp_path / "two.keras"
-    reading = dataclasses.replace(_READING, num_classes=2)
-    fine_tune_teacher(str(teacher_file), two, recipe, reading, path)
+    pipeline = dataclasses.replace(_READING, num_classes=2)
+    fine_tune_teacher(str(teacher_file), two, recipe, pipeline, path)
     model, contract = load_teacher_model(path)
     assert model.output_shape == (None, 2) and contract.num_classes == 2
     with pytest.raises(InputError, match="there already"):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from run_files import quiet, stored_weights
 
-from keras_deit.errors import InputError
-from keras_deit.recipes import DIGITS, Optimisation, TeacherRecipe
+from keras_deit.core.errors import InputError
+from keras_deit.recipes import DIGITS, Optimization, TeacherRecipe
 from keras_deit.training import RunDirectory, evaluate_run, final_report, train
 from keras_deit.training.checkpoints import CheckpointStore
 from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint
@@ -50,7 +50,7 @@ def test_the_log_has_a_row_an_epoch_with_every_figure(finished):
     first, last = (float(row["learning_rate"]) for row in rows)
     # Those of the epochs' first steps: one of three in warm-up, one of three in the cosine.
     assert first == pytest.approx(1e-6, rel=1e-5)
-    assert last == pytest.approx(DIGITS.optimisation.learning_rate * 400 / 512, rel=1e-5)
+    assert last == pytest.approx(DIGITS.optimization.learning_rate * 400 / 512, rel=1e-5)
     for row in rows:
         half_and_half = (float(row["class_loss"]) + float(row["distillation_loss"])) / 2
         assert float(row["loss"]) == pytest.approx(half_and_half, rel=1e-5)
@@ -85,7 +85,7 @@ def test_the_start_reports_what_is_effective(finished):
     assert "6 (2 epochs of 3)" in config["effective"]["steps"]
     assert (
         config["effective"]["peak learning rate"]
-        == f"{DIGITS.optimisation.learning_rate * 400 / 512:.3g}"
+        == f"{DIGITS.optimization.learning_rate * 400 / 512:.3g}"
     )
 
 
@@ -180,13 +180,13 @@ def test_names_and_sizes_are_checked_before_the_data_is_read(tiny_job, tmp_path)
 
 def test_a_learning_rate_scales_with_the_batch_or_not():
     values = {"learning_rate": 3e-3, "batch_size": 2048}
-    assert Optimisation(**values).peak_learning_rate == pytest.approx(1.2e-2)
-    assert Optimisation(**values, learning_rate_scaling=False).peak_learning_rate == 3e-3
+    assert Optimization(**values).peak_learning_rate == pytest.approx(1.2e-2)
+    assert Optimization(**values, learning_rate_scaling=False).peak_learning_rate == 3e-3
 
 
 def test_gradients_are_clipped_where_lamb_or_the_recipe_says_so():
     clips = {
-        (name, clip): Optimisation(optimizer=name, clip_norm=clip).gradient_clip
+        (name, clip): Optimization(optimizer=name, clip_norm=clip).gradient_clip
         for name in ("adamw", "lamb", "sgd")
         for clip in (None, 0.0, 2.5)
     }
@@ -201,7 +201,7 @@ def test_gradients_are_clipped_where_lamb_or_the_recipe_says_so():
 def test_what_only_a_student_can_be_asked_is_refused_for_a_teacher(values):
     message = f"{next(iter(values))} of a teacher's training should be"
     with pytest.raises(InputError, match=message):
-        TeacherRecipe(Optimisation(**values), DIGITS.augmentation)
+        TeacherRecipe(Optimization(**values), DIGITS.augmentation)
 
 
 LAMB_RUN = {
@@ -218,7 +218,7 @@ LAMB_RUN = {
 }
 
 
-def test_a_run_with_everything_of_the_optimisation(tiny_job, tmp_path):
+def test_a_run_with_everything_of_the_optimization(tiny_job, tmp_path):
     augmentation = dataclasses.replace(DIGITS.augmentation, label_smoothing=0.0)
     lines = []
     job = tiny_job(LAMB_RUN, augmentation=augmentation)
@@ -226,7 +226,7 @@ def test_a_run_with_everything_of_the_optimisation(tiny_job, tmp_path):
     shown = dict(line.split(None, 1) for line in lines)
     # One block's attention of width 24, a head of ten classes, 18 positions.
     assert shown["parameters"] == "3,082 (attention only), 2,544 with weight decay and 538 without"
-    assert shown["optimiser"] == (
+    assert shown["optimizer"] == (
         "lamb, weight decay 0.05, gradients clipped to 1, layer decay 0.5, EMA 0.75"
     )
     assert shown["schedule"] == "epoch_cosine, from 1e-06 over 2 epochs of warm-up to 1e-05"
@@ -315,7 +315,7 @@ def test_mixed_precision_trains_and_is_over_afterwards(tiny_job, tmp_path):
             "has 1000 classes, dataset digits has 10: fine-tune it with `python "
             "scripts/train_teacher.py",
         ),
-        ({"optimisation": {"batch_size": 2000}}, "batch_size 2000 is larger than the 1257"),
+        ({"optimization": {"batch_size": 2000}}, "batch_size 2000 is larger than the 1257"),
         ({"job": {"train_examples": 2000}}, "2000 of 1257"),
     ],
 )
@@ -337,19 +337,19 @@ def test_bad_input_is_one_line_before_anything_is_written(tiny_job, tmp_path, ch
         ({"validation_epochs": 0}, "validation_epochs"),
         ({"evaluation_crop_ratio": 1.5}, "crop"),
         ({"evaluation_crop_ratio": 0.0}, "crop"),
-        ({"optimisation": {"epochs": 0}}, "epochs"),
-        ({"optimisation": {"warmup_epochs": 5}}, "warmup_epochs"),
-        ({"optimisation": {"weight_decay": -1.0}}, "weight_decay"),
-        ({"optimisation": {"optimizer": "lamp"}}, "Unknown optimizer 'lamp'.*lamb"),
-        ({"optimisation": {"schedule": "linear"}}, "Unknown schedule 'linear'.*cosine"),
-        ({"optimisation": {"loss": "hinge"}}, "Unknown loss 'hinge'.*binary_cross_entropy"),
-        ({"optimisation": {"trainable": "none"}}, "Unknown trainable 'none'.*attention"),
-        ({"optimisation": {"momentum": 1.0}}, "momentum should be at least 0 and below 1"),
-        ({"optimisation": {"ema_decay": 1.0}}, "ema_decay should be at least 0 and below 1"),
-        ({"optimisation": {"clip_norm": -1.0}}, "clip_norm should be 0 or more"),
-        ({"optimisation": {"layer_decay": 0.0}}, r"layer_decay should be in \(0, 1\]"),
+        ({"optimization": {"epochs": 0}}, "epochs"),
+        ({"optimization": {"warmup_epochs": 5}}, "warmup_epochs"),
+        ({"optimization": {"weight_decay": -1.0}}, "weight_decay"),
+        ({"optimization": {"optimizer": "lamp"}}, "Unknown optimizer 'lamp'.*lamb"),
+        ({"optimization": {"schedule": "linear"}}, "Unknown schedule 'linear'.*cosine"),
+        ({"optimization": {"loss": "hinge"}}, "Unknown loss 'hinge'.*binary_cross_entropy"),
+        ({"optimization": {"trainable": "none"}}, "Unknown trainable 'none'.*attention"),
+        ({"optimization": {"momentum": 1.0}}, "momentum should be at least 0 and below 1"),
+        ({"optimization": {"ema_decay": 1.0}}, "ema_decay should be at least 0 and below 1"),
+        ({"optimization": {"clip_norm": -1.0}}, "clip_norm should be 0 or more"),
+        ({"optimization": {"layer_decay": 0.0}}, r"layer_decay should be in \(0, 1\]"),
         (
-            {"optimisation": {"loss": "binary_cross_entropy"}},
+            {"optimization": {"loss": "binary_cross_entropy"}},
             r"needs label_smoothing 0: .* Received: label_smoothing=0\.1",
         ),
         ({"job": {"seed": -1}}, "seed"),

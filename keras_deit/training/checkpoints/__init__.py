@@ -1,8 +1,7 @@
-"""Checkpoints: files that hold everything of a training, and what takes it up again."""
+"""Checkpoints: files that hold the whole state of a training, and when they are written."""
 
-from keras_deit.training.checkpoints.keeper import Keeper
-from keras_deit.training.checkpoints.place import Place
+from keras_deit.training.checkpoints.manager import CheckpointManager
+from keras_deit.training.checkpoints.progress import Progress
 from keras_deit.training.checkpoints.state import TrainingState, fingerprint
-from keras_deit.training.checkpoints.store import CheckpointStore
 
-__all__ = ["CheckpointStore", "Keeper", "Place", "TrainingState", "fingerprint"]
+__all__ = ["CheckpointManager", "Progress", "TrainingState", "fingerprint"]

@@ -1,0 +1,281 @@
+"""The commands: the flags of each, and what it does."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.files import check_writable
+from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
+from keras_deit.models import Classifier, get_spec, list_models, model_table
+from keras_deit.planning import PlanOverrides, advice, make_plan, plan_report
+from keras_deit.pretrained.conversion import OUTPUTS, change_model, model_from, save_model
+from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
+from keras_deit.recipes.options import model_options
+from keras_deit.serving import export_run, serving_commands
+from keras_deit.training import (
+    Job,
+    load_run,
+    make_job,
+    teacher_training_options,
+    train_job,
+    train_teacher,
+    training_options,
+)
+
+# The table of the models in a Markdown file.
+_TABLE = re.compile(r"(<!-- models -->\n).*?(<!-- /models -->)", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        summary: what it does, for the list of commands.
+        example: how it is called, without `keras-deit`.
+        options: returns its options, after the user's files are imported.
+        run: does it, with the values that are given and the defaults of the others.
+    """
+
+    summary: str
+    example: str
+    options: Callable[[], list[Option]]
+    run: Callable[[dict], None]
+
+
+def _plan_options() -> list[Option]:
+    return [
+        Option("plan_devices", int, "Plan for this number of devices.", minimum=1),
+        Option("device_memory_gb", float, "Plan for devices with this many 10⁹ bytes."),
+        Option(
+            "plan_examples",
+            int,
+            "Plan for this number of training images, and do not look at the data.",
+            minimum=1,
+        ),
+        Option("plan_classes", int, "Plan for this number of classes, with --plan_examples."),
+    ]
+
+
+def _train_options() -> list[Option]:
+    plan = Option("plan", bool, "Only print what the training would take, like keras-deit plan.")
+    return [*training_options(), plan, *_plan_options()]
+
+
+def _train(values: dict) -> None:
+    plan_values = {o.name: values.pop(o.name) for o in _plan_options() if o.name in values}
+    if values.pop("plan", False):
+        _print_plan(make_job(**values), plan_values)
+        return
+    if plan_values:
+        raise InputError(f"--{next(iter(plan_values))} needs --plan.")
+    run = train_job(make_job(**values), values.get("run_dir"))
+    print(final_report(run))
+
+
+def _plan(values: dict) -> None:
+    names = {option.name for option in _plan_options()}
+    job = make_job(**{name: value for name, value in values.items() if name not in names})
+    _print_plan(job, {name: value for name, value in values.items() if name in names})
+
+
+def _print_plan(job: Job, values: dict) -> None:
+    values = {name.removeprefix("plan_"): value for name, value in values.items()}
+    plan = make_plan(job, PlanOverrides(**values))
+    print(plan_report(plan))
+    if plan.fits is False:
+        raise InputError(advice(plan))
+
+
+def _train_teacher(values: dict) -> None:
+    scores = train_teacher(**values)
+    print(f"Top-1: validation {scores['validation']:.4f}, test {scores['test']:.4f}.")
+    print(f"Kept in {values['output']}; use it with --teacher {values['output']}.")
+
+
+def _run_dir_option() -> Option:
+    return Option("run_dir", str, "Directory of a finished run.", required=True)
+
+
+def _evaluate_options() -> list[Option]:
+    return [
+        _run_dir_option(),
+        Option("split", str, "Split of the data to evaluate on.", SPLITS, "test"),
+        Option("batch_size", int, "Images at a time.", default=64, minimum=1),
+    ]
+
+
+def _evaluate(values: dict) -> None:
+    result = evaluate_run(**values)
+    print(f"{values['split']} split, {result['examples']} images:")
+    print(score_table(result["scores"], result.get("ema_scores")))
+
+
+def _export_options() -> list[Option]:
+    return [
+        _run_dir_option(),
+        Option("output_dir", str, "Directory of the served models.", default="savedmodels"),
+        Option("name", str, "Name of the served model; by default that of the run's directory."),
+        Option("top_k", int, "Number of labels that an answer names.", default=5),
+    ]
+
+
+def _export(values: dict) -> None:
+    serve, ask = serving_commands(export_run(**values))
+    print(f"\nserve it:\n  {serve}\nask it:\n  {ask}")
+
+
+def _convert_options() -> list[Option]:
+    return [
+        Option("model", str, "Name of the model; .keras files and runs say it themselves."),
+        Option(
+            "weights",
+            str,
+            "File (.safetensors, .pth, .weights.h5, .keras), hf://OWNER/NAME, or a run directory.",
+            required=True,
+        ),
+        Option(
+            "output",
+            str,
+            f"File to write: {', '.join(OUTPUTS)} (in timm's layout).",
+            required=True,
+        ),
+        Option("num_classes", int, "Number of classes; by default that of the file."),
+        Option("overwrite", bool, "Whether to replace the output."),
+        *model_options("Value of the model, instead of the published one."),
+    ]
+
+
+def _convert(values: dict) -> None:
+    weights, name = values.pop("weights"), values.pop("model", None)
+    output = pathlib.Path(values.pop("output"))
+    _check_output(output, values.pop("overwrite", False))
+    model = _model_to_convert(weights, name, values)
+    if name not in (None, model.name):
+        raise InputError(f"{weights} holds a {model.name}, not a {name}.")
+    save_model(model, output)
+    height, width = model.image_format.height, model.image_format.width
+    print(
+        f"{model.name} for images of {height}×{width}, {model.num_classes} classes: "
+        f"{len(model.weights)} weights, {model.count_params():,} parameters.\n"
+        f"{output}, {output.stat().st_size / 1e6:.1f} MB."
+    )
+
+
+def _check_output(output: pathlib.Path, overwrite: bool) -> None:
+    """Checks the output before anything is downloaded or read."""
+    if not output.name.endswith(OUTPUTS):
+        raise InputError(f"--output should end in {', '.join(OUTPUTS)}. Received: {str(output)!r}")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists already; give another --output, or --overwrite.")
+    if not output.parent.is_dir():
+        raise InputError(f"{output} cannot be written: there is no folder {output.parent}.")
+    check_writable(output)
+
+
+def _model_to_convert(weights: str, name: str | None, values: dict) -> Classifier:
+    if pathlib.Path(weights).is_dir():
+        return change_model(load_run(weights).model(), **values)
+    return model_from(weights, name, **values)
+
+
+def _models_options() -> list[Option]:
+    return [
+        Option("pattern", str, "Pattern of the names, as in a shell.", default="*"),
+        Option("image_size", int, "Only models of this size, in pixels."),
+        Option("max_parameters", float, "Only models with no more parameters."),
+        Option("released", bool, "Only models with released weights, or only those without."),
+        Option(
+            "into", str, "Markdown file to write the table into, between its <!-- models --> lines."
+        ),
+    ]
+
+
+def _models(values: dict) -> None:
+    into = values.pop("into", None)
+    names = list_models(values.pop("pattern"), **values)
+    if not names:
+        raise InputError("No model is like that.")
+    table = model_table(names)
+    if into is None:
+        print(table)
+        return
+    path = pathlib.Path(into)
+    text = path.read_text("utf-8") if path.is_file() else ""
+    if not _TABLE.search(text):
+        raise InputError(f"{path} has no lines <!-- models --> and <!-- /models -->.")
+    path.write_text(_TABLE.sub(lambda found: found[1] + table + "\n" + found[2], text), "utf-8")
+
+
+def _recipes_options() -> list[Option]:
+    return [
+        Option("recipe", str, "Print every value of this recipe."),
+        Option("model", str, "Print the values for this model."),
+    ]
+
+
+def _recipes(values: dict) -> None:
+    name, model = values.get("recipe"), values.get("model")
+    if name is None:
+        if model is not None:
+            raise InputError("--model needs --recipe: it shows a recipe's values for a model.")
+        for recipe in map(get_recipe, list_recipes()):
+            print(f"{recipe.name:28} {recipe.expected}\n{'':28} {recipe.about.source}")
+        return
+    recipe = get_recipe(name)
+    print(recipe_table(recipe if model is None else recipe.for_model(get_spec(model).name)))
+
+
+COMMANDS = {
+    "train": Command(
+        "Train a model; the same command resumes a training that was stopped.",
+        "train --dataset folder:PATH --run_dir runs/mine",
+        _train_options,
+        _train,
+    ),
+    "evaluate": Command(
+        "Evaluate a finished run: top-1 of each head, agreement with the teacher.",
+        "evaluate --run_dir runs/mine --split validation",
+        _evaluate_options,
+        _evaluate,
+    ),
+    "export": Command(
+        "Write a finished run as a SavedModel for TF Serving.",
+        "export --run_dir runs/mine",
+        _export_options,
+        _export,
+    ),
+    "convert": Command(
+        "Convert weights to .keras, .weights.h5 or .safetensors; --image_size resizes positions.",
+        "convert --model deit_tiny_patch16_224 --weights FILE.pth --output tiny.safetensors",
+        _convert_options,
+        _convert,
+    ),
+    "models": Command(
+        "List models: size, parameters, multiply-adds, published top-1, released weights.",
+        'models --pattern "cait*" --image_size 384 --released --max_parameters 30e6',
+        _models_options,
+        _models,
+    ),
+    "recipes": Command(
+        "List recipes, or print every value of one.",
+        "recipes --recipe deit3_1k --model deit3_base_patch16_224",
+        _recipes_options,
+        _recipes,
+    ),
+    "plan": Command(
+        "Print what a training would take: parameters, steps, memory of each device.",
+        "plan --model deit_base_patch16_224 --recipe deit --plan_examples 1281167 "
+        "--plan_classes 1000",
+        lambda: [*training_options(), *_plan_options()],
+        _plan,
+    ),
+    "train-teacher": Command(
+        "Train or fine-tune a teacher, and keep it for --teacher FILE.",
+        "train-teacher --teacher kerascv:resnet18_v2 --output teacher.keras",
+        teacher_training_options,
+        _train_teacher,
+    ),
+}

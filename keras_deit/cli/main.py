@@ -1,0 +1,157 @@
+"""The entry point of the command `keras-deit`."""
+
+import importlib.util
+import logging
+import os
+import pathlib
+import signal
+import sys
+import threading
+
+from absl import logging as absl_logging
+
+from keras_deit.cli.commands import COMMANDS
+from keras_deit.cli.flags import options_help, parse_flags
+from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.processes import shut_down_together
+from keras_deit.recipes import Option
+from keras_deit.training import Stopped
+from keras_deit.version import __version__
+
+_IMPORT = Option(
+    "import",
+    str,
+    "Python file to run first, which registers your models, recipes or objectives; repeatable.",
+    repeated=True,
+)
+_HELP = ("-h", "-help", "--help", "--helpfull", "help")
+
+
+def main() -> None:
+    """Runs the command in `sys.argv`.
+
+    Bad input, in a flag or found by the package, is one line on stderr and exit code 2. Ctrl-C is
+    one line and exit code 130, SIGTERM in a training one line and 143. Every other exception is a
+    bug and keeps its traceback.
+    """
+    signal.signal(signal.SIGINT, _interrupt)
+    _configure_logging()
+    try:
+        run_command(sys.argv[1:])
+    except InputError as error:
+        _exit(f"error: {error}", 2)
+    except Stopped as stopped:
+        shut_down_together()
+        _exit(str(stopped), 128 + stopped.signal_number)
+    except KeyboardInterrupt:
+        _exit("Interrupted.", 130)
+    except BrokenPipeError:
+        os._exit(1)  # What read the output, such as head, has ended.
+
+
+def run_command(arguments: list[str]) -> None:
+    """Runs a command in this process.
+
+    Args:
+        arguments: the name of the command, then its flags.
+
+    Raises:
+        InputError: there is no such command or flag, or what the command raises.
+    """
+    if not arguments or arguments[0] in _HELP:
+        print(_commands_help())
+        return
+    if arguments[0] == "--version":
+        print(__version__)
+        return
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    command = COMMANDS[name]
+    files, rest = _split_imports(rest)
+    for file in files:
+        _import_file(file)
+    options = command.options()
+    if any(argument in _HELP for argument in rest):
+        print(f"{command.summary}\n\n  keras-deit {command.example}\n")
+        print(options_help([*options, _IMPORT]))
+        return
+    defaults = {option.name: option.default for option in options if option.default is not None}
+    command.run(defaults | parse_flags(options, rest))
+
+
+def _split_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Returns the files of `--import`, which define further flags, and the other arguments."""
+    files, others = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--import", "-import"):
+            others.append(argument)
+            continue
+        value = value if equals else next(remaining, None)
+        if value is None:
+            raise InputError("--import needs the path of a Python file.")
+        files.append(value)
+    return files, others
+
+
+def _commands_help() -> str:
+    lines = [f"  {name:15}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "keras-deit COMMAND [--flag value ...]",
+            "",
+            *lines,
+            "",
+            "keras-deit COMMAND --help lists the flags.",
+        ]
+    )
+
+
+def _configure_logging() -> None:
+    """Prints the package's warnings without a prefix, and no notes of TensorFlow Datasets."""
+    logger = logging.getLogger("keras_deit")
+    logger.addHandler(logging.StreamHandler())
+    logger.propagate = False
+    absl_logging.use_absl_handler()
+    absl_logging.set_verbosity(absl_logging.WARNING)
+
+
+def _interrupt(signum, frame):
+    # A library may swallow the exception if it is raised inside one of its own callbacks.
+    timer = threading.Timer(10, _exit, ("Interrupted.", 130))
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt
+
+
+def _exit(message: str, code: int) -> None:
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    # Not sys.exit: threads that prefetch data can keep the interpreter from ending. Files are
+    # written atomically, so nothing is lost.
+    os._exit(code)
+
+
+def _import_file(path: str) -> None:
+    """Runs a user's own file, in which she registers models, recipes and objectives.
+
+    The file becomes a module under its name, so what it defines can be saved and loaded.
+
+    Raises:
+        InputError: there is no such file, or its name is that of a module in use.
+    """
+    file = pathlib.Path(path).expanduser().resolve()
+    if file.suffix != ".py" or not file.is_file():
+        raise InputError(f"--import should name a Python file. Received: {path!r}")
+    if file.stem in sys.modules:
+        if getattr(sys.modules[file.stem], "__file__", None) == str(file):
+            return
+        raise InputError(
+            f"--import {path}: there is a module {file.stem!r} already; rename the file."
+        )
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)

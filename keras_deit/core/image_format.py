@@ -1,0 +1,39 @@
+"""What a model expects of its input images."""
+
+import dataclasses
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFormat:
+    """Size, normalization and channel order of a model's input images.
+
+    Every convention in use is one affine map of RGB pixels in [0, 1]: the model is fed
+    `(pixel - mean) / std`. Pixels in [0, 255] have mean 0 and std 1/255, pixels in [-1, 1]
+    have mean 0.5 and std 0.5.
+
+    Attributes:
+        height, width: in pixels.
+        mean, std: three numbers each, in the order R, G, B and in units of [0, 1] pixels.
+        channels: "RGB", or "BGR" for weights that come from Caffe.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channels: str = "RGB"
+
+    def __post_init__(self):
+        # JSON turns tuples into lists; a frozen dataclass is compared and hashed by its tuples.
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                "`mean` and `std` should be three numbers each, std above 0. "
+                f"Received: mean={self.mean}, std={self.std}"
+            )
+        if self.channels not in ("RGB", "BGR"):
+            raise ValueError(f"`channels` should be RGB or BGR. Received: {self.channels!r}")

@@ -1,0 +1,150 @@
+"""Everything of Keras that this package uses and that is not public, each with its reason.
+
+`tests/core/test_keras_internals.py` fails with the name that a new release of Keras has changed.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import keras
+
+# Attributes and methods, by the class that has them, for the test.
+USED = {
+    keras.Model: ("_symbolic_build",),
+    keras.layers.Layer: ("_flatten_layers",),
+    keras.Variable: ("_value",),
+    keras.optimizers.Optimizer: (
+        *("_clip_gradients", "_apply_weight_decay", "_backend_update_step"),
+        *("_get_variable_index", "_get_current_learning_rate"),
+    ),
+}
+
+
+def build_from_first_batch(model: keras.Model, batches: Iterator) -> Iterator:
+    """Creates all variables of a compiled model, and returns the batches with the first one back.
+
+    Keras builds a model when `fit` has seen a batch. The variables of its metrics then come on
+    TensorFlow with the first step, which is too late to restore them from a checkpoint. Keras has
+    no public method for this.
+
+    Args:
+        model: compiled.
+        batches: an iterator over batches as `fit` takes them.
+    """
+    first = next(batches)
+    model._symbolic_build(data_batch=first)
+    # Under tf.distribute Keras calls this in every `fit` and `evaluate` with a batch that it takes
+    # from the iterator and then neither trains on nor counts.
+    model._maybe_symbolic_build = lambda **data: None
+    return itertools.chain([first], batches)
+
+
+def sync_state(model: keras.Model) -> None:
+    """Writes the state of JAX's training step back into the model's variables.
+
+    On JAX Keras keeps the state in the step's arguments during an epoch, and a checkpoint between
+    two steps needs it. The method has a public name but is not documented.
+    """
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns the layers that a layer holds directly.
+
+    `keras.Model.layers` is public, but other layers have no such property.
+    """
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+@contextlib.contextmanager
+def replaced_value(variable: keras.Variable, value) -> Iterator[None]:
+    """Gives a variable another backend tensor during the block.
+
+    `Variable.assign` would distribute the value over the devices of the variable's layout.
+    """
+    before = variable._value
+    variable._value = value
+    try:
+        yield
+    finally:
+        variable._value = before
+
+
+def own_layout(variable: keras.Variable):
+    """Returns the layout that a variable was created with; None if it was given none.
+
+    `Distribution.get_variable_layout` of Keras reads it the same way.
+    """
+    return getattr(variable, "_layout", None)
+
+
+def accumulated_gradients(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Returns the variables in which an optimizer sums up gradients; empty without accumulation.
+
+    A checkpoint has to tell them from the slots.
+    """
+    return optimizer._accumulated_gradients if optimizer.gradient_accumulation_steps else []
+
+
+def iterations_variable(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """Returns the variable that counts calls of `apply`.
+
+    `Optimizer.iterations` is that number divided by the gradient accumulation steps.
+    """
+    return optimizer._iterations
+
+
+class OptimizerHooks(keras.optimizers.Optimizer):
+    """Keras's optimizer, whose private steps a subclass can override under public names.
+
+    `keras.optimizers.Optimizer` has one public hook, `update_step`. Clipping a summed gradient,
+    skipping a step, and a weight decay that differs between variables need the others.
+    """
+
+    def clip_gradients(self, gradients: list) -> list:
+        """Clips the gradients before they are applied."""
+        return super()._clip_gradients(gradients)
+
+    def sum_over_replicas(self, grads_and_vars: list) -> list:
+        """Sums the gradients of the replicas of a `tf.distribute` strategy (TensorFlow only)."""
+        return super()._all_reduce_sum_gradients(grads_and_vars)
+
+    def apply_updates(self, gradients: list, variables: list, learning_rate) -> None:
+        """Updates all variables by `update_step`."""
+        super()._backend_update_step(gradients, variables, learning_rate)
+
+    def decay_weights(self, variables: list) -> None:
+        """Decays the weights before the step; `update_step` of a subclass may do it instead."""
+        super()._apply_weight_decay(variables)
+
+    def current_learning_rate(self):
+        """Returns the learning rate of the next step."""
+        return super()._get_current_learning_rate()
+
+    def variable_index(self, variable: keras.Variable) -> int:
+        """Returns the index of a variable among the slots."""
+        return self._get_variable_index(variable)
+
+    @property
+    def schedule(self) -> keras.optimizers.schedules.LearningRateSchedule | None:
+        """The learning rate schedule; None for a constant learning rate."""
+        rate = self._learning_rate
+        is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+        return rate if is_schedule else None
+
+    def _clip_gradients(self, grads):
+        return self.clip_gradients(grads)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return self.sum_over_replicas(grads_and_vars)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        self.apply_updates(grads, trainable_variables, learning_rate)
+
+    def _apply_weight_decay(self, variables):
+        self.decay_weights(variables)
+
+    def _get_current_learning_rate(self):
+        return self.current_learning_rate()

@@ -1,0 +1,19 @@
+"""Where a training runs: the strategies of each backend, and how a model is split."""
+
+from keras_deit.distributed.layouts import LayerwiseParallel, split_axes, split_like
+from keras_deit.distributed.strategies import (
+    STRATEGIES,
+    Devices,
+    check_backend,
+    strategy_scope,
+)
+
+__all__ = [
+    "STRATEGIES",
+    "Devices",
+    "LayerwiseParallel",
+    "check_backend",
+    "split_axes",
+    "split_like",
+    "strategy_scope",
+]

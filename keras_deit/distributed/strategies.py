@@ -1,0 +1,153 @@
+"""Where a training runs: one device, all GPUs of a machine, a TPU, several machines."""
+
+import contextlib
+import dataclasses
+
+import keras
+
+from keras_deit.core.errors import InputError
+from keras_deit.distributed import jax_strategies, tensorflow_strategies
+
+# What runs under each backend besides "none".
+_OF_BACKEND = {
+    "tensorflow": ("mirrored", "tpu"),
+    "jax": ("data_parallel", "model_parallel", "tpu"),
+    "torch": (),
+}
+STRATEGIES = ("none", "mirrored", "data_parallel", "model_parallel", "tpu")
+_PROCESSES = ("coordinator_address", "num_processes", "process_id")
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """The devices of a training. None of it belongs to what the training computes.
+
+    Attributes:
+        strategy: "none" for the backend's default device. On TensorFlow, "mirrored" for all GPUs
+            of the machine under `tf.distribute.MirroredStrategy`, "tpu" for
+            `tf.distribute.TPUStrategy`. On JAX, through `keras.distribution`, "data_parallel" for
+            all devices of all processes, each with a copy of the model and its share of the
+            batch; "model_parallel" for devices that also share the weights of the blocks; "tpu"
+            for JAX's TPU devices in either of these ways.
+        tpu: name or grpc address of TensorFlow's TPU; empty for the one of this machine.
+        virtual_devices: split the CPU into this many devices and use those; 0 for no.
+        model_devices: how many devices of one process share a copy of the model under
+            "model_parallel" (0: all of them) or JAX's "tpu" (0: one).
+        coordinator_address: HOST:PORT of process 0 where several JAX processes train together.
+        num_processes: how many of them there are.
+        process_id: which one this is, counted from 0.
+    """
+
+    strategy: str = "none"
+    tpu: str = ""
+    virtual_devices: int = 0
+    model_devices: int = 0
+    coordinator_address: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+    def __post_init__(self):
+        if self.strategy not in STRATEGIES:
+            known = ", ".join(STRATEGIES)
+            raise InputError(f"--strategy should be one of {known}, not {self.strategy!r}.")
+        for name in ("virtual_devices", "model_devices"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name} should be 0 or more. Received: {getattr(self, name)}")
+        self._check_needs("virtual_devices", ("mirrored", "data_parallel", "model_parallel"))
+        self._check_needs("model_devices", ("model_parallel", "tpu"))
+        self._check_needs("tpu", ("tpu",))
+        self._check_processes()
+
+    @property
+    def several_processes(self) -> bool:
+        return self.num_processes is not None
+
+    def _check_needs(self, name: str, strategies: tuple[str, ...]) -> None:
+        if getattr(self, name) and self.strategy not in strategies:
+            raise InputError(
+                f"--{name} goes with --strategy {' or '.join(strategies)}. "
+                f"Received: --strategy {self.strategy}"
+            )
+
+    def _check_processes(self) -> None:
+        missing = [f"--{name}" for name in _PROCESSES if getattr(self, name) is None]
+        if len(missing) == len(_PROCESSES):
+            return
+        if missing:
+            raise InputError(
+                "--coordinator_address, --num_processes and --process_id go together. "
+                f"Missing: {', '.join(missing)}"
+            )
+        if self.num_processes < 1:
+            raise InputError(f"--num_processes should be above 0. Received: {self.num_processes}")
+        if not 0 <= self.process_id < self.num_processes:
+            raise InputError(
+                f"--process_id should be from 0 to {self.num_processes - 1}, one for each of the "
+                f"{self.num_processes} processes. Received: {self.process_id}"
+            )
+        host, _, port = self.coordinator_address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise InputError(
+                f"--coordinator_address should be HOST:PORT. Received: {self.coordinator_address!r}"
+            )
+
+
+def strategy_scope(devices: Devices) -> contextlib.AbstractContextManager:
+    """A context in which variables are made on a training's devices, and batches shared by them.
+
+    To be called before the backend has used a device. Several processes must draw the same
+    numbers: give all of them one seed (`keras.utils.set_random_seed`) before variables are made.
+
+    Args:
+        devices: what to run on.
+
+    Returns:
+        The context; leaving it undoes the strategy.
+
+    Raises:
+        InputError: the backend that runs has no such strategy, or its devices are not there.
+    """
+    check_backend(devices)
+    if devices.strategy == "none":
+        return contextlib.nullcontext()
+    if keras.backend.backend() == "jax":
+        return jax_strategies.scope(devices)
+    return tensorflow_strategies.scope(devices)
+
+
+def check_backend(devices: Devices) -> None:
+    """Makes sure that the backend that runs has what is asked for, without using a device.
+
+    Raises:
+        InputError: it has not.
+    """
+    backend = keras.backend.backend()
+    if devices.several_processes and backend != "jax":
+        raise InputError(
+            "--num_processes needs the JAX backend (KERAS_BACKEND=jax). Keras runs on "
+            f"{backend}, where {_instead(backend)}; its fit fails under TensorFlow's "
+            "MultiWorkerMirroredStrategy."
+        )
+    if devices.several_processes and devices.strategy == "none":
+        raise InputError(
+            "--num_processes needs --strategy data_parallel, model_parallel or tpu. "
+            "Received: --strategy none"
+        )
+    if devices.strategy not in ("none", *_OF_BACKEND[backend]):
+        raise InputError(
+            f"--strategy {devices.strategy} needs the {_backends_of(devices.strategy)} backend. "
+            f"Keras runs on {backend}, where {_instead(backend)}."
+        )
+
+
+def _backends_of(strategy: str) -> str:
+    names = {"tensorflow": "TensorFlow", "jax": "JAX"}
+    return " or ".join(name for key, name in names.items() if strategy in _OF_BACKEND[key])
+
+
+def _instead(backend: str) -> str:
+    return {
+        "tensorflow": "--strategy mirrored shares the batch among the GPUs of one machine",
+        "jax": "--strategy data_parallel shares the batch among all devices",
+        "torch": "only --strategy none works, on one device",
+    }[backend]

@@ -1,0 +1,100 @@
+"""Layers of residual branches: LayerScale and stochastic depth."""
+
+import keras
+from keras import ops
+
+from keras_deit.core.errors import InputError
+from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class LayerScale(keras.layers.Layer):
+    """Multiplies each channel of a residual branch by a learned factor (CaiT §2.1).
+
+    Args:
+        initial_value: of every factor; small, and smaller the deeper the model.
+
+    Input and output: (..., width).
+    """
+
+    def __init__(self, initial_value: float, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_value = initial_value
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(self.initial_value),
+            name="gamma",
+        )
+
+    def call(self, inputs):
+        return inputs * self.gamma
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the input."""
+        size = 1
+        for side in input_shape[1:]:
+            size *= side
+        return SavedActivations(size)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "initial_value": self.initial_value}
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class StochasticDepth(keras.layers.Layer):
+    """Drops a residual branch for some samples of a training batch ("Deep Networks with
+    Stochastic Depth", Huang et al., 2016).
+
+    Each sample is drawn by itself. Branches that are kept are divided by the probability of
+    keeping them, so inference needs no factor.
+
+    Args:
+        rate: probability that the branch of a sample is dropped, in [0, 1).
+        seed: of the draws; None takes one from Keras's global seed.
+
+    Input and output: (batch, ...).
+
+    Raises:
+        InputError: the rate is out of range.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise InputError(f"The rate of stochastic depth should be in [0, 1). Received: {rate}")
+        self.rate = rate
+        self.seed = seed
+        if rate > 0:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, inputs, training=False):
+        factors = self.draw(inputs, training)
+        return inputs if factors is None else inputs * factors
+
+    def draw(self, inputs, training: bool):
+        """Returns the factor of each sample, (batch, 1, ...) in the inputs' dtype.
+
+        None if nothing is dropped.
+        """
+        if not training or self.rate == 0:
+            return None
+        keep = 1 - self.rate
+        shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
+        drawn = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        return ops.cast(ops.cast(drawn < keep, "float32") / keep, inputs.dtype)
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns nothing: there is one factor for each sample."""
+        return NOTHING
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -1,0 +1,255 @@
+"""Layers that turn images into patches."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_deit.core.errors import InputError
+from keras_deit.layers.activations import ActivationCosts, SavedActivations
+from keras_deit.layers.initializers import conv_bias, conv_kernel
+from keras_deit.layers.introspection import layer_macs
+
+# The strides of the hMLP stem's convolutions, whose kernels are as large as their strides.
+_HMLP_STRIDES = (4, 2, 2)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class PatchEmbedding(keras.layers.Layer):
+    """Cuts an image into square patches and projects each to a token (ViT §3.1).
+
+    Patches follow each other row by row. Pixels right of or below the last complete patch are
+    ignored, as in a convolution without padding.
+
+    Args:
+        patch_size: side of a patch in pixels.
+        embed_dim: width of a token.
+
+    Input: images (batch, height, width, channels).
+    Output: tokens (batch, height//patch_size · width//patch_size, embed_dim).
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.patch_size = patch_size
+        self.embed_dim = embed_dim
+
+    def build(self, input_shape):
+        fan_in = self.patch_size**2 * input_shape[-1]
+        self.projection = keras.layers.Conv2D(
+            self.embed_dim,
+            kernel_size=self.patch_size,
+            strides=self.patch_size,
+            kernel_initializer=conv_kernel(),
+            bias_initializer=conv_bias(fan_in),
+            dtype=self.dtype_policy,
+            name="projection",
+        )
+        self.projection.build(input_shape)
+
+    def call(self, images):
+        grid = self.projection(images)
+        return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
+
+    def patch_grid(self, input_shape) -> tuple[int, int]:
+        """Returns rows and columns of the patches."""
+        _, height, width, _ = input_shape
+        return height // self.patch_size, width // self.patch_size
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return layer_macs(self.projection, input_shape)
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the image."""
+        return SavedActivations(math.prod(input_shape[1:]))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], math.prod(self.patch_grid(input_shape)), self.embed_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "patch_size": self.patch_size,
+            "embed_dim": self.embed_dim,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class ConvStem(keras.layers.Layer):
+    """Four 3×3 convolutions of stride 2 with exact GELU between them (PatchConvNet).
+
+    They have `embed_dim`/8, /4, /2 and `embed_dim` channels and no bias. The padding is one pixel
+    on every side, as in the published models; Keras's "same" pads two sides only.
+
+    Args:
+        embed_dim: width of a patch, a multiple of 8.
+
+    Input: images (batch, height, width, channels).
+    Output: a grid (batch, ⌈height/16⌉, ⌈width/16⌉, embed_dim).
+
+    Raises:
+        InputError: `embed_dim` is not a multiple of 8.
+    """
+
+    def __init__(self, embed_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        if embed_dim % 8:
+            raise InputError(f"embed_dim {embed_dim} is not a multiple of 8.")
+        self.embed_dim = embed_dim
+
+    def build(self, input_shape):
+        self.convolutions = []
+        shape = input_shape
+        for number, divisor in enumerate((8, 4, 2, 1), start=1):
+            convolution = keras.layers.Conv2D(
+                self.embed_dim // divisor,
+                kernel_size=3,
+                strides=2,
+                use_bias=False,
+                kernel_initializer=conv_kernel(),
+                dtype=self.dtype_policy,
+                name=f"conv{number}",
+            )
+            convolution.build(_padded_shape(shape))
+            shape = convolution.compute_output_shape(_padded_shape(shape))
+            self.convolutions.append(convolution)
+
+    def call(self, images):
+        *first, last = self.convolutions
+        grid = images
+        for convolution in first:
+            grid = keras.activations.gelu(convolution(_padded(grid)))
+        return last(_padded(grid))
+
+    def patch_grid(self, input_shape) -> tuple[int, int]:
+        """Returns rows and columns of the patches."""
+        _, height, width, _ = input_shape
+        return -(-height // 16), -(-width // 16)
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        total, shape = 0, input_shape
+        for convolution in self.convolutions:
+            total += layer_macs(convolution, _padded_shape(shape))
+            shape = convolution.compute_output_shape(_padded_shape(shape))
+        return total
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the image and the GELUs."""
+        made = _output_sizes(self.convolutions, input_shape)
+        gelus = (costs.gelu(size, sharded=False) for size in made[:-1])
+        return sum(gelus, SavedActivations(math.prod(input_shape[1:])))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.patch_grid(input_shape), self.embed_dim)
+
+    def get_config(self):
+        return {**super().get_config(), "embed_dim": self.embed_dim}
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class HierarchicalMLPStem(keras.layers.Layer):
+    """The hMLP stem: tokens of 16×16 pixels in three steps, from 4×4 pixels to a vector, then
+    twice from 2×2 vectors to one ("Three things everyone should know about Vision Transformers"
+    §5).
+
+    Each step is a convolution without overlap and a batch normalization, with exact GELU after the
+    first two. Patches do not see each other, except through the batch statistics in training,
+    which are those of one replica's batch.
+
+    Args:
+        embed_dim: width of a token, a multiple of 4; the first two steps have a quarter of it.
+
+    Input: images (batch, height, width, channels). Pixels right of or below the last complete
+    patch are ignored.
+    Output: tokens (batch, height//16 · width//16, embed_dim), row by row.
+
+    Raises:
+        InputError: `embed_dim` is not a multiple of 4.
+    """
+
+    def __init__(self, embed_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        if embed_dim % 4:
+            raise InputError(
+                f"embed_dim should be a multiple of 4 for the hMLP stem. Received: {embed_dim}"
+            )
+        self.embed_dim = embed_dim
+
+    def build(self, input_shape):
+        shape = input_shape
+        widths = (self.embed_dim // 4, self.embed_dim // 4, self.embed_dim)
+        self.convs, self.norms = [], []
+        for number, (stride, width) in enumerate(zip(_HMLP_STRIDES, widths, strict=True), start=1):
+            conv = keras.layers.Conv2D(
+                width,
+                kernel_size=stride,
+                strides=stride,
+                kernel_initializer=conv_kernel(),
+                bias_initializer=conv_bias(stride**2 * shape[-1]),
+                dtype=self.dtype_policy,
+                name=f"conv{number}",
+            )
+            # PyTorch's defaults, which the authors keep; its momentum of 0.1 is 0.9 in Keras.
+            norm = keras.layers.BatchNormalization(
+                epsilon=1e-5, momentum=0.9, dtype=self.dtype_policy, name=f"norm{number}"
+            )
+            conv.build(shape)
+            shape = conv.compute_output_shape(shape)
+            norm.build(shape)
+            self.convs.append(conv)
+            self.norms.append(norm)
+
+    def call(self, images, training=False):
+        grid = images
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            if index > 0:
+                grid = keras.activations.gelu(grid)
+            grid = norm(conv(grid), training=training)
+        return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
+
+    def patch_grid(self, input_shape) -> tuple[int, int]:
+        """Returns rows and columns of the patches."""
+        _, height, width, _ = input_shape
+        return height // 16, width // 16
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        total = 0
+        for conv in self.convs:
+            total += layer_macs(conv, input_shape)
+            input_shape = conv.compute_output_shape(input_shape)
+        return total
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the image, the norms and the GELUs."""
+        made = _output_sizes(self.convs, input_shape)
+        saved = [costs.norm(size) for size in made]
+        saved += [costs.gelu(size, sharded=False) for size in made[:-1]]
+        return sum(saved, SavedActivations(math.prod(input_shape[1:])))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], math.prod(self.patch_grid(input_shape)), self.embed_dim)
+
+    def get_config(self):
+        return {**super().get_config(), "embed_dim": self.embed_dim}
+
+
+def _padded(grid):
+    return ops.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+def _padded_shape(shape):
+    batch, height, width, channels = shape
+    return (batch, height + 2, width + 2, channels)
+
+
+def _output_sizes(convolutions: list[keras.layers.Conv2D], input_shape) -> list[int]:
+    """Returns the size of what each convolution in a row computes of one image."""
+    height, width = input_shape[1:3]
+    sizes = []
+    for convolution in convolutions:
+        height, width = (side // convolution.strides[0] for side in (height, width))
+        sizes.append(height * width * convolution.filters)
+    return sizes

@@ -1,0 +1,22 @@
+"""Losses: of labels, and of a teacher's logits."""
+
+from keras_deit.losses.distillation_losses import HardDistillation, SoftDistillation
+from keras_deit.losses.label_losses import (
+    LABEL_LOSSES,
+    BinaryLabelCrossentropy,
+    LabelCrossentropy,
+    SigmoidLabelCrossentropy,
+    are_distributions,
+    label_loss,
+)
+
+__all__ = [
+    "LABEL_LOSSES",
+    "BinaryLabelCrossentropy",
+    "HardDistillation",
+    "LabelCrossentropy",
+    "SigmoidLabelCrossentropy",
+    "SoftDistillation",
+    "are_distributions",
+    "label_loss",
+]

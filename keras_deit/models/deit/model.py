@@ -1,0 +1,100 @@
+"""DeiT and distilled DeiT.
+
+"Training data-efficient image transformers & distillation through attention" (Touvron et al.,
+2021).
+"""
+
+import keras
+
+from keras_deit.layers import PatchEmbedding, PositionEmbedding, PrependToken, TransformerBlock
+from keras_deit.models.classifier import (
+    Classifier,
+    check_image_size,
+    check_positive,
+    check_rate,
+    check_width,
+    classification_head,
+)
+from keras_deit.models.deit import weights
+from keras_deit.models.registry import register_family
+
+
+@register_family
+class DeiT(Classifier):
+    """The data-efficient image transformer, with or without a distillation token.
+
+    The tokens are [class, (distillation,) patches], and positions are added to all of them
+    (§4, figure 2). The distillation token has its own head.
+
+    Args:
+        image_size: side in pixels, or (height, width); multiples of `patch_size`.
+        patch_size: side of a patch in pixels.
+        embed_dim: width of the tokens, a multiple of `num_heads`.
+        depth: number of blocks.
+        num_heads: of each self-attention.
+        mlp_ratio: hidden width of the MLPs divided by `embed_dim`.
+        qkv_bias: whether queries, keys and values have a bias.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
+        distilled: whether there is a distillation token with its head.
+        num_classes: of each head.
+        dropout_rate: of the dropout after the positions, each attention and both layers of each
+            MLP. The published DeiT has none.
+
+    Input: images (batch, height, width, 3), normalized as `image_format` says.
+    Output: logits (batch, num_classes), float32.
+    """
+
+    weight_tables = weights.TABLES
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path_rate: float = 0.0,
+        distilled: bool = False,
+        num_classes: int = 1000,
+        dropout_rate: float = 0.0,
+        **kwargs,
+    ):
+        height, width = check_image_size(image_size, patch_size)
+        check_positive(
+            embed_dim=embed_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            num_classes=num_classes,
+        )
+        check_width(embed_dim, num_heads)
+        check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
+        inputs = keras.Input((height, width, 3), name="image")
+        embedding = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")
+        x = embedding(inputs)
+        if distilled:
+            x = PrependToken(weight_decay=True, name="distillation_token")(x)
+        x = PrependToken(name="class_token")(x)
+        x = PositionEmbedding(embedding.patch_grid(inputs.shape), name="position_embedding")(x)
+        if dropout_rate > 0:
+            x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
+        for index in range(depth):
+            x = TransformerBlock(
+                num_heads,
+                mlp_ratio,
+                qkv_bias,
+                drop_path_rate * index / max(depth - 1, 1),
+                dropout_rate=dropout_rate,
+                name=f"block_{index}",
+            )(x)
+        x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+        heads = {"class": classification_head(num_classes, "class_head")(x[:, 0])}
+        if distilled:
+            heads["distillation"] = classification_head(num_classes, "distillation_head")(x[:, 1])
+        super().__init__(inputs, heads, **kwargs)
+
+    @classmethod
+    def describe_weights(cls, names):
+        return weights.describe(names)

@@ -1,0 +1,31 @@
+"""What can be trained: objectives, the Keras model that trains for them, and scores."""
+
+from keras_deit.objectives.distillation import KINDS, Distillation, Distiller
+from keras_deit.objectives.ema import ExponentialMovingAverage
+from keras_deit.objectives.objective import (
+    Batch,
+    Features,
+    Objective,
+    get_objective,
+    objective_name,
+    register_objective,
+    registered_objectives,
+)
+from keras_deit.objectives.supervised import Supervised
+from keras_deit.objectives.training_model import TrainingModel
+
+__all__ = [
+    "KINDS",
+    "Batch",
+    "Distillation",
+    "Distiller",
+    "ExponentialMovingAverage",
+    "Features",
+    "Objective",
+    "Supervised",
+    "TrainingModel",
+    "get_objective",
+    "objective_name",
+    "register_objective",
+    "registered_objectives",
+]

@@ -1,0 +1,220 @@
+"""Distillation from a teacher, and the model that does it in Keras's `fit`."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_deit.core.errors import InputError
+from keras_deit.losses import HardDistillation, SoftDistillation
+from keras_deit.objectives.objective import Batch, fused_logits, hits, register_objective
+from keras_deit.objectives.supervised import Supervised, accuracies
+from keras_deit.objectives.training_model import TrainingModel
+from keras_deit.teachers import TeacherRequest
+
+KINDS = ("hard", "soft", "none")
+
+
+@register_objective
+class Distillation(Supervised):
+    """Trains a student's class head on the labels and its distillation head on a teacher.
+
+    loss = (1 − α)·class loss + α·distillation loss (DeiT §4). A student with one head gets both
+    terms on that head, the papers' "usual" distillation. With `kind="none"` the class loss acts on
+    the mean of the heads, and the teacher is only compared with.
+
+    Logged are `loss`, `class_loss`, `distillation_loss`; the accuracies `class_accuracy`,
+    `distillation_accuracy` and, of the fused heads, `accuracy`; and `agreement`, how often the
+    fused decision is the teacher's. Validation does not run the teacher unless
+    `validate_agreement` is set; its `loss` is then the class loss alone.
+
+    Args:
+        loss: of the labels, as in `Supervised`.
+        kind: "hard" for the teacher's decision, "soft" for its softened distribution, "none".
+        alpha: weight α of the distillation loss, in [0, 1].
+        temperature: τ of the soft loss.
+        teacher: a KerasCV name (kerascv:resnet18_v2), a keras.applications name
+            (applications:ConvNeXtTiny), or a .keras file.
+        teacher_weights: "imagenet" for a keras.applications teacher that starts from them.
+        teacher_pixels: the pixels that a .keras teacher takes, if no file beside it says so.
+        teacher_outputs: "logits" or "probabilities" of a .keras teacher, likewise.
+        teacher_recipe: how to train the teacher on the data, if it needs that, a
+            `keras_deit.recipes.TeacherRecipe`; None for the default one.
+        validate_agreement: whether validation runs the teacher and logs the agreement with it.
+    """
+
+    losses = ("class_loss", "distillation_loss")
+    flag_names = {"kind": "distillation"}
+
+    def __init__(
+        self,
+        loss: str = "cross_entropy",
+        kind: str = "hard",
+        alpha: float = 0.5,
+        temperature: float = 3.0,
+        teacher: str | None = None,
+        teacher_weights: str | None = None,
+        teacher_pixels: str | None = None,
+        teacher_outputs: str | None = None,
+        teacher_recipe: Any = None,
+        validate_agreement: bool = False,
+    ):
+        super().__init__(loss)
+        if kind not in KINDS:
+            known = ", ".join(KINDS)
+            raise InputError(f"distillation should be one of {known}. Received: {kind!r}")
+        if not 0 <= alpha <= 1:
+            raise InputError(f"alpha should be in [0, 1]. Received: {alpha}")
+        if temperature <= 0:
+            raise InputError(f"temperature should be above 0. Received: {temperature}")
+        self.kind = kind
+        self.alpha = alpha
+        self.temperature = temperature
+        self.validate_agreement = validate_agreement
+        self._request = teacher and TeacherRequest(
+            teacher, teacher_weights, teacher_recipe, teacher_pixels, teacher_outputs
+        )
+        self._teacher = None
+        is_soft = kind == "soft"
+        self.distillation_loss = SoftDistillation(temperature) if is_soft else HardDistillation()
+
+    @property
+    def label(self) -> str:
+        return self.kind
+
+    @property
+    def teacher_request(self) -> TeacherRequest | None:
+        return self._request
+
+    def use_teacher(self, teacher: keras.layers.Layer | None) -> None:
+        if teacher is not None:
+            teacher.trainable = False
+        self._teacher = teacher
+
+    @property
+    def teacher(self):
+        return self._teacher
+
+    def build(self, model):
+        super().build(model)
+        self.metrics = ("class_accuracy", "distillation_accuracy", "accuracy", "agreement")
+        if self._teacher is None:
+            if self.kind != "none":
+                raise InputError(f"{self.kind} distillation needs a teacher. Received: None")
+            return
+        classes = self._teacher.compute_output_shape((None, *model.input_shape[1:]))[-1]
+        if classes != model.output_shape[-1]:
+            raise InputError(
+                f"The teacher has {classes} classes and the student {model.output_shape[-1]}; "
+                "fine-tune the teacher to the student's classes with keras-deit train-teacher."
+            )
+
+    def has_targets(self, training: bool) -> bool:
+        if training:
+            return self.kind != "none"
+        return self.validate_agreement and self._teacher is not None
+
+    def targets(self, batch: Batch) -> dict:
+        return {"teacher": ops.stop_gradient(self._teacher(batch.images, training=False))}
+
+    def compute_loss(self, batch: Batch, training: bool) -> dict:
+        if self.kind == "none":
+            return super().compute_loss(batch, training)
+        outputs, weights = batch.outputs, batch.sample_weight
+        class_loss = self.label_loss(batch.labels, outputs["class"], weights)
+        teacher = batch.targets.get("teacher")
+        if teacher is None:
+            return {"loss": class_loss, "class_loss": class_loss}
+        student = outputs.get("distillation", outputs["class"])
+        distillation_loss = self.distillation_loss(teacher, student, weights)
+        return {
+            "loss": (1 - self.alpha) * class_loss + self.alpha * distillation_loss,
+            "class_loss": class_loss,
+            "distillation_loss": distillation_loss,
+        }
+
+    def compute_metrics(self, batch: Batch) -> dict:
+        figures = accuracies(batch)
+        if "teacher" in batch.targets:
+            fused = fused_logits(batch.outputs)
+            wanted = ops.argmax(batch.targets["teacher"], axis=-1)
+            figures["agreement"] = hits(wanted, fused)
+        return figures
+
+    def logged(self, training: bool) -> tuple[str, ...]:
+        silent = set()
+        if "distillation" not in self.heads.output:
+            silent |= {"distillation_accuracy", "class_accuracy"}
+        if not self.has_targets(training):
+            silent |= {"agreement", "distillation_loss"}
+        if self.kind == "none":
+            silent.add("distillation_loss")
+        return tuple(name for name in super().logged(training) if name not in silent)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class Distiller(TrainingModel):
+    """Distills a teacher into a student with Keras's `compile` and `fit`; see `Distillation`.
+
+    Args:
+        student: a model of this package, or any functional Keras classifier that returns logits.
+        teacher: a `Teacher`, or any Keras model from the student's images to logits (batch,
+            classes). It is frozen (`trainable = False`) and always runs in inference mode. None
+            only with `kind="none"`.
+        kind: "hard" for the teacher's decision, "soft" for its softened distribution, "none".
+        alpha: weight α of the distillation loss, in [0, 1].
+        temperature: τ of the soft loss.
+        validate_agreement: whether `evaluate` and validation run the teacher, and log
+            `agreement` and, unless `kind="none"`, `distillation_loss`.
+        **kwargs: of `TrainingModel`: `training_mode`, `ema_decay`, `skip_nonfinite`.
+
+    Raises:
+        InputError: an argument is out of range, the teacher is missing, or it has another number of
+            classes than the student.
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        teacher: keras.layers.Layer | None = None,
+        kind: str = "hard",
+        alpha: float = 0.5,
+        temperature: float = 3.0,
+        validate_agreement: bool = False,
+        **kwargs,
+    ):
+        objective = Distillation(
+            kind=kind,
+            alpha=alpha,
+            temperature=temperature,
+            validate_agreement=validate_agreement,
+        )
+        objective.use_teacher(teacher)
+        super().__init__(student, objective, **kwargs)
+
+    @property
+    def teacher(self) -> keras.layers.Layer | None:
+        return self.objective.teacher
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        objective = self.objective
+        return {
+            **super().get_config(),
+            "student": serialize(self.student),
+            "teacher": None if self.teacher is None else serialize(self.teacher),
+            "kind": objective.kind,
+            "alpha": objective.alpha,
+            "temperature": objective.temperature,
+            "validate_agreement": objective.validate_agreement,
+            **self.training_values,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        models = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects)
+            for key in ("student", "teacher")
+            if config[key] is not None
+        }
+        return cls(**{**config, **models})

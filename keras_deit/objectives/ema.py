@@ -1,0 +1,109 @@
+"""The exponential moving average (EMA) of a model's weights."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+from keras import ops
+
+
+class ExponentialMovingAverage(keras.layers.Layer):
+    """The exponential moving average of a model's weights, batch statistics included.
+
+    average ← decay·average + (1 − decay)·weight after every step, starting from the weights before
+    the first step, without warm-up of the decay. This is timm's ModelEma. Keras's `use_ema` starts
+    after the first step, leaves out batch statistics, and replaces the trained weights at the end
+    of `fit`.
+
+    Args:
+        model: built; its weights are averaged.
+        decay: in (0, 1).
+    """
+
+    def __init__(self, model: keras.Model, decay: float, **kwargs):
+        super().__init__(**kwargs)
+        self.decay = decay
+        # Under tf.distribute each replica averages its own copy of the weights.
+        with keras.name_scope(self.name):
+            self._averages = [
+                keras.Variable(
+                    "zeros",
+                    shape=weight.shape,
+                    dtype=weight.dtype,
+                    trainable=False,
+                    layout=_layout(weight),
+                    name=f"average_{index}",
+                )
+                for index, weight in enumerate(model.weights)
+            ]
+        self.set_weights(model.get_weights())
+        self.built = True
+
+    def update(self, weights: list[keras.Variable], changed) -> None:
+        """Moves the averages towards the weights.
+
+        Args:
+            weights: of the model, in its order.
+            changed: whether the optimizer changed them in this step, a scalar bool.
+        """
+        for average, weight in zip(self._averages, weights, strict=True):
+            step = (1 - self.decay) * (ops.stop_gradient(weight) - average)
+            # Not a product, because weights of a skipped step may not be finite.
+            average.assign(average + ops.where(changed, step, ops.zeros_like(step)))
+
+    @contextlib.contextmanager
+    def swap_weights(self, model: keras.Model) -> Iterator[None]:
+        """Gives a model the averages as weights during the block."""
+        own = model.get_weights()
+        model.set_weights(self.get_weights())
+        try:
+            yield
+        finally:
+            model.set_weights(own)
+
+
+def _layout(weight: keras.Variable):
+    """Returns how a weight is split over the devices that share the model; None for one device."""
+    distribution = keras.distribution.distribution()
+    on_jax = keras.backend.backend() == "jax" and distribution is not None
+    return distribution.get_variable_layout(weight) if on_jax else None
+
+
+class AveragedModel(keras.Model):
+    """A model whose training step also updates the EMA of a part of it, its `student`.
+
+    A subclass sets `student`, and `ema` to an `ExponentialMovingAverage` of the student or None.
+    The averages are variables of the model and are updated inside the step's program, on JAX
+    through the step's state. A step that changes no weight, because gradients are accumulated or
+    not finite, changes no average.
+    """
+
+    def train_step(self, *args):
+        if self.ema is None:
+            return super().train_step(*args)
+        if len(args) == 2:
+            return self._stateless_train_step(*args)
+        before = ops.add(self.optimizer.iterations, 0)
+        logs = super().train_step(*args)
+        self.ema.update(self.student.weights, self.optimizer.iterations > before)
+        return logs
+
+    def _stateless_train_step(self, before, data):
+        logs, after = super().train_step(before, data)
+        with self._state_scope(before):
+            iterations = ops.add(self.optimizer.iterations, 0)
+        with self._state_scope(after) as values:
+            self.ema.update(self.student.weights, self.optimizer.iterations > iterations)
+            frozen = [values.get_current_value(v) for v in self.non_trainable_variables]
+        trainable, _, *others = after
+        return logs, (trainable, frozen, *others)
+
+    def _state_scope(self, state) -> keras.StatelessScope:
+        """Returns a scope in which the variables have the values of a JAX step's state."""
+        trainable, frozen, optimizer, _ = state
+        pairs = [
+            *zip(self.trainable_variables, trainable, strict=True),
+            *zip(self.non_trainable_variables, frozen, strict=True),
+            *zip(self.optimizer.variables, optimizer, strict=True),
+        ]
+        return keras.StatelessScope(state_mapping=pairs)

@@ -1,0 +1,298 @@
+"""The objective of a training: what a batch holds, what is computed, logged, watched, reported."""
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import keras
+from keras import ops
+
+from keras_deit.core.errors import InputError, missing_method, unknown_name
+from keras_deit.losses import are_distributions
+from keras_deit.teachers import Teacher, TeacherRequest
+
+if TYPE_CHECKING:
+    # Importing it for real would import OpenCV.
+    from keras_deit.data import Augmentation
+
+
+@dataclasses.dataclass
+class Batch:
+    """A batch inside a step.
+
+    Attributes:
+        images: (batch, height, width, 3), or (batch, views, height, width, 3) if the objective
+            asks for several views.
+        labels: integers (batch,), or distributions (batch, classes) in a training.
+        index: position of each image in its split, (batch,); None unless the objective asks.
+        sample_weight: (batch,), or None.
+        targets: what `Objective.targets` returned.
+        outputs: what `Objective.forward` returned; None before the forward pass.
+    """
+
+    images: Any
+    labels: Any
+    index: Any = None
+    sample_weight: Any = None
+    targets: dict = dataclasses.field(default_factory=dict)
+    outputs: Any = None
+
+    @classmethod
+    def unpack(cls, x, y, sample_weight=None, outputs=None) -> "Batch":
+        """Returns the batch that Keras's step holds as x, y and sample_weight."""
+        rest = dict(y) if isinstance(y, dict) else {"labels": y}
+        labels, index = rest.pop("labels"), rest.pop("index", None)
+        return cls(x, labels, index, sample_weight, rest, outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features of a split: the input of the class head for every image.
+
+    Attributes:
+        features: float32 (images, width).
+        labels: int (images,).
+    """
+
+    features: Any
+    labels: Any
+
+
+class Objective:
+    """What a student is trained for. A subclass is registered by `register_objective`.
+
+    The arguments of a subclass's constructor are values of the recipe, so they need defaults and
+    have flags. Its help text comes from the section Args of the class docstring. An objective is
+    data until `build` is called: recipes hold it, and `copy` returns an unbuilt one. An argument
+    named `teacher_recipe` gets the flags of a teacher's training.
+
+    Class attributes:
+        views: augmented copies of an image in a batch of a training.
+        uses_index: whether a batch holds the position of each image in its split.
+        losses: names of the losses in the result of `compute_loss` that are logged, besides "loss".
+        metrics: names of the metrics in the result of `compute_metrics`, which are averaged.
+        monitor: the logged figure that chooses the best weights; `mode` is "max" or "min".
+        flag_names: by name of a constructor argument, that of its flag if it is another one.
+    """
+
+    views: ClassVar[int] = 1
+    uses_index: ClassVar[bool] = False
+    losses: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("accuracy",)
+    monitor: ClassVar[str] = "val_accuracy"
+    mode: ClassVar[str] = "max"
+    flag_names: ClassVar[dict[str, str]] = {}
+
+    def __new__(cls, *args, **kwargs):
+        objective = super().__new__(cls)
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind(objective, *args, **kwargs)
+        bound.apply_defaults()
+        objective._values = dict(list(bound.arguments.items())[1:])
+        return objective
+
+    @property
+    def values(self) -> dict:
+        """The arguments of the constructor by name."""
+        return dict(self._values)
+
+    @classmethod
+    def defaults(cls) -> dict:
+        """Returns the default of every argument of the constructor."""
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return {p.name: p.default for p in parameters if p.kind not in kinds}
+
+    def copy(self, **changes) -> "Objective":
+        """Returns an unbuilt objective with some values changed.
+
+        Raises:
+            InputError: there is no such value, or it is out of range.
+        """
+        for name in changes:
+            if name not in self._values:
+                raise unknown_name(f"value of {type(self).__name__}", name, self._values)
+        return type(self)(**{**self._values, **changes})
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self._values == other._values
+
+    def __hash__(self):
+        return hash((type(self), repr(self._values)))
+
+    def __repr__(self):
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        return f"{type(self).__name__}({values})"
+
+    @property
+    def label(self) -> str:
+        """A short name for the directory of a run."""
+        return objective_name(type(self))
+
+    def check(self, augmentation: "Augmentation") -> None:
+        """Checks that the objective can be trained with an augmentation.
+
+        Raises:
+            InputError: it cannot.
+        """
+
+    @property
+    def teacher_request(self) -> TeacherRequest | None:
+        """The teacher that the objective needs; None for none.
+
+        The training resolves it and passes it to `use_teacher` before `build`.
+        """
+        return None
+
+    def use_teacher(self, teacher: keras.layers.Layer | None) -> None:
+        """Takes the teacher that `teacher_request` asked for.
+
+        Args:
+            teacher: from the student's images to logits (batch, classes).
+        """
+        raise missing_method(self, "use_teacher(teacher)", "the teacher that it asks for")
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The teacher that `use_teacher` took; it is not part of a checkpoint."""
+        return None
+
+    def build(self, model: keras.Model) -> None:
+        """Creates further layers and variables; they are trained and checkpointed.
+
+        A layer has to be built here too, because the optimizer has to know its variables.
+
+        Args:
+            model: the student.
+        """
+        self.model = model
+        heads = getattr(model, "heads", None)
+        self.heads = heads or keras.Model(model.input, {"class": model.output})
+
+    def tracked(self) -> list:
+        """Returns the layers and variables of a built objective.
+
+        They are its attributes, or in lists and dictionaries that are its attributes.
+        """
+        kinds = (keras.layers.Layer, keras.Variable, keras.random.SeedGenerator)
+        values = keras.tree.flatten(list(vars(self).values()))
+        return [value for value in values if isinstance(value, kinds)]
+
+    def forward(self, images, training: bool):
+        """Computes the outputs from the images of a batch; by default the logits by head."""
+        return self.heads(images, training=training)
+
+    def predictions(self, batch: Batch):
+        """Returns the logits (batch, classes) that the metrics given to `compile` see."""
+        return fused_logits(batch.outputs)
+
+    def has_targets(self, training: bool) -> bool:
+        """Returns whether `targets` is called in training, or in validation."""
+        return False
+
+    def targets(self, batch: Batch) -> dict:
+        """Computes constant targets by name, outside of the student's gradients."""
+        return {}
+
+    def compute_loss(self, batch: Batch, training: bool) -> dict:
+        """Computes the loss.
+
+        Returns:
+            "loss", a scalar to minimize, and a scalar for each name in `losses`.
+        """
+        raise missing_method(self, "compute_loss(batch, training)", "a training")
+
+    def compute_metrics(self, batch: Batch) -> dict:
+        """Computes the metrics.
+
+        Returns:
+            For each name in `metrics` that this batch has a value for, one number per image.
+        """
+        logits = self.predictions(batch)
+        return {"accuracy": hits(decisions(batch.labels, logits), logits)}
+
+    def logged(self, training: bool) -> tuple[str, ...]:
+        """Returns which of `losses` and `metrics` are logged in training, or in validation."""
+        return (*self.losses, *self.metrics)
+
+    def validate(self, train: Features, validation: Features) -> dict[str, float] | None:
+        """Computes further figures after an epoch, from the features of both splits.
+
+        A subclass that implements this is validated by it alone, and the test split is scored by it
+        at the end.
+
+        Args:
+            train: of the training split, without augmentation.
+            validation: of the validation or the test split.
+
+        Returns:
+            Figures by name, such as {"knn_top1": 0.9}.
+        """
+        return None
+
+    @property
+    def validates_features(self) -> bool:
+        """Whether the class implements `validate`."""
+        return type(self).validate is not Objective.validate
+
+
+_OBJECTIVES: dict[str, type[Objective]] = {}
+
+
+def register_objective(cls: type[Objective]) -> type[Objective]:
+    """Class decorator that makes an objective known by the name of its class, in lower case.
+
+    Raises:
+        InputError: the class is not an `Objective`, or an argument of its constructor has no
+            default.
+    """
+    if not issubclass(cls, Objective):
+        raise InputError(f"An objective should be a keras_deit.Objective. Received: {cls}")
+    for name, default in cls.defaults().items():
+        if default is inspect.Parameter.empty:
+            raise InputError(f"The argument {name!r} of {cls.__name__} should have a default.")
+    _OBJECTIVES[objective_name(cls)] = cls
+    return cls
+
+
+def objective_name(cls: type[Objective]) -> str:
+    """Returns the name of an objective in recipes and flags."""
+    return cls.__name__.lower()
+
+
+def get_objective(name: str) -> type[Objective]:
+    """Returns an objective class by name.
+
+    Raises:
+        InputError: there is no such objective.
+    """
+    if name not in _OBJECTIVES:
+        raise unknown_name("objective", name, _OBJECTIVES)
+    return _OBJECTIVES[name]
+
+
+def registered_objectives() -> dict[str, type[Objective]]:
+    """Returns the objectives by name."""
+    return dict(_OBJECTIVES)
+
+
+def fused_logits(outputs):
+    """Returns the mean of the heads' logits."""
+    logits = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+    return sum(logits) / len(logits)
+
+
+def decisions(labels, logits):
+    """Returns the class of each label, integers (batch,); of a mixed label the largest part."""
+    if are_distributions(labels, logits):
+        return _argmax(labels)
+    return ops.reshape(labels, (-1,))
+
+
+def hits(wanted, logits):
+    """Returns 1.0 for each image whose largest logit is that of the class `wanted`, else 0.0."""
+    return ops.cast(ops.cast(wanted, "int32") == _argmax(logits), "float32")
+
+
+def _argmax(scores):
+    return ops.cast(ops.argmax(scores, axis=-1), "int32")

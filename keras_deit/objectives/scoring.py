@@ -1,0 +1,149 @@
+"""Scores of trained models on a split, and their features."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tqdm
+from keras import ops
+
+from keras_deit.core.processes import is_writer
+from keras_deit.models import Classifier
+from keras_deit.objectives.objective import Features
+
+Scores = dict[str, dict[str, float]]
+
+
+def score_student(
+    student: Classifier, teacher: keras.Layer | None, data, batches: int, title: str
+) -> Scores:
+    """Scores every head, their mean and the teacher.
+
+    Args:
+        student: a model of this package.
+        teacher: from the student's images to logits, or None.
+        data, batches, title: as for `score`.
+
+    Returns:
+        As `score`, by the names of the heads, "fused", and "teacher" if there is one.
+    """
+    heads = student.heads
+    outputs = {**heads.output, "fused": student(heads.input)}
+    if teacher is not None:
+        outputs["teacher"] = teacher(heads.input)
+    return score(keras.Model(heads.input, outputs), data, batches, title)
+
+
+def score(model: keras.Model, data, batches: int, title: str) -> Scores:
+    """Computes the top-1 of each output of a model, and its agreement with the teacher.
+
+    Args:
+        model: images to logits or probabilities (batch, classes), by name.
+        data: one pass of batches of images, integer labels and, if some do not count, weights.
+        batches: how many there are.
+        title: of the progress bar.
+
+    Returns:
+        By the name of the output `top1` and, if one is called "teacher", `agreement`: how often the
+        output decides as the teacher does. Both are fractions in [0, 1].
+    """
+    scorer = Scorer(model)
+    scorer.compile()
+    with _progress_bar(title, batches) as bar, _quiet():
+        results = scorer.evaluate(data, callbacks=[_Advance(bar)], verbose=0, return_dict=True)
+    # Six digits distinguish the results of a million images.
+    return {
+        name: {figure: round(float(results[key]), 6) for figure, key in keys.items()}
+        for name, keys in scorer.keys.items()
+    }
+
+
+def compute_features(student: Classifier, data, batches: int, title: str, callbacks=()) -> Features:
+    """Computes the features of a split: the input of the class head for every image.
+
+    Args:
+        student: a model of this package.
+        data, batches, title: as for `score`.
+        callbacks: of Keras's `predict`.
+    """
+    labels, weights = [], []
+
+    def images() -> Iterator:
+        for x, y, *sample_weight in data:
+            labels.append(np.asarray(y))
+            weights.append(np.asarray(sample_weight[0]) if sample_weight else np.ones(len(x)))
+            yield x
+
+    with _progress_bar(title, batches) as bar, _quiet():
+        features = student.feature_model().predict(
+            images(), callbacks=[_Advance(bar), *callbacks], verbose=0
+        )
+    counted = np.concatenate(weights) > 0
+    return Features(features[counted], np.concatenate(labels)[counted])
+
+
+class Scorer(keras.Model):
+    """Counts hits in Keras's `evaluate`, which works on any number of devices.
+
+    Args:
+        model: as for `score`.
+    """
+
+    def __init__(self, model: keras.Model):
+        super().__init__()
+        self.model = model
+        names = list(model.output)
+        figures = ("top1", "agreement") if "teacher" in names else ("top1",)
+        self.keys = {name: {figure: f"{name}_{figure}" for figure in figures} for name in names}
+        self.means = {
+            key: keras.metrics.Mean(name=key)
+            for keys in self.keys.values()
+            for key in keys.values()
+        }
+
+    def call(self, images, training=False):
+        return self.model(images, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
+        return ops.zeros(())
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        decisions = {name: ops.cast(ops.argmax(y_pred[name], -1), "int32") for name in self.keys}
+        expected = {"top1": ops.cast(ops.reshape(y, (-1,)), "int32")}
+        if "teacher" in decisions:
+            expected["agreement"] = decisions["teacher"]
+        for name, keys in self.keys.items():
+            for figure, key in keys.items():
+                hits = ops.cast(decisions[name] == expected[figure], "float32")
+                self.means[key].update_state(hits, sample_weight=sample_weight)
+        return self.get_metrics_result()
+
+
+class _Advance(keras.callbacks.Callback):
+    """Advances a progress bar by the batches of an evaluation."""
+
+    def __init__(self, bar: tqdm.tqdm):
+        super().__init__()
+        self._bar = bar
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._bar.update()
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self._bar.update()
+
+
+def _progress_bar(title: str, batches: int) -> tqdm.tqdm:
+    return tqdm.tqdm(
+        desc=title, total=batches, unit="batch", mininterval=0.5, disable=not is_writer()
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ignores Keras's warning that Grain does not tell how long a pass is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        yield

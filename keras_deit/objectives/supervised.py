@@ -1,0 +1,72 @@
+"""Supervised training."""
+
+from typing import TYPE_CHECKING
+
+from keras_deit.core.errors import InputError
+from keras_deit.losses import label_loss
+from keras_deit.objectives.objective import (
+    Batch,
+    Objective,
+    decisions,
+    fused_logits,
+    hits,
+    register_objective,
+)
+
+if TYPE_CHECKING:
+    from keras_deit.data import Augmentation
+
+
+@register_objective
+class Supervised(Objective):
+    """Trains the mean of the heads' logits on the labels.
+
+    Logged are `loss`, `class_loss` (the same without regularization) and `accuracy`, and the
+    accuracy of each head if there are several. Under mixed labels an image counts as its largest
+    part.
+
+    Args:
+        loss: of the labels: "cross_entropy"; "binary_cross_entropy", of each class by itself and
+            averaged, where each class of a mixed image is a full target, so it does not allow
+            label smoothing; or "sigmoid_cross_entropy", of each class by itself and summed, where
+            the target is the class's share.
+    """
+
+    losses = ("class_loss",)
+
+    def __init__(self, loss: str = "cross_entropy"):
+        self.label_loss = label_loss(loss)
+        self.loss = loss
+
+    @property
+    def label(self) -> str:
+        return "none"  # As in the names of earlier versions: no distillation.
+
+    def check(self, augmentation: "Augmentation") -> None:
+        smoothing = augmentation.label_smoothing
+        if self.loss == "binary_cross_entropy" and smoothing > 0:
+            raise InputError(
+                "loss 'binary_cross_entropy' needs label_smoothing 0: smoothed, every class would "
+                f"be a target. Received: label_smoothing={smoothing}"
+            )
+
+    def build(self, model):
+        super().build(model)
+        heads = list(self.heads.output)
+        by_head = tuple(f"{name}_accuracy" for name in heads) if len(heads) > 1 else ()
+        self.metrics = (*by_head, "accuracy")
+
+    def compute_loss(self, batch: Batch, training: bool) -> dict:
+        loss = self.label_loss(batch.labels, fused_logits(batch.outputs), batch.sample_weight)
+        return {"loss": loss, "class_loss": loss}
+
+    def compute_metrics(self, batch: Batch) -> dict:
+        return accuracies(batch)
+
+
+def accuracies(batch: Batch) -> dict:
+    """Returns whether each head decides for the label, and whether their mean does."""
+    fused = fused_logits(batch.outputs)
+    wanted = decisions(batch.labels, fused)
+    by_head = {f"{name}_accuracy": hits(wanted, x) for name, x in batch.outputs.items()}
+    return {"accuracy": hits(wanted, fused), **by_head}

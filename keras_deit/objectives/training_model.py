@@ -1,0 +1,251 @@
+"""The Keras model that trains a student for an objective."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+from keras import ops
+
+from keras_deit.core.errors import InputError, missing_method
+from keras_deit.core.processes import num_replicas_in_sync
+from keras_deit.layers.introspection import no_weight_decay_variables
+from keras_deit.objectives.ema import AveragedModel, ExponentialMovingAverage
+from keras_deit.objectives.finite import FiniteMean, with_finite_statistics
+from keras_deit.objectives.jit import compiled_on_tensorflow, jit_plan
+from keras_deit.objectives.objective import Batch, Objective
+
+
+class TrainingModel(AveragedModel):
+    """Trains a student for an objective, in Keras's own training step.
+
+    Args:
+        student: a model of this package, or any functional Keras classifier that returns logits.
+        objective: is built here, so it cannot be used for another training.
+        training_mode: whether the student is trained in training mode. If not, as in DeiT's
+            fine-tuning at 384, nothing is dropped and batch statistics do not change.
+        ema_decay: of the exponential moving average `ema` of the student's weights, which starts
+            at its present weights; 0 for none. See `ExponentialMovingAverage.swap_weights`.
+        skip_nonfinite: whether the logged losses leave out values that are not finite, for an
+            optimizer that skips such steps.
+
+    Raises:
+        InputError: the objective does not fit the student, or `ema_decay` is out of range.
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        objective: Objective,
+        training_mode: bool = True,
+        ema_decay: float = 0.0,
+        skip_nonfinite: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0 <= ema_decay < 1:
+            raise InputError(f"ema_decay should be at least 0 and below 1. Received: {ema_decay}")
+        objective.build(student)
+        _check_built(objective)
+        self.student = student
+        self.objective = objective
+        self._heads = objective.heads
+        # Keras finds layers and variables in a list of the model, not in the objective. The name
+        # is behind "student" and "teacher" in the alphabet, because Keras saves each layer under
+        # the first name that it finds.
+        self.tracked_by_objective = objective.tracked()
+        if objective.teacher is not None:
+            self.tracked_by_objective.append(objective.teacher)
+        self.ema = ExponentialMovingAverage(student, ema_decay, name="ema") if ema_decay else None
+        self.training_mode = training_mode
+        self.ema_decay = ema_decay
+        self.skip_nonfinite = skip_nonfinite
+        self._evaluating = False
+        # A mean named "loss" replaces Keras's own, which comes before it.
+        losses = (*objective.losses, *(("loss",) if skip_nonfinite else ()))
+        loss_mean = FiniteMean if skip_nonfinite else keras.metrics.Mean
+        self._trackers = {
+            **{name: loss_mean(name=name) for name in losses},
+            **{name: keras.metrics.Mean(name=name) for name in objective.metrics},
+        }
+
+    @property
+    def training_values(self) -> dict:
+        """The arguments of the constructor besides student and objective."""
+        return {
+            "training_mode": self.training_mode,
+            "ema_decay": self.ema_decay,
+            "skip_nonfinite": self.skip_nonfinite,
+        }
+
+    @property
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The variables that the student and the objective's layers exclude from weight decay."""
+        listed = list(getattr(self.student, "no_weight_decay", ()))
+        for layer in self.objective_layers:
+            listed += no_weight_decay_variables(layer)
+        return listed
+
+    @property
+    def objective_layers(self) -> list[keras.layers.Layer]:
+        """The layers that the objective created, such as a projector."""
+        tracked = self.objective.tracked()
+        return [
+            layer
+            for layer in tracked
+            if isinstance(layer, keras.layers.Layer)
+            and layer not in (self.student, self._heads, self.objective.teacher)
+        ]
+
+    def layer_groups(self) -> list[tuple[keras.layers.Layer, int]]:
+        """Returns the student's `layer_groups`, and the objective's layers with the heads.
+
+        Raises:
+            InputError: the student does not group its layers.
+        """
+        if not hasattr(self.student, "layer_groups"):
+            raise missing_method(self.student, "layer_groups()", "layer_decay")
+        groups = self.student.layer_groups()
+        top = max(group for _, group in groups)
+        return [*groups, *((layer, top) for layer in self.objective_layers)]
+
+    def call(self, images, training=False):
+        """Computes the outputs of the objective, such as each head's logits by name."""
+        return self.objective.forward(images, training=training and self.training_mode)
+
+    def compile(self, optimizer="adamw", loss=None, jit_compile="auto", **kwargs):
+        """Configures the training, as `keras.Model.compile` does.
+
+        Args:
+            optimizer: any Keras optimizer.
+            loss: of the labels, on logits, in place of the objective's.
+            jit_compile: as in Keras; on TensorFlow without an accelerator "auto" and True compile
+                the student's part of the step (see `jit_plan`).
+            **kwargs: as in Keras. `metrics` see the fused logits.
+        """
+        self._wanted_jit, self._given_loss = jit_compile, loss
+        whole, student = jit_plan(jit_compile, self.student)
+        self._jit_student = student and not kwargs.get("run_eagerly", False)
+        if loss is not None:
+            self.objective.label_loss = _as_loss(loss)
+        super().compile(optimizer=optimizer, jit_compile=whole, **kwargs)
+
+    def get_compile_config(self):
+        # What was asked for, not what it became on this machine.
+        config = super().get_compile_config()
+        if config is None:
+            return None
+        loss = self._given_loss and keras.saving.serialize_keras_object(self._given_loss)
+        return {**config, "loss": loss, "jit_compile": self._wanted_jit}
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, *args):
+        # Keras calls train_step(data) on TensorFlow and PyTorch, train_step(state, data) on JAX.
+        *state, data = args
+        data = self._with_targets(data, True, *state)
+        step = self._student_step(super().train_step)
+        if self.skip_nonfinite:
+            step = with_finite_statistics(step, self, self.student)
+        return step(*state, data)
+
+    def test_step(self, *args):
+        *state, data = args
+        data = self._with_targets(data, False, *state)
+        return self._student_step(super().test_step)(*state, data)
+
+    def evaluate(self, *args, **kwargs):
+        with self._evaluation():
+            return super().evaluate(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        with self._evaluation():
+            return super().test_on_batch(*args, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        batch = Batch.unpack(x, y, sample_weight, y_pred)
+        terms = self.objective.compute_loss(batch, training)
+        for name in self.objective.losses:
+            if name in terms:
+                self._track_loss(name, terms[name], x)
+        regularization = sum(self.losses) / num_replicas_in_sync() if self.losses else 0.0
+        total = terms["loss"] + regularization
+        if self.skip_nonfinite:
+            self._track_loss("loss", total, x)
+        return total
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        batch = Batch.unpack(x, y, sample_weight, y_pred)
+        for name, values in self.objective.compute_metrics(batch).items():
+            if name in self._trackers:
+                self._trackers[name].update_state(values, sample_weight=sample_weight)
+        predictions = self.objective.predictions(batch)
+        return super().compute_metrics(x, batch.labels, predictions, sample_weight)
+
+    def get_metrics_result(self):
+        logged = self.objective.logged(training=not self._evaluating)
+        silent = {*self.objective.losses, *self.objective.metrics} - set(logged)
+        return {k: v for k, v in super().get_metrics_result().items() if k not in silent}
+
+    def _with_targets(self, data, training: bool, state=None):
+        """Returns the batch with the objective's targets beside the labels."""
+        if not self.objective.has_targets(training):
+            return data
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        batch = Batch.unpack(x, y, sample_weight)
+        if state is None:
+            targets = self.objective.targets(batch)
+        else:
+            # On JAX the step's variables are arguments of the compiled function. A teacher's
+            # weights that are read anywhere else would become constants in the program.
+            frozen = zip(self.non_trainable_variables, state[1], strict=True)
+            with keras.StatelessScope(state_mapping=list(frozen)):
+                targets = self.objective.targets(batch)
+        index = {} if batch.index is None else {"index": batch.index}
+        y = {"labels": batch.labels, **index, **targets}
+        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    def _student_step(self, step):
+        return compiled_on_tensorflow(step) if self._jit_student else step
+
+    def _track_loss(self, name, loss, images):
+        # Keras divided the loss by the number of replicas; the log shows that of the batch.
+        self._trackers[name].update_state(
+            ops.stop_gradient(loss) * num_replicas_in_sync(), sample_weight=ops.shape(images)[0]
+        )
+
+    @contextlib.contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        self._evaluating = True
+        try:
+            yield
+        finally:
+            self._evaluating = False
+
+
+def _check_built(objective: Objective) -> None:
+    for layer in objective.tracked():
+        if isinstance(layer, keras.layers.Layer) and not layer.built:
+            raise InputError(
+                f"{type(objective).__name__} should build its layer {layer.name} in `build`: the "
+                "optimizer has to know its variables."
+            )
+
+
+def _as_loss(loss) -> keras.losses.Loss:
+    """Returns a `Loss` object for whatever `compile` takes as a loss."""
+    loss = keras.losses.get(loss)
+    return loss if isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
+
+
+class _FunctionLoss(keras.losses.Loss):
+    """A function of labels and logits as a `Loss` object."""
+
+    def __init__(self, function):
+        super().__init__(name=getattr(function, "__name__", "loss"))
+        self.function = function
+
+    def call(self, y_true, y_pred):
+        return self.function(y_true, y_pred)

@@ -1,0 +1,32 @@
+"""Optimizers, schedules and parameter groups, as in the authors' training code."""
+
+from keras_deit.optimizers.adamw import AdamW, Lamb
+from keras_deit.optimizers.building import (
+    build_optimizer,
+    check_accumulation,
+    learning_rate_schedule,
+)
+from keras_deit.optimizers.param_groups import (
+    learning_rate_factors,
+    no_weight_decay_variables,
+    select_trainable,
+)
+from keras_deit.optimizers.schedules import EpochCosine, StepCosine
+from keras_deit.optimizers.settings import Optimization, require
+from keras_deit.optimizers.sgd import SGD
+
+__all__ = [
+    "SGD",
+    "AdamW",
+    "EpochCosine",
+    "Lamb",
+    "Optimization",
+    "StepCosine",
+    "build_optimizer",
+    "check_accumulation",
+    "learning_rate_factors",
+    "learning_rate_schedule",
+    "no_weight_decay_variables",
+    "require",
+    "select_trainable",
+]

@@ -1,0 +1,104 @@
+"""AdamW as in PyTorch, and LAMB as the authors ran it."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_deit.optimizers.grouped import GroupedOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class AdamW(GroupedOptimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019), in PyTorch's form.
+
+    p ← p − lr·(m̂ / (√v̂ + ε) + wd·p) with m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). Keras's AdamW adds
+    ε to √v before the correction, which in the first step is an ε 32 times as large.
+
+    Args:
+        learning_rate, weight_decay, no_weight_decay, learning_rate_factors: see
+            `GroupedOptimizer`. A factor acts on the weight decay too, as a learning rate would.
+        beta_1, beta_2: β₁ and β₂.
+        epsilon: ε.
+        **kwargs: of `keras.optimizers.Optimizer`.
+    """
+
+    slots = ("momentums", "velocities")
+
+    def __init__(
+        self,
+        learning_rate=1e-3,
+        weight_decay: float = 0.05,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, weight_decay, **kwargs)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def updates(self, gradient, variable, learning_rate):
+        index, decay, _ = self.group_of(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        new_m = m + (gradient - m) * (1 - self.beta_1)
+        new_v = v + (ops.square(gradient) - v) * (1 - self.beta_2)
+        first, second = (
+            ops.cast(self._correction(beta), variable.dtype) for beta in (self.beta_1, self.beta_2)
+        )
+        update = new_m / first / (ops.sqrt(new_v / second) + self.epsilon)
+        if decay:
+            update = update + decay * variable
+        yield m, new_m
+        yield v, new_v
+        ratio = self.trust_ratio(variable, update, decay)
+        yield variable, variable - learning_rate * ratio * update
+
+    def trust_ratio(self, variable, update, decay: float):
+        """Returns the factor of a tensor's learning rate: 1."""
+        return 1.0
+
+    def _correction(self, beta: float):
+        """Returns 1 − βᵗ. As a power in float32, 1 − 0.999¹ would be off by 1e-5 of itself."""
+        step = ops.cast(self.iterations + 1, "float32")
+        return -ops.expm1(step * math.log(beta))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class Lamb(AdamW):
+    """Apex's FusedLAMB as DeiT III, ResMLP and PatchConvNet call it.
+
+    1. All gradients together are clipped to a norm of `global_clipnorm`.
+    2. u = m̂ / (√v̂ + ε) + wd·p, as in AdamW.
+    3. r = ‖p‖/‖u‖ for a variable with weight decay, or 1 if either norm is 0; r = 1 without.
+    4. p ← p − lr·r·u.
+
+    Keras's `Lamb` uses the ratio for every variable, applies weight decay outside of it and does
+    not clip.
+
+    Args:
+        learning_rate, weight_decay, beta_1, beta_2, epsilon: see `AdamW`; the authors override
+            Apex's ε of 1e-6.
+        global_clipnorm: the "gradient clip" of the papers' tables; None for no clipping.
+        **kwargs: of `AdamW`.
+    """
+
+    def __init__(self, learning_rate=3e-3, *args, global_clipnorm: float | None = 1.0, **kwargs):
+        super().__init__(learning_rate, *args, global_clipnorm=global_clipnorm, **kwargs)
+
+    def trust_ratio(self, variable, update, decay: float):
+        """Returns r of step 3."""
+        if not decay:
+            return 1.0
+        weight_norm, update_norm = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
+        both = ops.logical_and(weight_norm > 0, update_norm > 0)
+        return ops.where(both, weight_norm / ops.where(both, update_norm, 1.0), 1.0)

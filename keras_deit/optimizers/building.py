@@ -1,0 +1,88 @@
+"""The optimizer of a recipe."""
+
+import keras
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.processes import num_replicas_in_sync
+from keras_deit.optimizers.adamw import AdamW, Lamb
+from keras_deit.optimizers.grouped import GroupedOptimizer
+from keras_deit.optimizers.param_groups import (
+    learning_rate_factors,
+    no_weight_decay_variables,
+    unique_paths,
+)
+from keras_deit.optimizers.schedules import EpochCosine, StepCosine
+from keras_deit.optimizers.settings import Optimization
+from keras_deit.optimizers.sgd import SGD
+
+
+def learning_rate_schedule(
+    optimization: Optimization, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the recipe's schedule over steps.
+
+    Raises:
+        InputError: the training is shorter than its warm-up.
+    """
+    ends = {"start": optimization.warmup_learning_rate, "end": optimization.min_learning_rate}
+    peak, epochs = optimization.peak_learning_rate, optimization.epochs
+    if optimization.schedule == "epoch_cosine":
+        return EpochCosine(peak, epochs, steps_per_epoch, optimization.warmup_epochs, **ends)
+    steps, warmup_steps = epochs * steps_per_epoch, optimization.warmup_steps
+    if warmup_steps is None:
+        warmup_steps = round(optimization.warmup_epochs * steps_per_epoch)
+    if warmup_steps > steps:
+        raise InputError(
+            f"warmup_steps should be at most {steps}, the steps of the training. "
+            f"Received: {warmup_steps}"
+        )
+    return StepCosine(peak, steps, warmup_steps, **ends)
+
+
+def build_optimizer(
+    model: keras.Model, optimization: Optimization, steps_per_epoch: int
+) -> GroupedOptimizer:
+    """Builds the recipe's optimizer for a model's trainable variables.
+
+    Args:
+        model: built.
+        optimization: of the recipe.
+        steps_per_epoch: batches in an epoch, each of them `accumulation_steps` calls of `apply`.
+
+    Raises:
+        InputError: the model lacks what the groups need, or gradients cannot be accumulated on
+            these devices.
+    """
+    check_accumulation(optimization, num_replicas_in_sync())
+    values = {
+        "learning_rate": learning_rate_schedule(optimization, steps_per_epoch),
+        "weight_decay": optimization.weight_decay,
+        "no_weight_decay": unique_paths(no_weight_decay_variables(model), model),
+        "global_clipnorm": optimization.gradient_clip or None,
+    }
+    if optimization.accumulation_steps > 1:
+        values["gradient_accumulation_steps"] = optimization.accumulation_steps
+    if optimization.layer_decay != 1:
+        values["learning_rate_factors"] = learning_rate_factors(model, optimization.layer_decay)
+    if optimization.optimizer == "sgd":
+        return SGD(momentum=optimization.momentum, **values)
+    optimizer_class = {"adamw": AdamW, "lamb": Lamb}[optimization.optimizer]
+    return optimizer_class(epsilon=optimization.adam_epsilon, **values)
+
+
+def check_accumulation(optimization: Optimization, replicas: int) -> None:
+    """Checks that gradients can be accumulated, if they are to be.
+
+    Args:
+        optimization: of the recipe.
+        replicas: of a `tf.distribute` strategy.
+
+    Raises:
+        InputError: they cannot.
+    """
+    # Keras branches where the replicas of tf.distribute meet, which TensorFlow refuses.
+    if optimization.accumulation_steps > 1 and replicas > 1:
+        raise InputError(
+            "accumulation_steps above 1 does not work with TensorFlow's --strategy mirrored and "
+            "tpu. It works with --strategy none, and on JAX with every strategy."
+        )

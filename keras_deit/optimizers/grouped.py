@@ -1,0 +1,176 @@
+"""The base class of the optimizers: groups of variables, and steps that are skipped."""
+
+from collections.abc import Iterable, Mapping
+
+import keras
+from keras import ops
+
+from keras_deit.core.keras_internals import OptimizerHooks, iterations_variable
+from keras_deit.core.processes import num_replicas_in_sync
+
+
+class GroupedOptimizer(OptimizerHooks):
+    """An optimizer whose variables can differ in weight decay and learning rate.
+
+    The groups are given by the variables' paths and belong to the configuration, so a `.keras` file
+    restores them. (What `exclude_from_weight_decay` of Keras is told is not saved.) There is one
+    optimizer for all variables, not one for each group as in Keras's `MultiOptimizer`, because
+    gradients are clipped by the norm of all together.
+
+    A step whose gradients have no finite norm is skipped: variables, slots and `iterations` do not
+    change. `nonfinite_steps` counts such steps; `first_nonfinite_step` is how many times `apply`
+    was called before the first of them, -1 if there is none. Inside Keras's `LossScaleOptimizer`
+    it is that optimizer which skips them, to find its scale, and none is counted here.
+
+    With `gradient_accumulation_steps` the mean of so many gradients makes a step. `iterations` and
+    the schedule count steps; in Keras's own optimizers the schedule counts gradients.
+
+    Args:
+        learning_rate: a number or a schedule.
+        weight_decay: of the variables that decay; the subclass defines how it acts.
+        no_weight_decay: paths of the variables without weight decay.
+        learning_rate_factors: by path, the factor of the learning rate; 1 for the others.
+        **kwargs: of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: in `build`, if no variable has one of the paths.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        learning_rate,
+        weight_decay: float = 0.0,
+        no_weight_decay: Iterable[str] = (),
+        learning_rate_factors: Mapping[str, float] | None = None,
+        **kwargs,
+    ):
+        # The name of this argument in files of earlier versions.
+        no_weight_decay = kwargs.pop("undecayed", no_weight_decay)
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
+        self.nonfinite_steps = self._counter("nonfinite_steps", 0)
+        self.first_nonfinite_step = self._counter("first_nonfinite_step", -1)
+        # Tuples, because Keras tracks lists and dictionaries, which could hold variables.
+        self.no_weight_decay = tuple(sorted(no_weight_decay))
+        self.learning_rate_factors = tuple(sorted((learning_rate_factors or {}).items()))
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        factors = dict(self.learning_rate_factors)
+        paths = [variable.path for variable in variables]
+        unknown = sorted({*self.no_weight_decay, *factors} - set(paths))
+        if unknown:
+            raise ValueError(
+                f"The groups of {type(self).__name__} name variables that it is not built for. "
+                f"Received: {', '.join(unknown[:5])}"
+            )
+        decay = self.weight_decay or 0.0
+        self._decays = tuple(0.0 if path in self.no_weight_decay else decay for path in paths)
+        self._factors = tuple(factors.get(path, 1.0) for path in paths)
+        # One attribute for each list of variables, as in Keras's optimizers.
+        for slot in self.slots:
+            setattr(self, f"_{slot}", self.add_optimizer_variables(variables, slot))
+
+    def group_of(self, variable) -> tuple[int, float, float]:
+        """Returns a variable's index in the slots, weight decay and learning rate factor."""
+        index = self.variable_index(variable)
+        return index, self._decays[index], self._factors[index]
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        raise NotImplementedError(
+            "Pass the paths to the constructor as `no_weight_decay`: only there they are saved."
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "no_weight_decay": list(self.no_weight_decay),
+            "learning_rate_factors": dict(self.learning_rate_factors),
+        }
+
+    def updates(self, gradient, variable, learning_rate):
+        """Computes one step of one variable; a subclass implements it.
+
+        Args:
+            gradient: of the variable's shape and dtype.
+            variable: the variable.
+            learning_rate: of the variable, in its dtype.
+
+        Yields:
+            The variable and each of its slots, with their new values.
+        """
+        raise NotImplementedError
+
+    def update_step(self, gradient, variable, learning_rate):
+        _, _, factor = self.group_of(variable)
+        rate = ops.cast(learning_rate, variable.dtype) * factor
+        for target, value in self.updates(ops.cast(gradient, variable.dtype), variable, rate):
+            if keras.backend.backend() != "torch":
+                value = ops.where(_is_finite(gradient), value, ops.convert_to_tensor(target))
+            self.assign(target, value)
+
+    def apply_updates(self, gradients, variables, learning_rate):
+        # Without compilation a branch costs less than computing both outcomes.
+        if keras.backend.backend() != "torch" or bool(_is_finite(gradients[0])):
+            super().apply_updates(gradients, variables, learning_rate)
+
+    def decay_weights(self, variables):
+        """Does nothing: `updates` decays the weights, each at its own learning rate."""
+
+    def clip_gradients(self, gradients):
+        # Under tf.distribute these are the gradients of one replica's images, which Keras would
+        # clip before summing them. Their sum has to be clipped.
+        return gradients if num_replicas_in_sync() > 1 else self._checked(gradients)
+
+    def sum_over_replicas(self, grads_and_vars):
+        summed = super().sum_over_replicas(grads_and_vars)
+        if num_replicas_in_sync() == 1:
+            return summed
+        gradients, variables = zip(*summed, strict=True)
+        return list(zip(self._checked(gradients), variables, strict=True))
+
+    def _checked(self, gradients):
+        """Returns the gradients, clipped; all of them NaN if their norm is not finite."""
+        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
+        finite = ops.isfinite(norm)
+        self._count(finite)
+        factor = 1.0
+        if self.global_clipnorm:
+            factor = self.global_clipnorm / ops.maximum(norm, self.global_clipnorm)
+        else:
+            gradients = super().clip_gradients(list(gradients))
+        factor = ops.where(finite, factor, float("nan"))
+        return [gradient * ops.cast(factor, gradient.dtype) for gradient in gradients]
+
+    def _count(self, finite) -> None:
+        """Counts a skipped step, and subtracts what `apply` will add to `iterations`."""
+        skipped = ops.cast(ops.logical_not(finite), self.nonfinite_steps.dtype)
+        gradients = self.gradient_accumulation_steps or 1
+        iterations = iterations_variable(self)
+        calls = iterations + gradients * self.nonfinite_steps
+        is_first = skipped * ops.cast(self.first_nonfinite_step < 0, skipped.dtype)
+        self.first_nonfinite_step.assign_add(is_first * (calls + 1))
+        self.nonfinite_steps.assign_add(skipped)
+        iterations.assign_sub(skipped * gradients)
+
+    def _counter(self, name: str, start: int) -> keras.Variable:
+        return self.add_variable(
+            (),
+            keras.initializers.Constant(start),
+            "int",
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def current_learning_rate(self):
+        if self.schedule is not None:
+            return self.schedule(self.iterations)
+        return super().current_learning_rate()
+
+
+def _is_finite(gradient):
+    """Returns whether a gradient of `_checked` is to be applied; one value is enough to know."""
+    return ops.isfinite(ops.ravel(gradient)[0])

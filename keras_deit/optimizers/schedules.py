@@ -1,0 +1,114 @@
+"""Two cosine schedules: by step, and by epoch as in the authors' code.
+
+The step stays an integer until it is a fraction of the whole, because a float32 cannot count past
+2²⁴. 1 + cos(πx) is computed as 2·sin²(π(1 − x)/2), which stays accurate if the cosine is near −1.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class StepCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to the peak, then half a cosine to the end, changing at every step.
+
+    Args:
+        peak: learning rate after the warm-up.
+        total_steps: of the whole training.
+        warmup_steps: of the warm-up.
+        start, end: learning rates before the warm-up and after the last step.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        start: float = 1e-6,
+        end: float = 1e-5,
+    ):
+        self.peak = peak
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.start = start
+        self.end = end
+
+    def __call__(self, step):
+        step = ops.convert_to_tensor(step)
+        decay_steps = max(self.total_steps - self.warmup_steps, 1)
+        remaining = self.warmup_steps + decay_steps - step
+        cosine = _cosine(self.peak, self.end, remaining, decay_steps)
+        return _warmup(self.start, self.peak, step, self.warmup_steps, cosine)
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "start": self.start,
+            "end": self.end,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class EpochCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """The authors' schedule: timm's cosine as their script steps it.
+
+    With f(t) = start + t·(peak − start)/W for t < W and, not shifted by the warm-up,
+    f(t) = end + (peak − end)·(1 + cos(πt/E))/2 from there on, epoch 0 runs at f(0) and epoch e ≥ 1
+    at f(e − 1): the scheduler is stepped at the end of an epoch with that epoch's own number.
+
+    Args:
+        peak: learning rate that the warm-up leads to.
+        epochs: E.
+        steps_per_epoch: batches in an epoch; the learning rate stays the same over them.
+        warmup_epochs: W.
+        start, end: learning rates before the warm-up and at the foot of the cosine. An end equal
+            to the peak makes the schedule flat, one above makes it rise, as in the authors' runs.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        epochs: int,
+        steps_per_epoch: int,
+        warmup_epochs: float = 5,
+        start: float = 1e-6,
+        end: float = 1e-5,
+    ):
+        self.peak = peak
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.warmup_epochs = warmup_epochs
+        self.start = start
+        self.end = end
+
+    def __call__(self, step):
+        step = ops.convert_to_tensor(step)
+        t = ops.maximum(ops.floor_divide(step, self.steps_per_epoch) - 1, 0)
+        cosine = _cosine(self.peak, self.end, self.epochs - t, self.epochs)
+        return _warmup(self.start, self.peak, t, self.warmup_epochs, cosine)
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "epochs": self.epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+            "warmup_epochs": self.warmup_epochs,
+            "start": self.start,
+            "end": self.end,
+        }
+
+
+def _cosine(peak, end, remaining, whole):
+    remaining = ops.cast(ops.clip(remaining, 0, whole), "float32")
+    return end + (peak - end) * ops.square(ops.sin(remaining * (math.pi / 2 / whole)))
+
+
+def _warmup(start, peak, t, duration, afterwards):
+    if duration == 0:
+        return afterwards
+    t = ops.cast(t, "float32")
+    return ops.where(t < duration, start + t * ((peak - start) / duration), afterwards)

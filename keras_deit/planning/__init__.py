@@ -1,0 +1,7 @@
+"""What a training would take: memory and steps, without starting it."""
+
+from keras_deit.planning.plan import Plan, PlanOverrides
+from keras_deit.planning.planner import make_plan
+from keras_deit.planning.report import advice, plan_report
+
+__all__ = ["Plan", "PlanOverrides", "advice", "make_plan", "plan_report"]

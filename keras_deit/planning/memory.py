@@ -1,0 +1,142 @@
+"""The memory of a device in a training."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Collection, Iterable
+
+import keras
+
+from keras_deit.objectives import TrainingModel
+from keras_deit.optimizers import Optimization, build_optimizer
+
+# Of a tensor in the header of a checkpoint: its name, dtype, shape and position.
+_HEADER_BYTES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes on each device; those of the second group are estimates.
+
+    Attributes:
+        weights: of the student and the objective, with statistics and the state of random layers.
+        gradients: of what is trained.
+        optimizer: slots and accumulated gradients.
+        ema: the exponential moving average of the weights.
+        batches: images and targets of a step and, if the backend prefetches, of the next one.
+        teacher: its weights.
+
+        activations: of the student and the objective.
+        copies: of the weights in the dtype that the layers compute in.
+        teacher_activations: the largest of its forward pass.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    ema: int
+    batches: int
+    teacher: int
+    activations: int
+    copies: int
+    teacher_activations: int
+
+    @property
+    def total(self) -> int:
+        """The sum of all."""
+        return sum(dataclasses.asdict(self).values())
+
+
+def variable_bytes(
+    variables: Iterable[keras.Variable], split: Collection[str] = (), shards: int = 1
+) -> int:
+    """Returns the bytes of some variables on a device.
+
+    Args:
+        variables: they may be abstract.
+        split: paths of the variables that are split.
+        shards: number of devices that share those.
+    """
+    total = 0
+    for variable in variables:
+        size = math.prod(variable.shape) * _dtype_bytes(variable.dtype)
+        total += size // shards if variable.path in split else size
+    return total
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSize:
+    """The variables of an optimizer.
+
+    Attributes:
+        arrays: for each trained variable: its slots, and its accumulated gradient.
+        counter_bytes: of its counters.
+        counters: number of them.
+    """
+
+    arrays: int
+    counter_bytes: int
+    counters: int
+
+    def bytes(self, trained_bytes: int) -> int:
+        """Returns the bytes on a device, where every array is split as its variable is.
+
+        Args:
+            trained_bytes: of the trained variables on the device.
+        """
+        return self.arrays * trained_bytes + self.counter_bytes
+
+
+def optimizer_size(model: TrainingModel, optimization: Optimization) -> OptimizerSize:
+    """Returns the size of the recipe's optimizer, as Keras compiles it under the present policy.
+
+    It is created but not built, so only its counters get memory.
+
+    Args:
+        model: it may be abstract.
+        optimization: of the recipe.
+
+    Raises:
+        InputError: as `build_optimizer`.
+    """
+    # The number of steps makes no difference to the variables.
+    optimizer = build_optimizer(model, optimization, steps_per_epoch=10**9)
+    arrays = len(optimizer.slots) + (optimization.accumulation_steps > 1)
+    if keras.config.dtype_policy().name != "mixed_float16":
+        return OptimizerSize(arrays, variable_bytes(optimizer.variables), len(optimizer.variables))
+    scaled = keras.optimizers.LossScaleOptimizer(optimizer).variables
+    # When it is built it gets the scale, float32, and the steps since its last change, too.
+    built_later = 4 + _dtype_bytes(scaled[0].dtype)
+    return OptimizerSize(arrays, variable_bytes(scaled) + built_later, len(scaled) + 2)
+
+
+def checkpoint_bytes(model: TrainingModel, optimizer: OptimizerSize, has_ema: bool) -> int:
+    """Returns the size of a checkpoint file: weights, EMA, optimizer, and the names of all.
+
+    Args:
+        model: it may be abstract.
+        optimizer: of it.
+        has_ema: whether there is a moving average of the student's weights.
+    """
+    variables = trained_model_variables(model)
+    ema = model.student.weights if has_ema else []
+    tensors = len(variables) + len(ema) + optimizer.counters
+    tensors += optimizer.arrays * len(model.trainable_variables)
+    numbers = variable_bytes([*variables, *ema])
+    numbers += optimizer.bytes(variable_bytes(model.trainable_variables))
+    return numbers + _HEADER_BYTES * tensors
+
+
+def trained_model_variables(model: TrainingModel) -> list[keras.Variable]:
+    """Returns the variables of the student and the objective, without the teacher's."""
+    teacher = model.objective.teacher
+    others = {
+        id(v)
+        for part in (*model.metrics, *([teacher] * (teacher is not None)))
+        for v in part.variables
+    }
+    return [variable for variable in model.variables if id(variable) not in others]
+
+
+def _dtype_bytes(dtype: str) -> int:
+    return 1 if dtype == "bool" else int(re.search(r"\d+", dtype)[0]) // 8

@@ -1,0 +1,54 @@
+"""Abstract teachers: to count, not to run."""
+
+import re
+
+from keras_deit.core.abstract import build_abstract
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.precision import precision
+from keras_deit.teachers.contract import TeacherRequest
+from keras_deit.teachers.files import (
+    build_teacher_model,
+    check_teacher_name,
+    load_teacher_model,
+    own_head_classes,
+)
+from keras_deit.teachers.kerascv import PREFIX
+from keras_deit.teachers.teacher import Teacher
+
+# A KerasCV name with weights is that of an architecture and of what it was trained on.
+_TRAINED_ON = re.compile(r"_(imagenet_classifier|imagenet|coco)$")
+
+
+def abstract_teacher(
+    request: TeacherRequest, num_classes: int, height: int, width: int, student_format: ImageFormat
+) -> Teacher:
+    """Returns a teacher whose variables have no memory, and whose weights are not downloaded.
+
+    Args:
+        request: the teacher.
+        num_classes: of the data.
+        height, width: in pixels, of the images of a teacher that is built by name.
+        student_format: of the images that it gets.
+
+    Raises:
+        InputError: there is no such teacher, or the file does not hold one.
+    """
+    name = request.name
+    check_teacher_name(name)
+
+    def build() -> Teacher:
+        if name.endswith(".keras"):
+            model, contract = load_teacher_model(
+                name, pixels=request.pixels, outputs=request.outputs, with_weights=False
+            )
+        else:
+            classes = own_head_classes(name, num_classes, request.weights) or num_classes
+            with precision("float32"):
+                model, contract = build_teacher_model(_architecture(name), classes, height, width)
+        return Teacher(model, contract, student_format)
+
+    return build_abstract(build)
+
+
+def _architecture(name: str) -> str:
+    return _TRAINED_ON.sub("", name.lower()) if name.lower().startswith(PREFIX) else name

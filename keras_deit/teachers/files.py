@@ -1,0 +1,248 @@
+"""Teachers by name and on disk: build, save, load, give another head."""
+
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import keras
+
+from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.files import fsync
+from keras_deit.teachers.applications import (
+    IMAGENET_CLASSES,
+    applications_names,
+    build_applications_model,
+)
+from keras_deit.teachers.contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
+from keras_deit.teachers.kerascv import (
+    PREFIX,
+    build_kerascv_model,
+    check_kerascv,
+    kerascv_names,
+)
+
+
+def list_teachers() -> list[str]:
+    """Every name that `build_teacher_model` takes."""
+    return kerascv_names() + applications_names()
+
+
+def build_teacher_model(
+    name: str, num_classes: int, height: int, width: int, weights: str | None = None
+) -> tuple[keras.Model, TeacherContract]:
+    """A classifier by name, to be trained on the data, and what it takes and gives.
+
+    Args:
+        name: `kerascv:PRESET`, `applications:NAME`, or a keras.applications name alone. Case does
+            not matter.
+        num_classes: of the new head. A `kerascv:..._classifier` keeps its own 1000 classes:
+            see `check_classes` and `replace_head`.
+        height, width: of the images, in pixels. The contract's size is the one that holds:
+            keras.applications classifiers with their own ImageNet head come at their own size.
+        weights: None, or "imagenet" for keras.applications. A KerasCV preset with weights has them
+            in its name.
+
+    Raises:
+        InputError: unknown name or weights, a size the model cannot take, or weights that cannot be
+            fetched.
+    """
+    if name.lower().startswith(PREFIX):
+        if weights is not None:
+            raise InputError(
+                "The weights of a KerasCV teacher are part of its name, such as "
+                f"kerascv:resnet50_v2_imagenet. Received: name={name!r}, weights={weights!r}."
+            )
+        return build_kerascv_model(name, num_classes, height, width)
+    lowered = [known.lower() for known in applications_names()]
+    if name.lower() in lowered or f"applications:{name.lower()}" in lowered:
+        return build_applications_model(name, num_classes, height, width, weights)
+    raise unknown_name("teacher", name, list_teachers())
+
+
+def check_teacher_name(name: str) -> None:
+    """Makes sure that there is such a teacher, without building or reading it.
+
+    Args:
+        name: as `build_teacher_model` takes it, or the path of a `.keras` file.
+
+    Raises:
+        InputError: there is no such name or file, or what it needs is not installed.
+    """
+    if name.endswith(".keras"):
+        if not pathlib.Path(name).is_file():
+            raise InputError(f"Teacher file {name} does not exist.")
+        return
+    lowered = name.lower()
+    known = {teacher.lower() for teacher in list_teachers()}
+    if not known & {lowered, f"applications:{lowered}"}:
+        raise unknown_name("teacher", name, list_teachers())
+    if lowered.startswith(PREFIX):
+        check_kerascv(name)
+
+
+def own_head_classes(name: str, num_classes: int, weights: str | None = None) -> int | None:
+    """Classes of the trained head that a name comes with; None where the head will be a new one.
+
+    Nothing is built or fetched. Arguments as for `build_teacher_model`.
+    """
+    if name.lower().startswith(PREFIX):
+        return IMAGENET_CLASSES if name.lower().endswith("_classifier") else None
+    keeps_head = weights == "imagenet" and num_classes == IMAGENET_CLASSES
+    return IMAGENET_CLASSES if keeps_head else None
+
+
+def save_teacher_model(
+    model: keras.Model, contract: TeacherContract, path: str | pathlib.Path, **extra_json
+) -> None:
+    """Write the model to `path` and its contract to the same path with suffix `.json`.
+
+    Each file is written beside its place and then moved there, so that a run that is stopped
+    leaves no half-written file.
+
+    Args:
+        model: any Keras model.
+        contract: what it takes and gives.
+        path: ends in `.keras`; missing folders are made.
+        **extra_json: facts to keep with the contract, such as where the model was trained.
+
+    Raises:
+        InputError: `path` has another suffix.
+    """
+    path = _keras_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"contract": contract.to_dict(), **extra_json}
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        new_model, new_json = pathlib.Path(folder, path.name), pathlib.Path(folder, "contract")
+        model.save(new_model)
+        new_json.write_text(json.dumps(record, indent=2) + "\n")
+        fsync(new_model)
+        fsync(new_json)
+        # The model last: where it is, its contract is.
+        os.replace(new_json, path.with_suffix(".json"))
+        os.replace(new_model, path)
+    fsync(path.parent)
+
+
+def load_teacher_model(
+    path: str | pathlib.Path,
+    contract: TeacherContract | None = None,
+    *,
+    pixels: str | None = None,
+    outputs: str | None = None,
+    with_weights: bool = True,
+) -> tuple[keras.Model, TeacherContract]:
+    """Returns a teacher from a `.keras` file.
+
+    Its contract is `contract`, or else `pixels` and `outputs` with the model's own input size and
+    class count, or else the `.json` file beside it.
+
+    Args:
+        path: a `.keras` file.
+        contract: what the model takes and gives.
+        pixels: a name in `PIXELS`.
+        outputs: "logits" or "probabilities".
+        with_weights: whether to read the weights, too.
+
+    Raises:
+        InputError: no readable file, no contract, or one that is not the model's.
+    """
+    path = _keras_path(path)
+    if not path.is_file():
+        raise InputError(f"Teacher file {path} does not exist.")
+    record = path.with_suffix(".json")
+    if contract is None and None in (pixels, outputs):
+        if not record.is_file():
+            raise InputError(
+                f"Teacher file {path} has no {record.name} beside it that tells what the model "
+                f"takes and gives: pass --teacher_pixels {{{','.join(PIXELS)}}} and "
+                f"--teacher_outputs {{{','.join(OUTPUTS)}}}."
+            )
+        contract = _read_contract(record)
+    model = _read_model(path, with_weights)
+    if contract is None:
+        contract = _contract_of(model, pixels, outputs, path)
+    contract.check_model(model)
+    return model, contract
+
+
+def replace_head(
+    model: keras.Model, contract: TeacherContract, num_classes: int
+) -> tuple[keras.Model, TeacherContract]:
+    """The same model with a new Dense head of logits in the place of its last Dense layer.
+
+    Every other layer is shared with `model`, weights included.
+
+    Args:
+        model: a functional or sequential classifier that ends in Dense, with or without an
+            activation layer after it.
+        contract: what `model` takes and gives.
+        num_classes: columns of the new head.
+
+    Raises:
+        InputError: the model ends in another layer, or its layers are not a graph.
+    """
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        raise InputError(
+            f"Teacher model {model.name!r} cannot be given another head: it is not a functional or "
+            "a built sequential model."
+        )
+    last = _layer_before(model, outputs[0])
+    if isinstance(last, (keras.layers.Activation, keras.layers.Softmax)):
+        last = _layer_before(model, last.input)
+    if not isinstance(last, keras.layers.Dense):
+        raise InputError(
+            f"Teacher model {model.name!r} cannot be given another head: it ends in "
+            f"{type(last).__name__}, not in a Dense layer."
+        )
+    logits = keras.layers.Dense(num_classes, name="predictions")(last.input)
+    new_model = keras.Model(model.inputs[0], logits, name=model.name)
+    return new_model, TeacherContract(contract.image_format, "logits", num_classes)
+
+
+def _layer_before(model: keras.Model, tensor):
+    for layer in model.layers:
+        if layer.output is tensor:
+            return layer
+    return model.layers[-1]
+
+
+def _keras_path(path: str | pathlib.Path) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise InputError(f"A teacher file ends in .keras. Received: {path}.")
+    return path
+
+
+def _read_contract(record: pathlib.Path) -> TeacherContract:
+    try:
+        return TeacherContract.from_dict(json.loads(record.read_text())["contract"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{record} is not a teacher's contract: {error!r}") from error
+
+
+def _read_model(path: pathlib.Path, with_weights: bool) -> keras.Model:
+    try:
+        if with_weights:
+            return keras.saving.load_model(path, compile=False)
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+        config.pop("compile_config", None)
+        return keras.saving.deserialize_keras_object(config)
+    except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"Teacher file {path} could not be read: {reason}") from error
+
+
+def _contract_of(
+    model: keras.Model, pixels: str, outputs: str, path: pathlib.Path
+) -> TeacherContract:
+    height, width = getattr(model, "input_shape", (None,) * 4)[1:3]
+    if None in (height, width):
+        raise InputError(
+            f"The model in teacher file {path} takes images of any size, and nothing says which: "
+            f"write a contract to {path.with_suffix('.json').name} with `save_teacher_model`."
+        )
+    return TeacherContract(pixel_format(pixels, height, width), outputs, model.output_shape[-1])

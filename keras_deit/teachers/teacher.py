@@ -1,0 +1,109 @@
+"""The teacher of a distillation: a frozen classifier that takes the student's images."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.teachers.contract import TeacherContract, check_images
+from keras_deit.teachers.image_conversion import ImageConversion
+
+# The smallest normal float32: its logarithm is -87.3, and softmax restores every larger
+# probability.
+_SMALLEST_PROBABILITY = float(np.finfo("float32").tiny)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class Teacher(keras.layers.Layer):
+    """Takes the student's images and returns the teacher's logits.
+
+    `ImageConversion` brings the images into the teacher's format. The model always runs with
+    `training=False`, and no gradient passes through it (DeiT §4: the teacher is fixed and sees
+    the student's augmented image).
+
+    Its weights and statistics never change: the layer cannot be made trainable, not even through a
+    model that contains it.
+
+    Args:
+        model: a Keras classifier; it is frozen in place.
+        contract: what `model` takes and returns.
+        student_format: of the images that this layer is called with.
+
+    Raises:
+        InputError: the model's fixed input or output size is not that of the contract.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        contract: TeacherContract,
+        student_format: ImageFormat,
+        **kwargs,
+    ):
+        # The teacher computes as it was trained, whatever the student's dtype policy.
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        contract.check_model(model)
+        model.trainable = False
+        self.model = model
+        self.built = model.built  # Every variable is the model's.
+        self.contract = contract
+        self.conversion = ImageConversion(student_format, contract.image_format)
+
+    @property
+    def trainable(self) -> bool:
+        """Always False; assigning True has no effect, so a parent can be unfrozen."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool):
+        pass
+
+    def call(self, images):
+        """Returns logits, float32 (batch, num_classes), for images (batch, height, width, 3)."""
+        outputs = ops.cast(self.model(self.conversion(images), training=False), "float32")
+        return ops.stop_gradient(as_logits(outputs, self.contract))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.contract.num_classes)
+
+    def check(self, images: np.ndarray) -> None:
+        """Compares the declared formats with a batch and with the model's outputs for it.
+
+        Args:
+            images: the student's evaluation images, in `student_format` and before any mixing,
+                float of shape (batch, height, width, 3).
+
+        Raises:
+            InputError: the images are not in `student_format`, or the model's outputs are not what
+                the contract declares.
+        """
+        images = np.asarray(images)
+        check_images(images, self.conversion.source)
+        outputs = self.model(self.conversion(images), training=False)
+        self.contract.check_outputs(ops.convert_to_numpy(ops.cast(outputs, "float32")))
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "model": keras.saving.serialize_keras_object(self.model),
+            "contract": self.contract.to_dict(),
+            "student_format": dataclasses.asdict(self.conversion.source),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Teacher":
+        config = dict(config)
+        config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        config["contract"] = TeacherContract.from_dict(config["contract"])
+        config["student_format"] = ImageFormat(**config["student_format"])
+        return cls(**config)
+
+
+def as_logits(outputs, contract: TeacherContract):
+    """Returns a teacher's outputs as logits; of probabilities their logarithm."""
+    if contract.outputs == "probabilities":
+        return ops.log(ops.maximum(outputs, _SMALLEST_PROBABILITY))
+    return outputs

@@ -1,0 +1,27 @@
+"""Turning on activation checkpointing."""
+
+import keras
+
+from keras_deit.core.errors import InputError, missing_method
+
+
+def enable_activation_checkpointing(model: keras.Model) -> None:
+    """Makes the blocks of a model keep only their inputs for the backward pass.
+
+    The gradients are the same. Call this at every start, because a file does not save it.
+
+    Args:
+        model: of this package.
+
+    Raises:
+        InputError: the model has no blocks, or one does not support it.
+    """
+    blocks = getattr(model, "blocks", [])
+    if not blocks:
+        raise InputError(
+            f"activation_checkpointing needs a model of blocks. Received: {model.name}"
+        )
+    for block in blocks:
+        if not block.supports_activation_checkpointing:
+            raise missing_method(block, "call that uses `checkpointed`", "activation_checkpointing")
+        block.activation_checkpointing = True

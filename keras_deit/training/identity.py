@@ -1,0 +1,321 @@
+"""The identity of a run and of a trained teacher: what makes it different from another one.
+
+An identity holds the values that differ from the defaults of the dataclasses. So a field that a
+later version adds leaves old runs and teachers what they were, as long as its default means what
+was done before. For the same reason a default must never change without a new format.
+
+Format 1, of version 0.1.0.dev0, held every value under the names of that time.
+"""
+
+import dataclasses
+import hashlib
+import json
+
+import keras
+
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.data import Augmentation, Dataset
+from keras_deit.objectives import (
+    Distillation,
+    Objective,
+    Supervised,
+    get_objective,
+    objective_name,
+)
+from keras_deit.optimizers import Optimization
+from keras_deit.recipes import (
+    DEFAULT_TEACHER_RECIPE,
+    Recipe,
+    TeacherRecipe,
+    get_recipe,
+)
+from keras_deit.teachers import TeacherRequest
+from keras_deit.training.job import Job
+
+FORMAT = 2
+
+# What a run does not depend on: where it runs, where things are kept, and reactions to problems.
+_NOT_IN_IDENTITY = ("accumulation_steps",)
+
+
+def run_identity(job: Job) -> dict:
+    """Returns the identity of a run as JSON values.
+
+    The backend belongs to it, because its random numbers differ.
+    """
+    recipe = job.recipe
+    own = {
+        "dataset": job.dataset,
+        "backend": keras.backend.backend(),
+        "recipe": recipe.name,
+        "model": recipe.model,
+        "model_values": recipe.model_values,
+        "optimization": _changed(recipe.optimization),
+        "augmentation": _changed(recipe.augmentation),
+        "objective": objective_identity(recipe.objective),
+        **_changed(job, ("train_examples", "seed", "mixed_precision")),
+        **_changed(
+            recipe,
+            (
+                *("fine_tunes", "weights", "head_bias", "validation_epochs"),
+                *("evaluation_crop_ratio", "evaluation_interpolation"),
+            ),
+        ),
+    }
+    return _as_json(own)
+
+
+def objective_identity(objective: Objective) -> dict:
+    """Returns the name of an objective and its values that differ from the defaults."""
+    defaults = type(objective).defaults()
+    values = {name: v for name, v in objective.values.items() if v != defaults[name]}
+    values.pop("teacher_recipe", None)
+    if objective.teacher_request is not None:
+        # Also the default one, which a later version may change.
+        recipe = objective.teacher_request.recipe or DEFAULT_TEACHER_RECIPE
+        values["teacher_recipe"] = teacher_recipe_identity(recipe)
+    return _as_json({"name": objective_name(type(objective)), **values})
+
+
+def objective_from(identity: dict) -> Objective:
+    """Returns the objective of a run's identity.
+
+    Raises:
+        InputError: it is one of the user's own that is not registered.
+    """
+    values = dict(identity["objective"])
+    cls = get_objective(values.pop("name"))
+    if isinstance(values.get("teacher_recipe"), dict):
+        values["teacher_recipe"] = _teacher_recipe_from(values["teacher_recipe"])
+    return cls(**values)
+
+
+def teacher_recipe_identity(recipe: TeacherRecipe) -> dict:
+    """Returns the values of a teacher's recipe that differ from the defaults of its parts."""
+    return _as_json(
+        {
+            "optimization": _changed(recipe.optimization),
+            "augmentation": _changed(recipe.augmentation),
+            **_changed(recipe, ("image_size", "batch_norm_momentum")),
+        }
+    )
+
+
+def _teacher_recipe_from(values: dict) -> TeacherRecipe:
+    optimization = Optimization(**values["optimization"])
+    augmentation = Augmentation(**values["augmentation"])
+    return TeacherRecipe(**{**values, "optimization": optimization, "augmentation": augmentation})
+
+
+def teacher_identity(
+    request: TeacherRequest, recipe: TeacherRecipe, dataset: Dataset, student_format: ImageFormat
+) -> dict:
+    """Returns the identity of a teacher that is trained for a dataset."""
+    return _as_json(
+        {
+            "teacher": request.name,
+            "weights": request.weights,
+            "recipe": teacher_recipe_identity(recipe),
+            **_teacher_data(dataset, student_format),
+        }
+    )
+
+
+def _teacher_data(dataset: Dataset, student_format: ImageFormat) -> dict:
+    return {
+        "student_format": dataclasses.asdict(student_format),
+        "dataset": dataset.name,
+        "classes": dataset.class_names,
+        "examples": len(dataset.train),
+        "backend": keras.backend.backend(),
+    }
+
+
+def digest(values: dict) -> str:
+    """Returns eight hexadecimal digits that stand for nested JSON values."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def upgraded_run(identity: dict) -> dict:
+    """Returns the identity of a run of format 1 in the present format."""
+    recipe = dict(identity["recipe"])
+    optimization, loss = _optimization_from_format_1(recipe["optimisation"])
+    kind, teacher = recipe["distillation"], recipe["teacher"]
+    if kind == "none" and teacher is None:
+        objective = Supervised(loss)
+    else:
+        objective = Distillation(
+            loss,
+            kind=kind,
+            alpha=recipe["alpha"],
+            temperature=recipe["temperature"],
+            teacher=teacher,
+            teacher_weights=recipe["teacher_weights"],
+            teacher_recipe=_teacher_recipe_from_format_1(recipe["teacher_recipe"]),
+            validate_agreement=recipe["validate_agreement"],
+        )
+    fields = ("model", "model_values", "fine_tunes", "weights", "head_bias", "validation_epochs")
+    fields += ("evaluation_crop_ratio", "evaluation_interpolation")
+    upgraded = Recipe(
+        name=get_recipe(recipe["name"]).name,
+        about=get_recipe(recipe["name"]).about,
+        optimization=optimization,
+        augmentation=Augmentation(**recipe["augmentation"]),
+        objective=objective,
+        **{name: recipe[name] for name in fields},
+    )
+    names = ("dataset", "train_examples", "seed", "mixed_precision")
+    # A job checks that weights are named, which an old run did.
+    job = Job(recipe=upgraded, **{name: identity[name] for name in names})
+    return {**run_identity(job), "backend": identity["backend"]}
+
+
+def upgraded_teacher_metadata(metadata: dict) -> dict:
+    """Returns the resume metadata of a teacher's checkpoint in the present format."""
+    recipe = metadata.get("recipe")
+    if not isinstance(recipe, dict) or "optimisation" not in recipe:
+        return metadata
+    return {**metadata, "recipe": teacher_recipe_identity(_teacher_recipe_from_format_1(recipe))}
+
+
+def run_digests(job: Job) -> list[str]:
+    """Returns the digests that a run can have in the name of its directory, the present first."""
+    old = _run_identity_of_format_1(job)
+    return [digest(run_identity(job)), *([digest(old)] if old else [])]
+
+
+def teacher_digests(
+    request: TeacherRequest, recipe: TeacherRecipe, dataset: Dataset, student_format: ImageFormat
+) -> list[str]:
+    """Returns the digests that a trained teacher can have in its name, the present first."""
+    old = {
+        "teacher": request.name,
+        "weights": request.weights,
+        "recipe": _teacher_recipe_in_format_1(recipe),
+        **_teacher_data(dataset, student_format),
+    }
+    present = teacher_identity(request, recipe, dataset, student_format)
+    return [digest(present), *([digest(old)] if old["recipe"] else [])]
+
+
+# The fields of format 1, in which every value was stored.
+_OPTIMIZATION_1 = (
+    *("epochs", "batch_size", "accumulation_steps", "optimizer", "learning_rate"),
+    *("learning_rate_scaling", "schedule", "warmup_epochs", "warmup_steps"),
+    *("warmup_learning_rate", "min_learning_rate", "weight_decay", "adam_epsilon", "momentum"),
+    *("clip_norm", "layer_decay", "trainable", "training_mode", "ema_decay"),
+)
+_AUGMENTATION_1 = (
+    *("crop", "crop_padding", "crop_scale", "crop_aspect", "flip_probability", "auto_augment"),
+    *("color_jitter", "erase_probability", "erase_area", "erase_aspect", "erase_count"),
+    *("mixup_alpha", "cutmix_alpha", "mix_probability", "mix_switch_probability", "mix_mode"),
+    *("label_smoothing", "repeated_augmentation", "interpolation", "geometric_interpolation"),
+    "geometric_fill",
+)
+_OLD_RECIPE_NAMES = {"augreg_regularized": "augreg_regularised"}
+
+
+def _run_identity_of_format_1(job: Job) -> dict | None:
+    """Returns the identity as format 1 had it; None if it could not express this run."""
+    recipe, objective = job.recipe, job.recipe.objective
+    if type(objective) is Supervised:
+        values = Distillation(objective.loss, "none").values
+    elif type(objective) is Distillation:
+        values = objective.values
+    else:
+        return None
+    teacher_recipe = values["teacher_recipe"] or DEFAULT_TEACHER_RECIPE
+    parts = {
+        "optimisation": _optimization_in_format_1(recipe.optimization, values["loss"]),
+        "augmentation": _augmentation_in_format_1(recipe.augmentation),
+        "teacher_recipe": _teacher_recipe_in_format_1(teacher_recipe),
+    }
+    if None in parts.values():
+        return None
+    del parts["optimisation"]["accumulation_steps"]
+    return {
+        "dataset": job.dataset,
+        "train_examples": job.train_examples,
+        "seed": job.seed,
+        "mixed_precision": job.mixed_precision,
+        "backend": keras.backend.backend(),
+        "recipe": {
+            **parts,
+            "name": _OLD_RECIPE_NAMES.get(recipe.name, recipe.name),
+            "model": recipe.model,
+            "model_values": recipe.model_values,
+            "distillation": values["kind"],
+            "alpha": values["alpha"],
+            "temperature": values["temperature"],
+            "teacher": values["teacher"],
+            "variants": [],
+            "fine_tunes": recipe.fine_tunes,
+            "weights": recipe.weights,
+            "head_bias": recipe.head_bias,
+            "teacher_weights": values["teacher_weights"],
+            "evaluation_crop_ratio": recipe.evaluation_crop_ratio,
+            "evaluation_interpolation": recipe.evaluation_interpolation,
+            "validation_epochs": recipe.validation_epochs,
+            "validate_agreement": values["validate_agreement"],
+        },
+    }
+
+
+def _teacher_recipe_in_format_1(recipe: TeacherRecipe) -> dict | None:
+    optimization = _optimization_in_format_1(recipe.optimization, "cross_entropy")
+    augmentation = _augmentation_in_format_1(recipe.augmentation)
+    if optimization is None or augmentation is None:
+        return None
+    return {
+        "optimisation": optimization,
+        "augmentation": augmentation,
+        "image_size": recipe.image_size,
+        "batch_norm_momentum": recipe.batch_norm_momentum,
+    }
+
+
+def _optimization_in_format_1(optimization: Optimization, loss: str) -> dict | None:
+    values = _in_format_1(optimization, _OPTIMIZATION_1)
+    return values and {**values, "loss": loss}
+
+
+def _augmentation_in_format_1(augmentation: Augmentation) -> dict | None:
+    values = _in_format_1(augmentation, _AUGMENTATION_1)
+    if values and values["geometric_fill"] == "gray":
+        values["geometric_fill"] = "grey"
+    return values
+
+
+def _in_format_1(values, names: tuple[str, ...]) -> dict | None:
+    if set(_changed(values)) - set(names):
+        return None
+    return {name: getattr(values, name) for name in names}
+
+
+def _optimization_from_format_1(values: dict) -> tuple[Optimization, str]:
+    values = dict(values)
+    loss = values.pop("loss")
+    return Optimization(**values), loss
+
+
+def _teacher_recipe_from_format_1(values: dict) -> TeacherRecipe:
+    optimization, _ = _optimization_from_format_1(values["optimisation"])
+    rest = {name: values[name] for name in ("image_size", "batch_norm_momentum")}
+    return TeacherRecipe(optimization, Augmentation(**values["augmentation"]), **rest)
+
+
+def _changed(values, names: tuple[str, ...] | None = None) -> dict:
+    """Returns the fields of a dataclass instance that differ from their defaults."""
+    return {
+        field.name: getattr(values, field.name)
+        for field in dataclasses.fields(values)
+        if field.name not in _NOT_IN_IDENTITY
+        and (names is None or field.name in names)
+        and getattr(values, field.name) != field.default
+    }
+
+
+def _as_json(values: dict) -> dict:
+    """Returns the values as they come back from a JSON file, where tuples are lists."""
+    return json.loads(json.dumps(values))

@@ -1,0 +1,93 @@
+"""The input pipeline of a training: its batches, on every process and number of devices."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import keras
+
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.processes import process_index_and_count
+from keras_deit.data import (
+    Augmentation,
+    BadImages,
+    Shard,
+    Source,
+    evaluation_pipeline,
+    train_pipeline,
+)
+from keras_deit.objectives import Objective
+from keras_deit.optimizers import Optimization
+
+
+@dataclasses.dataclass(frozen=True)
+class InputPipeline:
+    """What the images of a training and of its evaluation have in common.
+
+    Attributes:
+        image_format: of the model.
+        num_classes: of the labels.
+        crop_ratio, interpolation: of the evaluation.
+        bad_images: what to do about images that cannot be read.
+        views: augmented copies of an image in a training batch.
+        with_index: whether the labels hold the position of each image in its split.
+    """
+
+    image_format: ImageFormat
+    num_classes: int
+    crop_ratio: float
+    interpolation: str
+    bad_images: BadImages = dataclasses.field(default_factory=BadImages)
+    views: int = 1
+    with_index: bool = False
+
+    def for_objective(self, objective: Objective) -> "InputPipeline":
+        """Returns the pipeline whose batches hold what an objective asks for."""
+        return dataclasses.replace(self, views=objective.views, with_index=objective.uses_index)
+
+    def train_batches(
+        self, source: Source, augmentation: Augmentation, optimization: Optimization, seed: int
+    ) -> Callable[[int], Iterator]:
+        """Returns a function from a number to the endless batches of a training from there on.
+
+        With accumulated gradients it counts micro-batches.
+        """
+
+        def batches(start: int) -> Iterator:
+            shard = Shard(*process_index_and_count(), optimization.accumulation_steps)
+            data = train_pipeline(
+                source,
+                self.image_format,
+                augmentation,
+                self.num_classes,
+                optimization.batch_size,
+                seed,
+                shard=shard,
+                start=start,
+                bad_images=self.bad_images,
+                views=self.views,
+                with_index=self.with_index,
+            )
+            return iter(data)
+
+        return batches
+
+    def evaluation_batches(self, source: Source, batch_size: int):
+        """Returns one pass over all examples, with weights if batches have to be padded."""
+        return evaluation_pipeline(
+            source,
+            self.image_format,
+            batch_size,
+            self.crop_ratio,
+            self.interpolation,
+            shard=Shard(*process_index_and_count()),
+            weighted=self._needs_weights(),
+            bad_images=self.bad_images,
+            with_index=self.with_index,
+        )
+
+    def _needs_weights(self) -> bool:
+        # The devices of a `keras.distribution` must get equally many rows.
+        distributed = (
+            keras.backend.backend() == "jax" and keras.distribution.distribution() is not None
+        )
+        return distributed or self.bad_images.policy == "skip"

@@ -1,0 +1,299 @@
+"""The training loop: epochs of Keras's `fit` that can stop and resume between any two steps."""
+
+import contextlib
+import dataclasses
+import itertools
+import pathlib
+import warnings
+from collections.abc import Callable, Iterator
+
+import keras
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.keras_internals import build_from_first_batch, sync_state
+from keras_deit.core.processes import all_gather
+from keras_deit.data import BadImages
+from keras_deit.objectives import TrainingModel
+from keras_deit.optimizers import Optimization, learning_rate_schedule
+from keras_deit.training.callbacks import FiniteCheck, ProgressBar, StepTimer
+from keras_deit.training.checkpoints import CheckpointManager, Progress, TrainingState
+from keras_deit.training.interruption import Interruption, Stopped
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """What a model is trained on.
+
+    Attributes:
+        batches: called with a number, returns the endless batches from that one on. With
+            accumulated gradients, a batch here and in the loop is a micro-batch.
+        steps_per_epoch: batches in an epoch.
+        validate: called with a callback, returns the figures of a validation; None for none.
+        validation_epochs: epochs from one validation to the next; the last one always has one.
+        bad_images: those that `batches` could not read; they are part of a checkpoint.
+    """
+
+    batches: Callable[[int], Iterator]
+    steps_per_epoch: int
+    validate: Callable[[keras.callbacks.Callback], dict[str, float]] | None = None
+    validation_epochs: int = 1
+    bad_images: BadImages = dataclasses.field(default_factory=BadImages)
+
+
+class TrainingLoop:
+    """Trains a compiled model epoch by epoch, from its newest checkpoint on.
+
+    Keras's `fit` does the steps of an epoch, or of the rest of one. Between any two steps the
+    training can be checkpointed and resumed with the same result, bit for bit if the backend is
+    deterministic. Use it as
+
+        loop.restore()
+        with loop.running():
+            while not loop.finished:
+                loop.train_epoch()
+                loop.validate()
+                loop.end_epoch()
+
+    Args:
+        model: compiled.
+        title: of the progress bar.
+        data: to train on.
+        optimization: for the epochs and the learning rates.
+        checkpoints: None for no checkpoints.
+        callbacks: further ones. They get the events of the training, not of its validation.
+        on_nan: "fail", or "skip" to skip steps with non-finite gradients; None if the user cannot
+            choose.
+
+    Attributes:
+        progress: how far the training has come.
+        timer: has the times of the steps of this process.
+        finite: counts the skipped steps.
+    """
+
+    def __init__(
+        self,
+        model: TrainingModel,
+        title: str,
+        data: TrainingData,
+        optimization: Optimization,
+        checkpoints: CheckpointManager | None = None,
+        callbacks: tuple[keras.callbacks.Callback, ...] = (),
+        on_nan: str | None = None,
+    ):
+        self.progress = Progress()
+        self.timer = StepTimer()
+        self.checkpoints = checkpoints or CheckpointManager(None)
+        self._model = model
+        self._title = title
+        self._data = data
+        self._epochs = optimization.epochs
+        self._micro_batches = optimization.accumulation_steps
+        steps = data.steps_per_epoch // self._micro_batches
+        self.finite = FiniteCheck(
+            steps, on_nan, lambda: self.checkpoints.latest, self._micro_batches
+        )
+        self._given_callbacks = [self.finite, *callbacks]
+        self._schedule = learning_rate_schedule(optimization, steps)
+        self._interruption = Interruption()
+        self._metrics_to_restore = None
+
+    @property
+    def finished(self) -> bool:
+        return self.progress.epoch >= self._epochs
+
+    @property
+    def _steps_done(self) -> int:
+        return self.progress.epoch * self._data.steps_per_epoch + self.progress.step
+
+    def restore(self) -> None:
+        """Builds the model's variables, and restores the newest checkpoint if there is one.
+
+        Raises:
+            InputError: no checkpoint can be read, or it is of another training.
+        """
+        progress, tensors = self.checkpoints.load() or (Progress(), None)
+        self.progress = progress.with_micro_batches(self._micro_batches)
+        _require_agreement(f"epoch {progress.epoch + 1}, step {progress.step}")
+        batches = self._data.batches(self._steps_done)
+        self._batches = build_from_first_batch(self._model, batches)
+        self._state = TrainingState(self._model, self._model.objective.teacher)
+        self._data.bad_images.restore(progress.bad_images)
+        if tensors is not None:
+            source = str(self.checkpoints.latest)
+            self._state.assign(tensors, source, progress.micro_batches)
+            in_epoch = self.progress.step and self.progress.logs is None
+            self._metrics_to_restore = tensors if in_epoch else None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Shows a progress bar and handles signals during the block."""
+        total = self._epochs * self._data.steps_per_epoch
+        monitor = self._model.objective.monitor
+        bar = ProgressBar(self._title, total, self._steps_done, monitor)
+        self._callbacks = keras.callbacks.CallbackList(
+            [*self._given_callbacks, bar], model=self._model
+        )
+        with self._interruption.active(), bar, warnings.catch_warnings():
+            # Neither Grain nor a generator tells Keras how long a pass is.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            self._callbacks.on_train_begin()
+            if not self.finished:
+                self.checkpoints.save_first(self._state, self.progress)
+            yield
+            self._callbacks.on_train_end()
+        # Also if all epochs were done before.
+        self.finite.require_finite()
+
+    def train_epoch(self) -> None:
+        """Does the steps of the epoch that are left.
+
+        Raises:
+            InputError: a gradient is not finite, or a checkpoint cannot be written.
+            Stopped: by SIGTERM or Ctrl-C, after a checkpoint was written.
+        """
+        self._callbacks.on_epoch_begin(self.progress.epoch)
+        if self.progress.logs is not None:
+            return
+        left = self._data.steps_per_epoch - self.progress.step
+        epoch, spent = self.progress.epoch, self.checkpoints.seconds_spent
+        steps = _Steps(self)
+        self._model.fit(
+            _first(self._batches, left),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            steps_per_epoch=left,
+            callbacks=[steps],
+            shuffle=False,
+            verbose=0,
+        )
+        if steps.done != left:
+            raise RuntimeError(f"Keras did {steps.done} of {left} steps of epoch {epoch + 1}.")
+        self.timer.epoch_ended(left, self.checkpoints.seconds_spent - spent)
+        first_step = epoch * self._data.steps_per_epoch // self._micro_batches
+        rate = float(keras.ops.convert_to_numpy(self._schedule(first_step)))
+        self.progress = dataclasses.replace(
+            self.progress,
+            step=self._data.steps_per_epoch,
+            logs={**steps.logs, "learning_rate": rate},
+        )
+        self.stop_if_asked()
+
+    def validate(self) -> None:
+        """Validates if it is time to, and adds the epoch to the history.
+
+        Raises:
+            InputError: a loss is not finite.
+            Stopped: by a signal; the validation is then done again after resuming.
+        """
+        number, every = self.progress.epoch + 1, self._data.validation_epochs
+        logs = dict(self.progress.logs)
+        if self._data.validate is not None and (number % every == 0 or number == self._epochs):
+            figures = self._data.validate(_StopInValidation(self))
+            logs |= {f"val_{name}": float(value) for name, value in figures.items()}
+        self._callbacks.on_epoch_end(self.progress.epoch, dict(logs))
+        history = (*self.progress.history, {"epoch": self.progress.epoch, **logs})
+        self.progress = dataclasses.replace(
+            self.progress, epoch=number, step=0, logs=None, history=history
+        )
+
+    def end_epoch(self) -> None:
+        """Writes a checkpoint if it is time to or all epochs are done."""
+        self.checkpoint_if_due(at_once=self.finished)
+
+    def step_begins(self) -> None:
+        """Passes the beginning of a step on to the callbacks."""
+        self._callbacks.on_train_batch_begin(self.progress.step)
+
+    def step_ends(self, logs: dict) -> None:
+        """Passes the end of a step on, and checkpoints or stops if it is time to."""
+        self.progress = dataclasses.replace(self.progress, step=self.progress.step + 1)
+        step = self.progress.step
+        self._callbacks.on_train_batch_end(step - 1, logs)
+        # After the last step the epoch ends. Between micro-batches gradients are accumulated, and
+        # only a training with as many micro-batches could resume from there.
+        if step < self._data.steps_per_epoch and step % self._micro_batches == 0:
+            self.checkpoint_if_due()
+
+    def restore_metrics(self) -> None:
+        """Restores the running means in the epoch of the checkpoint, after Keras has reset them."""
+        if self._metrics_to_restore is not None:
+            self._state.assign_metrics(self._metrics_to_restore)
+            self._metrics_to_restore = None
+
+    def checkpoint_if_due(self, at_once: bool = False) -> None:
+        """Stops if a signal was received, and writes a checkpoint if it is time to."""
+        self.stop_if_asked()
+        if at_once or self.checkpoints.due():
+            self._save()
+
+    def stop_if_asked(self) -> None:
+        """Writes a checkpoint and raises `Stopped` if a signal was received."""
+        if number := self._interruption.received():
+            path = self._save()
+            resume = f" Everything is saved in {path}; the same command resumes from there."
+            raise Stopped(
+                number,
+                f"Stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}."
+                f"{resume if path else ''}",
+            )
+
+    def _save(self) -> pathlib.Path | None:
+        sync_state(self._model)
+        self.finite.require_finite()
+        bad_images = tuple(self._data.bad_images.names)
+        self.progress = dataclasses.replace(self.progress, bad_images=bad_images)
+        return self.checkpoints.save(self._state, self.progress)
+
+
+class _Steps(keras.callbacks.Callback):
+    """Passes what Keras reports of the steps in one `fit` on to the loop."""
+
+    def __init__(self, loop: TrainingLoop):
+        super().__init__()
+        self._loop = loop
+        self.done = 0
+        self.logs: dict[str, float] = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._loop.restore_metrics()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._loop.step_begins()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:
+            self._loop.timer.first_step_ended(logs)
+        self.done += 1
+        self._loop.step_ends(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs = {name: float(value) for name, value in logs.items()}
+
+
+class _StopInValidation(keras.callbacks.Callback):
+    """Stops a validation at a signal."""
+
+    def __init__(self, loop: TrainingLoop):
+        super().__init__()
+        self._loop = loop
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._loop.stop_if_asked()
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self._loop.stop_if_asked()
+
+
+def _first(batches: Iterator, count: int) -> Iterator:
+    """Yields the first batches. Keras reads one batch ahead from other iterators than a generator,
+    and loses it."""
+    yield from itertools.islice(batches, count)
+
+
+def _require_agreement(start: str) -> None:
+    starts = all_gather([start])
+    if len(starts) > 1:
+        raise InputError(
+            f"The processes would start from different checkpoints ({'; '.join(starts)}): all need "
+            "the same --run_dir, on a disk that all of them read."
+        )

@@ -1,0 +1,195 @@
+"""A run is a directory."""
+
+import csv
+import pathlib
+from collections.abc import Iterable
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.files import atomic_write, check_writable, read_json, write_json, write_weights
+from keras_deit.core.processes import addressable, is_writer
+from keras_deit.models import Classifier
+from keras_deit.pretrained import create_model
+from keras_deit.training.identity import FORMAT, upgraded_run
+
+_CONFIG_KEYS = {
+    *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),
+    *("teacher", "teacher_contract"),
+}
+
+
+class Run:
+    """The directory of one run: what was asked for, what happened, what came out.
+
+    It holds `config.json` (the identity of the run and what later tools need), `metrics.csv` (the
+    log by epoch), `tensorboard/` (its events), `checkpoints/` (what a stopped run resumes from),
+    `best.weights.h5` (of the epoch with the best validation figure), `final.weights.h5` and
+    `summary.json` (the result), and `ema.weights.h5` (the moving average, if there is one).
+
+    Args:
+        path: of the directory; it need not exist.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+        self.lock = self.path / "lock"
+        self.config_file = self.path / "config.json"
+        self.summary_file = self.path / "summary.json"
+        self.metrics_file = self.path / "metrics.csv"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+        self.best_weights = self.path / "best.weights.h5"
+        self.final_weights = self.path / "final.weights.h5"
+        self.ema_weights = self.path / "ema.weights.h5"
+
+    @property
+    def config(self) -> dict:
+        """What `start` wrote, in the present format.
+
+        Raises:
+            InputError: there is no `config.json`, or it is not that of a run.
+        """
+        config = read_json(self.config_file, f"{self.path} is not a run directory")
+        missing = sorted(_CONFIG_KEYS - set(config))
+        if missing:
+            raise InputError(
+                f"{self.path} is not a run directory: its {self.config_file.name} has no "
+                f"{', '.join(missing)}."
+            )
+        version = config.get("format", 1)
+        if version > FORMAT:
+            raise InputError(
+                f"{self.path} was written by a newer version of keras_deit (format {version}); "
+                f"this one reads formats up to {FORMAT}."
+            )
+        return {**config, "run": upgraded_run(config["run"])} if version == 1 else config
+
+    @property
+    def summary(self) -> dict | None:
+        """The result of a finished run; None while it is not finished.
+
+        Raises:
+            InputError: `summary.json` is corrupt.
+        """
+        if not self.summary_file.is_file():
+            return None
+        return read_json(self.summary_file, f"{self.path} has a corrupt summary")
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The log by epoch: what `metrics.csv` holds, without the figures that an epoch lacks."""
+        if not self.metrics_file.is_file():
+            return []
+        with self.metrics_file.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+    def model(self, weights: str = "final") -> Classifier:
+        """Returns the model of a finished run.
+
+        Args:
+            weights: "final", or "ema" for the moving average of the weights.
+
+        Raises:
+            InputError: the run is not finished, or its files are corrupt.
+        """
+        values = self.config["model"]
+        if not self.final_weights.is_file():
+            raise InputError(
+                f"{self.path} is not finished: it has no {self.final_weights.name}. "
+                "The command that started it resumes it."
+            )
+        files = {"final": self.final_weights, "ema": self.ema_weights}
+        return create_model(**values, weights=files[weights])
+
+    def check(self, identity: dict) -> None:
+        """Checks that the directory is free for a run, or holds that very run.
+
+        Args:
+            identity: of the run, nested dictionaries of JSON values.
+
+        Raises:
+            InputError: it holds a different run, or files that do not belong to a run.
+        """
+        if not self.path.exists():
+            check_writable(self.config_file)
+            return
+        if not self.path.is_dir():
+            raise InputError(f"{self.path} is not a directory; give another --run_dir.")
+        if self.config_file.exists():
+            stored, wanted = flatten(self.config["run"]), flatten(identity)
+            keys = sorted(k for k in {*stored, *wanted} if stored.get(k) != wanted.get(k))
+            if keys:
+                shown = ", ".join(
+                    f"{key} {_shown(stored, key)} there, {_shown(wanted, key)} here"
+                    for key in keys[:5]
+                )
+                more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+                raise InputError(
+                    f"{self.path} holds a different run ({shown}{more}); give another --run_dir."
+                )
+        elif {path.name for path in self.path.iterdir()} - {
+            f"partial-{self.config_file.name}",
+            self.lock.name,
+        }:
+            raise InputError(
+                f"{self.path} holds files that do not belong to a run; give another --run_dir."
+            )
+        check_writable(self.config_file)
+
+    def start(self, config: dict) -> None:
+        """Creates the directory and writes `config.json`, in the process that writes."""
+        if is_writer():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.config_file, {"format": FORMAT, **config})
+
+    def write_metrics(self, history: Iterable[dict]) -> None:
+        """Writes `metrics.csv`: a row for each epoch, empty where it has no such figure."""
+        if not is_writer():
+            return
+        rows = list(history)
+        # Figures that only some epochs have, those of a validation, come last.
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with (
+            atomic_write(self.metrics_file) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def save_weights(self, model: Classifier, path: pathlib.Path) -> None:
+        """Writes a `.weights.h5` file atomically, in the process that writes."""
+        if is_writer():
+            with addressable(model.weights):
+                write_weights(model, path)
+
+    def finish(self, summary: dict) -> None:
+        """Writes `summary.json`, which marks the run as finished."""
+        if is_writer():
+            write_json(self.summary_file, summary)
+
+
+def load_run(path: str | pathlib.Path) -> Run:
+    """Returns a run by its directory.
+
+    Raises:
+        InputError: it is not the directory of a run.
+    """
+    run = Run(path)
+    _ = run.config
+    return run
+
+
+def flatten(values: dict, prefix: str = "") -> dict:
+    """Returns nested dictionaries as one: {"a": {"b": 1}} as {"a.b": 1}."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _shown(values: dict, key: str):
+    return values.get(key, "the default")

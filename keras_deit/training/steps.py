@@ -1,0 +1,59 @@
+"""The number of steps in an epoch."""
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.processes import data_parallel_replicas, process_index_and_count
+from keras_deit.data import Dataset, Shard, steps_per_epoch
+from keras_deit.optimizers import Optimization, learning_rate_schedule
+
+
+def dataset_steps(optimization: Optimization, dataset: Dataset, flag: str = "batch_size") -> int:
+    """Returns the steps in an epoch of a training, on the present devices.
+
+    Args:
+        optimization: of the training.
+        dataset: to train on.
+        flag: the name of the batch size in an error.
+
+    Raises:
+        InputError: the batch is larger than the data, it cannot be divided evenly among the
+            devices, or the warm-up is longer than the training.
+    """
+    _, processes = process_index_and_count()
+    replicas = data_parallel_replicas()
+    return count_steps(optimization, dataset.name, len(dataset.train), replicas, flag, processes)
+
+
+def count_steps(
+    optimization: Optimization,
+    name: str,
+    examples: int,
+    replicas: int,
+    flag: str = "batch_size",
+    processes: int = 1,
+) -> int:
+    """Returns the steps in an epoch of a training.
+
+    Args:
+        optimization: of the training.
+        name: of the dataset.
+        examples: number of its training examples.
+        replicas: copies of the model that share a batch.
+        flag, and errors: as in `dataset_steps`.
+        processes: that the devices belong to.
+    """
+    batch_size, micro_batches = optimization.batch_size, optimization.accumulation_steps
+    if batch_size % (replicas * micro_batches):
+        accumulated = (
+            f" in {micro_batches} micro-batches (accumulation_steps)" if micro_batches > 1 else ""
+        )
+        raise InputError(
+            f"{flag} {batch_size} cannot be divided evenly among {replicas} devices{accumulated}."
+        )
+    Shard(0, processes, micro_batches).train_size(batch_size)
+    if batch_size > examples:
+        raise InputError(
+            f"{flag} {batch_size} is larger than the {examples} training examples of {name}."
+        )
+    steps = steps_per_epoch(examples, batch_size)
+    learning_rate_schedule(optimization, steps)
+    return steps

@@ -1,0 +1,367 @@
+"""From a job to a finished run."""
+
+import contextlib
+import dataclasses
+import errno
+import math
+from collections.abc import Callable, Iterator
+
+import keras
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.files import exclusive_lock
+from keras_deit.core.precision import training_precision
+from keras_deit.core.processes import (
+    all_gather,
+    is_writer,
+    num_replicas_in_sync,
+    process_index_and_count,
+)
+from keras_deit.data import (
+    BadImages,
+    Dataset,
+    Source,
+    load_dataset,
+    num_batches,
+    steps_per_epoch,
+    take_examples,
+)
+from keras_deit.distributed import split_like, strategy_scope
+from keras_deit.models import Classifier, abstract_model
+from keras_deit.objectives import Objective, TrainingModel
+from keras_deit.objectives.scoring import Scores, compute_features, score_student
+from keras_deit.optimizers import build_optimizer, check_accumulation, select_trainable
+from keras_deit.pretrained import create_model
+from keras_deit.pretrained.sources import local_file
+from keras_deit.recipes import Recipe
+from keras_deit.teachers import Teacher, check_teacher_name
+from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
+from keras_deit.training.callbacks import StepTimer, tensorboard_events
+from keras_deit.training.checkpoints import CheckpointManager, fingerprint
+from keras_deit.training.identity import run_digests, run_identity
+from keras_deit.training.input_pipeline import InputPipeline
+from keras_deit.training.job import Job
+from keras_deit.training.loop import TrainingData, TrainingLoop
+from keras_deit.training.report import start_report
+from keras_deit.training.run import Run
+from keras_deit.training.steps import dataset_steps
+from keras_deit.training.teachers import resolve_teacher
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
+    """Trains a model as a job says, and scores it on the test split.
+
+    A finished run is not repeated: its result is read from its directory. A run that was stopped,
+    in whatever way, resumes from its newest checkpoint.
+
+    Args:
+        job: what to do.
+        run_dir: of the run; None for one below runs/ with a name made from the job.
+        print_fn: called with each line for the user.
+
+    Raises:
+        InputError: what was asked for is not possible, a number is not finite any more, or the disk
+            is full.
+        Stopped: by SIGTERM or Ctrl-C; everything is saved.
+    """
+    run = Run(run_dir or default_run_dir(job))
+    run.check(run_identity(job))
+    if run.summary is not None:
+        print_fn(f"{run.path} holds this run, finished; its result:")
+        return run
+    scope, policy = strategy_scope(job.devices), training_precision(job.mixed_precision)
+    with _disk_errors_as_input_errors(), scope, policy:
+        _train(job, run, print_fn if is_writer() else _print_nothing)
+    return run
+
+
+def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
+    recipe, optimization = job.recipe, job.recipe.optimization
+
+    # Resolve names and check sizes, before the data, which may have to be prepared first.
+    objective = recipe.objective.copy()
+    image_format = _check(recipe, objective)
+
+    # Load the data.
+    dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image)
+    source = _training_source(job, dataset)
+    steps = dataset_steps(optimization, dataset)
+    pipeline = InputPipeline(
+        image_format,
+        dataset.num_classes,
+        recipe.crop_ratio,
+        recipe.interpolation,
+        BadImages(job.on_bad_image),
+    )
+    data = TrainingData(
+        pipeline.for_objective(objective).train_batches(
+            source, recipe.augmentation, optimization, job.seed
+        ),
+        steps * optimization.accumulation_steps,
+        lambda callback: _validate(model, dataset, source, pipeline, optimization, callback),
+        recipe.validation_epochs,
+        pipeline.bad_images,
+    )
+
+    # Build the student and its teacher.
+    keras.utils.set_random_seed(job.seed)
+    student = _build_student(recipe, dataset.num_classes)
+    if job.activation_checkpointing:
+        enable_activation_checkpointing(student)
+    teacher_source = _resolve_teacher(job, objective, dataset, pipeline)
+    # Again, because it must make no difference whether a teacher was trained just now.
+    keras.utils.set_random_seed(job.seed)
+    model = _compile(job, student, objective, steps)
+
+    with exclusive_lock(run.lock):
+        if run.summary is not None:  # Another process has finished it meanwhile.
+            return
+        effective = start_report(job, model, steps, teacher_source)
+        for name, value in effective.items():
+            print_fn(f"{name:24} {value}")
+        run.start(_config(job, student, dataset, pipeline, objective, teacher_source, effective))
+        checkpoints = _checkpoints(job, run, source, dataset, objective.teacher, print_fn)
+        events = tuple(tensorboard_events(run.tensorboard))
+        loop = TrainingLoop(
+            model, "student", data, optimization, checkpoints, events, on_nan=job.on_nan
+        )
+
+        # Restore, then train and validate each epoch.
+        loop.restore()
+        with loop.running():
+            while not loop.finished:
+                loop.train_epoch()
+                loop.validate()
+                _save_epoch(run, loop, model)
+                loop.end_epoch()
+
+        # Save and score.
+        run.save_weights(student, run.final_weights)
+        summary = _training_summary(loop, optimization, steps)
+        batch_size = optimization.micro_batch_size
+        summary["test"] = score_split(objective, student, dataset, "test", pipeline, batch_size)
+        summary["test_examples"] = len(dataset.test)
+        if model.ema is not None:
+            with model.ema.swap_weights(student):
+                run.save_weights(student, run.ema_weights)
+                summary["test_ema"] = score_split(
+                    objective, student, dataset, "test", pipeline, batch_size, "test, EMA"
+                )
+        summary["bad_images"] = all_gather(pipeline.bad_images.names)
+        run.finish(summary)
+
+
+def default_run_dir(job: Job) -> str:
+    """Returns a directory for this run alone, so that the same command finds it again."""
+    recipe = job.recipe
+    dataset = job.dataset.rstrip("/").replace(":", "_").split("/")[-1]
+    name = "-".join((recipe.model, dataset, recipe.objective.label, f"seed{job.seed}"))
+    paths = [f"runs/{name}-{digest}" for digest in run_digests(job)]
+    return next((path for path in paths if Run(path).config_file.is_file()), paths[0])
+
+
+def score_split(
+    objective: Objective,
+    student: Classifier,
+    dataset: Dataset,
+    split: str,
+    pipeline: InputPipeline,
+    batch_size: int,
+    title: str | None = None,
+) -> Scores:
+    """Scores a trained model on a split, as its objective does it.
+
+    Args:
+        objective: of the training; its teacher, if there is one, is scored too.
+        student: the trained model.
+        dataset: with the split.
+        split: "validation" or "test".
+        pipeline: of the student's images.
+        batch_size: images at a time.
+        title: of the progress bar; by default the name of the split.
+
+    Returns:
+        Figures by the names of the rows of the report.
+    """
+    source, title = getattr(dataset, split), title or split
+    data, batches = _pass_over(source, pipeline, batch_size)
+    if not objective.validates_features:
+        return score_student(student, objective.teacher, data, batches, title)
+    train = compute_features(student, *_pass_over(dataset.train, pipeline, batch_size), "train")
+    scored = compute_features(student, data, batches, title)
+    return {"features": objective.validate(train, scored)}
+
+
+def _pass_over(source: Source, pipeline: InputPipeline, batch_size: int):
+    return pipeline.evaluation_batches(source, batch_size), num_batches(len(source), batch_size)
+
+
+def _check(recipe: Recipe, objective: Objective):
+    """Checks all names and sizes of a recipe; returns the image format of its model."""
+    abstract = abstract_model(recipe.model, **recipe.model_values)
+    split_like(abstract)
+    check_accumulation(recipe.optimization, num_replicas_in_sync())
+    if recipe.weights is not None:
+        local_file(recipe.weights)
+    if objective.teacher_request is not None:
+        check_teacher_name(objective.teacher_request.name)
+    if objective.validates_features and process_index_and_count()[1] > 1:
+        raise InputError(
+            f"{type(objective).__name__} validates features, which works in one process only."
+        )
+    return abstract.image_format
+
+
+def _training_source(job: Job, dataset: Dataset) -> Source:
+    if job.train_examples is None:
+        return dataset.train
+    source = take_examples(dataset.train, job.train_examples)
+    steps_per_epoch(len(source), job.recipe.optimization.batch_size)
+    return source
+
+
+def _build_student(recipe: Recipe, num_classes: int) -> Classifier:
+    student = create_model(
+        recipe.model, recipe.weights, num_classes=num_classes, **recipe.model_values
+    )
+    if recipe.head_bias is not None and recipe.weights is None:
+        student.init_head_bias(recipe.head_bias)
+    return student
+
+
+def _resolve_teacher(
+    job: Job, objective: Objective, dataset: Dataset, pipeline: InputPipeline
+) -> str | None:
+    """Gives the objective its teacher; returns where it comes from."""
+    if objective.teacher_request is None:
+        return None
+    teacher, source = resolve_teacher(
+        objective.teacher_request,
+        dataset,
+        pipeline,
+        job.teacher_dir,
+        job.recipe.optimization.micro_batch_size,
+        job.checkpoint_seconds,
+    )
+    objective.use_teacher(teacher)
+    return source
+
+
+def _compile(job: Job, student: Classifier, objective: Objective, steps: int) -> TrainingModel:
+    optimization = job.recipe.optimization
+    select_trainable(student, optimization.trainable)
+    model = TrainingModel(
+        student,
+        objective,
+        optimization.training_mode,
+        optimization.ema_decay,
+        skip_nonfinite=job.on_nan == "skip",
+    )
+    model.compile(build_optimizer(model, optimization, steps))
+    return model
+
+
+def _validate(model, dataset, source, pipeline, optimization, callback) -> dict[str, float]:
+    objective, batch_size = model.objective, optimization.micro_batch_size
+    if objective.validates_features:
+        splits = {"train": source, "validation": dataset.validation}
+        features = [
+            compute_features(
+                model.student, *_pass_over(split, pipeline, batch_size), name, [callback]
+            )
+            for name, split in splits.items()
+        ]
+        return objective.validate(*features)
+    batches = pipeline.for_objective(objective).evaluation_batches(dataset.validation, batch_size)
+    return model.evaluate(batches, callbacks=[callback], return_dict=True, verbose=0)
+
+
+def _config(job, student, dataset, pipeline, objective, teacher_source, effective) -> dict:
+    values = {**student.get_config(), "name": job.recipe.model}
+    del values["trainable"]
+    teacher = objective.teacher
+    return {
+        "run": run_identity(job),
+        "data_dir": job.data_dir,
+        "model": values,
+        "class_names": list(dataset.class_names),
+        "crop_ratio": pipeline.crop_ratio,
+        "interpolation": pipeline.interpolation,
+        "teacher": teacher_source,
+        "teacher_contract": teacher and teacher.contract.to_dict(),
+        "effective": effective,
+    }
+
+
+def _checkpoints(
+    job: Job, run: Run, source: Source, dataset: Dataset, teacher: Teacher | None, print_fn
+) -> CheckpointManager:
+    return CheckpointManager(
+        run.checkpoints,
+        job.checkpoint_seconds,
+        job.keep_checkpoints,
+        resume_metadata={
+            "number of training examples": len(source),
+            "classes": list(dataset.class_names),
+            "teacher": teacher and fingerprint(teacher),
+        },
+        writes=is_writer(),
+        print_fn=print_fn,
+    )
+
+
+def _save_epoch(run: Run, loop: TrainingLoop, model: TrainingModel) -> None:
+    """Writes the log, and the weights if the validation is the best so far."""
+    progress, objective = loop.progress, model.objective
+    run.write_metrics(progress.history)
+    figure = progress.history[-1].get(objective.monitor)
+    sign = -1 if objective.mode == "min" else 1
+    best = progress.best.get(objective.monitor, -sign * math.inf)
+    if figure is not None and sign * figure > sign * best:
+        run.save_weights(model.student, run.best_weights)
+        best = {"epoch": progress.epoch, objective.monitor: figure}
+        loop.progress = dataclasses.replace(progress, best=best)
+
+
+def _training_summary(loop: TrainingLoop, optimization, steps: int) -> dict:
+    checkpoints = loop.checkpoints
+    return {
+        "steps": steps * optimization.epochs,
+        "skipped_steps": loop.finite.skipped,
+        "best": loop.progress.best,
+        "checkpoints": {
+            "written": checkpoints.written,
+            "seconds": round(checkpoints.seconds_spent, 3),
+        },
+        **_speed(loop.timer, optimization),
+    }
+
+
+def _speed(timer: StepTimer, optimization) -> dict[str, float | None]:
+    median = timer.median()
+    if median is None:
+        return {"median_step_ms": None, "images_per_second": None}
+    seconds = median * optimization.accumulation_steps
+    return {
+        "median_step_ms": round(1e3 * seconds, 2),
+        "images_per_second": round(optimization.batch_size / seconds, 1),
+    }
+
+
+def _print_nothing(line: str) -> None:
+    """What the processes print that do not write."""
+
+
+@contextlib.contextmanager
+def _disk_errors_as_input_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise InputError(
+            f"The disk cannot be written: {' '.join(str(error).split())}. "
+            "Once it can, the same command resumes from the last checkpoint."
+        ) from error

@@ -1,0 +1,122 @@
+"""The average of the weights: against NumPy, in files, and beside the weights themselves."""
+
+import keras
+import numpy as np
+import pytest
+from harness import numpy
+from small_models import CLASSES, batch, small_student, small_teacher
+
+from keras_deit import Distiller, InputError
+
+DECAY = 0.9
+
+
+def student_with_statistics():
+    """Weights of every kind: batch statistics, a draw's state, and what a training freezes."""
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="frozen")(images)
+    x = keras.layers.BatchNormalization(momentum=0.5)(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Dropout(0.2)(x))
+    model = keras.Model(images, keras.layers.Dense(CLASSES)(x))
+    model.get_layer("frozen").trainable = False
+    return model
+
+
+def train(distiller, steps=5):
+    """Steps, and after each what the average should be by then."""
+    x, y, _ = batch()
+    student = distiller.student
+    expected = [weight.astype("float64") for weight in student.get_weights()]
+    for _ in range(steps):
+        before = student.get_weights()
+        distiller.train_on_batch(x, y)
+        now = student.get_weights()
+        if any(not np.array_equal(a, b) for a, b in zip(now, before, strict=True)):
+            pairs = zip(expected, now, strict=True)
+            expected = [DECAY * average + (1 - DECAY) * weight for average, weight in pairs]
+    return expected
+
+
+def assert_average(distiller, expected):
+    for average, value in zip(distiller.ema.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(average, value, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", ["auto", False])
+def test_all_weights_are_averaged_from_the_first_step_on(jit_compile):
+    student = student_with_statistics()
+    start = student.get_weights()
+    distiller = Distiller(student, small_teacher(), ema_decay=DECAY)
+    assert not distiller.ema.trainable_variables
+    distiller.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+    expected = train(distiller)
+    assert_average(distiller, expected)
+    names = [weight.name for weight in student.weights]
+    for name, average, value, first in zip(
+        names, distiller.ema.get_weights(), student.get_weights(), start, strict=True
+    ):
+        frozen = name in ("kernel", "bias") and np.array_equal(value, first)
+        assert frozen or np.abs(average - value).max() > 1e-3, name
+    assert names.count("moving_mean") == 1
+
+
+def test_within_fit_the_weights_stay_their_own():
+    x, y, _ = batch(12)
+    students = []
+    for decay in (0.0, DECAY):
+        keras.utils.set_random_seed(0)
+        distiller = Distiller(small_student(), small_teacher(), ema_decay=decay)
+        distiller.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
+        distiller.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        students.append(distiller.student.get_weights())
+    for plain, averaged in zip(*students, strict=True):
+        np.testing.assert_array_equal(plain, averaged)
+    distances = zip(distiller.ema.get_weights(), students[1], strict=True)
+    assert max(np.abs(average - weight).max() for average, weight in distances) > 1e-3
+
+
+def test_a_step_of_accumulated_gradients_moves_no_average():
+    distiller = Distiller(small_student(), small_teacher(), ema_decay=DECAY)
+    distiller.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    expected = train(distiller, steps=3)
+    assert_average(distiller, expected)
+    once = [
+        DECAY * first + (1 - DECAY) * now
+        for first, now in zip(
+            small_student().get_weights(), distiller.student.get_weights(), strict=True
+        )
+    ]
+    assert_average(distiller, once)
+
+
+def test_averages_survive_a_file(tmp_path):
+    distiller = Distiller(small_student(), small_teacher(), ema_decay=DECAY)
+    distiller.compile(keras.optimizers.SGD(0.1))
+    train(distiller)
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.saving.load_model(tmp_path / "distiller.keras")
+    assert loaded.ema.decay == DECAY
+    for one, other in zip(distiller.ema.weights, loaded.ema.weights, strict=True):
+        np.testing.assert_array_equal(numpy(one), numpy(other))
+
+
+def test_averages_are_lent_and_given_back():
+    distiller = Distiller(small_student(), small_teacher(), ema_decay=DECAY)
+    distiller.compile(keras.optimizers.SGD(0.5))
+    train(distiller)
+    student, (x, _, _) = distiller.student, batch()
+    own = student.get_weights()
+    with pytest.raises(KeyError), distiller.ema.swap_weights(student):
+        for weight, average in zip(student.get_weights(), distiller.ema.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, average)
+        averaged = numpy(student(x))
+        raise KeyError
+    for weight, before in zip(student.get_weights(), own, strict=True):
+        np.testing.assert_array_equal(weight, before)
+    assert np.abs(numpy(student(x)) - averaged).max() > 1e-3
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_a_decay_that_cannot_be_is_refused(decay):
+    with pytest.raises(InputError, match="ema_decay should be at least 0 and below 1"):
+        Distiller(small_student(), small_teacher(), ema_decay=decay)

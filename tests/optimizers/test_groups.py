@@ -1,0 +1,181 @@
+"""What decays and at what rate each layer is trained: rules, counts, and what a step does."""
+
+import keras
+import numpy as np
+import pytest
+from harness import numpy
+from references import step_cosine
+
+from keras_deit import InputError
+from keras_deit.layers import TransformerBlock
+from keras_deit.models import DeiT
+from keras_deit.models.registry import abstract_model
+from keras_deit.optimizers import (
+    SGD,
+    AdamW,
+    Lamb,
+    build_optimizer,
+    learning_rate_factors,
+    no_weight_decay_variables,
+)
+from keras_deit.recipes import Optimization
+
+
+def distilled_deit(depth=1):
+    return DeiT(
+        image_size=8,
+        patch_size=4,
+        embed_dim=8,
+        depth=depth,
+        num_heads=2,
+        distilled=True,
+        num_classes=3,
+    )
+
+
+DECAYED = {
+    "patch_embedding/projection/kernel",
+    "distillation_token/token",
+    "block_0/attention/qkv/kernel",
+    "block_0/attention/projection/kernel",
+    "block_0/mlp/expand/kernel",
+    "block_0/mlp/contract/kernel",
+    "class_head/kernel",
+    "distillation_head/kernel",
+}
+
+
+def test_kernels_and_the_distillation_token_decay():
+    model = distilled_deit()
+    spared = {variable.path for variable in no_weight_decay_variables(model)}
+    assert {variable.path for variable in model.trainable_variables} - spared == DECAYED
+    assert {"class_token/token", "position_embedding/positions"} < spared
+
+
+def count(variables):
+    return sum(int(np.prod(variable.shape)) for variable in variables)
+
+
+@pytest.mark.parametrize(
+    ("name", "decayed", "total"),
+    [
+        # Patches, twelve blocks of 12·D², a head; distilled, also a head and a token of D.
+        ("deit_tiny_patch16_224", 768 * 192 + 144 * 192**2 + 192_000, 5_717_416),
+        ("deit_tiny_distilled_patch16_224", 768 * 192 + 144 * 192**2 + 384_192, 5_910_800),
+        ("deit_base_patch16_384", 768 * 768 + 144 * 768**2 + 768_000, 86_859_496),
+    ],
+)
+def test_published_models_decay_what_the_rule_counts(name, decayed, total):
+    model = abstract_model(name)
+    assert count(model.trainable_variables) == total
+    assert total - count(no_weight_decay_variables(model)) == decayed
+
+
+def test_layer_scale_and_every_bias_are_spared_in_any_model():
+    tokens = keras.Input((4, 8))
+    block = TransformerBlock(num_heads=2, layer_scale_init=0.1, name="block")(tokens)
+    outputs = keras.layers.MultiHeadAttention(2, 4, name="keras")(block, block)
+    model = keras.Model(tokens, outputs)
+    spared = {variable.path for variable in no_weight_decay_variables(model)}
+    # Of rank 2, but a bias.
+    assert "keras/query/bias" in spared
+    assert {"block/layer_scale1/gamma", "block/norm1/beta", "block/attention/qkv/bias"} < spared
+    decayed = {variable.path for variable in model.trainable_variables} - spared
+    assert all(path.endswith("kernel") for path in decayed)
+    assert len(decayed) == 8
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_without_gradient_decayed_variables_shrink_and_the_others_stay(steps, layer_decay):
+    """By 1 - lr·wd in each step, at the layer's own learning rate, and nothing else."""
+    model = distilled_deit()
+    optimization = Optimization(
+        epochs=10,
+        batch_size=512,
+        learning_rate=0.5,
+        warmup_epochs=2,
+        weight_decay=0.2,
+        layer_decay=layer_decay,
+    )
+    optimizer = build_optimizer(model, optimization, steps_per_epoch=2)
+    variables = model.trainable_variables
+    before = [numpy(variable).astype("float64") for variable in variables]
+    for _ in range(steps):
+        optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
+    rates = [step_cosine(step, 0.5, total=20, warmup=4) for step in range(steps)]
+    for variable, values in zip(variables, before, strict=True):
+        if variable.path in DECAYED:
+            head, block = variable.path.split("/")[0].endswith("head"), "block" in variable.path
+            own = layer_decay ** (0 if head else 1 if block else 2)
+            factor = np.prod([1 - 0.2 * own * rate for rate in rates])
+            np.testing.assert_allclose(
+                numpy(variable), factor * values, rtol=1e-6, err_msg=variable.path
+            )
+        else:
+            np.testing.assert_array_equal(numpy(variable), values, err_msg=variable.path)
+    assert steps == 1 or factor < 0.95
+
+
+def test_each_block_has_its_layers_rate():
+    factors = learning_rate_factors(distilled_deit(depth=3), 0.75)
+    for prefix, power in {
+        "patch_embedding/projection/bias": 4,
+        "distillation_token/token": 4,
+        "class_token/token": 4,
+        "position_embedding/positions": 4,
+        "block_0/attention/qkv/kernel": 3,
+        "block_0/norm2/gamma": 3,
+        "block_2/mlp/contract/bias": 1,
+        "norm/beta": 0,
+        "class_head/kernel": 0,
+        "distillation_head/bias": 0,
+    }.items():
+        assert factors[prefix] == pytest.approx(0.75**power), prefix
+    assert len(factors) == len(distilled_deit(depth=3).trainable_variables)
+
+
+def test_twelve_blocks_span_thirteen_powers():
+    model = abstract_model("deit_base_patch16_224")
+    factors = learning_rate_factors(model, 0.75)
+    assert sorted(set(factors.values())) == [pytest.approx(0.75**k) for k in range(13, -1, -1)]
+    with pytest.raises(InputError, match="layer_decay needs a model of blocks"):
+        convnet = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+        learning_rate_factors(convnet, 0.75)
+
+
+class _Scale(keras.layers.Layer):
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1],), name="kernel")
+
+    def call(self, x):
+        return x * self.kernel
+
+
+def test_two_variables_of_one_path_that_differ_are_refused():
+    inputs = keras.Input((4,))
+    inner = keras.Model(inputs, _Scale(name="same")(inputs))
+    outer = keras.Input((4,))
+    model = keras.Model(outer, keras.layers.Dense(4, use_bias=False, name="same")(inner(outer)))
+    assert [variable.path for variable in model.trainable_variables] == ["same/kernel"] * 2
+    with pytest.raises(InputError, match=r"two variables of one path.*: same/kernel\."):
+        build_optimizer(model, Optimization(), 10)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ({}, AdamW, {"weight_decay": 0.05, "epsilon": 1e-8, "global_clipnorm": None}),
+        ({"clip_norm": 2.0, "adam_epsilon": 1e-6}, AdamW, {"epsilon": 1e-6, "global_clipnorm": 2}),
+        ({"optimizer": "lamb"}, Lamb, {"epsilon": 1e-8, "global_clipnorm": 1.0, "beta_2": 0.999}),
+        ({"optimizer": "lamb", "clip_norm": 0.0}, Lamb, {"global_clipnorm": None}),
+        ({"optimizer": "sgd", "momentum": 0.8}, SGD, {"momentum": 0.8, "weight_decay": 0.05}),
+    ],
+    ids=str,
+)
+def test_an_optimizer_is_what_the_recipe_says(values, kind, expected):
+    optimizer = build_optimizer(distilled_deit(), Optimization(**values), steps_per_epoch=2)
+    assert type(optimizer) is kind
+    config = optimizer.get_config()
+    assert {name: config[name] for name in expected} == expected
+    assert len(config["no_weight_decay"]) == 15 and not config["learning_rate_factors"]

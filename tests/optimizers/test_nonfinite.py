@@ -1,0 +1,127 @@
+"""A step whose gradients are not finite is not taken, and is counted."""
+
+import keras
+import numpy as np
+import pytest
+from compilation import compiled_step
+from harness import numpy
+
+from keras_deit.optimizers import SGD, AdamW, Lamb, StepCosine
+
+KINDS = {
+    "AdamW": lambda **values: AdamW(StepCosine(0.1, 9), **values),
+    "AdamW, clipped": lambda **values: AdamW(StepCosine(0.1, 9), global_clipnorm=0.5, **values),
+    "AdamW, clipped by value": lambda **values: AdamW(StepCosine(0.1, 9), clipvalue=0.5, **values),
+    "Lamb": lambda **values: Lamb(StepCosine(0.1, 9), **values),
+    "SGD": lambda **values: SGD(StepCosine(0.1, 9), **values),
+}
+by_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+BAD = {"nan": np.nan, "infinite": np.inf, "of an infinite norm": 1e30}
+
+
+def variables():
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=shape).astype("float32") for shape in ((3, 2), (4,))]
+    return [keras.Variable(value, name="v") for value in values]
+
+
+def gradients(count):
+    rng = np.random.default_rng(1)
+    return [
+        [rng.normal(size=shape).astype("float32") for shape in ((3, 2), (4,))] for _ in range(count)
+    ]
+
+
+def spoiled(step, value):
+    """One value of the last gradient, not the first."""
+    first, last = (gradient.copy() for gradient in step)
+    last[2] = value
+    return [first, last]
+
+
+class Training:
+    """An optimizer, what it moves and its compiled step."""
+
+    def __init__(self, optimizer):
+        self.optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        self.moved = variables()
+        optimizer.build(self.moved)
+        self._step = compiled_step(optimizer, self.moved)
+
+    def apply(self, all_gradients):
+        for step in all_gradients:
+            self._step([keras.ops.convert_to_tensor(gradient) for gradient in step])
+
+    def state(self):
+        counted = {id(self.optimizer.nonfinite_steps), id(self.optimizer.first_nonfinite_step)}
+        kept = [v for v in self.optimizer.variables if id(v) not in counted]
+        return [numpy(v) for v in [*self.moved, *kept]]
+
+    def counts(self):
+        both = (self.optimizer.nonfinite_steps, self.optimizer.first_nonfinite_step)
+        return tuple(int(numpy(count)) for count in both)
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("value", BAD.values(), ids=BAD)
+@by_kind
+def test_a_bad_step_changes_nothing_and_is_counted(kind, value):
+    good = gradients(5)
+    plain, disturbed = Training(kind()), Training(kind())
+    plain.apply(good[:2])
+    disturbed.apply(good[:2])
+    assert disturbed.counts() == (0, -1)
+    disturbed.apply([spoiled(good[2], value)])
+    assert_same(disturbed.state(), plain.state())
+    assert disturbed.counts() == (1, 2)
+    # It goes on as if the bad step had never been, to the bit: schedule and moments too.
+    disturbed.apply([good[3], spoiled(good[3], value), good[4]])
+    plain.apply([good[3], good[4]])
+    assert_same(disturbed.state(), plain.state())
+    assert disturbed.counts() == (2, 2)
+    assert int(numpy(disturbed.optimizer.iterations)) == 4
+
+
+@by_kind
+def test_a_bad_gradient_spoils_the_step_that_it_would_have_been_part_of(kind):
+    good = gradients(6)
+    plain = Training(kind(gradient_accumulation_steps=2))
+    disturbed = Training(kind(gradient_accumulation_steps=2))
+    plain.apply(good[:2] + good[4:])
+    disturbed.apply([*good[:2], spoiled(good[2], np.nan), good[3]])
+    assert disturbed.counts() == (1, 3)
+    assert int(numpy(disturbed.optimizer.iterations)) == 1
+    disturbed.apply(good[4:])
+    assert_same(disturbed.state(), plain.state())
+    assert int(numpy(disturbed.optimizer.iterations)) == 2
+
+
+@by_kind
+def test_an_overflow_of_float16_is_not_counted(kind):
+    """Keras's loss scale skips it, and halves itself."""
+    plain, disturbed = (
+        Training(keras.optimizers.LossScaleOptimizer(kind(), initial_scale=4.0)) for _ in range(2)
+    )
+    good = gradients(3)
+    plain.apply(good)
+    disturbed.apply([*good[:2], spoiled(good[2], np.inf)])
+    assert disturbed.counts() == (0, -1)
+    assert int(numpy(disturbed.optimizer.iterations)) == 2
+    # The scale is halved now, and so must be what comes.
+    disturbed.apply([[gradient / 2 for gradient in good[2]]])
+    assert_same(disturbed.state(), plain.state())
+
+
+@by_kind
+def test_the_counts_are_part_of_the_state(kind):
+    training = Training(kind())
+    training.apply([spoiled(gradients(1)[0], np.nan)])
+    store = {}
+    training.optimizer.save_own_variables(store)
+    twin = Training(kind())
+    twin.optimizer.load_own_variables(store)
+    assert twin.counts() == training.counts() == (1, 0)

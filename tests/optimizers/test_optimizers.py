@@ -1,0 +1,189 @@
+"""The optimizers against NumPy, and against PyTorch's own where it has them."""
+
+import keras
+import numpy as np
+import pytest
+import references
+from compilation import compiled_step
+from harness import numpy
+
+from keras_deit.optimizers import SGD, AdamW, Lamb, StepCosine
+
+STEPS = 20
+SHAPES = {"a/kernel": (4, 3), "b/kernel": (3, 5), "c/bias": (5,), "d/token": (1, 1, 3)}
+UNDECAYED = ("c/bias", "d/token")
+FACTORS = {"a/kernel": 0.25, "c/bias": 0.5}
+SCHEDULE = {"peak": 3e-2, "total_steps": 30, "warmup_steps": 5, "start": 1e-3, "end": 1e-4}
+RATES = [references.step_cosine(t, 3e-2, 30, 5, 1e-3, 1e-4) for t in range(STEPS)]
+DECAY = 0.2
+
+# What the class is given, and what the reference.
+CASES = {
+    "AdamW": (AdamW, {"epsilon": 1e-8}, references.adamw, 1e-8, None),
+    "AdamW, large ε": (AdamW, {"epsilon": 1e-3}, references.adamw, 1e-3, None),
+    "AdamW, clipped": (AdamW, {"global_clipnorm": 0.5}, references.adamw, 1e-8, 0.5),
+    "Lamb": (Lamb, {}, references.lamb, 1e-8, 1.0),
+    "Lamb, unclipped": (Lamb, {"global_clipnorm": None}, references.lamb, 1e-8, None),
+    "SGD": (SGD, {}, references.sgd, 0.9, None),
+    "SGD, clipped": (SGD, {"momentum": 0.5, "global_clipnorm": 0.5}, references.sgd, 0.5, 0.5),
+}
+by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def start():
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 0.5, shape).astype("float32") for shape in SHAPES.values()]
+
+
+def gradients():
+    """Of common norms from 0.1 to 5, and in the last variable so small that ε counts."""
+    rng = np.random.default_rng(1)
+    scales = rng.uniform(0.02, 1, STEPS)
+    return [
+        [
+            (scale * rng.normal(size=shape) * (1e-7 if name == "d/token" else 1)).astype("float32")
+            for name, shape in SHAPES.items()
+        ]
+        for scale in scales
+    ]
+
+
+def variables(values):
+    """With the paths of a model's."""
+    made = []
+    for path, value in zip(SHAPES, values, strict=True):
+        scope, name = path.split("/")
+        with keras.name_scope(scope):
+            made.append(keras.Variable(value, name=name))
+    assert [variable.path for variable in made] == list(SHAPES)
+    return made
+
+
+def apply(optimizer, made, all_gradients):
+    optimizer.build(made)
+    step = compiled_step(optimizer, made)
+    for one in all_gradients:
+        step([keras.ops.convert_to_tensor(gradient) for gradient in one])
+    return [numpy(variable) for variable in made]
+
+
+def groups(decay=DECAY, no_weight_decay=UNDECAYED, factors=FACTORS):
+    return [(0.0 if path in no_weight_decay else decay, factors.get(path, 1.0)) for path in SHAPES]
+
+
+@by_case
+def test_twenty_steps_with_groups_are_the_references(case):
+    kind, values, reference, last, clip = case
+    optimizer = kind(
+        StepCosine(**SCHEDULE),
+        weight_decay=DECAY,
+        no_weight_decay=UNDECAYED,
+        learning_rate_factors=FACTORS,
+        **values,
+    )
+    found = apply(optimizer, variables(start()), gradients())
+    expected = references.train(reference, start(), gradients(), RATES, groups(), last, clip)
+    for path, one, other, before in zip(SHAPES, found, expected, start(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=path)
+        assert np.abs(other - before).max() > (1e-10 if path == "d/token" else 1e-2)
+
+
+@pytest.mark.parametrize("change", ["no_weight_decay", "factors", "decay"])
+@by_case
+def test_the_reference_tells_the_groups_apart(case, change):
+    """What the test above compares would be off by far more than it allows without them."""
+    _, _, reference, last, clip = case
+    without = {"no_weight_decay": (), "factors": {}, "decay": 0.0}
+    here, there = (
+        references.train(reference, start(), gradients(), RATES, which, last, clip)
+        for which in (groups(), groups(**{change: without[change]}))
+    )
+    assert max(np.abs(one - other).max() for one, other in zip(here, there, strict=True)) > 1e-4
+
+
+@pytest.mark.parametrize("name", ["AdamW", "AdamW, large ε", "SGD"])
+def test_twenty_steps_are_pytorchs(name):
+    torch = pytest.importorskip("torch")
+    kind, values, _, _, _ = CASES[name]
+    ours = kind(0.01, DECAY, no_weight_decay=UNDECAYED, learning_rate_factors=FACTORS, **values)
+    found = apply(ours, variables(start()), gradients())
+    parameters = [torch.nn.Parameter(torch.tensor(value)) for value in start()]
+    parameter_groups = [
+        {"params": [parameter], "weight_decay": decay, "lr": 0.01 * factor}
+        for parameter, (decay, factor) in zip(parameters, groups(), strict=True)
+    ]
+    if kind is SGD:
+        optimizer = torch.optim.SGD(parameter_groups, momentum=0.9, nesterov=True)
+    else:
+        optimizer = torch.optim.AdamW(parameter_groups, eps=values["epsilon"])
+    for step in gradients():
+        for parameter, gradient in zip(parameters, step, strict=True):
+            parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+    for one, other in zip(found, parameters, strict=True):
+        np.testing.assert_allclose(one, other.detach().numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_lamb_without_a_norm_takes_the_plain_step():
+    """A decayed variable of zeros has no ratio to its update, nor has one without gradient."""
+    zeros = [np.zeros(shape, "float32") for shape in SHAPES.values()]
+    optimizer = Lamb(0.1, weight_decay=0.0, global_clipnorm=None)
+    found = apply(optimizer, variables(zeros), gradients()[:1])
+    for path, values, gradient in zip(SHAPES, found, gradients()[0], strict=True):
+        update = gradient / (np.abs(gradient) + 1e-8)
+        np.testing.assert_allclose(values, -0.1 * update, rtol=1e-5, err_msg=path)
+    decayed = Lamb(0.1, weight_decay=0.5, global_clipnorm=None)
+    (found, *_) = apply(decayed, variables(zeros), [zeros])
+    assert (found == 0).all()
+
+
+def test_clipping_comes_after_the_loss_scale():
+    """The norm that is clipped is that of the true gradients, not of the scaled ones."""
+    scaled = [[g * np.float32(2**10) for g in step] for step in gradients()]
+    inner = SGD(0.1, global_clipnorm=0.5)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**10)
+    found = apply(optimizer, variables(start()), scaled)
+    expected = apply(SGD(0.1, global_clipnorm=0.5), variables(start()), gradients())
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+@by_case
+def test_gradients_may_accumulate(case):
+    kind, values, *_ = case
+    plain = kind(0.01, no_weight_decay=UNDECAYED, **values)
+    halves = kind(0.01, no_weight_decay=UNDECAYED, gradient_accumulation_steps=2, **values)
+    twice = [step for step in gradients()[:5] for _ in range(2)]
+    found, expected = (
+        apply(optimizer, variables(start()), steps)
+        for optimizer, steps in ((halves, twice), (plain, gradients()[:5]))
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@by_case
+def test_an_optimizer_survives_its_configuration(case):
+    kind, values, *_ = case
+    optimizer = kind(
+        StepCosine(**SCHEDULE),
+        0.3,
+        no_weight_decay=UNDECAYED,
+        learning_rate_factors=FACTORS,
+        **values,
+    )
+    twin = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert twin.get_config() == optimizer.get_config()
+    for one, other in zip(
+        *(apply(each, variables(start()), gradients()[:3]) for each in (optimizer, twin)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_groups_of_variables_that_are_not_there_are_refused():
+    optimizer = AdamW(0.1, no_weight_decay=["norm/gamma"], learning_rate_factors={"a/kernel": 0.5})
+    with pytest.raises(ValueError, match=r"not built for\. Received: norm/gamma"):
+        optimizer.build(variables(start()))
+    with pytest.raises(NotImplementedError, match="no_weight_decay"):
+        AdamW(0.1).exclude_from_weight_decay(var_names=["bias"])

@@ -1,0 +1,107 @@
+"""The schedules against the authors' numbers and their formulas, at every step."""
+
+import keras
+import numpy as np
+import pytest
+from compilation import compiled
+from references import epoch_cosine, step_cosine
+
+from keras_deit.optimizers import EpochCosine, StepCosine, learning_rate_schedule
+from keras_deit.recipes import Optimization
+
+# 10 epochs of 7 steps, 3 of them to warm up; a batch of 256 halves the learning rate.
+OPTIMISATION = {
+    "epochs": 10,
+    "batch_size": 256,
+    "learning_rate": 2e-3,
+    "warmup_epochs": 3,
+    "warmup_learning_rate": 1e-6,
+    "min_learning_rate": 1e-5,
+}
+PEAK = 1e-3
+
+
+def rates(schedule, steps):
+    """By steps that are tensors of integers, as an optimizer's are."""
+    schedule = compiled(schedule)
+    return [float(schedule(keras.ops.convert_to_tensor(step, "int32"))) for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("changes", "warmup", "total", "values"),
+    [
+        ({}, 21, 70, {}),
+        ({"warmup_epochs": 0}, 0, 70, {}),
+        ({"warmup_epochs": 0.5}, 4, 70, {}),
+        ({"warmup_epochs": 10}, 70, 70, {}),
+        ({"min_learning_rate": PEAK}, 21, 70, {"end": PEAK}),
+        ({"min_learning_rate": 2 * PEAK}, 21, 70, {"end": 2 * PEAK}),
+    ],
+    ids=str,
+)
+def test_the_cosine_by_step_is_its_formula(changes, warmup, total, values):
+    schedule = learning_rate_schedule(Optimization(**{**OPTIMISATION, **changes}), 7)
+    steps = range(total + 5)
+    expected = [step_cosine(step, PEAK, total, warmup, **values) for step in steps]
+    np.testing.assert_allclose(rates(schedule, steps), expected, rtol=1e-6)
+
+
+def test_the_cosine_by_epoch_is_the_authors():
+    """DeiT's 300 epochs of 1,251 steps, batch 1,024: the learning rates that their code gives."""
+    optimization = Optimization(schedule="epoch_cosine")
+    schedule = learning_rate_schedule(optimization, 1251)
+    first = rates(schedule, (epoch * 1251 for epoch in range(8)))
+    authors = [1e-6, 1e-6, 2.008e-4, 4.006e-4, 6.004e-4, 8.002e-4, 9.9932e-4, 9.9902e-4]
+    np.testing.assert_allclose(first, authors, rtol=5e-6)
+    assert rates(schedule, [299 * 1251]) == [pytest.approx(1.0109e-5, abs=5e-10)]
+    for offset in (0, 1250):
+        expected = [epoch_cosine(epoch, 1e-3, 300, 5) for epoch in range(300)]
+        found = rates(schedule, (epoch * 1251 + offset for epoch in range(300)))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "end"), [(5e-6, 5e-6), (5e-6, 1e-5), (1e-3, 1e-5)], ids=str
+)
+@pytest.mark.parametrize("warmup", [0, 2.5, 5])
+def test_fine_tunings_are_flat_or_rise_as_the_authors_do(learning_rate, end, warmup):
+    optimization = Optimization(
+        epochs=30,
+        batch_size=512,
+        learning_rate=learning_rate,
+        schedule="epoch_cosine",
+        warmup_epochs=warmup,
+        min_learning_rate=end,
+    )
+    found = rates(learning_rate_schedule(optimization, 3), range(90))
+    expected = [epoch_cosine(step // 3, learning_rate, 30, warmup, end=end) for step in range(90)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    after = found[21:]
+    if learning_rate == end:
+        np.testing.assert_allclose(after, end, rtol=1e-6)
+    else:
+        assert (np.diff(after[::3]) > 0).all() == (end > learning_rate)
+
+
+def test_epochs_end_where_they_end_beyond_what_float32_counts():
+    steps = 2**17
+    schedule = EpochCosine(1e-3, 300, steps)
+    for epoch in (129, 130, 299):
+        found = rates(schedule, [epoch * steps - 1, epoch * steps])
+        expected = [epoch_cosine(e, 1e-3, 300, 5) for e in (epoch - 1, epoch)]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    total = 2**25
+    late = [2**24 + 1, 2**24 + 3 * 10**6, total - 10**5, total]
+    expected = [step_cosine(step, 1e-3, total, 10**5) for step in late]
+    np.testing.assert_allclose(rates(StepCosine(1e-3, total, 10**5), late), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [StepCosine(1e-3, 70, 21, 2e-6, 3e-5), EpochCosine(1e-3, 10, 7, 2.5, 2e-6, 3e-5)],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_a_schedule_survives_its_configuration(schedule):
+    twin = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert type(twin) is type(schedule)
+    assert rates(twin, range(72)) == rates(schedule, range(72))
