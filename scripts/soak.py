@@ -26,7 +26,8 @@ import numpy as np
 from absl import flags
 
 from keras_deit import InputError
-from keras_deit.teachers.teacher import TeacherContract, pixel_format, save_teacher_model
+from keras_deit.teachers import pixel_format, save_teacher_model
+from keras_deit.teachers.teacher import TeacherContract
 
 _KILLS = flags.DEFINE_integer("kills", 50, "How often the training is killed.", lower_bound=1)
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "For the two runs.", required=True)

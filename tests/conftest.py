@@ -1,7 +1,24 @@
-"""Makes every test draw the same numbers, whichever tests run beside it."""
+"""On which backends a test runs, and the same random numbers for every test."""
 
 import keras
 import pytest
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselects what is not for this backend.
+
+    A test runs on TensorFlow only, unless it or its module has the mark `backends` with the names
+    of others: those that it can tell apart. What is the same on all is tested once.
+    """
+    present = keras.backend.backend()
+    chosen, others = [], []
+    for item in items:
+        mark = item.get_closest_marker("backends")
+        backends = mark.args if mark else ("tensorflow",)
+        (chosen if present in backends else others).append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = chosen
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from PIL import Image
 from scipy import stats
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.geometric import FILLS
 from keras_deit.data.operations import apply, scaled_step
 from keras_deit.data.policies import parse_policy
 from keras_deit.data.views import augment_image
-from keras_deit.models import ImageFormat
 
 DRAWS = 20_000
 # Of a correct draw, one test in a thousand would fall below; the seeds are fixed.

@@ -6,7 +6,7 @@ import numpy_reference as reference
 import pytest
 from harness import numpy
 
-from keras_deit.objectives import (
+from keras_deit.losses import (
     BinaryLabelCrossentropy,
     HardDistillation,
     LabelCrossentropy,

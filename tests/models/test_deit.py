@@ -6,7 +6,8 @@ from harness import numpy, randomize, weights_by_path
 from model_cases import DISTILLED, PLAIN
 from numpy_reference import deit_heads
 
-from keras_deit.models import DeiT, ImageFormat, get_spec
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.models import DeiT, get_spec
 
 # Model, parameters (facebookresearch/deit, counted on the authors' modules).
 PARAMETERS = {

@@ -7,8 +7,8 @@ from harness import configuration, numpy
 from small_models import assert_logs, batch, expected_logs, small_student, small_teacher
 
 from keras_deit import Distiller
-from keras_deit.core.execution import jit_plan
-from keras_deit.objectives import LabelCrossentropy
+from keras_deit.losses import LabelCrossentropy
+from keras_deit.objectives.jit import jit_plan
 
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the plan is Keras's own elsewhere"

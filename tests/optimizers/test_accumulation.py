@@ -7,8 +7,7 @@ from harness import numpy
 
 from keras_deit import Distiller, InputError
 from keras_deit.models import DeiT
-from keras_deit.optimizers import build_optimizer, building
-from keras_deit.recipes import Optimization
+from keras_deit.optimizers import Optimization, build_optimizer, building
 
 STEPS, BATCH_SIZE = 4, 12
 KINDS = {

@@ -14,11 +14,11 @@ from keras_deit.optimizers import (
     SGD,
     AdamW,
     Lamb,
+    Optimization,
     build_optimizer,
     learning_rate_factors,
     no_weight_decay_variables,
 )
-from keras_deit.recipes import Optimization
 
 
 def distilled_deit(depth=1):

@@ -6,8 +6,7 @@ import pytest
 from compilation import compiled
 from references import epoch_cosine, step_cosine
 
-from keras_deit.optimizers import EpochCosine, StepCosine, learning_rate_schedule
-from keras_deit.recipes import Optimization
+from keras_deit.optimizers import EpochCosine, Optimization, StepCosine, learning_rate_schedule
 
 # 10 epochs of 7 steps, 3 of them to warm up; a batch of 256 halves the learning rate.
 OPTIMISATION = {

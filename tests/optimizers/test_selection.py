@@ -8,8 +8,7 @@ from harness import numpy
 from keras_deit import Distiller, InputError
 from keras_deit.models import DeiT
 from keras_deit.models.registry import abstract_model
-from keras_deit.optimizers import build_optimizer, select_trainable
-from keras_deit.recipes import Optimization
+from keras_deit.optimizers import Optimization, build_optimizer, select_trainable
 
 ATTENTION = {
     f"block_{block}/attention/{layer}/{name}"

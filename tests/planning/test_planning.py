@@ -11,6 +11,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from keras_deit.planning.speed import largest_product, measured_flops, step_flops
 
 from keras_deit import Distiller, InputError, count_macs, create_model
 from keras_deit.core.precision import precision
@@ -20,8 +21,7 @@ from keras_deit.planning import PlanOverrides, advice, make_plan, plan_report
 from keras_deit.planning.activations import activation_bytes
 from keras_deit.planning.device import device_memory
 from keras_deit.planning.memory import held_bytes, optimizer_size
-from keras_deit.planning.speed import largest_product, measured_flops, step_flops
-from keras_deit.teachers.teacher import load_teacher_model
+from keras_deit.teachers import load_teacher_model
 from keras_deit.training import train
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -4,9 +4,9 @@ import keras
 import pytest
 
 from keras_deit import InputError
+from keras_deit.distributed import Devices
 from keras_deit.planning import PlanOverrides, advice, make_plan
 from keras_deit.planning.device import count_devices
-from keras_deit.training import Devices
 
 GIVEN = {"device_tflops": 0.05, "device_memory_gb": 8.0}
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="strategies of JAX")

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 from harness import numpy, randomize
+from keras_deit.training.run_directory import RunDirectory
 from safetensors.numpy import load_file
 
 from keras_deit import create_model
 from keras_deit.pretrained import save_safetensors
-from keras_deit.training.run_directory import RunDirectory
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = "deit_tiny_patch16_224"

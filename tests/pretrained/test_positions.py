@@ -8,8 +8,8 @@ from published_cases import DATA, tensors, values
 from safetensors.numpy import save_file
 
 from keras_deit import InputError, create_model
+from keras_deit.layers.positions import resize_positions
 from keras_deit.pretrained import save_safetensors
-from keras_deit.pretrained.positions import resize_positions
 
 GRIDS = [
     *(((14, 14), (24, 24)), ((24, 24), (14, 14)), ((14, 14), (10, 10)), ((6, 6), (4, 9))),

@@ -10,8 +10,8 @@ from harness import numpy
 
 from keras_deit import InputError
 from keras_deit.data import mixing
+from keras_deit.losses import SigmoidLabelCrossentropy
 from keras_deit.models import DeiT, PatchConvNet, abstract_model
-from keras_deit.objectives import SigmoidLabelCrossentropy
 from keras_deit.optimizers import build_optimizer, learning_rate_schedule
 from keras_deit.recipes import RECIPES, get_recipe
 

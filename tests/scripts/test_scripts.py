@@ -15,8 +15,10 @@ import keras
 import pytest
 
 from keras_deit.data import load_dataset
-from keras_deit.recipes import STUDENT_ONLY, Optimization
-from keras_deit.teachers.teacher import TeacherContract, pixel_format, save_teacher_model
+from keras_deit.optimizers import Optimization
+from keras_deit.recipes.recipe import STUDENT_ONLY
+from keras_deit.teachers import pixel_format, save_teacher_model
+from keras_deit.teachers.teacher import TeacherContract
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # One epoch of a student and a teacher as small as they come.

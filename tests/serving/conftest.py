@@ -2,9 +2,9 @@ import pathlib
 
 import keras
 import pytest
+from keras_deit.training.run_directory import RunDirectory
 
 from keras_deit import create_model
-from keras_deit.training.run_directory import RunDirectory
 
 CLASS_NAMES = ("ant", "bée", "cat")
 

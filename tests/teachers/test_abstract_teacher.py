@@ -4,8 +4,8 @@ import keras
 import pytest
 
 from keras_deit import InputError, count_macs, create_model
+from keras_deit.teachers import build_teacher_model
 from keras_deit.teachers.abstract import abstract_teacher
-from keras_deit.teachers.teacher import build_teacher_model
 
 
 @pytest.mark.parametrize(

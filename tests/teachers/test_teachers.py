@@ -7,8 +7,9 @@ from keras import layers, ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+from keras_deit.teachers import pixel_format
 from keras_deit.teachers.applications import MODELS
-from keras_deit.teachers.teacher import Teacher, TeacherContract, pixel_format
+from keras_deit.teachers.teacher import Teacher, TeacherContract
 
 STUDENT = ImageFormat(16, 16)
 

@@ -9,9 +9,7 @@ from keras import layers, ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.objectives import applications_models, kerascv_models
-from keras_deit.teachers.kerascv_configs import BACKBONES, WEIGHTED_PRESETS
-from keras_deit.teachers.teacher import (
-    TeacherContract,
+from keras_deit.teachers import (
     build_teacher_model,
     check_classes,
     list_teachers,
@@ -20,6 +18,8 @@ from keras_deit.teachers.teacher import (
     replace_head,
     save_teacher_model,
 )
+from keras_deit.teachers.kerascv_configs import BACKBONES, WEIGHTED_PRESETS
+from keras_deit.teachers.teacher import TeacherContract
 
 CONTRACT = TeacherContract(pixel_format("-1-1", 16, 16), "logits", 3)
 

@@ -6,7 +6,8 @@ import keras
 import pytest
 
 from keras_deit.recipes import DIGITS
-from keras_deit.teachers.teacher import TeacherContract, pixel_format, save_teacher_model
+from keras_deit.teachers import pixel_format, save_teacher_model
+from keras_deit.teachers.teacher import TeacherContract
 from keras_deit.training import Job
 
 

@@ -12,15 +12,15 @@ import sys
 
 import keras
 import numpy as np
+from keras_deit.core.execution import replicas
 from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
-from keras_deit.core.execution import process_index_and_count, replicas
-from keras_deit.core.processes import addressable
+from keras_deit.core.processes import addressable, process_index_and_count
+from keras_deit.distributed import Devices
 from keras_deit.distributed.jax_strategies import distribution
 from keras_deit.distributed.strategies import strategy_scope
 from keras_deit.optimizers import AdamW
-from keras_deit.training import Devices
 
 STEPS, BATCH_SIZE, PROCESSES = 10, 16, 2
 

@@ -8,13 +8,13 @@ import sys
 
 import keras
 import numpy as np
+from keras_deit.core.execution import replicas
 from small_models import batch, small_student, small_teacher
 
 from keras_deit import Distiller
-from keras_deit.core.execution import replicas
+from keras_deit.distributed import Devices
 from keras_deit.distributed.strategies import strategy_scope
 from keras_deit.optimizers import SGD, Lamb
-from keras_deit.training import Devices
 
 STEPS, BATCH_SIZE = 10, 8
 OPTIMIZERS = {

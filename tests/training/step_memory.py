@@ -17,10 +17,9 @@ import numpy as np
 from keras_deit import Distiller, create_model
 from keras_deit.distributed.jax_strategies import distribution
 from keras_deit.models import abstract_model
-from keras_deit.optimizers import build_optimizer
+from keras_deit.optimizers import Optimization, build_optimizer
 from keras_deit.planning.activations import activation_bytes
 from keras_deit.planning.memory import held_bytes
-from keras_deit.recipes import Optimization
 
 IMAGES = 24
 

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_deit.training import evaluate_run, train
+from keras_deit.evaluation import evaluate_run
+from keras_deit.training import train
 
 
 def test_a_run_trains_and_evaluates_on_this_backend(tiny_job, tmp_path):

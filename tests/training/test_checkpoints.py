@@ -18,7 +18,7 @@ from keras_deit.training.checkpoints import (
     TrainingState,
     fingerprint,
 )
-from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint, write_checkpoint
+from keras_deit.training.checkpoints.file import read_checkpoint, write_checkpoint
 
 TENSORS = {
     "00000 kernel": np.arange(12, dtype=np.float32).reshape(3, 4),

@@ -8,8 +8,7 @@ from operations_seen import operations
 from sklearn.datasets import load_digits
 
 from keras_deit import Distiller, InputError, create_model
-from keras_deit.core.mixed_precision import training_precision
-from keras_deit.core.precision import precision
+from keras_deit.core.precision import precision, training_precision
 from keras_deit.optimizers import AdamW, StepCosine
 
 BACKEND = keras.backend.backend()

@@ -14,7 +14,7 @@ from keras_deit.pretrained import create_model
 from keras_deit.training import RunDirectory, train
 from keras_deit.training.callbacks import save_weights
 from keras_deit.training.checkpoints import CheckpointStore
-from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint
+from keras_deit.training.checkpoints.file import read_checkpoint
 from keras_deit.training.interruption import Stopped
 from keras_deit.training.loop import Data, TrainingLoop
 

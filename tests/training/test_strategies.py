@@ -10,14 +10,14 @@ import sys
 import keras
 import numpy as np
 import pytest
+from keras_deit.core.execution import replicas
 
 from keras_deit import InputError
-from keras_deit.core.execution import process_index_and_count, replicas
-from keras_deit.distributed import processes
+from keras_deit.core.processes import process_index_and_count
+from keras_deit.distributed import Devices, processes
 from keras_deit.distributed.layouts import layout_axes
 from keras_deit.distributed.strategies import strategy_scope
 from keras_deit.models.registry import abstract_model
-from keras_deit.training import Devices
 
 TESTS = pathlib.Path(__file__).parents[1]
 

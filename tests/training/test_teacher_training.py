@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import precision
 from keras_deit.data import Dataset, load_dataset
 from keras_deit.data.source import ArraySource
-from keras_deit.models import ImageFormat
 from keras_deit.recipes import DIGITS
-from keras_deit.teachers.teacher import TeacherContract, load_teacher_model
-from keras_deit.training import InputPipeline
-from keras_deit.training.teacher_training import (
-    check_output,
-    fine_tune_teacher,
-    train_teacher,
-)
+from keras_deit.teachers import load_teacher_model
+from keras_deit.teachers.teacher import TeacherContract
+from keras_deit.training import InputPipeline, check_output, fine_tune_teacher, train_teacher
 from keras_deit.training.teachers import resolve_teacher, teacher_of_run
 
 _STUDENT = ImageFormat(16, 16)

@@ -11,10 +11,12 @@ import pytest
 from run_files import quiet, stored_weights
 
 from keras_deit.core.errors import InputError
-from keras_deit.recipes import DIGITS, Optimization, TeacherRecipe
-from keras_deit.training import RunDirectory, evaluate_run, final_report, train
+from keras_deit.evaluation import evaluate_run, final_report
+from keras_deit.optimizers import Optimization
+from keras_deit.recipes import DIGITS, TeacherRecipe
+from keras_deit.training import RunDirectory, train
 from keras_deit.training.checkpoints import CheckpointStore
-from keras_deit.training.checkpoints.checkpoint_file import read_checkpoint
+from keras_deit.training.checkpoints.file import read_checkpoint
 
 
 @pytest.fixture(scope="module")
