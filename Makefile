@@ -1,57 +1,48 @@
 # README's two commands. They make their own environment in .venv; the rest is for developers.
 #
 #   make train                      train on the embedded digits, evaluate, print a table
-#   make train ARGS="--seed 1"      any flag of scripts/train.py
-#   make test                       the whole test suite
+#   make train ARGS="--seed 1"      any flag of keras-deit train
+#   make test                       the whole test suite, on TensorFlow, JAX and PyTorch
+#   make check                      lint and the fast tests, on TensorFlow
+#   make docs                       the generated table in docs/models.md
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
-# A process each: TensorFlow keeps whatever it has compiled until its process ends.
-PARTS = $(sort $(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)
-# What runs on every backend; the rest is TensorFlow's (tf.distribute, SavedModel) or needs none.
-MODELS = tests/layers tests/models tests/pretrained tests/distillation
-TRAINING = tests/training/optimisation $(addprefix tests/training/test_,backends.py callbacks.py \
-	checkpoints.py distributed.py families.py mixed_precision.py other_devices.py \
-	planning_devices.py resume.py strategies.py)
-# Among that, what is the same on all: the model table's rows, the commands.
-ONCE = --ignore=tests/models/test_specs.py --ignore=tests/models/test_cait_specs.py \
-	--ignore=tests/pretrained/test_convert_script.py
 
-# So many at once; each takes up to 8 GB of memory. What one prints is kept together.
+# Marks say on which backends a test runs (tests/conftest.py). On TensorFlow each folder has a
+# process of its own, because TensorFlow keeps whatever it has compiled until its process ends.
+FOLDERS = $(sort $(dir $(wildcard tests/*/test_*.py)))
+RUNS = $(addprefix tensorflow@,$(FOLDERS) $(wildcard tests/test_*.py)) jax@tests torch@tests
+# The longest first, so that they do not end alone.
+FIRST = jax@tests tensorflow@tests/training/ torch@tests tensorflow@tests/data/
+# So many at once; each takes up to 8 GB of memory. The output of each is kept together.
 JOBS ?= 2
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
-TENSORFLOW = $(addprefix tensorflow@,$(PARTS))
-# The longest among the first.
-FIRST = tensorflow@tests/data/ tensorflow@tests/training/ jax@training jax@models
-RUNS = $(FIRST) $(filter-out $(FIRST),$(TENSORFLOW)) torch@training torch@models
 
-.PHONY: train test lint readme clean $(RUNS)
+.PHONY: train test check lint docs clean $(RUNS)
 
 train: $(VENV)/installed
-	$(BIN)/python scripts/train.py $(ARGS)
+	$(BIN)/keras-deit train $(ARGS)
 
 test: $(VENV)/installed-test lint
-	@echo "$(JOBS) at once. What each prints comes when it ends, the first after some minutes."
-	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going $(SYNC) $(RUNS)
+	@echo "$(JOBS) at once. The output of each is printed when it ends, the first after some minutes."
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going $(SYNC) \
+		$(FIRST) $(filter-out $(FIRST),$(RUNS))
 
-$(TENSORFLOW):
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(patsubst tensorflow@%,%,$@)
+$(RUNS):
+	KERAS_BACKEND=$(firstword $(subst @, ,$@)) $(BIN)/python -m pytest $(lastword $(subst @, ,$@))
 
-jax@models torch@models:
-	KERAS_BACKEND=$(patsubst %@models,%,$@) $(BIN)/python -m pytest $(MODELS) $(ONCE)
-
-jax@training torch@training:
-	KERAS_BACKEND=$(patsubst %@training,%,$@) $(BIN)/python -m pytest $(TRAINING)
+check: $(VENV)/installed-test lint
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# After a change of the model table.
-readme: $(VENV)/installed
-	$(BIN)/python scripts/list_models.py --into README.md
+docs: $(VENV)/installed
+	$(BIN)/keras-deit models --into docs/models.md
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -1,16 +1,16 @@
-"""Kills a training again and again, and compares what it ends with to one never killed.
+"""Kills a training again and again, and compares its result with that of an undisturbed run.
 
     python scripts/soak.py --kills 50 --work_dir /tmp/soak
     KERAS_BACKEND=jax python scripts/soak.py --kills 50 --work_dir /tmp/soak
 
-Each kill is a SIGKILL at a random moment of one of these kinds: while steps are trained, while a
-checkpoint is written, and around an epoch's end, where the validation is. The command is then
-given again. At the end the final, averaged and best weights, the log and the scores must be those
-of the run that was not killed, to the bit; exit code 1 where they are not. What is trained is a
-small student on digits, beside a small teacher, with a checkpoint after every step.
+Each kill is a SIGKILL at a random moment of one of three kinds: during a training step, while a
+checkpoint is written, and around the end of an epoch, where the validation runs. Then the same
+command is started again, which resumes the run. At the end the final, averaged and best weights,
+the log and the scores must equal those of the undisturbed run, bit by bit; otherwise the exit code
+is 1. The training is that of a small student on digits with a small teacher, with a checkpoint
+after every step.
 """
 
-import command  # isort: skip  (loads Keras without the noise)
 import json
 import os
 import pathlib
@@ -20,57 +20,63 @@ import subprocess
 import sys
 import time
 
+# Has to be set before TensorFlow is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import h5py
 import keras
 import numpy as np
-from absl import flags
+from absl import app, flags
 
-from keras_deit import InputError
-from keras_deit.teachers import pixel_format, save_teacher_model
-from keras_deit.teachers.teacher import TeacherContract
+from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
 
-_KILLS = flags.DEFINE_integer("kills", 50, "How often the training is killed.", lower_bound=1)
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "For the two runs.", required=True)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-_EPOCHS = flags.DEFINE_integer("epochs", 60, "Of the training; more for more kills.")
+_KILLS = flags.DEFINE_integer("kills", 50, "Number of kills.", lower_bound=1)
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir", None, "Folder of the two runs and their teacher.", required=True
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments of the kills.")
+_EPOCHS = flags.DEFINE_integer("epochs", 60, "Epochs of the training; more kills need more epochs.")
 
 _TRAIN = pathlib.Path(__file__).with_name("train.py")
 _STUDENT = ("--embed_dim=48", "--depth=2", "--num_heads=2", "--drop_path_rate=0.2")
 _TRAINING = ("--ema_decay=0.9", "--clip_norm=1", "--checkpoint_seconds=0")
-# Longer than any start and any step.
-_PATIENCE = 300
-# In an epoch of digits: 1,257 images in batches of 64.
+# In seconds; longer than any start of a process and any step.
+_TIMEOUT = 300
+# Steps in an epoch of digits: 1,257 images in batches of 64.
 _STEPS = 1257 // 64
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    if len(arguments) > 1:
+        raise app.UsageError(f"Unknown argument {arguments[1]!r}; flags start with --.")
     work = pathlib.Path(_WORK_DIR.value)
-    whole, killed = work / "whole", work / "killed"
+    undisturbed, killed = work / "undisturbed", work / "killed"
     if killed.exists():
-        raise InputError(f"{killed} is there already; give another --work_dir.")
-    _keep_teacher(work / "teacher.keras")
-    print(f"{os.environ.get('KERAS_BACKEND', 'default')} backend; the run that is not killed ...")
-    _finish(whole)
+        print(f"error: {killed} exists already; give another --work_dir.", file=sys.stderr)
+        sys.exit(2)
+    _write_teacher(work / "teacher.keras")
+    print(f"{keras.backend.backend()} backend; the undisturbed run comes first ...", flush=True)
+    _finish(undisturbed)
     rng = random.Random(_SEED.value)
     counts = dict.fromkeys(_MOMENTS, 0)
     while sum(counts.values()) < _KILLS.value:
         kind = rng.choice(list(_MOMENTS))
         if not _kill(killed, kind, rng):
-            sys.exit(f"The run ended after {sum(counts.values())} kills; give it more --epochs.")
+            sys.exit(f"The run finished after {sum(counts.values())} kills; give more --epochs.")
         counts[kind] += 1
-        print(f"kill {sum(counts.values())}, {kind}: newest {_newest(killed)}", flush=True)
+        print(f"kill {sum(counts.values())}, {kind}: newest is {_newest(killed)}", flush=True)
     _finish(killed)
-    different = _differences(whole, killed)
-    told = ", ".join(f"{count} around a {kind}" for kind, count in counts.items())
-    print(f"{sum(counts.values())} kills: {told}.")
+    different = _differences(undisturbed, killed)
+    by_kind = ", ".join(f"{count} around a {kind}" for kind, count in counts.items())
+    print(f"{sum(counts.values())} kills: {by_kind}.")
     if different:
         print(f"Different: {', '.join(different)}.")
         sys.exit(1)
-    print("Weights, averages, best weights, log and scores are those of the other run, to the bit.")
+    print("Final, averaged and best weights, log and scores equal the undisturbed run's exactly.")
 
 
-def _keep_teacher(path: pathlib.Path) -> None:
-    """A convnet as it was born: how good it is does not matter here, and it loads fast."""
+def _write_teacher(path: pathlib.Path) -> None:
+    """Writes an untrained convnet: its accuracy does not matter here, and it loads fast."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,18 +111,18 @@ def _finish(run_dir: pathlib.Path) -> None:
 
 
 def _kill(run_dir: pathlib.Path, kind: str, rng: random.Random) -> bool:
-    """Starts a run and kills it; False where it ended before."""
+    """Starts a run and kills it; returns False if it ended before."""
     process = _start(run_dir)
     before = _newest(run_dir)
-    # Some steps on, so that the training gets further in spite of it all.
+    # A few steps later, so that the training makes progress despite the kills.
     steps = rng.randint(1, 25)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not (_steps_since(run_dir, before) >= steps and _MOMENTS[kind](run_dir)):
         if process.poll() is not None:
             return False
         if time.monotonic() > deadline:
             process.kill()
-            sys.exit(f"{run_dir} did not get on within {_PATIENCE} s.")
+            sys.exit(f"{run_dir} made no progress within {_TIMEOUT} s.")
         time.sleep(0.0005)
     if kind != "checkpoint":
         time.sleep(rng.uniform(0, 0.1))
@@ -126,7 +132,7 @@ def _kill(run_dir: pathlib.Path, kind: str, rng: random.Random) -> bool:
 
 
 def _newest(run_dir: pathlib.Path) -> str:
-    """The name of the newest checkpoint; names are in the order of time."""
+    """Returns the name of the newest checkpoint; names sort by time."""
     names = [path.name for path in (run_dir / "checkpoints").glob("epoch-*.safetensors")]
     return max(names, default="")
 
@@ -136,14 +142,14 @@ def _steps_since(run_dir: pathlib.Path, before: str) -> int:
 
 
 def _number(name: str) -> int:
-    """Steps that were done when a checkpoint was written."""
+    """Returns the number of steps that were done when a checkpoint was written."""
     if not name:
         return 0
     _, epoch, _, step = name.removesuffix(".safetensors").split("-")
     return int(epoch) * _STEPS + int(step)
 
 
-def _any(run_dir: pathlib.Path) -> bool:
+def _always(run_dir: pathlib.Path) -> bool:
     return True
 
 
@@ -152,23 +158,23 @@ def _is_writing(run_dir: pathlib.Path) -> bool:
 
 
 def _is_at_epoch_end(run_dir: pathlib.Path) -> bool:
-    """Whether the newest checkpoint is the last one before an epoch's end."""
+    """Returns whether the newest checkpoint is the last one before the end of an epoch."""
     return _newest(run_dir).endswith(f"-{_STEPS - 1:07}.safetensors")
 
 
-_MOMENTS = {"step": _any, "checkpoint": _is_writing, "validation": _is_at_epoch_end}
+_MOMENTS = {"step": _always, "checkpoint": _is_writing, "validation": _is_at_epoch_end}
 
 
-def _differences(whole: pathlib.Path, killed: pathlib.Path) -> list[str]:
-    """What two runs do not have in common, of all that does not depend on the clock."""
+def _differences(undisturbed: pathlib.Path, killed: pathlib.Path) -> list[str]:
+    """Returns what differs between two runs, of all that does not depend on the clock."""
     different = [
         name
         for name in ("final.weights.h5", "ema.weights.h5", "best.weights.h5")
-        if not _same_weights(whole / name, killed / name)
+        if not _same_weights(undisturbed / name, killed / name)
     ]
-    if (whole / "metrics.csv").read_bytes() != (killed / "metrics.csv").read_bytes():
+    if (undisturbed / "metrics.csv").read_bytes() != (killed / "metrics.csv").read_bytes():
         different.append("metrics.csv")
-    summaries = [json.loads((run / "summary.json").read_text()) for run in (whole, killed)]
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (undisturbed, killed)]
     for name in ("test", "test_ema", "best", "steps"):
         if summaries[0][name] != summaries[1][name]:
             different.append(name)
@@ -183,6 +189,7 @@ def _same_weights(first: pathlib.Path, second: pathlib.Path) -> bool:
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of an HDF5 file by name."""
     found = {}
 
     def collect(name, item):
@@ -195,4 +202,4 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    app.run(main)

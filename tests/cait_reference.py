@@ -1,4 +1,4 @@
-"""CaiT's layers and CaiT once more, in plain NumPy and float64."""
+"""CaiT and its layers in plain NumPy and float64."""
 
 import math
 
@@ -12,11 +12,12 @@ from numpy_reference import (
     patch_tokens,
     prepend,
     softmax,
+    token_heads,
 )
 
 
 def mix_heads(maps, w):
-    """One output head after the other, each a sum over the input heads."""
+    """Computes one output head after the other, each as a sum over the input heads."""
     heads = range(maps.shape[1])
     mixed = [
         sum(maps[:, source] * w["kernel"][source, head] for source in heads) + w["bias"][head]
@@ -25,23 +26,27 @@ def mix_heads(maps, w):
     return np.stack(mixed, axis=1)
 
 
-def heads_of(x, num_heads):
+def split_heads(x, num_heads):
     """(batch, length, width) to (batch, heads, length, width of a head)."""
     return np.stack(np.split(x, num_heads, axis=-1), axis=1)
 
 
-def merged(x):
+def merge_heads(x):
     return np.concatenate(list(np.moveaxis(x, 1, 0)), axis=-1)
 
 
-def talking_heads_attention(x, w, num_heads):
-    query, key, value = (
-        heads_of(part, num_heads) for part in np.split(dense(x, at(w, "qkv")), 3, axis=-1)
-    )
+def talking_heads_maps(x, w, num_heads):
+    """Returns the softmax, before the second mixture."""
+    query, key, _ = np.split(dense(x, at(w, "qkv")), 3, axis=-1)
+    query, key = split_heads(query, num_heads), split_heads(key, num_heads)
     logits = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
-    maps = softmax(mix_heads(logits, at(w, "heads_before_softmax")))
-    attended = mix_heads(maps, at(w, "heads_after_softmax")) @ value
-    return dense(merged(attended), at(w, "projection"))
+    return softmax(mix_heads(logits, at(w, "heads_before_softmax")))
+
+
+def talking_heads_attention(x, w, num_heads):
+    value = split_heads(np.split(dense(x, at(w, "qkv")), 3, axis=-1)[2], num_heads)
+    maps = mix_heads(talking_heads_maps(x, w, num_heads), at(w, "heads_after_softmax"))
+    return dense(merge_heads(maps @ value), at(w, "projection"))
 
 
 def talking_heads_block(x, w, num_heads):
@@ -50,16 +55,20 @@ def talking_heads_block(x, w, num_heads):
     return x + mlp_branch(x, w)
 
 
-def class_attention(x, w, num_heads, count=1, patches_only=False):
-    """One class token after the other."""
-    rows = x[:, count:] if patches_only else x
-    key, value = (heads_of(dense(rows, at(w, name)), num_heads) for name in ("key", "value"))
-    attended = []
+def class_attention_maps(x, w, num_heads, count=1, patches_only=False):
+    """Computes one class token after the other."""
+    key = split_heads(dense(x[:, count:] if patches_only else x, at(w, "key")), num_heads)
+    rows = []
     for token in range(count):
-        query = heads_of(dense(x[:, token : token + 1], at(w, "query")), num_heads)
-        weights = softmax(query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]))
-        attended.append(merged(weights @ value))
-    return dense(np.concatenate(attended, axis=1), at(w, "projection"))
+        query = split_heads(dense(x[:, token : token + 1], at(w, "query")), num_heads)
+        rows.append(softmax(query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])))
+    return np.concatenate(rows, axis=2)
+
+
+def class_attention(x, w, num_heads, count=1, patches_only=False):
+    value = split_heads(dense(x[:, count:] if patches_only else x, at(w, "value")), num_heads)
+    attended = class_attention_maps(x, w, num_heads, count, patches_only) @ value
+    return dense(merge_heads(attended), at(w, "projection"))
 
 
 def class_block(x, w, num_heads, count=1, patches_only=False):
@@ -72,20 +81,31 @@ def class_block(x, w, num_heads, count=1, patches_only=False):
     return np.concatenate([classes, x[:, count:]], axis=1)
 
 
-def cait_heads(images, w, depth, class_depth, num_heads):
-    """{"class": logits} and, where the weights have one, the distillation head's."""
+def class_block_maps(x, w, num_heads, count=1, patches_only=False):
+    normed = layer_norm(x, at(w, "norm1"))
+    return class_attention_maps(normed, at(w, "attention"), num_heads, count, patches_only)
+
+
+def cait_blocks(images, w, depth, class_depth, num_heads):
+    """Returns the output and the attention maps of every block, by its name."""
     x = patch_tokens(images.astype("float64"), at(w, "patch_embedding"))
     x = x + w["position_embedding/positions"]
-    for index in range(depth):
-        x = talking_heads_block(x, at(w, f"block_{index}"), num_heads)
+    tokens, maps = {}, {}
+    for name in (f"block_{index}" for index in range(depth)):
+        inner, normed = at(w, name), layer_norm(x, at(w, f"{name}/norm1"))
+        maps[name] = talking_heads_maps(normed, at(inner, "attention"), num_heads)
+        tokens[name] = x = talking_heads_block(x, inner, num_heads)
     distilled = "distillation_token/token" in w
     if distilled:
         x = prepend(x, w["distillation_token/token"])
     x = prepend(x, w["class_token/token"])
-    for index in range(class_depth):
-        x = class_block(x, at(w, f"class_block_{index}"), num_heads, 1 + distilled)
-    x = layer_norm(x, at(w, "norm"))
-    heads = {"class": dense(x[:, 0], at(w, "class_head"))}
-    if distilled:
-        heads["distillation"] = dense(x[:, 1], at(w, "distillation_head"))
-    return heads
+    for name in (f"class_block_{index}" for index in range(class_depth)):
+        maps[name] = class_block_maps(x, at(w, name), num_heads, 1 + distilled)
+        tokens[name] = x = class_block(x, at(w, name), num_heads, 1 + distilled)
+    return tokens, maps
+
+
+def cait_heads(images, w, depth, class_depth, num_heads):
+    """Returns the logits of the class head and, if the weights have one, the distillation head."""
+    tokens, _ = cait_blocks(images, w, depth, class_depth, num_heads)
+    return token_heads(tokens[f"class_block_{class_depth - 1}"], w)

@@ -21,6 +21,12 @@ def pytest_collection_modifyitems(config, items):
         items[:] = chosen
 
 
+def pytest_sessionfinish(session, exitstatus):
+    """A folder without a test for this backend is no failure."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(0)

@@ -1,13 +1,16 @@
-"""What every layer and every model is put through."""
+"""Checks and helpers for every layer and every model."""
 
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_deit.core.keras_internals import sublayers
+from keras_deit.layers.introspection import no_weight_decay_variables, position_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +36,11 @@ class Case:
         kind: its class.
         arguments: a small configuration.
         input_shape: with the batch.
-        effects: for every constructor argument at least one.
+        effects: at least one for every constructor argument.
         reference: (inputs, weights by path) to the output, in NumPy.
-        canceled: ends of the paths of biases that a batch normalization takes off again in
-            training: no gradient reaches them, and training's output is not that of inference.
+        canceled: ends of the paths of biases that a batch normalization subtracts again in
+            training, so that they have no gradient. Such a model computes something else in
+            training than in inference.
     """
 
     kind: type
@@ -53,7 +57,7 @@ class Case:
         return np.random.default_rng(1).normal(size=shape).astype("float32")
 
     def build(self, **changed):
-        """A built layer with the case's arguments, and `changed` in place of some."""
+        """Returns a built layer with the case's arguments, some of them changed."""
         keras.utils.set_random_seed(0)
         arguments = {**self.arguments, **changed}
         layer = self.kind(**arguments)
@@ -62,7 +66,7 @@ class Case:
         return layer
 
     def rebuild(self, layer):
-        """The layer that `layer`'s configuration gives, through JSON, built likewise."""
+        """Returns the layer that a layer's configuration gives after a round trip through JSON."""
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
         keras.utils.set_random_seed(0)
         twin = keras.saving.deserialize_keras_object(config)
@@ -72,7 +76,7 @@ class Case:
 
 
 def configuration(layer) -> str:
-    """As JSON, where tuples and lists are the same."""
+    """Returns the configuration as JSON, where tuples and lists are the same."""
     return json.dumps(layer.get_config(), sort_keys=True)
 
 
@@ -80,15 +84,28 @@ def numpy(value) -> np.ndarray:
     return ops.convert_to_numpy(ops.cast(value, "float32"))
 
 
+def path_below(layer, variable) -> str:
+    """Returns the path of a variable without the name of the layer itself."""
+    return variable.path.removeprefix("" if isinstance(layer, keras.Model) else f"{layer.name}/")
+
+
 def weights_by_path(layer) -> dict[str, np.ndarray]:
-    """Weights in float64; a path starts below the layer itself."""
-    own = "" if isinstance(layer, keras.Model) else f"{layer.name}/"
-    return {w.path.removeprefix(own): numpy(w).astype("float64") for w in layer.weights}
+    """Returns the weights in float64, by their path below the layer."""
+    return {path_below(layer, w): numpy(w).astype("float64") for w in layer.weights}
+
+
+def layers_in(layer) -> Iterator[keras.layers.Layer]:
+    """Yields all layers inside a layer."""
+    for inner in sublayers(layer):
+        yield inner
+        yield from layers_in(inner)
 
 
 def randomize(layer, deviation: float = 0.3) -> None:
-    """Gives every weight random values: no bias stays 0 and no factor stays 1. Variances are
-    above 0."""
+    """Gives every weight random values, so that no bias is 0 and no factor is 1.
+
+    Variances become positive.
+    """
     rng = np.random.default_rng(2)
     for weight in layer.weights:
         values = rng.normal(0, deviation, weight.shape).astype("float32")
@@ -96,13 +113,16 @@ def randomize(layer, deviation: float = 0.3) -> None:
 
 
 def has_gradient(case: Case, variable) -> bool:
-    """False for what is canceled, also biases that add the same to every logit of a softmax."""
+    """Returns whether a variable has a gradient.
+
+    Canceled biases have none, nor have biases that add the same to every logit of a softmax.
+    """
     canceled = (*case.canceled, "/key/bias", "heads_before_softmax/bias")
     return not variable.path.endswith(canceled)
 
 
 def constructor_arguments(kind: type) -> set[str]:
-    """Names of the arguments that a class adds to those of every Keras layer."""
+    """Returns the names of the arguments that a class adds to those of every Keras layer."""
     ours = [base for base in kind.__mro__ if base.__module__.startswith("keras_deit.")]
     if not any("__init__" in vars(base) for base in ours):
         return set()
@@ -125,9 +145,17 @@ def _output(case, layer):
 
 def _training_output(case, layer):
     randomize(layer)
-    # Keras's dropout draws from PyTorch's global generator there.
+    # On PyTorch Keras's dropout draws from PyTorch's global generator.
     keras.utils.set_random_seed(0)
     return [numpy(layer(case.inputs(**layer.get_config()), training=True))]
+
+
+def _no_weight_decay(case, layer):
+    return [path_below(layer, variable) for variable in no_weight_decay_variables(layer)]
+
+
+def _grids(case, layer):
+    return [table.grid for table in position_tables(layer)]
 
 
 OBSERVERS = {
@@ -135,11 +163,13 @@ OBSERVERS = {
     "initial values": _initial_values,
     "output": _output,
     "training output": _training_output,
+    "weight decay": _no_weight_decay,
+    "position grid": _grids,
 }
 
 
 def same(first, second) -> bool:
-    """Whether two observations are equal to the bit."""
+    """Returns whether two observations are equal to the bit."""
     if isinstance(first, dict):
         return first == second
     return len(first) == len(second) and all(map(np.array_equal, first, second))

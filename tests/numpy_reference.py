@@ -1,6 +1,6 @@
-"""The layers, DeiT and the losses once more, in plain NumPy and float64.
+"""The layers, DeiT and the losses in plain NumPy and float64.
 
-`w` holds the weights by their path, as `harness.weights_by_path` gives them; `at` gives those
+`w` holds the weights by their path, as `harness.weights_by_path` returns them; `at` returns those
 below a path.
 """
 
@@ -38,16 +38,27 @@ def layer_norm(x, w):
     return centered / np.sqrt(variance + 1e-6) * w["gamma"] + w["beta"]
 
 
+def attention_maps(x, w, num_heads):
+    """Computes one sample and one head after the other."""
+    query, key, _ = np.split(dense(x, at(w, "qkv")), 3, axis=-1)
+    maps = np.zeros((len(x), num_heads, x.shape[1], x.shape[1]))
+    size = x.shape[-1] // num_heads
+    for sample, head in np.ndindex(len(x), num_heads):
+        columns = slice(head * size, (head + 1) * size)
+        q, k = query[sample, :, columns], key[sample, :, columns]
+        maps[sample, head] = softmax(q @ k.T / math.sqrt(size))
+    return maps
+
+
 def attention(x, w, num_heads):
-    """One sample and one head after the other."""
-    query, key, value = np.split(dense(x, at(w, "qkv")), 3, axis=-1)
+    """Computes one sample and one head after the other."""
+    value = np.split(dense(x, at(w, "qkv")), 3, axis=-1)[2]
+    maps = attention_maps(x, w, num_heads)
     attended = np.zeros_like(x)
     size = x.shape[-1] // num_heads
-    for sample in range(len(x)):
-        for head in range(num_heads):
-            columns = slice(head * size, (head + 1) * size)
-            q, k, v = (part[sample, :, columns] for part in (query, key, value))
-            attended[sample, :, columns] = softmax(q @ k.T / math.sqrt(size)) @ v
+    for sample, head in np.ndindex(len(x), num_heads):
+        columns = slice(head * size, (head + 1) * size)
+        attended[sample, :, columns] = maps[sample, head] @ value[sample, :, columns]
     return dense(attended, at(w, "projection"))
 
 
@@ -70,8 +81,13 @@ def block(x, w, num_heads):
     return x + mlp_branch(x, w)
 
 
+def block_maps(x, w, num_heads):
+    return attention_maps(layer_norm(x, at(w, "norm1")), at(w, "attention"), num_heads)
+
+
 def patch_tokens(images, w):
-    """One patch after the other, row by row; what is left over on the right and below is cut."""
+    """Computes one patch after the other, row by row; ignores incomplete patches on the right and
+    at the bottom."""
     kernel = w["projection/kernel"]
     size = kernel.shape[0]
     rows, columns = images.shape[1] // size, images.shape[2] // size
@@ -87,39 +103,49 @@ def prepend(tokens, token):
     return np.concatenate([np.repeat(token, len(tokens), axis=0), tokens], axis=1)
 
 
-def deit_heads(images, w, depth, num_heads):
-    """{"class": logits} and, where the weights have one, the distillation head's."""
+def deit_blocks(images, w, depth, num_heads):
+    """Returns the output and the attention maps of every block, by its name."""
     x = patch_tokens(images.astype("float64"), at(w, "patch_embedding"))
-    distilled = "distillation_token/token" in w
-    if distilled:
+    if "distillation_token/token" in w:
         x = prepend(x, w["distillation_token/token"])
-    x = prepend(x, w["class_token/token"])
-    x = x + w["position_embedding/positions"]
-    for index in range(depth):
-        x = block(x, at(w, f"block_{index}"), num_heads)
+    x = prepend(x, w["class_token/token"]) + w["position_embedding/positions"]
+    tokens, maps = {}, {}
+    for name in (f"block_{index}" for index in range(depth)):
+        maps[name] = block_maps(x, at(w, name), num_heads)
+        tokens[name] = x = block(x, at(w, name), num_heads)
+    return tokens, maps
+
+
+def deit_heads(images, w, depth, num_heads):
+    """Returns the logits of the class head and, if the weights have one, the distillation head."""
+    tokens, _ = deit_blocks(images, w, depth, num_heads)
+    return token_heads(tokens[f"block_{depth - 1}"], w)
+
+
+def token_heads(x, w):
     x = layer_norm(x, at(w, "norm"))
     heads = {"class": dense(x[:, 0], at(w, "class_head"))}
-    if distilled:
+    if "distillation_token/token" in w:
         heads["distillation"] = dense(x[:, 1], at(w, "distillation_head"))
     return heads
 
 
 def label_crossentropy(labels, logits):
-    """One value per sample, of integers (batch,) or distributions (batch, classes)."""
+    """Takes integers (batch,) or distributions (batch, classes); returns one value per sample."""
     if labels.ndim == 1:
         labels = np.eye(logits.shape[-1])[labels]
     return -(labels * log_softmax(logits.astype("float64"))).sum(axis=-1)
 
 
 def binary_label_crossentropy(labels, logits):
-    """Of each sample, the mean over the classes; whatever part a class has, it is a full target."""
+    """Returns the mean over the classes; a class with any share is a full target."""
     targets = (labels > 0).astype(float) if labels.ndim == 2 else np.eye(logits.shape[-1])[labels]
     right = 1 / (1 + np.exp(-logits.astype("float64")))
     return -np.where(targets == 1, np.log(right), np.log1p(-right)).mean(axis=-1)
 
 
 def sigmoid_label_crossentropy(targets, logits):
-    """Of each sample, the sum over the classes; the part that a class has is its target."""
+    """Returns the sum over the classes; the share of a class is its target."""
     right = 1 / (1 + np.exp(-logits.astype("float64")))
     return -(targets * np.log(right) + (1 - targets) * np.log1p(-right)).sum(axis=-1)
 

@@ -1,17 +1,17 @@
-"""PatchConvNet's layers and PatchConvNet once more, in plain NumPy and float64."""
+"""PatchConvNet and its layers in plain NumPy and float64."""
 
 import numpy as np
-from cait_reference import class_block
+from cait_reference import class_block, class_block_maps
 from numpy_reference import at, dense, gelu, layer_norm, prepend
 
 
 def padded(grid):
-    """One pixel of zeros on every side."""
+    """Adds one pixel of zeros on every side."""
     return np.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
 def convolution(grid, kernel, stride):
-    """3×3, one output pixel after the other."""
+    """Applies a 3×3 convolution, one output pixel after the other."""
     grid = padded(grid)
     rows = [
         [
@@ -54,25 +54,27 @@ def conv_block(grid, w):
 
 
 def per_class_head(tokens, w):
-    """One class after the other."""
+    """Computes one class after the other."""
     scores = [tokens[:, k] @ w["kernel"][k] + w["bias"][k] for k in range(tokens.shape[1])]
     return np.stack(scores, axis=-1)
 
 
-def patchconvnet_logits(images, w, depth, token_per_class=False):
+def patchconvnet_blocks(images, w, depth, token_per_class=False):
+    """Returns the output of every block and the attention maps of the last, by name."""
     grid = stem(images.astype("float64"), at(w, "stem"))
-    for index in range(depth):
-        grid = conv_block(grid, at(w, f"block_{index}"))
+    tokens = {}
+    for name in (f"block_{index}" for index in range(depth)):
+        tokens[name] = grid = conv_block(grid, at(w, name))
     patches = grid.reshape(len(grid), -1, grid.shape[-1])
     token = w["class_token/token"]
-    count = token.shape[1]
-    x = class_block(
-        prepend(patches, token),
-        at(w, "class_block_0"),
-        num_heads=1,
-        count=count,
-        patches_only=token_per_class,
-    )
-    classes = layer_norm(x[:, :count], at(w, "norm"))
-    head = at(w, "class_head")
+    x = prepend(patches, token)
+    last = (at(w, "class_block_0"), 1, token.shape[1], token_per_class)
+    tokens["class_block_0"] = class_block(x, *last)
+    return tokens, {"class_block_0": class_block_maps(x, *last)}
+
+
+def patchconvnet_logits(images, w, depth, token_per_class=False):
+    tokens, _ = patchconvnet_blocks(images, w, depth, token_per_class)
+    classes = tokens["class_block_0"][:, : w["class_token/token"].shape[1]]
+    classes, head = layer_norm(classes, at(w, "norm")), at(w, "class_head")
     return per_class_head(classes, head) if token_per_class else dense(classes[:, 0], head)

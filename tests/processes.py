@@ -1,21 +1,29 @@
-"""Python in processes of their own, which find the package and the tests' modules."""
+"""Python in separate processes that can import the package and the modules of the tests."""
 
+import functools
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 
 TESTS = pathlib.Path(__file__).parent
-_FOLDERS = (TESTS.parent, TESTS, TESTS / "distillation")
+_FOLDERS = (TESTS.parent, TESTS, TESTS / "objectives")
 
 
 def start(*command, backend: str, **environment: str) -> subprocess.Popen:
-    """Starts Python with a script, or "-c" and code, and arguments on a backend."""
+    """Starts Python with a script, or "-c" and code, and arguments on a backend.
+
+    In a test a small model does a few steps, so that compiling takes most of the time: JAX
+    optimizes little and finds what another test has compiled.
+    """
     return subprocess.Popen(
         [sys.executable, *command],
         env={
             **os.environ,
+            **{name.upper(): str(value) for name, value in _jax_cache().items()},
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "KERAS_BACKEND": backend,
             "PYTHONPATH": os.pathsep.join(map(str, _FOLDERS)),
             **environment,
@@ -26,29 +34,47 @@ def start(*command, backend: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def start_training(*command, backend: str) -> subprocess.Popen:
-    """`start` for a few steps of a small model, of which compiling takes all the time."""
-    return start(*command, backend=backend, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
-
-
 def end(process: subprocess.Popen, returncode: int = 0) -> str:
-    """Waits for a process; what it has printed."""
+    """Waits for a process and returns what it printed."""
     printed, notes = process.communicate(timeout=400)
     assert process.returncode == returncode, notes[-3000:]
     return printed
 
 
-def end_all(processes) -> None:
-    """Waits for processes; ends all of them where one fails."""
+def end_all(processes) -> list[str]:
+    """Waits for processes and returns what each printed; ends all of them if one fails."""
     try:
-        for process in processes:
-            end(process)
+        return [end(process) for process in processes]
     finally:
         for process in processes:
             process.kill()
 
 
 def free_port() -> int:
-    """Of this machine, for a moment."""
+    """Returns a port of this machine that is free at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
+
+
+def use_jax_cache() -> None:
+    """Makes this process share the cache of `start`, if it runs on JAX."""
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        import jax
+
+        for name, value in _jax_cache().items():
+            jax.config.update(name, value)
+
+
+def _jax_cache() -> dict:
+    """Returns the settings with which JAX finds what was compiled before in these tests."""
+    return {
+        "jax_compilation_cache_dir": _cache_folder().name,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+
+
+@functools.cache
+def _cache_folder() -> tempfile.TemporaryDirectory:
+    """Returns a folder that is removed when the tests end."""
+    return tempfile.TemporaryDirectory(prefix="keras_deit_tests_")

@@ -1,4 +1,4 @@
-"""ResMLP once more, in plain NumPy and float64."""
+"""ResMLP in plain NumPy and float64."""
 
 import numpy as np
 from numpy_reference import at, dense, mlp, patch_tokens, prepend
@@ -9,7 +9,7 @@ def affine(x, w):
 
 
 def over_tokens(x, w):
-    """A linear layer over the tokens: each new token is a sum of all, the same in each channel."""
+    """Applies a linear layer over the tokens, the same to each channel."""
     return np.einsum("bnd,nm->bmd", x, w["kernel"]) + w["bias"][:, None]
 
 
@@ -27,15 +27,21 @@ def class_mlp_block(x, w):
     return np.concatenate([token, x[:, 1:]], axis=1)
 
 
-def resmlp_logits(images, w, depth):
+def resmlp_tokens(images, w, depth):
+    """Returns the output of every block, by its name."""
     x = patch_tokens(images.astype("float64"), at(w, "patch_embedding"))
-    for index in range(depth):
-        x = resmlp_block(x, at(w, f"block_{index}"))
+    tokens = {}
+    for name in (f"block_{index}" for index in range(depth)):
+        tokens[name] = x = resmlp_block(x, at(w, name))
     if "class_token/token" in w:
         x = prepend(x, w["class_token/token"])
-        for index in range(2):
-            x = class_mlp_block(x, at(w, f"class_block_{index}"))
-        pooled = affine(x[:, 0], at(w, "norm"))
-    else:
-        pooled = affine(x, at(w, "norm")).mean(axis=1)
+        for name in ("class_block_0", "class_block_1"):
+            tokens[name] = x = class_mlp_block(x, at(w, name))
+    return tokens
+
+
+def resmlp_logits(images, w, depth):
+    *_, x = resmlp_tokens(images, w, depth).values()
+    x = affine(x, at(w, "norm"))
+    pooled = x[:, 0] if "class_token/token" in w else x.mean(axis=1)
     return dense(pooled, at(w, "class_head"))

@@ -7,10 +7,14 @@ import pathlib
 import pytest
 from processes import end, start
 
-PACKAGE = pathlib.Path(__file__).parents[1] / "keras_deit"
+import keras_deit
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "keras_deit"
+# Nobody should need these to build, load and distill models.
 REFUSED = (
     *("tensorflow", "keras_cv", "tensorflow_datasets", "grain", "cv2", "sklearn"),
-    *("safetensors", "huggingface_hub", "torch"),
+    *("safetensors", "huggingface_hub", "torch", "absl", "tqdm"),
 )
 
 SCRIPT = """
@@ -39,38 +43,55 @@ require_none(refused)
 print(keras.backend.backend(), "did without")
 """
 
-# What stands higher may import what stands lower or beside it.
-LEVELS = {
-    "version": 0,
-    "errors": 0,
-    "layers": 1,
-    "models": 2,
-    "data": 3,
-    "distillation": 3,
-    "pretrained": 3,
-    "recipes": 3,
-    "serving": 4,
-    "training": 4,
-}
-STRANGERS = ({"data", "distillation"},)
+# What a part of the package may import stands to its left; parts between the same commas do not
+# import each other.
+LEVELS = (
+    *({"core", "version"}, {"layers"}, {"models"}),
+    {"pretrained", "data", "losses", "optimizers", "distributed"},
+    *({"teachers"}, {"objectives"}, {"recipes"}, {"training"}),
+    {"planning", "evaluation", "serving"},
+    *({"cli"}, {"scripts"}),
+)
+LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
-# Distribution, and the one part of the package that imports it.
+# A distribution, and the one part of the package that imports it.
 AT_HOME = {
-    **{"keras_cv": "distillation", "tensorflow_datasets": "data", "grain": "data"},
-    "huggingface_hub": "pretrained",
+    **{"keras_cv": "teachers", "tensorflow_datasets": "data", "grain": "data"},
+    **{"huggingface_hub": "pretrained", "safetensors": None, "absl": "cli"},
 }
+AT_HOME = {name: part for name, part in AT_HOME.items() if part}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_package_works_where_importing_tensorflow_and_others_raises(backend):
     refused = [name for name in REFUSED if name != backend]
+    # Keras itself imports absl.
+    refused.remove("absl")
     printed = end(start("-c", SCRIPT, *refused, backend=backend))
     assert printed.strip() == f"{backend} did without"
 
 
+def test_the_distributions_that_are_done_without_are_installed():
+    """Otherwise the test above would prove nothing."""
+    assert all(importlib.util.find_spec(name) for name in REFUSED)
+
+
 def imports(path):
-    """Names of the modules that a file imports, at its top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Yields the names of the modules that a file imports, at its top or inside a function.
+
+    Imports for type checkers only do not count.
+    """
+    tree = ast.parse(path.read_text("utf-8"))
+    ignored = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in ignored:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -79,21 +100,46 @@ def imports(path):
             yield from names if node.module == "keras_deit" else [node.module]
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
+def part_of(path):
+    parts = path.relative_to(ROOT).parts
+    return pathlib.Path(parts[1]).stem if parts[0] == "keras_deit" else parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down_only(path):
-    part = path.relative_to(PACKAGE).parts[0]
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+FILES += sorted((ROOT / "scripts").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_strictly_down(path):
+    part = part_of(path)
     for name in imports(path):
         if name.startswith("keras_deit."):
             other = name.split(".")[1]
-            assert LEVELS[other] <= LEVELS[part], f"{part} imports {name}"
-            assert {part, other} not in STRANGERS, f"{part} imports {name}"
+            assert other == part or LEVEL_OF.get(other, -1) < LEVEL_OF[part], name
         home = AT_HOME.get(name.split(".")[0])
-        assert home in (None, part), f"{part} imports {name}, at home in {home}"
+        assert home is None or home == part or part == "scripts", f"{name} belongs to {home}"
+        assert name.split(".")[0] not in ("tests", "conftest"), name
 
 
-def test_the_distributions_that_are_done_without_are_there_to_be_missed():
-    """Otherwise the test above would prove nothing."""
-    assert all(importlib.util.find_spec(name) for name in REFUSED)
+def test_every_part_of_the_package_has_a_level():
+    parts = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert parts | {"version", "scripts"} == set(LEVEL_OF)
+
+
+def test_scripts_import_no_test():
+    tests = {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    own = {path.stem for path in (ROOT / "scripts").rglob("*.py")}
+    for path in (ROOT / "scripts").rglob("*.py"):
+        found = {name.split(".")[0] for name in imports(path)} & tests
+        assert not found - own, path
+
+
+@pytest.mark.parametrize("name", sorted(keras_deit.__all__))
+def test_every_public_name_is_there(name):
+    assert getattr(keras_deit, name) is not None
+    assert name in dir(keras_deit)
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing_of_this_name"):
+        _ = keras_deit.nothing_of_this_name

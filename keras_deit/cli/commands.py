@@ -249,26 +249,25 @@ COMMANDS = {
     ),
     "convert": Command(
         "Convert weights to .keras, .weights.h5 or .safetensors; --image_size resizes positions.",
-        "convert --model deit_tiny_patch16_224 --weights FILE.pth --output tiny.safetensors",
+        "convert --model NAME --weights FILE.pth --output mine.safetensors",
         _convert_options,
         _convert,
     ),
     "models": Command(
         "List models: size, parameters, multiply-adds, published top-1, released weights.",
-        'models --pattern "cait*" --image_size 384 --released --max_parameters 30e6',
+        'models --pattern "*small*" --image_size 384 --released --max_parameters 30e6',
         _models_options,
         _models,
     ),
     "recipes": Command(
         "List recipes, or print every value of one.",
-        "recipes --recipe deit3_1k --model deit3_base_patch16_224",
+        "recipes --recipe NAME --model NAME",
         _recipes_options,
         _recipes,
     ),
     "plan": Command(
         "Print what a training would take: parameters, steps, memory of each device.",
-        "plan --model deit_base_patch16_224 --recipe deit --plan_examples 1281167 "
-        "--plan_classes 1000",
+        "plan --model NAME --recipe NAME --plan_examples 1281167 --plan_classes 1000",
         lambda: [*training_options(), *_plan_options()],
         _plan,
     ),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import keras
 
-# Attributes and methods, by the class that has them, for the test.
+# Attributes and methods, by the class whose instances have them, for the test.
 USED = {
     keras.Model: ("_symbolic_build",),
     keras.layers.Layer: ("_flatten_layers",),
@@ -17,6 +17,7 @@ USED = {
     keras.optimizers.Optimizer: (
         *("_clip_gradients", "_apply_weight_decay", "_backend_update_step"),
         *("_get_variable_index", "_get_current_learning_rate"),
+        *("_iterations", "_learning_rate", "_accumulated_gradients"),
     ),
 }
 

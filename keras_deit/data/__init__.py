@@ -1,4 +1,4 @@
-"""Data: sources of images by class, augmentation, mixing, and the batches made of them."""
+"""Datasets of labeled images, their augmentation and mixing, and batches for training."""
 
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages

@@ -1,4 +1,4 @@
-"""A recipe's augmentation as data."""
+"""The settings of the augmentation: a part of every recipe."""
 
 import dataclasses
 import math
@@ -10,46 +10,58 @@ from keras_deit.data.resampling import check_interpolation
 
 _CROPS = ("random_resized_crop", "simple_random_crop", "random_crop", "none")
 _MIX_MODES = ("batch", "elem")
+# Values of `geometric_fill` in version 0.1.0.dev0, which old configurations can hold.
+_OLD_FILLS = {"grey": "gray"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training images vary; `dataclasses.asdict` and the constructor round-trip through JSON.
+    """Describes how training images are augmented and mixed.
 
-    The steps, in their order: crop, flip, `auto_augment`, `color_jitter`, normalization, erasing,
-    and then the mixing of the batch. The defaults are those of DeiT (Touvron et al. 2021, table 9)
-    for crop, flip and mixing; all other steps are off.
+    The steps are applied in this order: crop, flip, `auto_augment`, `color_jitter`, normalization,
+    random erasing, and then the mixing of the batch. The defaults for crop, flip and mixing are
+    those of DeiT (Touvron et al. 2021, table 9); all other steps are off. The result of
+    `dataclasses.asdict` can be stored as JSON and given to the constructor again.
 
     Attributes:
-        crop: "random_resized_crop"; "simple_random_crop", DeiT III's, which resizes the shorter
-            side to the model's size, pads by reflection and crops; "random_crop", which resizes
-            to the model's size, pads with zeros and crops; or "none", which only resizes.
-        crop_padding: of "random_crop" and "simple_random_crop", in pixels.
-        crop_scale: of "random_resized_crop", bounds of the box's share of the area.
-        crop_aspect: of "random_resized_crop", bounds of the box's width / height.
-        flip_probability: of a horizontal flip; 0 where mirrored images mean something else, as
-            with digits.
-        auto_augment: "none", "3a", "original", "originalr", "v0", "v0r", or RandAugment in timm's
-            notation: "rand-m9-mstd0.5-inc1" is DeiT's; "tfrand-m15-n2" is that of its authors'
-            own code, AugReg's.
-        color_jitter: s; brightness, contrast and saturation are multiplied by factors from 1 - s
-            to 1 + s; 0 for off. Not applied with RandAugment or AutoAugment, as in timm.
-        erase_probability: of random erasing.
-        erase_area: bounds of an erased box's share of the area.
-        erase_aspect: bounds of an erased box's height / width.
-        erase_count: the largest number of boxes, which share the area.
-        mixup_alpha, cutmix_alpha: of the Beta distribution of lambda; 0 for off.
-        mix_probability: that a batch, or an image in mode "elem", is mixed at all.
-        mix_switch_probability: of CutMix for a batch, where both are on.
-        mix_mode: "batch", one lambda for a batch, or "elem", one for each image.
-        label_smoothing: in [0, 1).
-        repeated_augmentation: how often an image follows itself in the stream, each time augmented
-            anew; an epoch then holds fewer images, as many times. 1 for off, 3 in DeiT.
-        interpolation: "bicubic" or "bilinear", of the resizing.
-        geometric_interpolation: "bicubic", "bilinear" or "nearest", of rotating, shearing and
-            translating.
-        geometric_fill: the color of what these leave empty and Cutout covers: "mean", ImageNet's
-            mean color, timm's, or "gray", 128 in all channels, AugReg's.
+        crop: crop of the training images: "random_resized_crop"; "simple_random_crop" of DeiT III,
+            which resizes the shorter side to the model's size, pads by reflection and crops;
+            "random_crop", which resizes to the model's size, pads with zeros and crops; or "none",
+            which only resizes.
+        crop_padding: padding in pixels on each side of the image before "random_crop" and
+            "simple_random_crop".
+        crop_scale: range of the area of a "random_resized_crop", as fractions of the image's area.
+        crop_aspect: range of the aspect ratio, width / height, of a "random_resized_crop".
+        flip_probability: probability of a horizontal flip; 0 for data whose mirror images have
+            another meaning, such as digits.
+        auto_augment: augmentation policy: "none"; "3a" for 3-Augment; "original", "originalr", "v0"
+            or "v0r" for AutoAugment; or RandAugment in timm's notation, such as
+            "rand-m9-mstd0.5-inc1" in DeiT, or in the version of its authors' TensorFlow code, such
+            as "tfrand-m15-n2" in AugReg.
+        color_jitter: strength of color jitter: brightness, contrast and saturation are multiplied
+            by random factors from 1 - strength to 1 + strength; 0 for none. As in timm, it is not
+            applied together with RandAugment or AutoAugment.
+        erase_probability: probability of random erasing of an image.
+        erase_area: range of the area that random erasing replaces by noise, as fractions of the
+            image's area.
+        erase_aspect: range of the aspect ratio, height / width, of an erased box.
+        erase_count: largest number of erased boxes in an image, among which the area is divided.
+        mixup_alpha: parameter α of Mixup's Beta(α, α) distribution; 0 for no Mixup.
+        cutmix_alpha: parameter α of CutMix's Beta(α, α) distribution; 0 for no CutMix.
+        mix_probability: probability that a batch, or an image if mix_mode is "elem", is mixed.
+        mix_switch_probability: probability of CutMix instead of Mixup, if both are on.
+        mix_mode: mode of mixing: "batch" with the same ratio for all images of a batch, or "elem"
+            with a ratio for each image.
+        label_smoothing: label smoothing of the training targets, at least 0 and below 1.
+        repeated_augmentation: number of differently augmented copies of an image that follow each
+            other; an epoch keeps its length, so it contains fewer different images. 1 for none; 3
+            in DeiT.
+        interpolation: interpolation of resizing training images: "bicubic" or "bilinear".
+        geometric_interpolation: interpolation of rotation, shear and translation: "bicubic",
+            "bilinear" or "nearest".
+        geometric_fill: color of the area that rotation, shear and translation leave empty and
+            Cutout covers: "mean" for ImageNet's mean color, as in timm, or "gray" for 128 in all
+            channels, as in AugReg.
     """
 
     crop: str = "random_resized_crop"
@@ -75,6 +87,8 @@ class Augmentation:
     geometric_fill: str = "mean"
 
     def __post_init__(self):
+        fill = _OLD_FILLS.get(self.geometric_fill, self.geometric_fill)
+        object.__setattr__(self, "geometric_fill", fill)
         choices = (("crop", _CROPS), ("mix_mode", _MIX_MODES), ("geometric_fill", FILLS))
         for field, known in choices:
             if getattr(self, field) not in known:
@@ -83,7 +97,7 @@ class Augmentation:
         check_interpolation(self.interpolation)
         check_geometric_interpolation(self.geometric_interpolation)
         for field in ("crop_scale", "crop_aspect", "erase_area", "erase_aspect"):
-            # JSON gives lists back; a frozen dataclass is compared and hashed by its tuples.
+            # JSON stores tuples as lists, which have no hash and do not equal tuples.
             bounds = tuple(getattr(self, field))
             object.__setattr__(self, field, bounds)
             self._require(field, len(bounds) == 2 and 0 < bounds[0] <= bounds[1] < math.inf)
@@ -113,16 +127,16 @@ class Augmentation:
             )
 
 
-_SHARES = "two shares of the area, low <= high, within (0, 1]"
+_FRACTIONS = "two fractions of the area, low <= high, within (0, 1]"
 _PROBABILITY = "in [0, 1]"
 _EXPECTED = {
     "crop_padding": "a whole number of pixels, 0 or more",
-    "crop_scale": _SHARES,
+    "crop_scale": _FRACTIONS,
     "crop_aspect": "two ratios width / height above 0, low <= high",
     "flip_probability": _PROBABILITY,
     "color_jitter": "0 (off) or more",
     "erase_probability": _PROBABILITY,
-    "erase_area": _SHARES,
+    "erase_area": _FRACTIONS,
     "erase_aspect": "two ratios height / width above 0, low <= high",
     "erase_count": "a whole number, 1 or more",
     "mixup_alpha": "0 (off) or more",

@@ -1,13 +1,13 @@
-"""AutoAugment's policies for ImageNet, as timm has them.
+"""AutoAugment's policies for ImageNet, as in timm.
 
-"original" is the paper's (Cubuk et al. 2019, "AutoAugment: Learning Augmentation Policies from
-Data", appendix, table 9) and "v0" the one of Google's EfficientNet code, of which no paper is
-known; in both a posterized image keeps the more bits the higher the magnitude, 4 to 8 in the
-paper's and 0 to 4 in Google's. "originalr" and "v0r" are the same with Posterize in its increasing
-variant. As in timm, translations are by 0.45 of a side at most; Google's code has 250 pixels.
+"original" is the policy of the paper (Cubuk et al. 2019, "AutoAugment: Learning Augmentation
+Policies from Data", appendix, table 9). "v0" is that of Google's EfficientNet code, which no paper
+describes. In both, Posterize keeps more bits at a higher magnitude: 4 to 8 in the paper, 0 to 4 in
+Google's code. "originalr" and "v0r" replace it by the increasing variant of Posterize. As in timm,
+translations move an image by at most 0.45 of a side; in Google's code it is 250 pixels.
 """
 
-# Two operations, each with its probability and its magnitude.
+# Two operations, each with the probability that it is applied and its magnitude.
 Pair = tuple[tuple[str, float, int], tuple[str, float, int]]
 
 _ORIGINAL: tuple[Pair, ...] = (
@@ -68,6 +68,7 @@ _V0: tuple[Pair, ...] = (
 
 
 def _increasing(policy: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """Returns a policy with the increasing variant of Posterize."""
     return tuple(
         tuple(
             ("PosterizeIncreasing" if name.startswith("Posterize") else name, *rest)

@@ -1,4 +1,4 @@
-"""What to do about images that cannot be read, and a record of them."""
+"""Handling of images that cannot be read."""
 
 from collections.abc import Iterable
 
@@ -8,20 +8,20 @@ _POLICIES = ("fail", "skip")
 
 
 class BadImages:
-    """The unreadable images met, and what is done when one is.
+    """Records unreadable images, or fails at the first one.
 
-    Unreadable is what its source or its decoder refuses with an `InputError`: a file that is
-    missing, cut short or no image. A JPEG that is damaged inside but has its end is decoded, damage
-    and all, as it is without this class.
+    An image is unreadable if its source or its decoder raises an `InputError`: the file is missing,
+    truncated, or not an image. A JPEG file that is damaged inside but complete is decoded with its
+    damage, with or without this class.
 
-    Worker processes have copies of their own: what these record is not known here.
+    Worker processes have their own copies, whose records are not collected here.
 
     Args:
-        policy: "fail" raises the `InputError` that names the image; "skip" records it, and the
-            pipelines go on without it.
+        policy: "fail" to raise the `InputError` that names the image; "skip" to record the image,
+            so that the pipelines continue without it.
 
     Raises:
-        InputError: unknown policy.
+        InputError: the policy is unknown.
     """
 
     def __init__(self, policy: str = "fail"):
@@ -32,17 +32,17 @@ class BadImages:
 
     @property
     def names(self) -> list[str]:
-        """Each unreadable image once, sorted: its file, or its place in its split."""
+        """The unreadable images, sorted and each once: the file, or the index in the split."""
         return sorted(self._names.copy())
 
     def restore(self, names: Iterable[str]) -> None:
-        """Records images that an earlier process has met."""
+        """Adds the images that an earlier process recorded."""
         self._names.update(dict.fromkeys(names))
 
     def handle(self, error: InputError) -> None:
         """Records the image that the error is about, or raises the error."""
         if self.policy == "fail":
             raise error
-        # Storing in a dict and copying one are atomic, so the reading threads need no lock, which
-        # could not be sent to worker processes.
+        # Threads need no lock, which could not be sent to worker processes: setting an item of a
+        # dict and copying a dict are atomic.
         self._names[getattr(error, "image_name", str(error))] = None

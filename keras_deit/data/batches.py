@@ -1,4 +1,4 @@
-"""Batches by their number, each determined by the seed and that number alone."""
+"""Batches by index; the seed and the index alone determine the content of a batch."""
 
 import sys
 
@@ -26,9 +26,9 @@ def num_batches(num_examples: int, batch_size: int) -> int:
 
 
 class TrainBatches:
-    """Random access to the batches of the endless training stream, or to one shard of each.
+    """Gives random access to the batches of the endless training stream, or to a shard of each.
 
-    Arguments as for `train_pipeline`.
+    The arguments are those of `train_pipeline`.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class TrainBatches:
                 image, label = self._decode(sample, generator)
                 last = sample[:2]
             for view in range(self._views):
-                rng = generator.at(sample.epoch, sample.index, self._draw(sample.copy, view))
+                rng = generator.at(sample.epoch, sample.index, self._view_index(sample.copy, view))
                 self._augment(image, rng, images[view, place])
             labels[place], indices[place] = label, sample.index
         targets = self._mix(batch, rows, images, labels)
         images = images[0] if self._views == 1 else np.ascontiguousarray(images.swapaxes(0, 1))
         return images, ({"labels": targets, "index": indices} if self._with_index else targets)
 
-    def _draw(self, copy: int, view: int) -> int:
-        """Returns the number of a view among all that are drawn of an image in an epoch."""
+    def _view_index(self, copy: int, view: int) -> int:
+        """Returns the index of a view among all views of an image in an epoch."""
         return copy * self._views + view
 
     def _mix(self, batch: int, rows: list[int], images: np.ndarray, labels: np.ndarray):
-        """Mixes all views in the same way; returns the targets."""
+        """Mixes all views in the same way and returns the targets."""
         mixes = self._draw_mixes(batch)
         smoothing = self._augmentation.label_smoothing
         for view in images:
@@ -97,7 +97,7 @@ class TrainBatches:
         return targets
 
     def _draw_mixes(self, batch: int) -> list[Mix]:
-        """Draws for the whole batch, so that what happens to a row is the same in any shard."""
+        """Draws for the whole batch, so that the mixing of a row is the same in any shard."""
         rng = KeyedGenerator(self._seed, _MIX).at(batch)
         size = self._format.height, self._format.width
         return draw_mixes(self._batch_size, *size, self._augmentation, rng)
@@ -120,14 +120,14 @@ class TrainBatches:
         Copies in another batch count too, or the result would depend on the batch size.
         """
         image, label = read(self._source, index)
-        draws = range(self._augmentation.repeated_augmentation * self._views)
-        rngs = (generator.at(sample.epoch, sample.index, draw) for draw in draws)
+        views = range(self._augmentation.repeated_augmentation * self._views)
+        rngs = (generator.at(sample.epoch, sample.index, view) for view in views)
         return decode_for_crops(image, self._format, self._augmentation, rngs), label
 
     def _augment(self, image: DecodedImage, rng: np.random.Generator, out: np.ndarray) -> None:
         augmentation = self._augmentation
         view = augment_image(image, self._format, augmentation, rng)
-        # One image at a time, while it is in the processor's cache.
+        # Faster than normalizing the whole batch later: the image is still in the CPU cache.
         normalize(view, self._format, out)
         random_erase(
             out,
@@ -140,7 +140,10 @@ class TrainBatches:
 
 
 class EvaluationBatches:
-    """Random access to the batches of one pass. Arguments as for `evaluation_pipeline`."""
+    """Gives random access to the batches of one pass.
+
+    The arguments are those of `evaluation_pipeline`.
+    """
 
     def __init__(
         self,
@@ -185,16 +188,18 @@ class EvaluationBatches:
 
 
 class WeightedBatches(EvaluationBatches):
-    """Random access to one process's rows of the batches of one pass, every batch full.
+    """Gives random access to one process's rows of the batches of one pass, all of equal size.
 
-    A row past the end is the last example again, with the weight 0. The other rows have the weight
-    (rows with padding) / (examples), so a loss that Keras divides by the batch size is the mean
-    over the examples, as a weighted metric is. A bad image is zeros, with label and weight 0.
+    The last batch is padded with copies of the last example, whose weight is 0. The other rows
+    have the weight (number of rows with padding) / (number of examples), so a loss that Keras
+    divides by the batch size is the mean over the examples, like a weighted metric. For a bad image
+    the pixels, the label and the weight are 0.
 
     Args:
-        arguments: of `EvaluationBatches`; the batch size is that of all processes together.
-        shard: of this process.
-        bad_images: what to do about them.
+        *arguments: those of `EvaluationBatches`; the batch size is that of all processes together.
+        shard: the shard of this process.
+        bad_images: the handling of bad images.
+        with_index: as for `EvaluationBatches`.
     """
 
     def __init__(self, *arguments, shard: Shard, bad_images: BadImages, with_index: bool = False):
@@ -206,7 +211,7 @@ class WeightedBatches(EvaluationBatches):
 
     def __getitem__(self, number: int) -> tuple:
         first, end = number * self._batch_size + self._offset, len(self._source)
-        # A process may have nothing but padding.
+        # The rows of this process can all be padding.
         positions = range(first, min(first + self._rows, end)) or [end - 1]
         images = np.zeros((self._rows, *_shape(self._format)), np.float32)
         labels, weights = np.zeros(self._rows, np.int32), np.zeros(self._rows, np.float32)

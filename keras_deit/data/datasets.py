@@ -1,4 +1,4 @@
-"""A dataset by name: the embedded digits, a folder of images, or anything TFDS knows."""
+"""Datasets by name: the embedded digits, a folder of images, or one of TensorFlow Datasets."""
 
 import dataclasses
 
@@ -23,10 +23,10 @@ def load_dataset(name: str, data_dir: str | None = None, on_bad_image: str = "fa
 
     Args:
         name: "digits" (embedded, no download), "folder:PATH" (images by class), or a name of
-            TensorFlow Datasets such as "cifar10" or "imagenet2012".
-        data_dir: where TFDS keeps its prepared data; None for its own default.
-        on_bad_image: a policy of `BadImages`. With "fail" the files of a folder are all checked
-            here; with "skip" they are not, and it is for the pipelines to skip a bad one.
+            TensorFlow Datasets (TFDS) such as "cifar10" or "imagenet2012".
+        data_dir: the directory of TFDS's prepared data; None for TFDS's default.
+        on_bad_image: a policy of `BadImages`. With "fail" all files of a folder are checked here;
+            with "skip" they are not, and the pipelines skip bad ones.
 
     Raises:
         InputError: the name or the policy is unknown, or the data cannot be read.
@@ -41,12 +41,13 @@ def load_dataset(name: str, data_dir: str | None = None, on_bad_image: str = "fa
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSize:
-    """How much there is of a dataset.
+    """The size of a dataset.
 
     Attributes:
-        name: of the dataset.
-        classes: that it has.
-        examples: for training, without those that are held out of them.
+        name: the name of the dataset.
+        classes: the number of classes.
+        examples: the number of training examples, without those that are held out for validation
+            and test.
     """
 
     name: str
@@ -55,13 +56,13 @@ class DatasetSize:
 
 
 def dataset_size(name: str, data_dir: str | None = None) -> DatasetSize:
-    """The size of a dataset of which no image is read and nothing is prepared.
+    """Returns the size of a dataset, without reading an image or preparing data.
 
     Args:
-        name, data_dir: as `load_dataset` takes them.
+        name, data_dir: as for `load_dataset`.
 
     Raises:
-        InputError: the name is unknown, or nothing tells its size before it is prepared.
+        InputError: the name is unknown, or the size is not known before the data is prepared.
     """
     if name != "digits" and not name.startswith(_FOLDER_PREFIX):
         return DatasetSize(*tfds_size(name, data_dir, _OTHER_NAMES))
@@ -70,10 +71,10 @@ def dataset_size(name: str, data_dir: str | None = None) -> DatasetSize:
 
 
 def take_examples(source: Source, count: int) -> Source:
-    """The first `count` examples of an order that is the same in every run.
+    """Returns the first `count` examples in an order that is the same in every run.
 
-    Where the labels are known, the order takes the classes in turn, so that the numbers of
-    examples of any two classes differ by at most one until a class has no more.
+    If the labels are known, the order cycles through the classes, so the number of examples of any
+    two classes differs by at most one until a class has no more examples.
 
     Raises:
         InputError: `count` is below 1 or above the number of examples.
@@ -83,12 +84,12 @@ def take_examples(source: Source, count: int) -> Source:
     order = fixed_permutation(len(source))
     labels = getattr(source, "labels", None)
     if labels is not None:
-        order = order[_classes_in_turn(labels[order])]
+        order = order[_order_by_rank(labels[order])]
     return Subset(source, order[:count])
 
 
-def _classes_in_turn(labels: np.ndarray) -> np.ndarray:
-    """The order that lists the first example of each class, then the second of each, ..."""
+def _order_by_rank(labels: np.ndarray) -> np.ndarray:
+    """Returns indices: of the first example of each class, of the second of each class, ..."""
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)
     starts = np.cumsum(counts) - counts

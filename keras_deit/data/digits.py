@@ -1,4 +1,4 @@
-"""The embedded dataset: real handwritten digits, no download."""
+"""The embedded dataset of handwritten digits, which needs no download."""
 
 import numpy as np
 from sklearn.datasets import load_digits as load_sklearn_digits
@@ -8,11 +8,11 @@ from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, stratified_
 
 
 def load_digits() -> Dataset:
-    """The 1,797 handwritten digits inside scikit-learn's wheel, as 8x8 RGB images.
+    """Returns the 1,797 handwritten digits of scikit-learn's wheel as 8x8 RGB images.
 
-    They are the test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and
-    Kaynak, 1998): 16 gray levels and white, here scaled from 0..16 to 0..255. 1,257 are for
-    training, 180 for validation and 360 for testing, the same for every training seed.
+    They are the test set of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak,
+    1998), whose 17 gray levels 0 to 16 are scaled to 0 to 255 here. The training split has 1,257
+    images, validation 180 and test 360, the same for every training seed.
     """
     data = load_sklearn_digits()
     gray = np.rint(data.images * (255 / 16)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Random erasing: boxes of a normalized image replaced by noise."""
+"""Random erasing: replaces boxes of a normalized image by noise."""
 
 import math
 
@@ -15,16 +15,16 @@ def random_erase(
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
     max_count: int = 1,
 ) -> None:
-    """Fills boxes with normal noise, in place (Zhong et al. 2020, "Random Erasing").
+    """Fills boxes of an image with normal noise, in place (Zhong et al. 2020, "Random Erasing").
 
-    timm's mode "pixel", which DeiT uses: every number of a box is drawn from N(0, 1), which is
-    why the image has to be normalized.
+    This is timm's mode "pixel", which DeiT uses: every value of a box is drawn from N(0, 1), so the
+    image has to be normalized before.
 
     Args:
-        image: float32, (height, width, 3), normalized; changed.
-        rng: the source of everything random.
-        probability: that anything is erased.
-        area, aspect, max_count: see `erase_boxes`.
+        image: float32 (height, width, 3), normalized; changed in place.
+        rng: the random generator.
+        probability: the probability that the image is erased at all.
+        area, aspect, max_count: as for `erase_boxes`.
     """
     if probability == 0 or rng.random() >= probability:
         return
@@ -41,17 +41,17 @@ def erase_boxes(
     aspect: tuple[float, float],
     max_count: int,
 ) -> list[tuple[int, int, int, int]]:
-    """The (top, left, height, width) of the boxes to erase.
+    """Returns the boxes to erase, each as (top, left, height, width) in pixels.
 
-    A box that does not fit is drawn again, up to ten times in all, and then left out.
+    A box that does not fit into the image is drawn again, at most ten times, and then left out.
 
     Args:
-        height, width: of the image.
-        rng: the source of the boxes.
-        area: bounds of a box's share of the image's area, drawn uniformly and divided by the
-            number of boxes.
-        aspect: bounds of a box's height / width, drawn uniformly in the logarithm.
-        max_count: the number of boxes is uniform from 1 to this.
+        height, width: the size of the image in pixels.
+        rng: the random generator.
+        area: range of the area of a box as a fraction of the image's area, before it is divided by
+            the number of boxes; drawn uniformly.
+        aspect: range of a box's height / width; its logarithm is drawn uniformly.
+        max_count: the largest number of boxes; the number is uniform from 1 to this.
     """
     count = 1 if max_count == 1 else int(rng.integers(1, max_count + 1))
     boxes = [_box(height, width, rng, area, aspect, count) for _ in range(count)]

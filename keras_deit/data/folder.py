@@ -21,11 +21,11 @@ _FILES_PER_TASK = 64
 
 
 class FileSource:
-    """Image files, read and decoded when asked for.
+    """Reads and decodes an image file when its example is accessed.
 
     Args:
-        paths: of the image files.
-        labels: the class index of each.
+        paths: the paths of the image files.
+        labels: the class index of each file, integers (count,).
     """
 
     def __init__(self, paths: list[str], labels: np.ndarray):
@@ -44,27 +44,27 @@ class FileSource:
 
 
 def load_folder(path: str, check: bool = True) -> Dataset:
-    """Loads images sorted into one folder per class.
+    """Loads images that are sorted into one folder per class.
 
-    Two layouts are understood:
+    Two layouts are supported:
 
-    - `PATH/train/CLASS/*.jpg`, beside it `validation` (or `val`) and `test`. A split that is
-      missing is cut out of `train`: 20 % for test, 10 % for validation.
-    - `PATH/CLASS/*.jpg`: 70 % for training, 10 % for validation, 20 % for testing.
+    - `PATH/train/CLASS/*.jpg`, and beside `train` the folders `validation` (or `val`) and `test`.
+      A missing split is held out of `train`: 20 % for test, 10 % for validation.
+    - `PATH/CLASS/*.jpg`, of which 70 % are for training, 10 % for validation and 20 % for test.
 
-    Such cuts are stratified by class and the same for every training seed. Class indices follow
-    the sorted names of the class folders. Files are taken by suffix (.jpg .jpeg .png .bmp .webp
-    in any case); hidden ones are ignored.
+    Held-out splits are stratified by class and the same for every training seed. Class indices
+    follow the sorted names of the class folders. Image files are recognized by suffix (.jpg, .jpeg,
+    .png, .bmp or .webp in any case); hidden files are ignored.
 
     Args:
-        path: the folder.
-        check: decode every file once here, so that a run does not break on a bad file after
-            hours. Unreadable files are never left out: what an index stands for depends on the
-            names of the files only.
+        path: the path of the folder.
+        check: whether to decode every file once now, so that a run does not fail on a bad file
+            after hours. Unreadable files are never left out, because the index of an example
+            depends on the names of the files only.
 
     Raises:
-        InputError: nothing to read, fewer than two classes, classes that differ between the
-            splits or have too few images, or unreadable files, all named.
+        InputError: there are no images, fewer than two classes, classes that differ between the
+            splits or have too few images, or unreadable files, all of which are named.
     """
     root = Path(path)
     if not path or not root.is_dir():
@@ -87,7 +87,7 @@ def load_folder(path: str, check: bool = True) -> Dataset:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split that has one; all images are "train" where none has."""
+    """Returns the folder of each split that has one; `root` as "train" if none has."""
     found = {name: root / name for name in ("train", *_VALIDATION_NAMES, "test")}
     found = {name: folder for name, folder in found.items() if folder.is_dir()}
     if not found:
@@ -100,7 +100,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _files_by_class(folder: Path) -> dict[str, list[str]]:
-    """The sorted image files of every class folder, by the folder's name."""
+    """Returns the sorted image files of each class folder, by the name of the folder."""
     with os.scandir(folder) as entries:
         classes = [entry for entry in entries if entry.is_dir() and entry.name[0] != "."]
     return {entry.name: _image_files(entry.path) for entry in classes}
@@ -121,12 +121,12 @@ def _check_classes(files: dict[str, dict[str, list[str]]], folders: dict[str, Pa
         if len(by_class) == 1:
             raise InputError(f"{folder} has one class, {min(by_class)!r}: at least two are needed.")
         if empty:
-            raise InputError(f"No images in class folders of {folder}: {_listing(empty)}.")
+            raise InputError(f"No images in class folders of {folder}: {_listed(empty)}.")
         if set(by_class) != train:
             different = sorted(train.symmetric_difference(by_class))
             raise InputError(
                 f"{folder} and {folders['train']} must have the same classes; only one of the two "
-                f"has: {_listing(different)}."
+                f"has: {_listed(different)}."
             )
 
 
@@ -171,11 +171,11 @@ def _require_readable(paths: list[str]) -> None:
     if unreadable:
         noun = "file" if len(unreadable) == 1 else "files"
         raise InputError(
-            f"{len(unreadable)} unreadable image {noun}: {_listing(unreadable)}. "
+            f"{len(unreadable)} unreadable image {noun}: {_listed(unreadable)}. "
             'Repair or remove them, or give on_bad_image="skip".'
         )
 
 
-def _listing(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     more = len(names) - _MAX_LISTED
     return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,8 +1,8 @@
-"""Affine maps of one image: uint8 NumPy arrays (height, width, 3) in and out.
+"""Affine transformations of one image: uint8 NumPy arrays (height, width, 3) in and out.
 
 They follow Pillow's `Image.transform` and `Image.rotate`, which timm's RandAugment uses: the
-result has the size of the image, and what comes from outside of it has the color `fill`, RGB.
-Pillow's bicubic has the coefficient a = -1 here, the one of OpenCV's warp -0.75.
+result has the size of the image, and pixels from outside of the image have the RGB color `fill`.
+Pillow's bicubic kernel has the coefficient a = -1 here, that of OpenCV's warp a = -0.75.
 
 `interpolation` is "bicubic", "bilinear" or "nearest".
 """
@@ -23,7 +23,11 @@ _FLAGS = {**INTERPOLATIONS, "nearest": cv2.INTER_NEAREST}
 
 
 def check_geometric_interpolation(name: str) -> None:
-    """Raises an `InputError` for a name that these functions do not take."""
+    """Checks the name of an interpolation.
+
+    Raises:
+        InputError: it is unknown.
+    """
     if name not in _FLAGS:
         raise unknown_name("geometric interpolation", name, _FLAGS)
 
@@ -31,7 +35,7 @@ def check_geometric_interpolation(name: str) -> None:
 def rotate(
     image: np.ndarray, degrees: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Rotates about the center, counter-clockwise."""
+    """Rotates an image counterclockwise about its center."""
     height, width = image.shape[:2]
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = width / 2, height / 2
@@ -45,42 +49,42 @@ def rotate(
 def shear_x(
     image: np.ndarray, factor: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Moves each row by `factor` pixels per pixel from the top."""
+    """Moves each row to the left by `factor` pixels per pixel of its distance from the top."""
     return affine(image, (1, factor, 0, 0, 1, 0), interpolation, fill)
 
 
 def shear_y(
     image: np.ndarray, factor: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Moves each column by `factor` pixels per pixel from the left."""
+    """Moves each column up by `factor` pixels per pixel of its distance from the left."""
     return affine(image, (1, 0, 0, factor, 1, 0), interpolation, fill)
 
 
 def translate_x(
-    image: np.ndarray, shard: float, interpolation: str = "bicubic", fill: Color = MEAN
+    image: np.ndarray, fraction: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Moves to the left by a share of the width."""
-    return shift_x(image, shard * image.shape[1], interpolation, fill)
+    """Moves an image to the left by a fraction of its width."""
+    return shift_x(image, fraction * image.shape[1], interpolation, fill)
 
 
 def translate_y(
-    image: np.ndarray, shard: float, interpolation: str = "bicubic", fill: Color = MEAN
+    image: np.ndarray, fraction: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Moves up by a share of the height."""
-    return shift_y(image, shard * image.shape[0], interpolation, fill)
+    """Moves an image up by a fraction of its height."""
+    return shift_y(image, fraction * image.shape[0], interpolation, fill)
 
 
 def shift_x(
     image: np.ndarray, pixels: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Moves to the left by a number of pixels."""
+    """Moves an image to the left by a number of pixels."""
     return _shift(image, 1, pixels, interpolation, fill)
 
 
 def shift_y(
     image: np.ndarray, pixels: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
-    """Moves up by a number of pixels."""
+    """Moves an image up by a number of pixels."""
     return _shift(image, 0, pixels, interpolation, fill)
 
 
@@ -92,25 +96,27 @@ def _shift(
         return np.full_like(image, fill)
     if interpolation != "nearest":
         taps = _taps(pixels - whole, interpolation)
-        image = _filtered(image, np.expand_dims(taps, 1 - axis))
+        image = _filter(image, np.expand_dims(taps, 1 - axis))
     kept = slice(max(whole, 0), size + min(whole, 0))
     before, after = max(-whole, 0), max(whole, 0)
     if axis == 0:
-        return _filled(image[kept], fill, top=before, bottom=after)
-    return _filled(image[:, kept], fill, left=before, right=after)
+        return _pad(image[kept], fill, top=before, bottom=after)
+    return _pad(image[:, kept], fill, left=before, right=after)
 
 
-def cut_out(
+def cutout(
     image: np.ndarray, row: float, column: float, half_side: int, fill: Color = MEAN
 ) -> np.ndarray:
-    """Covers a square, clipped to the image (DeVries & Taylor 2017, "Improved regularization of
-    convolutional neural networks with Cutout").
+    """Covers a square, clipped to the image, with a color.
+
+    This is Cutout (DeVries & Taylor 2017, "Improved regularization of convolutional neural networks
+    with Cutout").
 
     Args:
-        image: uint8, (height, width, 3).
-        row, column: of the center, as shares of height and width in [0, 1).
-        half_side: of the square, in pixels.
-        fill: what covers it.
+        image: uint8 (height, width, 3).
+        row, column: the center of the square, as fractions of height and width in [0, 1).
+        half_side: half the side of the square in pixels.
+        fill: the color.
     """
     row, column = int(row * image.shape[0]), int(column * image.shape[1])
     image = image.copy()
@@ -119,23 +125,23 @@ def cut_out(
     return image
 
 
-def _taps(part: float, interpolation: str) -> np.ndarray:
-    """The weights of five pixels for a point that is `part` of a pixel beyond the middle one.
+def _taps(offset: float, interpolation: str) -> np.ndarray:
+    """Returns the weights of five pixels for a point `offset` pixels from the middle one.
 
-    They are the same for all pixels of a translation: a filter and a shift by whole pixels take
-    a tenth of the time of `affine`.
+    They are the same for all pixels of a translation, so it can be a filter and a shift by whole
+    pixels, which take a tenth of the time of `affine`.
     """
-    distances = np.arange(-2, 3) - part
+    distances = np.arange(-2, 3) - offset
     weights = triangle(distances) if interpolation == "bilinear" else cubic(distances, a=-1)
     return weights.astype(np.float32)
 
 
-def _filtered(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    # Pillow cuts fractions off where OpenCV rounds.
+def _filter(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    # Pillow truncates the result, OpenCV rounds it.
     return cv2.filter2D(image, -1, kernel, delta=-0.498, borderType=cv2.BORDER_REPLICATE)
 
 
-def _filled(image: np.ndarray, fill: Color, top=0, bottom=0, left=0, right=0) -> np.ndarray:
+def _pad(image: np.ndarray, fill: Color, top=0, bottom=0, left=0, right=0) -> np.ndarray:
     border = cv2.BORDER_CONSTANT
     return cv2.copyMakeBorder(image, top, bottom, left, right, border, value=fill)
 
@@ -146,17 +152,17 @@ def affine(
     interpolation: str = "bicubic",
     fill: Color = MEAN,
 ) -> np.ndarray:
-    """The image whose point (x, y) shows the point (ax + by + c, dx + ey + f) of `image`.
+    """Returns the image whose point (x, y) is the point (ax + by + c, dx + ey + f) of `image`.
 
     Args:
-        image: uint8, (height, width, 3).
-        matrix: (a, b, c, d, e, f), in pixels; (0, 0) is the top left corner of the image, so that
-            the center of the first pixel is (0.5, 0.5).
+        image: uint8 (height, width, 3).
+        matrix: (a, b, c, d, e, f) in pixels; (0, 0) is the top left corner of the image, so the
+            center of the first pixel is (0.5, 0.5).
         interpolation: "bicubic", "bilinear" or "nearest".
-        fill: what comes from outside.
+        fill: the color of pixels from outside of the image.
     """
     matrix = np.reshape(np.asarray(matrix, np.float64), (2, 3))
-    # OpenCV's (0, 0) is the center of the first pixel.
+    # In OpenCV, (0, 0) is the center of the first pixel.
     matrix[:, 2] += matrix @ (0.5, 0.5, 0) - 0.5
     return cv2.warpAffine(
         image,

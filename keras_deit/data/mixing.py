@@ -1,9 +1,9 @@
-"""Mixup and CutMix: a batch blended with itself, and its soft targets.
+"""Mixup and CutMix: mixes the images of a batch and makes soft targets.
 
-As timm does it for DeiT (Touvron et al. 2021, section 6): each image's partner is the one at the
-same place from the batch's end, one lambda is drawn for the batch or one for each image, and label
-smoothing is inside the targets. Partners trade places, so one image of a batch of odd size is its
-own and stays as it is.
+It follows timm's implementation for DeiT (Touvron et al. 2021, section 6): image i is mixed with
+its partner, image B - 1 - i of B; one λ is drawn for the batch or one for each image; label
+smoothing is applied before the targets are mixed. In a batch of odd size the middle image is its
+own partner and stays unchanged.
 """
 
 import math
@@ -20,11 +20,12 @@ class Mix(NamedTuple):
     """How an image is mixed with its partner.
 
     Attributes:
-        kept: the share of itself that the image keeps, in [0, 1].
-        box: (top, bottom, left, right) of what CutMix pastes; None for Mixup.
+        lam: the weight λ of the image itself in its target, in [0, 1]; its partner has 1 - λ.
+        box: (top, bottom, left, right) of the pixels that CutMix takes from the partner; None for
+            Mixup.
     """
 
-    kept: float
+    lam: float
     box: tuple[int, int, int, int] | None = None
 
 
@@ -38,20 +39,20 @@ def mix_batch(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Makes soft targets and applies Mixup or CutMix to the batch.
+    """Makes soft targets and applies Mixup or CutMix to a batch.
 
     Args:
-        images: float32, (batch, height, width, 3), normalized; mixed in place.
-        labels: integers, (batch,), or one-hot, (batch, num_classes).
-        num_classes: K.
-        augmentation: the fields whose names start with `mix`, `cutmix` and `label`.
-        rng: the source of everything random.
+        images: float32 (batch, height, width, 3), normalized; mixed in place.
+        labels: integers (batch,), or one-hot (batch, num_classes).
+        num_classes: the number of classes.
+        augmentation: the fields whose names start with `mix`, `cutmix` and `label` are used.
+        rng: the random generator.
 
     Returns:
-        The images, and float32 targets (batch, num_classes).
+        The images, and targets as float32 (batch, num_classes).
 
     Raises:
-        InputError: labels of another kind.
+        InputError: the labels are of another kind.
     """
     mixes = draw_mixes(len(images), *images.shape[1:3], augmentation, rng)
     return apply_mixes(images, labels, num_classes, augmentation.label_smoothing, mixes)
@@ -60,7 +61,7 @@ def mix_batch(
 def draw_mixes(
     count: int, height: int, width: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> list[Mix]:
-    """Draws what is done to each of the `count` images of a batch: see `draw_mix`."""
+    """Draws the mix of each of the `count` images of a batch, see `draw_mix`."""
     if augmentation.mix_mode == "elem":
         return [draw_mix(height, width, augmentation, rng) for _ in range(count)]
     return [draw_mix(height, width, augmentation, rng)] * count
@@ -69,26 +70,26 @@ def draw_mixes(
 def apply_mixes(
     images: np.ndarray, labels: np.ndarray, num_classes: int, smoothing: float, mixes: list[Mix]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`mix_batch` with mixes that are drawn already, one for each image.
+    """Applies mixes that are drawn already, one for each image; see `mix_batch`.
 
-    So a share of a batch, partners together, gets what they get in the whole batch.
+    So a shard of a batch, which holds partners together, is mixed as in the whole batch.
     """
     targets = one_hot_smoothed(labels, num_classes, smoothing)
     mix_images(images, mixes)
-    kept = np.array([mix.kept for mix in mixes], np.float32)[:, None]
-    return images, kept * targets + (1 - kept) * targets[::-1]
+    lam = np.array([mix.lam for mix in mixes], np.float32)[:, None]
+    return images, lam * targets + (1 - lam) * targets[::-1]
 
 
 def draw_mix(height: int, width: int, augmentation: Augmentation, rng: np.random.Generator) -> Mix:
-    """Draws the method, lambda from Beta(alpha, alpha), and CutMix's box.
+    """Draws the method, λ from Beta(α, α), and the box of CutMix.
 
-    CutMix keeps what its box really leaves, which is more than lambda where the box reaches over
-    the border.
+    A box of CutMix that crosses the border of the image is clipped, and λ is corrected to the area
+    that remains.
 
     Args:
-        height, width: of the images.
-        augmentation: the fields whose names start with `mix` and `cutmix`.
-        rng: the source of everything random.
+        height, width: the size of the images in pixels.
+        augmentation: the fields whose names start with `mix` and `cutmix` are used.
+        rng: the random generator.
     """
     mixup_alpha, cutmix_alpha = augmentation.mixup_alpha, augmentation.cutmix_alpha
     if mixup_alpha == 0 and cutmix_alpha == 0:
@@ -105,18 +106,19 @@ def draw_mix(height: int, width: int, augmentation: Augmentation, rng: np.random
 
 
 def mix_images(images: np.ndarray, mixes: list[Mix]) -> None:
-    """Mixes every image with its partner, in place: Mixup (Zhang et al. 2018) blends the two,
-    CutMix (Yun et al. 2019) pastes a box.
+    """Mixes every image with its partner, in place.
+
+    Mixup (Zhang et al. 2018) blends the two images, CutMix (Yun et al. 2019) replaces a box.
 
     Args:
-        images: float32, (batch, height, width, 3).
-        mixes: what to do to each image.
+        images: float32 (batch, height, width, 3).
+        mixes: the mix of each image.
     """
-    # Row by row of the images; OpenCV takes no more than four channels.
+    # OpenCV supports at most four channels, so images become matrices of rows.
     rows = images.reshape(*images.shape[:2], -1)
     for first in range(len(images) // 2):
         second = len(images) - 1 - first
-        if mixes[first].kept == mixes[second].kept == 1:
+        if mixes[first].lam == mixes[second].lam == 1:
             continue
         original = rows[first].copy()
         _mix_into(rows[first], rows[second], mixes[first])
@@ -125,7 +127,7 @@ def mix_images(images: np.ndarray, mixes: list[Mix]) -> None:
 
 def _mix_into(image: np.ndarray, partner: np.ndarray, mix: Mix) -> None:
     if mix.box is None:
-        cv2.addWeighted(image, mix.kept, partner, 1 - mix.kept, 0, dst=image)
+        cv2.addWeighted(image, mix.lam, partner, 1 - mix.lam, 0, dst=image)
     else:
         top, bottom, left, right = mix.box
         image[top:bottom, 3 * left : 3 * right] = partner[top:bottom, 3 * left : 3 * right]
@@ -134,9 +136,9 @@ def _mix_into(image: np.ndarray, partner: np.ndarray, mix: Mix) -> None:
 def cutmix_box(
     height: int, width: int, lam: float, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """The (top, bottom, left, right) of a box around a uniform center, clipped to the image.
+    """Draws a box (top, bottom, left, right) with a uniform center, clipped to the image.
 
-    Without the clipping it would have the share 1 - lam of the area.
+    Before it is clipped, its area is the fraction 1 - λ of the image's area.
     """
     side = math.sqrt(1 - lam)
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
@@ -150,18 +152,19 @@ def cutmix_box(
 
 
 def one_hot_smoothed(labels: np.ndarray, num_classes: int, smoothing: float) -> np.ndarray:
-    """One-hot targets with label smoothing (Szegedy et al. 2016, section 7).
+    """Returns one-hot targets with label smoothing (Szegedy et al. 2016, section 7).
 
     Args:
-        labels: integers in [0, num_classes), (batch,), or one-hot, (batch, num_classes).
-        num_classes: K.
-        smoothing: s; a wrong class gets s / K, the right one 1 - s + s / K.
+        labels: integers in [0, num_classes) (batch,), or one-hot (batch, num_classes).
+        num_classes: the number of classes K.
+        smoothing: the label smoothing s: the target of a wrong class is s / K, that of the right
+            class 1 - s + s / K.
 
     Returns:
-        float32, (batch, num_classes).
+        float32 (batch, num_classes).
 
     Raises:
-        InputError: the labels are neither.
+        InputError: the labels are neither of the two.
     """
     labels = np.asarray(labels)
     if labels.ndim == 2:
@@ -176,9 +179,9 @@ def one_hot_smoothed(labels: np.ndarray, num_classes: int, smoothing: float) -> 
             f"Labels should be at least 0 and below {num_classes}, the number of classes. "
             f"Received: {labels.min()} to {labels.max()}."
         )
-    off = smoothing / num_classes
-    targets = np.full((len(labels), num_classes), off, np.float32)
-    targets[np.arange(len(labels)), labels] = 1 - smoothing + off
+    off_value = smoothing / num_classes
+    targets = np.full((len(labels), num_classes), off_value, np.float32)
+    targets[np.arange(len(labels)), labels] = 1 - smoothing + off_value
     return targets
 
 

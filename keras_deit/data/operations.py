@@ -1,8 +1,9 @@
-"""The operations that augmentation policies are made of, by name, and how strong they are.
+"""The operations of augmentation policies by name, and their arguments by magnitude.
 
-Magnitudes become arguments as in timm's `auto_augment.py`, on which DeiT's training rests:
-increasing variants grow stronger with the magnitude, the others are AutoAugment's own scales, of
-which some grow weaker. timm's magnitudes run from 0 to 10, those of RandAugment's own code beyond.
+Arguments follow from magnitudes as in timm's `auto_augment.py`, which DeiT uses: increasing
+variants become stronger with the magnitude; the others are AutoAugment's own scales, some of which
+become weaker. Magnitudes are from 0 to 10 in timm, and can be larger in the code of RandAugment's
+authors.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,12 @@ MAX_MAGNITUDE = 10
 
 
 class Step(NamedTuple):
-    """One operation to apply: its name in `OPERATIONS` and its argument, None where it has none.
+    """One operation to apply.
 
-    "Cutout" has three, those of `geometric.cut_out`.
+    Attributes:
+        operation: its name in `OPERATIONS`.
+        argument: its argument; None if it has none; (row, column, half_side) for "Cutout", see
+            `geometric.cutout`.
     """
 
     operation: str
@@ -60,16 +64,16 @@ def apply(
     """Applies operations one after the other.
 
     Args:
-        image: uint8 RGB, (height, width, 3).
-        steps: what to apply.
-        interpolation: of the geometric operations, "bicubic", "bilinear" or "nearest".
-        fill: the color of what they leave empty, and of Cutout's square.
+        image: uint8 RGB (height, width, 3).
+        steps: the operations.
+        interpolation: "bicubic", "bilinear" or "nearest", for the geometric operations.
+        fill: the color of the area that they leave empty, and of Cutout's square.
     """
     for name, argument in steps:
         if name in _GEOMETRIC:
             image = _GEOMETRIC[name](image, argument, interpolation, fill)
         elif name == "Cutout":
-            image = geometric.cut_out(image, *argument, fill)
+            image = geometric.cutout(image, *argument, fill)
         elif argument is None:
             image = _PHOTOMETRIC[name](image)
         else:
@@ -78,12 +82,13 @@ def apply(
 
 
 def scaled_step(name: str, magnitude: float, rng: np.random.Generator) -> Step:
-    """The step of an entry of `SCALES` at a magnitude.
+    """Returns an operation with its argument at a magnitude.
 
     Args:
-        name: in `SCALES`.
+        name: a name in `SCALES`.
         magnitude: 0 or more.
-        rng: the source of the sign, where the operation has two directions, and of places.
+        rng: the random generator for the sign of operations with two directions, and for the
+            position of Cutout.
     """
     operation, argument = SCALES[name]
     return Step(operation, argument and argument(magnitude / MAX_MAGNITUDE, rng))
@@ -108,12 +113,12 @@ def _increasing_factor(level: float, rng: np.random.Generator) -> float:
     return 1 + 0.9 * level * _sign(rng)
 
 
-def _square(level: float, rng: np.random.Generator) -> tuple[float, float, int]:
+def _cutout_argument(level: float, rng: np.random.Generator) -> tuple[float, float, int]:
     return rng.random(), rng.random(), int(40 * level)
 
 
-# Operation and argument at a level, a tenth of the magnitude; by timm's names, and Google's where
-# timm has none.
+# By name, the operation and the function from level, a tenth of the magnitude, to its argument. The
+# names are timm's, or Google's if timm has none.
 SCALES: dict[str, tuple[str, Argument | None]] = {
     "AutoContrast": ("AutoContrast", None),
     "Equalize": ("Equalize", None),
@@ -136,5 +141,5 @@ SCALES: dict[str, tuple[str, Argument | None]] = {
     "TranslateY": ("TranslateY", _signed(0.45)),
     "TranslateXPixels": ("TranslateXPixels", _signed(100)),
     "TranslateYPixels": ("TranslateYPixels", _signed(100)),
-    "Cutout": ("Cutout", _square),
+    "Cutout": ("Cutout", _cutout_argument),
 }

@@ -1,9 +1,9 @@
-"""From a source of images to the batches that `fit` and `evaluate` take.
+"""Datasets of batches for `fit` and `evaluate`, made from a source of images.
 
-An element of the Grain dataset is a batch, or a shard of one, made by one function call: Grain
-needs some 20 microseconds of Python for every element and step, which is more than the work on
-small images. Grain's threads make several elements at a time, and the state of its iterator is the
-number of the next one.
+An element of the Grain dataset is a batch or a shard of one, made by one function call, because
+Grain needs about 20 microseconds per element and operation, more than the work on a small image.
+Grain's threads make several elements in parallel, and the state of its iterator is the index of the
+next element.
 """
 
 import os
@@ -21,7 +21,7 @@ from keras_deit.data.source import Source
 from keras_deit.data.transforms import check_evaluation_view
 
 _MAX_THREADS = 16
-_MAX_BYTES_AHEAD = 4 * 2**30
+_MAX_PREFETCHED_BYTES = 4 * 2**30
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -55,51 +55,51 @@ def train_pipeline(
 ) -> grain.IterDataset:
     """Returns endless batches for training, shuffled again in every epoch.
 
-    The epochs follow each other without a gap, so a batch can hold the end of one and the start
-    of the next, and every batch is full. The content of a batch depends on the seed and its number
-    only; what is done to an image depends on the seed, the epoch, the image's index and which copy
-    it is, not on the batch size. So the stream is the same with any number of threads, and with
-    the worker processes of Grain's `mp_prefetch`. With repeated augmentation an epoch of the stream
-    is that of `randomness.ShuffledStream`.
+    Epochs follow each other without a gap, so a batch can contain the end of one epoch and the
+    start of the next, and every batch is full. The content of a batch depends only on the seed and
+    its index; the augmentation of an image depends only on the seed, the epoch, the image's index
+    and the number of its copy, not on the batch size. So the stream is the same with any number of
+    threads, and with the worker processes of Grain's `mp_prefetch`. With repeated augmentation an
+    epoch is that of `randomness.ShuffledStream`.
 
-    An element is one shard of a batch: the whole batch, unless `shard` divides it. A bad image
-    that is skipped is replaced by the next good one in the source, which is augmented with the
-    random numbers of the place that it takes.
+    An element is one shard of a batch, which is the whole batch unless `shard` divides it. A bad
+    image that is skipped is replaced by the next good one of the source, augmented with the random
+    numbers of the bad one.
 
     Args:
-        source: of training examples.
-        image_format: of the model.
-        augmentation: of the recipe.
-        num_classes: K.
-        batch_size: B, of all shards together.
-        seed: of the run, 0 or more.
-        shard: what this process gets of every batch.
-        start: how many elements of the stream are left out.
-        stop: the element of the stream that the dataset ends before; None for no end.
-        bad_images: what to do about them; None to fail.
-        views: augmented copies of an image in a batch; all are mixed in the same way.
-        with_index: whether the targets hold the position of each image in `source`.
+        source: the training examples.
+        image_format: the image format of the model.
+        augmentation: the augmentation of the recipe.
+        num_classes: the number of classes K.
+        batch_size: the number B of images in a batch, of all shards together.
+        seed: the seed of the run, 0 or more.
+        shard: the shard of this process.
+        start: the index of the first element.
+        stop: the index after the last element; None for an endless dataset.
+        bad_images: the handling of bad images; None to fail.
+        views: the number of augmented views of an image in a batch; all are mixed in the same way.
+        with_index: whether the targets include the index of each image in `source`.
 
     Returns:
-        A dataset of pairs: images, float32 (b, height, width, 3), normalized, or with several views
-        (b, views, height, width, 3); and targets, float32 (b, K), smoothed and mixed, or
+        A dataset of pairs: images as float32 (b, height, width, 3), normalized, or for several
+        views (b, views, height, width, 3); and targets as float32 (b, K), smoothed and mixed, or
         {"labels": targets, "index": int32 (b,)}. b is B divided by the number of shards.
 
     Raises:
-        InputError: a batch size, seed, start or stop that is not possible, or, while reading, a bad
-            image, or none but bad ones.
+        InputError: the batch size, seed, start or stop is out of range; or, while reading, an image
+            is bad, or all images are.
     """
     steps_per_epoch(len(source), batch_size)
     if seed < 0:
         raise InputError(f"The seed should be 0 or more. Received: {seed}.")
     if start < 0 or (stop is not None and stop <= start):
         raise InputError(
-            f"The stream should start at 0 or later and stop after it. Received: {start}, {stop}."
+            f"start should be 0 or more and stop larger than start. Received: {start}, {stop}."
         )
     rows = shard.train_size(batch_size) * views
     recipe = (augmentation, num_classes, batch_size, seed)
     batches = TrainBatches(source, image_format, *recipe, shard, bad_images, views, with_index)
-    return _read_ahead(grain.MapDataset.source(batches)[start:stop], image_format, rows)
+    return _prefetched(grain.MapDataset.source(batches)[start:stop], image_format, rows)
 
 
 def evaluation_pipeline(
@@ -114,34 +114,34 @@ def evaluation_pipeline(
     bad_images: BadImages | None = None,
     with_index: bool = False,
 ) -> grain.IterDataset:
-    """Returns one pass over the examples in their order; the last batch may be smaller.
+    """Returns one pass over the examples in their order; the last batch can be smaller.
 
-    Weighted, every batch is full: the last one is padded by copies of the last example with the
-    weight 0, and all examples have the weight (rows with padding) / (examples). Keras's losses,
-    which divide by the batch size, and its `weighted_metrics` are then the means over the examples.
-    A bad image that is skipped has the weight 0 too: the metrics leave it out, the loss counts it
-    as an example without loss.
+    With weights every batch is full: the last one is padded with copies of the last example, whose
+    weight is 0, and all examples have the weight (number of rows with padding) / (number of
+    examples). So Keras's losses, which divide by the batch size, and its `weighted_metrics` are the
+    means over the examples. A bad image that is skipped also has the weight 0: metrics exclude it,
+    the loss counts it as an example with a loss of 0.
 
     Args:
-        source: of validation or test examples.
-        image_format: of the model.
-        batch_size: B, of all processes together.
-        crop_ratio: see `transforms.center_crop_resize`.
+        source: the validation or test examples.
+        image_format: the image format of the model.
+        batch_size: the number B of images in a batch, of all processes together.
+        crop_ratio: the crop ratio, see `transforms.center_crop_resize`.
         interpolation: "bicubic" or "bilinear".
-        shard: of this process: of several, each gets B / processes neighboring rows of every
-            batch, which must be weighted. Its micro-batches play no role.
-        weighted: whether there are weights.
-        bad_images: what to do about them, None to fail; they can be skipped by weight only.
-        with_index: whether the labels hold the position of each image in `source`.
+        shard: the shard of this process. Each of several processes gets B / processes consecutive
+            rows of every batch, and needs weights. Micro-batches are ignored.
+        weighted: whether the batches have weights.
+        bad_images: the handling of bad images; None to fail. To skip them needs weights.
+        with_index: whether the labels include the index of each image in `source`.
 
     Returns:
-        A dataset of pairs: images, float32 (b, height, width, 3), normalized; labels, int32 (b,),
-        or {"labels": labels, "index": int32 (b,)}; or, weighted, of triples whose third is the
-        weights, float32 (b,).
+        A dataset of pairs: images as float32 (b, height, width, 3), normalized; and labels as int32
+        (b,), or {"labels": labels, "index": int32 (b,)}. With weights it is a dataset of triples,
+        whose third part is the weights as float32 (b,).
 
     Raises:
-        InputError: a batch size, crop ratio or interpolation that is not possible, shards or
-            skipping without weights, or, while reading, a bad image.
+        InputError: the batch size, crop ratio or interpolation is out of range; there are several
+            processes or skipped images without weights; or, while reading, an image is bad.
     """
     check_evaluation_view(crop_ratio, interpolation)
     if batch_size < 1:
@@ -154,21 +154,22 @@ def evaluation_pipeline(
         )
     elif shard.processes > 1 or bad_images.policy == "skip":
         raise InputError(
-            "An evaluation by several processes or with bad images skipped should be weighted. "
+            "An evaluation by several processes, or that skips bad images, should be weighted. "
             f"Received: {shard.processes} processes, policy {bad_images.policy!r}, weighted=False."
         )
     else:
         batches = EvaluationBatches(*arguments, with_index=with_index)
     rows = batch_size // shard.processes if weighted else min(batch_size, len(source))
-    return _read_ahead(grain.MapDataset.source(batches), image_format, rows)
+    return _prefetched(grain.MapDataset.source(batches), image_format, rows)
 
 
-def _read_ahead(
+def _prefetched(
     elements: grain.MapDataset, image_format: ImageFormat, rows: int
 ) -> grain.IterDataset:
+    """Returns a dataset whose elements are made in advance by several threads."""
     # OpenCV's own threads would compete with Grain's for the same cores.
     cv2.setNumThreads(1)
     element_bytes = rows * image_format.height * image_format.width * 3 * 4
-    threads = min(os.cpu_count() or 1, _MAX_THREADS, max(1, _MAX_BYTES_AHEAD // element_bytes))
+    threads = min(os.cpu_count() or 1, _MAX_THREADS, max(1, _MAX_PREFETCHED_BYTES // element_bytes))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     return elements.to_iter_dataset(options)

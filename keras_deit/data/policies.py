@@ -1,6 +1,6 @@
 """Augmentation policies: RandAugment, AutoAugment and 3-Augment, by strings like timm's.
 
-A policy draws the steps for one image; only those are computed.
+A policy draws the operations for one image; only these are computed.
 """
 
 import dataclasses
@@ -15,27 +15,34 @@ from keras_deit.data.auto_augment_policies import AUTO_AUGMENT
 from keras_deit.data.operations import MAX_MAGNITUDE, Step, scaled_step
 
 _BLUR_RADII = (0.1, 2.0)
-_UNIFORM_NOISE = 100  # timm's: more noise than this stands for a uniform magnitude.
+_UNIFORM_NOISE = 100  # As in timm, a larger standard deviation means a uniform magnitude.
 
 
 class Policy(Protocol):
+    """An augmentation policy."""
+
     def draw(self, rng: np.random.Generator) -> list[Step]:
-        """The steps for one image."""
+        """Draws the operations for one image."""
 
 
 def parse_policy(text: str) -> Policy:
-    """The policy that a string names.
+    """Returns the policy that a string describes.
 
     Args:
-        text: "none"; "3a"; "original", "originalr", "v0" or "v0r", with "-mstd0.5" or the like
-            for noise on the magnitudes; or "rand" followed by any of "-m9" (magnitude, 10),
-            "-n2" (draws, 2), "-p0.5" (probability that a drawn one is applied, 0.5), "-mstd0.5"
-            (standard deviation of the magnitude, 0; above 100 or "inf" for a magnitude uniform
-            in [0, m]) and "-inc1" (increasing variants, 0); or "tfrand", RandAugment as its
-            authors' TensorFlow code has it, followed by any of "-m15" (10) and "-n2" (2).
+        text: one of the following, with any of the sections in parentheses:
+            "none";
+            "3a" for 3-Augment;
+            "original", "originalr", "v0" or "v0r" for AutoAugment ("-mstd0.5": standard deviation
+            of the magnitudes, 0 by default);
+            "rand" for RandAugment ("-m9": magnitude, 10 by default; "-n2": number of operations, 2
+            by default; "-p0.5": probability that an operation is applied, 0.5 by default;
+            "-mstd0.5": standard deviation of the magnitude, 0 by default, or above 100 or "inf"
+            for a magnitude that is uniform in [0, m]; "-inc1": increasing variants, 0 by default);
+            "tfrand" for RandAugment as in its authors' TensorFlow code ("-m15": magnitude, 10 by
+            default; "-n2": number of operations, 2 by default).
 
     Raises:
-        InputError: no such policy, or no such section in it.
+        InputError: there is no such policy, or it has no such section.
     """
     name, *sections = text.split("-")
     if name not in _PARSERS:
@@ -47,8 +54,8 @@ def parse_policy(text: str) -> Policy:
         if not re.fullmatch(known.get(key, "(?!)"), number):
             examples = ", ".join(_EXAMPLES[key] for key in known) or "no sections"
             raise InputError(
-                f"auto_augment {text!r}: section {section!r} is none that {name!r} has. "
-                f"It has {examples}, with other numbers as wanted."
+                f"auto_augment {text!r}: {name!r} has no section {section!r}, but {examples}, also "
+                "with other numbers."
             )
         values[key] = float(number)
     return parse(name, values)
@@ -56,15 +63,15 @@ def parse_policy(text: str) -> Policy:
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-    """RandAugment (Cubuk et al. 2020) as timm draws it.
+    """RandAugment (Cubuk et al. 2020) as in timm.
 
     Attributes:
-        magnitude: in [0, 10].
-        magnitude_std: of the normal noise on it; `math.inf` for a magnitude uniform in
-            [0, magnitude].
-        draws: operations drawn for an image, with replacement.
-        probability: that an operation drawn is applied.
-        increasing: whether all operations grow stronger with the magnitude.
+        magnitude: the magnitude of the operations, in [0, 10].
+        magnitude_std: the standard deviation of the magnitude; `math.inf` for a magnitude that is
+            uniform in [0, magnitude].
+        draws: the number of operations drawn for an image, with replacement.
+        probability: the probability that a drawn operation is applied.
+        increasing: whether all operations become stronger with the magnitude.
     """
 
     magnitude: float = 10
@@ -77,7 +84,7 @@ class RandAugment:
         names = _INCREASING if self.increasing else _PLAIN
         drawn = [names[int(rng.integers(len(names)))] for _ in range(self.draws)]
         return [
-            scaled_step(name, noisy(self.magnitude, self.magnitude_std, rng), rng)
+            scaled_step(name, noisy_magnitude(self.magnitude, self.magnitude_std, rng), rng)
             for name in drawn
             if rng.random() < self.probability
         ]
@@ -85,15 +92,16 @@ class RandAugment:
 
 @dataclasses.dataclass(frozen=True)
 class TensorFlowRandAugment:
-    """RandAugment in the TensorFlow code of its authors, with which AugReg trains.
+    """RandAugment as in the TensorFlow code of its authors, which AugReg uses.
 
-    Sixteen operations, Cutout among them; every one drawn is applied. The magnitude may be above
-    10, and is not what it seems: at 0 Solarize inverts, Posterize gives black and the enhancing
-    operations keep a tenth; Solarize is off from 10 on, Posterize from 20.
+    It has sixteen operations, including Cutout, and applies every operation that is drawn. The
+    magnitude can be above 10. A magnitude of 0 is not the weakest augmentation: there Solarize
+    inverts the image, Posterize makes it black, and color, contrast, brightness and sharpness are
+    reduced to a tenth. Solarize has no effect from magnitude 10 on, Posterize from 20 on.
 
     Attributes:
-        magnitude: 0 or more.
-        draws: operations drawn for an image, with replacement.
+        magnitude: the magnitude of the operations, 0 or more.
+        draws: the number of operations drawn for an image, with replacement.
     """
 
     magnitude: float = 10
@@ -119,11 +127,11 @@ _INCREASING = tuple(f"{name}Increasing" if name in _WITH_INCREASING else name fo
 
 @dataclasses.dataclass(frozen=True)
 class AutoAugment:
-    """AutoAugment's ImageNet policies (Cubuk et al. 2019): one of 25 pairs of operations.
+    """AutoAugment for ImageNet (Cubuk et al. 2019): draws one of 25 pairs of operations.
 
     Attributes:
         name: "original", "originalr", "v0" or "v0r"; see `auto_augment_policies`.
-        magnitude_std: of noise on the magnitudes, as in `RandAugment`.
+        magnitude_std: the standard deviation of the magnitudes, as in `RandAugment`.
     """
 
     name: str
@@ -132,14 +140,14 @@ class AutoAugment:
     def draw(self, rng: np.random.Generator) -> list[Step]:
         pairs = AUTO_AUGMENT[self.name]
         return [
-            scaled_step(name, noisy(magnitude, self.magnitude_std, rng), rng)
+            scaled_step(name, noisy_magnitude(magnitude, self.magnitude_std, rng), rng)
             for name, probability, magnitude in pairs[int(rng.integers(len(pairs)))]
             if rng.random() < probability
         ]
 
 
 class ThreeAugment:
-    """3-Augment (Touvron et al. 2022, "DeiT III", section 3): gray, solarized or blurred."""
+    """3-Augment (Touvron et al. 2022, "DeiT III", section 3): grayscale, solarization or blur."""
 
     def draw(self, rng: np.random.Generator) -> list[Step]:
         choice = rng.integers(3)
@@ -151,18 +159,18 @@ class ThreeAugment:
 
 
 class NoPolicy:
-    """Leaves the image as it is."""
+    """Draws no operations."""
 
     def draw(self, rng: np.random.Generator) -> list[Step]:
         return []
 
 
 def color_jitter(strength: float, rng: np.random.Generator) -> list[Step]:
-    """Brightness, contrast and saturation in random order, as torchvision's `ColorJitter` does.
+    """Draws changes of brightness, contrast and saturation, as torchvision's `ColorJitter`.
 
     Args:
-        strength: s; the factors are uniform in [max(0, 1 - s), 1 + s]. 0 for no steps.
-        rng: the source of the factors and of their order.
+        strength: s; the factors are uniform in [max(0, 1 - s), 1 + s]. 0 for no operations.
+        rng: the random generator for the factors and their order.
     """
     if strength == 0:
         return []
@@ -171,8 +179,8 @@ def color_jitter(strength: float, rng: np.random.Generator) -> list[Step]:
     return [Step(names[i], float(factors[i])) for i in rng.permutation(3)]
 
 
-def noisy(magnitude: float, std: float, rng: np.random.Generator) -> float:
-    """A magnitude with noise, within [0, 10]."""
+def noisy_magnitude(magnitude: float, std: float, rng: np.random.Generator) -> float:
+    """Draws a magnitude with noise, clipped to [0, 10]."""
     if std == math.inf:
         magnitude = rng.uniform(0, magnitude)
     elif std > 0:

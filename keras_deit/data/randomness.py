@@ -1,23 +1,24 @@
-"""Random numbers that depend on the seed and a place in the stream, and on nothing else."""
+"""Random numbers that depend only on the seed and a position in the training stream."""
 
 import functools
 from typing import NamedTuple
 
 import numpy as np
 
-_AUTHORS_BLOCK = 256
+# DeiT's sampler rounds the length of an epoch down to a multiple of this.
+_EPOCH_MULTIPLE = 256
 
 
 class KeyedGenerator:
-    """One `np.random.Generator`, put at the start of the own sequence of any place.
+    """A `np.random.Generator` that can be set to the start of the sequence of any position.
 
-    Philox is a function of a key and a 256-bit counter; the three numbers of the place are the
-    counter's higher words, which leaves every place 2**64 blocks of its own. Moving the counter
-    takes less than a microsecond, a new Generator takes 15. Not for several threads at once.
+    Philox is a function of a key and a 256-bit counter. The three numbers of a position are the
+    counter's higher words, so every position has its own 2**64 blocks of random numbers. Setting
+    the counter takes less than a microsecond, making a new Generator takes 15. Not thread-safe.
 
     Args:
-        seed: of the run.
-        purpose: a number that keeps what is drawn for different purposes independent.
+        seed: the seed of the run.
+        purpose: a number for each purpose, so that its random numbers are independent of others.
     """
 
     def __init__(self, seed: int, purpose: int):
@@ -26,14 +27,23 @@ class KeyedGenerator:
         self._start = bit_generator.state
 
     def at(self, first: int, second: int = 0, third: int = 0) -> np.random.Generator:
-        """The generator at the start of the place's sequence; the last one given moves too."""
+        """Returns the generator, set to the start of a position's sequence.
+
+        It is the same object each time, so a generator returned before is set to it too.
+        """
         self._start["state"]["counter"][1:] = third, second, first
         self._generator.bit_generator.state = self._start
         return self._generator
 
 
 class Sample(NamedTuple):
-    """What stands at a place of the training stream."""
+    """An element of the training stream.
+
+    Attributes:
+        epoch: the epoch.
+        index: the index of the example in its source.
+        copy: the number of the copy under repeated augmentation, from 0.
+    """
 
     epoch: int
     index: int
@@ -41,22 +51,22 @@ class Sample(NamedTuple):
 
 
 class ShuffledStream:
-    """The endless stream of examples: epoch after epoch, each in an order of its own.
+    """The endless stream of training examples, shuffled in a different order in every epoch.
 
-    With repeated augmentation (Hoffer et al. 2020, "Augment your batch") it is DeiT's sampler: in
-    the shuffled order every example follows itself `repeats` times, and the epoch ends after as
-    many samples as there are examples, rounded down to a multiple of 256. So it holds one in
-    `repeats` examples. Fewer than 256 examples are not rounded: the authors' epoch would be
-    empty.
+    With repeated augmentation (Hoffer et al. 2020, "Augment your batch") it is DeiT's sampler:
+    every example of the shuffled order is repeated `repeats` times in a row, and an epoch has as
+    many samples as there are examples, rounded down to a multiple of 256. So an epoch contains one
+    in `repeats` examples. Fewer than 256 examples are not rounded down, because that would be an
+    empty epoch.
 
-    Grain's shuffle computes every index on its own and takes 18 microseconds for it, more than
-    the rest of the work on a small image; a permutation of a million examples takes 20 ms.
+    Grain's shuffle takes 18 microseconds for an index, more than the rest of the work on a small
+    image; a permutation of a million examples takes 20 ms.
 
     Args:
-        num_examples: in the source.
-        seed: of the run.
-        purpose: see `KeyedGenerator`.
-        repeats: samples in a row that are the same example.
+        num_examples: the number of examples in the source.
+        seed: the seed of the run.
+        purpose: as for `KeyedGenerator`.
+        repeats: the number of times that an example is repeated.
     """
 
     def __init__(self, num_examples: int, seed: int, purpose: int, repeats: int = 1):
@@ -65,16 +75,17 @@ class ShuffledStream:
         self._seed = seed
         self._purpose = purpose
         self.epoch_length = num_examples
-        if repeats > 1 and num_examples >= _AUTHORS_BLOCK:
-            self.epoch_length -= num_examples % _AUTHORS_BLOCK
+        if repeats > 1 and num_examples >= _EPOCH_MULTIPLE:
+            self.epoch_length -= num_examples % _EPOCH_MULTIPLE
 
     def __getitem__(self, position: int) -> Sample:
-        epoch, place = divmod(position, self.epoch_length)
+        epoch, step = divmod(position, self.epoch_length)
         order = _order(self._num_examples, self._seed, self._purpose, epoch)
-        return Sample(epoch, int(order[place // self._repeats]), place % self._repeats)
+        return Sample(epoch, int(order[step // self._repeats]), step % self._repeats)
 
 
-# Threads that read ahead may be in different epochs.
+# Cached for several epochs, because threads that prefetch can be in different ones.
 @functools.lru_cache(maxsize=4)
 def _order(num_examples: int, seed: int, purpose: int, epoch: int) -> np.ndarray:
+    """Returns the permutation of the examples in an epoch."""
     return KeyedGenerator(seed, purpose).at(epoch).permutation(num_examples)

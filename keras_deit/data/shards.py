@@ -1,4 +1,4 @@
-"""Which rows of a batch are made where, when processes and micro-batches divide it."""
+"""Division of batches among processes and micro-batches."""
 
 import dataclasses
 
@@ -7,17 +7,17 @@ from keras_deit.core.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One process's shard of every batch, and the micro-batches that it is made in.
+    """The shards of every batch that a process reads.
 
     A training batch of B rows is divided into n = `processes` x `micro_batches` shards of equal
-    size. Shard s holds the rows from s B / 2n to (s + 1) B / 2n and their mirror images from the
-    end of the batch: row i and row B - 1 - i, which Mixup and CutMix blend, stay together, and they
-    are partners in the reversed shard too. The shards of a batch together are the batch.
+    size. Shard s contains the rows from s B / 2n to (s + 1) B / 2n, and for each row i of them also
+    row B - 1 - i, its partner in Mixup and CutMix, such that they are partners in the shard too.
 
     Attributes:
         process: the index of this process.
-        processes: that read the stream.
-        micro_batches: that a process gets one after the other, for gradient accumulation.
+        processes: the number of processes that read the stream.
+        micro_batches: the number of micro-batches that a process reads one after the other, for
+            gradient accumulation.
     """
 
     process: int = 0
@@ -32,7 +32,7 @@ class Shard:
             )
 
     def train_size(self, batch_size: int) -> int:
-        """Returns the rows of an element of the training stream.
+        """Returns the number of rows in an element of the training stream.
 
         Raises:
             InputError: the batch cannot be divided into equal shards of complete pairs.
@@ -47,12 +47,12 @@ class Shard:
         return batch_size // count
 
     def train_rows(self, element: int, batch_size: int) -> tuple[int, list[int]]:
-        """Returns the number of the batch that an element of the stream belongs to, and its rows.
+        """Returns the index of the batch that an element of the stream belongs to, and its rows.
 
         Args:
-            element: its number: element m is shard (m % micro_batches) * processes + process of
-                batch m // micro_batches.
-            batch_size: B, of all shards together.
+            element: the index of the element. Element m is shard (m % micro_batches) * processes +
+                process of batch m // micro_batches.
+            batch_size: the number of rows of all shards together.
         """
         batch, micro_batch = divmod(element, self.micro_batches)
         size = self.train_size(batch_size)
@@ -63,7 +63,7 @@ class Shard:
         return batch, [*range(first, last), *range(batch_size - last, batch_size - first)]
 
     def evaluation_size(self, batch_size: int) -> int:
-        """Returns the rows of this process in a batch of an evaluation, without micro-batches.
+        """Returns the number of rows of this process in a batch of an evaluation.
 
         Raises:
             InputError: the batch cannot be divided evenly among the processes.

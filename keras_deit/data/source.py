@@ -1,4 +1,4 @@
-"""What a dataset is: three random-access sources of examples, and the names of the classes."""
+"""Datasets: three sources of examples with random access, and the names of the classes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from keras_deit.data.images import EncodedImage
 
 
 class Source(Protocol):
-    """Random access to examples.
+    """Gives random access to examples.
 
-    A source may also have `labels`, an int64 array of all its labels, where they are known
-    without reading the images, and `read(index)`, which is `[index]` but gives the image as an
-    `EncodedImage`, so that no more is decoded than a crop needs.
+    A source can also have `labels`, an int64 array of all labels, if they are known without reading
+    the images; and a method `read(index)`, which returns the image as an `EncodedImage`, so that
+    only the resolution that a crop needs is decoded.
     """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        """The image, uint8 RGB of shape (height, width, 3), and its class index."""
+        """Returns the image, uint8 RGB (height, width, 3), and its class index."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Dataset:
     """A labeled image dataset with its three splits.
 
     Attributes:
-        name: as given to `load_dataset`.
-        class_names: the name of class index 0, 1, ...
-        train: what the weights are fitted to.
-        validation: what choices are made on: the best epoch, hyper-parameters.
-        test: what accuracy is reported on; nothing is chosen on it.
+        name: the name as given to `load_dataset`.
+        class_names: the names of the classes by index.
+        train: the examples for training.
+        validation: the examples for choosing the best epoch and hyper-parameters.
+        test: the examples for the reported accuracy; nothing is chosen by them.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Dataset:
 
 
 class ArraySource:
-    """Examples held in memory.
+    """A source of examples in memory.
 
     Args:
-        images: uint8, (count, height, width, 3), RGB.
-        labels: integers, (count,).
+        images: uint8 RGB (count, height, width, 3).
+        labels: integers (count,).
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
@@ -66,7 +66,7 @@ class ArraySource:
 
 
 class Subset:
-    """The examples of `source` at `indices`, in that order."""
+    """A source of the examples of another one at some indices, in that order."""
 
     def __init__(self, source: Source, indices: Sequence[int] | np.ndarray):
         self._source = source
@@ -86,5 +86,5 @@ class Subset:
 
 
 def read(source: Source, index: int) -> tuple[np.ndarray | EncodedImage, int]:
-    """An example, its image encoded where the source can give it so."""
+    """Returns an example, with its image still encoded if the source has `read`."""
     return source.read(index) if hasattr(source, "read") else source[index]

@@ -1,4 +1,4 @@
-"""Splits that are the same in every run, whatever the training seed."""
+"""Splits that do not depend on the seed of the training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,35 +10,35 @@ from keras_deit.core.errors import InputError
 TEST_PERCENT = 20
 VALIDATION_PERCENT = 10
 
-# Changing it would move examples between the splits, and no accuracy reported before could be
-# compared with one reported after.
+# It must not change: accuracies on other splits could not be compared with earlier ones.
 _SPLIT_SEED = 0
 
 
 def stratified_split(
     labels: np.ndarray, percents: Mapping[str, int], class_names: Sequence[str], origin: str
 ) -> dict[str, np.ndarray]:
-    """Splits examples so that every split has the classes in the same proportions.
+    """Splits examples such that the classes have the same proportions in every split.
 
     Args:
-        labels: the class index of every example.
-        percents: the share of all examples held out, by split name; a share is rounded up.
-        class_names: the name of class index 0, 1, ...
-        origin: what to call the data in an error.
+        labels: the class index of every example, integers (count,).
+        percents: the percentage of all examples to hold out, by name of the split; the number of
+            examples is rounded up.
+        class_names: the names of the classes by index.
+        origin: the name of the data for an error.
 
     Returns:
-        Sorted example indices of "train" and of every split held out.
+        The sorted indices of the examples of "train" and of every held-out split.
 
     Raises:
-        InputError: a class has too few examples to be in every split.
+        InputError: a class has too few examples for every split to have one.
     """
     counts = np.bincount(labels, minlength=len(class_names))
     needed = -(-100 // min(percents.values()))
     if counts.min() < needed:
         raise InputError(
             f"{origin}: class {class_names[counts.argmin()]!r} has {counts.min()} images, too few "
-            f"to hold out {_shares(percents)}. Give each class at least {needed} images, or make "
-            "the splits yourself as folders train, validation and test."
+            f"to hold out {_percent_list(percents)}. Give each class at least {needed} "
+            "images, or make the splits yourself as folders train, validation and test."
         )
     remaining = np.arange(len(labels))
     splits = {}
@@ -54,9 +54,9 @@ def stratified_split(
 
 
 def fixed_permutation(count: int) -> np.ndarray:
-    """A permutation of range(count) that never changes: for data whose labels are not known."""
+    """Returns a permutation of range(count) that is always the same, for data without labels."""
     return np.random.Generator(np.random.PCG64(_SPLIT_SEED)).permutation(count)
 
 
-def _shares(percents: Mapping[str, int]) -> str:
+def _percent_list(percents: Mapping[str, int]) -> str:
     return " and ".join(f"{percent} % for {name}" for name, percent in percents.items())

@@ -1,4 +1,4 @@
-"""Datasets of TensorFlow Datasets, read by random access and without TensorFlow."""
+"""Datasets of TensorFlow Datasets (TFDS), read with random access and without TensorFlow."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,20 @@ from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
 
-# Their test labels were never published: TFDS gives -1. Accuracy is reported on "validation", as
-# everywhere in the literature.
-_UNLABELLED_TEST = frozenset({"imagenet2012", "i_naturalist2017", "i_naturalist2018"})
+# Their test labels are not published; TFDS has -1 for them. As in the literature, accuracy is
+# reported on "validation".
+_UNLABELED_TEST = frozenset({"imagenet2012", "i_naturalist2017", "i_naturalist2018"})
 
-# A hundredth of ImageNet is enough to choose on, and the weights should see the rest.
+# About a hundredth of ImageNet, which is enough for a validation; the rest is for training.
 _MAX_VALIDATION = 10_000
 
 
 class TfdsSource:
-    """A split of a TFDS dataset.
+    """A source of the examples of a split of a TFDS dataset.
 
     Args:
-        examples: a TFDS data source whose images are left encoded.
-        name: what to call it in an error.
+        examples: a TFDS data source whose images are not decoded.
+        name: the name of the split for an error.
     """
 
     def __init__(self, examples: Sequence, name: str):
@@ -40,7 +40,7 @@ class TfdsSource:
         name = f"{index} of {self._name}"
         try:
             example = self._examples[index]
-        except (OSError, RuntimeError) as error:  # The latter for a record with a wrong checksum.
+        except (OSError, RuntimeError) as error:  # RuntimeError for a wrong checksum.
             raise UnreadableImage(
                 f"Cannot read image {name}: {_first_line(error)}", name
             ) from error
@@ -48,23 +48,24 @@ class TfdsSource:
 
 
 def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) -> Dataset:
-    """Loads a dataset of TFDS, preparing it first where that is possible.
+    """Loads a dataset of TFDS, and prepares it first if needed.
 
-    The published test split is the test split, or the published validation split where there is
-    no labeled test split. A split that is then missing is held out of train by a fixed
-    permutation: 20 % for test; for validation 10 %, at most 10,000.
+    The test split is the published test split, or the published validation split if there is no
+    labeled test split. A split that is then missing is held out of train by a fixed permutation:
+    20 % for test; 10 % for validation, but at most 10,000 examples.
 
     Args:
-        name: of the dataset, with configuration and version where wanted: "name/config:1.0.0".
-        data_dir: where the prepared data are; None for TFDS's own default.
-        other_names: names that would also do, for the error about an unknown one.
+        name: the name of the dataset, optionally with configuration and version:
+            "name/config:1.0.0".
+        data_dir: the directory of the prepared data; None for TFDS's default.
+        other_names: names of datasets outside of TFDS, for the error about an unknown name.
 
     Raises:
-        InputError: unknown name, data that are neither there nor to be had, no pairs of image
-            and label, or TFDS is not installed.
+        InputError: the name is unknown, the data is not prepared and cannot be prepared, it is not
+            for image classification, or TFDS is not installed.
     """
     builder = _builder(name, data_dir, other_names)
-    _require_image_and_label(builder, name)
+    _check_features(builder, name)
     _prepare(builder, name)
     roles = choose_splits(builder.info.name, _split_names(builder))
     sources: dict[str, Source] = {
@@ -77,19 +78,19 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
 def tfds_size(
     name: str, data_dir: str | None, other_names: Sequence[str] = ()
 ) -> tuple[str, int, int]:
-    """Name, number of classes and number of training examples, as `load_tfds` would make them.
+    """Returns name, number of classes and number of training examples, without preparing data.
 
-    Arguments as for `load_tfds`; nothing is prepared.
+    The arguments are those of `load_tfds`.
 
     Raises:
-        InputError: as `load_tfds`, or TFDS does not know the size of data that are not prepared.
+        InputError: as for `load_tfds`, or TFDS does not know the size before the data is prepared.
     """
     builder = _builder(name, data_dir, other_names)
-    _require_image_and_label(builder, name)
+    _check_features(builder, name)
     if not builder.info.splits:
         raise InputError(
             f"Dataset {name!r} is not prepared in {builder.data_dir_root}, and TFDS does not know "
-            "its size before that; tell it by --plan_examples and --plan_classes."
+            "its size before that; give it with --plan_examples and --plan_classes."
         )
     roles = choose_splits(builder.info.name, list(builder.info.splits))
     sources = {
@@ -102,16 +103,19 @@ def tfds_size(
 
 
 def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
-    """Which published split serves as "train", "validation" and "test"; None where none does.
+    """Returns the published splits to use as "train", "validation" and "test"; None if missing.
 
     Args:
-        name: of the dataset, without configuration and version.
+        name: the name of the dataset, without configuration and version.
         available: the names of its splits.
+
+    Raises:
+        InputError: there is no split "train".
     """
     if "train" not in available:
         raise InputError(f"Dataset {name!r} has no split 'train', only: {', '.join(available)}.")
     validation = next((split for split in ("validation", "val") if split in available), None)
-    if "test" in available and name not in _UNLABELLED_TEST:
+    if "test" in available and name not in _UNLABELED_TEST:
         return {"train": "train", "validation": validation, "test": "test"}
     return {"train": "train", "validation": None, "test": validation}
 
@@ -125,16 +129,16 @@ def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
             f"Dataset {name!r}, of TensorFlow Datasets,", "tfds", f"Without them: {known}."
         ) from error
     try:
-        # Of TFDS's formats only array_record has random access and needs no TensorFlow.
+        # Only the format array_record of TFDS has random access and needs no TensorFlow.
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
         raise unknown_name("dataset", name, [*known, *other_names]) from error
-    except Exception as error:  # Of many types, assertions among them, for a wrong version.
+    except Exception as error:  # Of many types, such as AssertionError for an unknown version.
         raise InputError(f"Cannot open dataset {name!r}: {_first_line(error)}") from error
 
 
-def _require_image_and_label(builder, name: str) -> None:
+def _check_features(builder, name: str) -> None:
     import tensorflow_datasets as tfds
 
     features = dict(builder.info.features.items())
@@ -142,15 +146,15 @@ def _require_image_and_label(builder, name: str) -> None:
         features.get("label"), tfds.features.ClassLabel
     ):
         raise InputError(
-            f"Dataset {name!r} is not for image classification: it needs the features `image` "
-            f"and `label`, and has {', '.join(sorted(features))}."
+            f"Dataset {name!r} is not for image classification: it should have the features "
+            f"`image` and `label`, but has {', '.join(sorted(features))}."
         )
 
 
 def _prepare(builder, name: str) -> None:
     try:
         builder.download_and_prepare()
-    except Exception as error:  # The library promises no type: it depends on the dataset's host.
+    except Exception as error:  # Of any type: it depends on the host of the dataset.
         directory = builder.data_dir_root
         raise InputError(
             f"Dataset {name!r} is not prepared in {directory} and cannot be prepared now "
@@ -160,7 +164,7 @@ def _prepare(builder, name: str) -> None:
 
 
 def _split_names(builder) -> list[str]:
-    # Under `tfds.testing.mock_data` a builder does not know its splits and accepts any name.
+    # Under `tfds.testing.mock_data` a builder knows no splits and accepts any name.
     return list(builder.info.splits) or ["train", "validation", "test"]
 
 
@@ -175,7 +179,7 @@ def _source(builder, split: str) -> TfdsSource:
 
 
 def _hold_out(sources: dict[str, Source]) -> dict[str, Source]:
-    """Adds the missing splits, taken out of train."""
+    """Returns the sources with the missing splits held out of train."""
     train = sources["train"]
     count = len(train)
     sizes = {

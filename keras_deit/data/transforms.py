@@ -1,6 +1,6 @@
-"""Functions of one image: uint8 NumPy arrays of shape (height, width, 3) in and out.
+"""Crops, flips and normalization of one image: uint8 NumPy arrays (height, width, 3).
 
-Random ones take the `np.random.Generator` to draw from; none changes its input.
+Random functions take an `np.random.Generator`. None of them changes its input.
 """
 
 import functools
@@ -20,14 +20,17 @@ _CROP_ATTEMPTS = 10
 def random_crop(
     image: np.ndarray, padding: int, rng: np.random.Generator, mode: str = "zero"
 ) -> np.ndarray:
-    """Pads all four sides, then cuts the original size out at a uniformly random place.
+    """Pads all four sides, then takes a crop of the original size at a uniformly random position.
 
     Args:
-        image: uint8, (height, width, 3).
-        padding: in pixels.
-        rng: the source of the two offsets.
-        mode: what the padding holds: "zero" (DeiT's recipe for images of at most 32 pixels) or
-            "reflect", the image mirrored without repeating its edge.
+        image: uint8 (height, width, 3).
+        padding: the padding of each side in pixels.
+        rng: the random generator.
+        mode: the padding: "zero" (DeiT's recipe for images of at most 32 pixels), or "reflect" for
+            the reflected image without repeating its edge.
+
+    Raises:
+        InputError: the mode is unknown.
     """
     if mode not in _BORDERS:
         raise unknown_name("padding mode", mode, _BORDERS)
@@ -52,20 +55,21 @@ def simple_random_crop(
     interpolation: str = "bicubic",
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Resizes with the aspect ratio kept, pads by reflection and cuts (height, width) out anywhere.
+    """Resizes keeping the aspect ratio, pads by reflection and takes a random crop.
 
-    DeiT III's "simple random crop" (Touvron et al. 2022, section 3). The paper moves the crop
-    along the longer side; the authors' code, which this follows, moves it along both.
+    This is DeiT III's "simple random crop" (Touvron et al. 2022, section 3). In the paper the crop
+    moves along the longer side; in the authors' code, which this follows, along both sides.
 
     Args:
-        image: uint8, (any height, any width, 3).
-        height, width: of the result.
-        padding: in pixels, 4 in DeiT III.
-        rng: the source of the two offsets.
+        image: uint8 (any height, any width, 3).
+        height, width: the size of the result in pixels.
+        padding: the padding of each side in pixels, 4 in DeiT III.
+        rng: the random generator.
         interpolation: "bicubic" or "bilinear".
-        size: (height, width) that `image` had before a reduced decoding; None for its own.
+        size: (height, width) of the image at full size if it was decoded reduced; None for its
+            present size.
     """
-    image = resize(image, *_covering(size or image.shape[:2], height, width), interpolation)
+    image = resize(image, *_covering_size(size or image.shape[:2], height, width), interpolation)
     return _padded_crop(image, height, width, padding, cv2.BORDER_REFLECT_101, rng)
 
 
@@ -76,18 +80,18 @@ def crop_box(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """The (top, left, height, width) of a random resized crop.
+    """Draws the box (top, left, height, width) of a random resized crop.
 
-    The boxes are distributed as those of torchvision's `RandomResizedCrop`, which DeiT uses
-    (after Szegedy et al. 2015, "Going deeper with convolutions", section 6). After ten boxes that
-    do not fit it is the largest centered box within the bounds of `ratio`.
+    It has the distribution of torchvision's `RandomResizedCrop`, which DeiT uses (after Szegedy et
+    al. 2015, "Going deeper with convolutions", section 6). If ten boxes do not fit into the image,
+    it is the largest centered box whose aspect ratio is in the range `ratio`.
 
     Args:
-        height, width: of the image.
-        rng: the source of the box.
-        scale: bounds of the box's share of the image's area, drawn uniformly.
-        ratio: bounds of the box's width / height, drawn uniformly in the logarithm. They are
-            for the box, whatever the shape that it is resized to.
+        height, width: the size of the image in pixels.
+        rng: the random generator.
+        scale: range of the area of the box as a fraction of the image's area, drawn uniformly.
+        ratio: range of the box's width / height, whose logarithm is drawn uniformly. It does not
+            depend on the shape that the box is resized to.
     """
     log_ratio = (math.log(ratio[0]), math.log(ratio[1]))
     for _ in range(_CROP_ATTEMPTS):
@@ -108,35 +112,35 @@ def crop_box(
 
 
 def horizontal_flip(image: np.ndarray) -> np.ndarray:
-    """Mirrors left and right."""
+    """Mirrors an image horizontally."""
     return cv2.flip(image, 1)
 
 
 def center_crop_resize(
     image: np.ndarray, height: int, width: int, crop_ratio: float, interpolation: str = "bicubic"
 ) -> np.ndarray:
-    """The evaluation view: resizes with the aspect ratio kept, then cuts the center out.
+    """Returns the evaluation view: resizes keeping the aspect ratio, then takes the center crop.
 
-    For a square result of side S the shorter side becomes int(S / crop_ratio), the other one its
-    share, truncated; the offsets of the crop are rounded half to even. This is what torchvision's
-    `Resize` and `CenterCrop` do in DeiT's evaluation. For another shape the image is resized to
-    just cover (int(height / crop_ratio), int(width / crop_ratio)).
+    For a square result of side S, the shorter side is resized to int(S / crop_ratio), the longer
+    side in proportion and truncated; the offsets of the crop are rounded half to even. This is what
+    torchvision's `Resize` and `CenterCrop` do in DeiT's evaluation. For another shape the image is
+    resized to the smallest size that covers (int(height / crop_ratio), int(width / crop_ratio)).
 
     Args:
-        image: uint8, (height, width, 3).
-        height, width: of the result.
-        crop_ratio: in (0, 1], the share of the resized side that is kept.
+        image: uint8 (any height, any width, 3).
+        height, width: the size of the result in pixels.
+        crop_ratio: the fraction of the resized side that the crop keeps, in (0, 1].
         interpolation: "bicubic" or "bilinear".
     """
-    size = _covering(image.shape[:2], int(height / crop_ratio), int(width / crop_ratio))
+    size = _covering_size(image.shape[:2], int(height / crop_ratio), int(width / crop_ratio))
     image = resize(image, *size, interpolation)
     top = round((size[0] - height) / 2)
     left = round((size[1] - width) / 2)
     return image[top : top + height, left : left + width]
 
 
-def _covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """The smallest size with the aspect ratio of `size`, truncated, that covers (height, width)."""
+def _covering_size(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """Returns the smallest size with the aspect ratio of `size` that covers (height, width)."""
     rows, columns = size
     if rows * width <= columns * height:
         return height, int(height * columns / rows)
@@ -146,19 +150,19 @@ def _covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]
 def normalize(
     image: np.ndarray, image_format: ImageFormat, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """What the model is fed: `(image / 255 - mean) / std`, channels in the model's order.
+    """Returns the model's input: `(image / 255 - mean) / std`, with channels in the model's order.
 
     Args:
-        image: uint8 RGB, (..., height, width, 3).
-        image_format: of the model.
-        out: where the result goes, float32 of the same shape; None for a new array.
+        image: uint8 RGB (..., height, width, 3).
+        image_format: the image format of the model.
+        out: a float32 array of the same shape for the result; None for a new one.
 
     Returns:
         float32 of the same shape.
     """
     if image_format.channels == "BGR":
         image = image[..., ::-1]
-    # One long row per image row: NumPy is four times slower on rows of three numbers.
+    # One axis for width and channels: NumPy is four times slower if the last axis has length 3.
     rows = image.reshape(*image.shape[:-2], -1)
     scale, shift = _scale_and_shift(image_format, image.shape[-2])
     result = np.empty(rows.shape, np.float32) if out is None else out.reshape(rows.shape)
@@ -169,7 +173,7 @@ def normalize(
 
 @functools.lru_cache(maxsize=16)
 def _scale_and_shift(image_format: ImageFormat, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the numbers in a row of `width` pixels."""
+    """Returns factors and offsets for the values of a row of `width` pixels."""
     std = np.asarray(image_format.std)
     scale = 1 / (255 * std)
     shift = -np.asarray(image_format.mean) / std
@@ -179,7 +183,11 @@ def _scale_and_shift(image_format: ImageFormat, width: int) -> tuple[np.ndarray,
 
 
 def check_evaluation_view(crop_ratio: float, interpolation: str) -> None:
-    """Raises an `InputError` for what `center_crop_resize` cannot take."""
+    """Checks the arguments of `center_crop_resize`.
+
+    Raises:
+        InputError: the crop ratio is out of range or the interpolation unknown.
+    """
     check_interpolation(interpolation)
     if not 0 < crop_ratio <= 1:
-        raise InputError(f"The crop ratio should be above 0 and at most 1. Received: {crop_ratio}.")
+        raise InputError(f"The crop ratio should be in (0, 1]. Received: {crop_ratio}.")

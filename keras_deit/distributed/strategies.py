@@ -23,19 +23,21 @@ class Devices:
     """The devices of a training. None of it belongs to what the training computes.
 
     Attributes:
-        strategy: "none" for the backend's default device. On TensorFlow, "mirrored" for all GPUs
-            of the machine under `tf.distribute.MirroredStrategy`, "tpu" for
-            `tf.distribute.TPUStrategy`. On JAX, through `keras.distribution`, "data_parallel" for
-            all devices of all processes, each with a copy of the model and its share of the
-            batch; "model_parallel" for devices that also share the weights of the blocks; "tpu"
-            for JAX's TPU devices in either of these ways.
-        tpu: name or grpc address of TensorFlow's TPU; empty for the one of this machine.
-        virtual_devices: split the CPU into this many devices and use those; 0 for no.
-        model_devices: how many devices of one process share a copy of the model under
-            "model_parallel" (0: all of them) or JAX's "tpu" (0: one).
-        coordinator_address: HOST:PORT of process 0 where several JAX processes train together.
-        num_processes: how many of them there are.
-        process_id: which one this is, counted from 0.
+        strategy: distribution strategy: "none" for the default device of the backend. On
+            TensorFlow: "mirrored" for all GPUs of the machine (`tf.distribute.MirroredStrategy`),
+            or "tpu" (`tf.distribute.TPUStrategy`). On JAX (`keras.distribution`): "data_parallel"
+            for all devices of all processes, each with a copy of the model and a shard of the
+            batch; "model_parallel" to shard the weights of the blocks too; or "tpu" for either of
+            the two on TPU devices.
+        tpu: name or grpc address of the TPU for the strategy "tpu" on TensorFlow; empty for the TPU
+            of this machine.
+        virtual_devices: number of virtual devices to split the CPU into, to try a strategy without
+            several devices; 0 for none.
+        model_devices: number of devices of a process that share a copy of the model. By default,
+            0, all devices with the strategy "model_parallel", and one with "tpu" on JAX.
+        coordinator_address: HOST:PORT of process 0, if several JAX processes train together.
+        num_processes: number of JAX processes that train together.
+        process_id: number of this process among the JAX processes, from 0.
     """
 
     strategy: str = "none"

@@ -50,7 +50,8 @@ class AbsolutePositions(PositionTable):
         own = self.variable.shape
         if self.grid is None or len(shape) != 3 or shape[::2] != (1, own[2]):
             return None
-        return shape[1] - (own[1] - math.prod(self.grid))
+        patches = shape[1] - (own[1] - math.prod(self.grid))
+        return patches if patches > 0 else None
 
     def resize(self, value: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
         return resize_positions(value, source, target)

@@ -29,18 +29,22 @@ class Distillation(Supervised):
     `validate_agreement` is set; its `loss` is then the class loss alone.
 
     Args:
-        loss: of the labels, as in `Supervised`.
-        kind: "hard" for the teacher's decision, "soft" for its softened distribution, "none".
-        alpha: weight α of the distillation loss, in [0, 1].
-        temperature: τ of the soft loss.
-        teacher: a KerasCV name (kerascv:resnet18_v2), a keras.applications name
+        loss: loss of the labels, as in `Supervised`.
+        kind: kind of distillation: "hard" to learn the teacher's decision, "soft" to learn its
+            softened distribution, or "none" to only compare with the teacher.
+        alpha: weight α of the distillation loss in the loss, in [0, 1].
+        temperature: temperature τ of soft distillation.
+        teacher: teacher model: a KerasCV name (kerascv:resnet18_v2), a keras.applications name
             (applications:ConvNeXtTiny), or a .keras file.
-        teacher_weights: "imagenet" for a keras.applications teacher that starts from them.
-        teacher_pixels: the pixels that a .keras teacher takes, if no file beside it says so.
-        teacher_outputs: "logits" or "probabilities" of a .keras teacher, likewise.
-        teacher_recipe: how to train the teacher on the data, if it needs that, a
-            `keras_deit.recipes.TeacherRecipe`; None for the default one.
-        validate_agreement: whether validation runs the teacher and logs the agreement with it.
+        teacher_weights: initial weights of a keras.applications teacher: "imagenet".
+        teacher_pixels: pixels that the teacher in a .keras file takes, if no .json file beside it
+            says so: "0-255", "0-1", "-1-1", or normalized as "imagenet" or "caffe".
+        teacher_outputs: outputs of the teacher in a .keras file, if no .json file beside it says
+            so: "logits" or "probabilities".
+        teacher_recipe: recipe of the teacher's training, a `keras_deit.recipes.TeacherRecipe`, if
+            it has to be trained first; None for the default one.
+        validate_agreement: whether validation also runs the teacher and logs how often the model
+            agrees with it.
     """
 
     losses = ("class_loss", "distillation_loss")

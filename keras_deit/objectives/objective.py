@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     # Importing it for real would import OpenCV.
     from keras_deit.data import Augmentation
 
+_UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 @dataclasses.dataclass
 class Batch:
@@ -88,7 +90,7 @@ class Objective:
         signature = inspect.signature(cls.__init__)
         bound = signature.bind(objective, *args, **kwargs)
         bound.apply_defaults()
-        objective._values = dict(list(bound.arguments.items())[1:])
+        objective._values = {name: bound.arguments[name] for name in cls.defaults()}
         return objective
 
     @property
@@ -100,8 +102,7 @@ class Objective:
     def defaults(cls) -> dict:
         """Returns the default of every argument of the constructor."""
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        return {p.name: p.default for p in parameters if p.kind not in kinds}
+        return {p.name: p.default for p in parameters if p.kind not in _UNNAMED}
 
     def copy(self, **changes) -> "Objective":
         """Returns an unbuilt objective with some values changed.
@@ -118,7 +119,8 @@ class Objective:
         return type(self) is type(other) and self._values == other._values
 
     def __hash__(self):
-        return hash((type(self), repr(self._values)))
+        # Values such as a list have no hash.
+        return hash(type(self))
 
     def __repr__(self):
         values = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
@@ -244,10 +246,16 @@ def register_objective(cls: type[Objective]) -> type[Objective]:
 
     Raises:
         InputError: the class is not an `Objective`, or an argument of its constructor has no
-            default.
+            default or no name.
     """
     if not issubclass(cls, Objective):
         raise InputError(f"An objective should be a keras_deit.Objective. Received: {cls}")
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    # The constructor of a class without its own is Python's, with *args and **kwargs.
+    if cls.__init__ is not object.__init__ and any(p.kind in _UNNAMED for p in parameters):
+        raise InputError(
+            f"The constructor of {cls.__name__} should name each argument, without * and **."
+        )
     for name, default in cls.defaults().items():
         if default is inspect.Parameter.empty:
             raise InputError(f"The argument {name!r} of {cls.__name__} should have a default.")

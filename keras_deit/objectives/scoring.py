@@ -1,6 +1,7 @@
 """Scores of trained models on a split, and their features."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
 
@@ -74,14 +75,20 @@ def compute_features(student: Classifier, data, batches: int, title: str, callba
         for x, y, *sample_weight in data:
             labels.append(np.asarray(y))
             weights.append(np.asarray(sample_weight[0]) if sample_weight else np.ones(len(x)))
-            yield x
+            yield (x,)
 
     with _progress_bar(title, batches) as bar, _quiet():
-        features = student.feature_model().predict(
+        features = _feature_model(student).predict(
             images(), callbacks=[_Advance(bar), *callbacks], verbose=0
         )
     counted = np.concatenate(weights) > 0
     return Features(features[counted], np.concatenate(labels)[counted])
+
+
+@functools.lru_cache(maxsize=1)
+def _feature_model(student: Classifier) -> keras.Model:
+    """Returns the same model at every validation, because each is compiled anew."""
+    return student.feature_model()
 
 
 class Scorer(keras.Model):

@@ -26,10 +26,10 @@ class Supervised(Objective):
     part.
 
     Args:
-        loss: of the labels: "cross_entropy"; "binary_cross_entropy", of each class by itself and
-            averaged, where each class of a mixed image is a full target, so it does not allow
-            label smoothing; or "sigmoid_cross_entropy", of each class by itself and summed, where
-            the target is the class's share.
+        loss: loss of the labels: "cross_entropy"; "binary_cross_entropy" as in DeiT III, averaged
+            over the classes, for which every class of a mixed image has the target 1, so it does
+            not allow label smoothing; or "sigmoid_cross_entropy", summed over the classes, for
+            which the targets are those of the mixed image.
     """
 
     losses = ("class_loss",)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
+from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import num_replicas_in_sync
 from keras_deit.layers.introspection import no_weight_decay_variables
 from keras_deit.objectives.ema import AveragedModel, ExponentialMovingAverage
@@ -48,13 +49,10 @@ class TrainingModel(AveragedModel):
         _check_built(objective)
         self.student = student
         self.objective = objective
-        self._heads = objective.heads
-        # Keras finds layers and variables in a list of the model, not in the objective. The name
-        # is behind "student" and "teacher" in the alphabet, because Keras saves each layer under
-        # the first name that it finds.
+        # Keras finds layers and variables in a list of the model, not in the objective. In a
+        # `.keras` file they are numbered by class in this order: student, teacher, heads.
         self.tracked_by_objective = objective.tracked()
-        if objective.teacher is not None:
-            self.tracked_by_objective.append(objective.teacher)
+        self._heads = objective.heads
         self.ema = ExponentialMovingAverage(student, ema_decay, name="ema") if ema_decay else None
         self.training_mode = training_mode
         self.ema_decay = ema_decay
@@ -87,14 +85,15 @@ class TrainingModel(AveragedModel):
 
     @property
     def objective_layers(self) -> list[keras.layers.Layer]:
-        """The layers that the objective created, such as a projector."""
-        tracked = self.objective.tracked()
-        return [
-            layer
-            for layer in tracked
-            if isinstance(layer, keras.layers.Layer)
-            and layer not in (self.student, self._heads, self.objective.teacher)
-        ]
+        """The layers that the objective created, such as a projector.
+
+        The layers of a model that shares weights with the student, such as its `feature_model`,
+        belong to the student.
+        """
+        others = (self.objective.teacher, *sublayers(self.student), *self.student.variables)
+        tracked = [x for x in self.objective.tracked() if isinstance(x, keras.layers.Layer)]
+        own = _own_layers(tracked, {id(other) for other in others})
+        return list({id(layer): layer for layer in own}.values())
 
     def layer_groups(self) -> list[tuple[keras.layers.Layer, int]]:
         """Returns the student's `layer_groups`, and the objective's layers with the heads.
@@ -223,6 +222,23 @@ class TrainingModel(AveragedModel):
             yield
         finally:
             self._evaluating = False
+
+
+def _own_layers(layers: list[keras.layers.Layer], others: set[int]) -> Iterator:
+    """Yields the layers, or the layers in them, that have nothing in common with `others`.
+
+    Args:
+        layers: of the objective.
+        others: ids of layers and variables.
+    """
+    for layer in layers:
+        shared = [variable for variable in layer.variables if id(variable) in others]
+        if id(layer) in others:
+            continue
+        if not shared:
+            yield layer
+        elif len(shared) < len(layer.variables):
+            yield from _own_layers(sublayers(layer), others)
 
 
 def _check_built(objective: Objective) -> None:

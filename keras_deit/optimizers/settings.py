@@ -17,32 +17,38 @@ class Optimization:
     """How the weights are trained. The defaults are DeiT's (§5.4), with a schedule by step.
 
     Attributes:
-        epochs: passes over the training data.
-        batch_size: images in a step, on all devices together.
-        accumulation_steps: micro-batches that a batch is divided into. Their gradients are
-            accumulated, so a device has so many times fewer images at once.
-        optimizer: "adamw", "lamb" or "sgd" (with Nesterov momentum), each as the authors ran it.
-        learning_rate: at the peak.
-        learning_rate_scaling: whether `learning_rate` is for 512 images in a step and scales with
-            `batch_size`; the recipes of DeiT III and LAMB do not scale.
-        schedule: "cosine", linear warm-up and then half a cosine, changing at every step; or
-            "epoch_cosine", the authors' own, constant within an epoch and one epoch late.
-        warmup_epochs: from `warmup_learning_rate` to the peak.
-        warmup_steps: of schedule "cosine", instead of `warmup_epochs`; None for those.
-        warmup_learning_rate, min_learning_rate: where the schedule starts and ends, not scaled.
-        weight_decay: multiplied by the learning rate at each step.
-        adam_epsilon: ε of "adamw" and "lamb".
-        momentum: of "sgd".
-        clip_norm: largest norm of all gradients together, 0 for no clipping; by default 1 for
+        epochs: number of passes over the training data.
+        batch_size: number of images in a step, on all devices together.
+        accumulation_steps: number of micro-batches in a batch, whose gradients are accumulated, so
+            that a device processes so many times fewer images at once.
+        optimizer: optimizer: "adamw", "lamb" or "sgd" (with Nesterov momentum).
+        learning_rate: largest learning rate, which is reached at the end of the warm-up.
+        learning_rate_scaling: whether the learning rate is given for 512 images in a step and
+            scaled in proportion to the batch size. The recipes of DeiT III and LAMB do not scale
+            it.
+        schedule: schedule of the learning rate: "cosine", a linear warm-up and then half a cosine,
+            updated at every step; or "epoch_cosine" as in the authors' code, updated once per epoch
+            and one epoch late.
+        warmup_epochs: number of epochs of the linear warm-up.
+        warmup_steps: number of steps of the linear warm-up instead of epochs, with the schedule
+            "cosine".
+        warmup_learning_rate: learning rate at the start of the warm-up, never scaled.
+        min_learning_rate: learning rate at the end of the schedule, never scaled.
+        weight_decay: weight decay, which is multiplied by the learning rate at each step; decoupled
+            in "adamw" and "lamb", added to the gradient in "sgd".
+        adam_epsilon: constant ε for numerical stability in "adamw" and "lamb".
+        momentum: Nesterov momentum of "sgd".
+        clip_norm: largest global norm of the gradients; 0 for no clipping. By default 1 for
             "lamb", which includes clipping, and 0 for the others.
-        layer_decay: layer-wise learning rate decay: the factor from one block to the block below;
-            1 for the same learning rate everywhere.
-        trainable: "all" weights, "attention" for attention layers, class head and positions, or
-            "head" for the heads.
-        training_mode: whether the student trains in training mode. If not, as in DeiT's
-            fine-tuning at 384, there is no stochastic depth and batch statistics do not change.
-        ema_decay: of the exponential moving average (EMA) of all weights, which is updated at
-            every step and evaluated beside them; 0 for none.
+        layer_decay: layer-wise learning rate decay: factor between the learning rates of a block
+            and of the block above it; 1 for the same learning rate everywhere.
+        trainable: weights to train: "all"; "attention" for the attention layers, the class head and
+            the position embeddings; or "head" for the heads only.
+        training_mode: whether the model runs in training mode during training. Without it, as in
+            DeiT's fine-tuning at 384 pixels, there is no stochastic depth and batch statistics do
+            not change.
+        ema_decay: decay of the exponential moving average (EMA) of the weights, which is updated at
+            every step and evaluated too; 0 for no EMA.
     """
 
     epochs: int = 300

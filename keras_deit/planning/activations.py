@@ -70,7 +70,8 @@ class _ForwardPass(keras.layers.Layer):
     """The forward pass of an objective, through some of its layers."""
 
     def __init__(self, objective, layers: list[keras.layers.Layer]):
-        super().__init__(dtype="float32")
+        # TensorFlow refuses the name that Keras would make of the class.
+        super().__init__(dtype="float32", name="forward_pass")
         self.objective = objective
         self.objective_layers = layers
         self.built = True

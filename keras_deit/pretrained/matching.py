@@ -18,7 +18,7 @@ _IGNORED = (
     # PyTorch counts the batches that a BatchNormalization has seen; its averages do not need it.
     re.compile(r".*\.num_batches_tracked"),
     # transformers' dense layer behind the class token, for other tasks than classification.
-    re.compile(r"(deit|vit)\.pooler\.dense\.(weight|bias)"),
+    re.compile(r"\w+\.pooler\.dense\.(weight|bias)"),
 )
 _MAX_LISTED = 100
 

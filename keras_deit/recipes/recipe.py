@@ -26,10 +26,12 @@ class TeacherRecipe:
     """How a teacher is trained if no trained one is given.
 
     Attributes:
-        optimization, augmentation: as for the student, without the fields in `STUDENT_ONLY`.
-        image_size: side in pixels of the teacher's images; None for the student's.
-        batch_norm_momentum: of the teacher's moving statistics; None for the model's own. A
-            training of a few hundred steps ends before Keras's 0.99 has converged.
+        optimization: optimization of the teacher; the fields in `STUDENT_ONLY` keep their defaults.
+        augmentation: augmentation of the teacher's training images.
+        image_size: side in pixels of the teacher's images; None for the student's size.
+        batch_norm_momentum: momentum of the moving statistics of the teacher's batch normalization;
+            None for the momentum of the model. With Keras's 0.99 the statistics do not converge in
+            a training of a few hundred steps.
     """
 
     optimization: Optimization
@@ -101,20 +103,23 @@ class Recipe:
     """A way to train a model. It is data: no code depends on its name.
 
     Attributes:
-        name: of the recipe.
-        about: its source, hardware and expected result.
-        model: the name of the model in `list_models()`.
-        model_values: what differs from the published values of that model.
-        optimization, augmentation: of the training.
-        objective: what is trained, such as `Supervised()` or `Distillation(teacher=...)`.
-        variants: what differs by model.
-        fine_tunes: whether it starts from trained weights.
-        weights: what the model starts from: a file, or hf://OWNER/NAME.
-        head_bias: initial bias of the heads, whose kernels are then 0, in a model without
-            `weights`; None for the model's own initialization.
-        evaluation_crop_ratio, evaluation_interpolation: of the evaluation; None for the published
-            ones of the model.
-        validation_epochs: epochs from one validation to the next.
+        name: name of the recipe.
+        about: source, hardware and expected result of the recipe.
+        model: name of the model, one of those that `keras-deit models` lists.
+        model_values: values of the model that differ from the published ones.
+        optimization: optimization of the model.
+        augmentation: augmentation of the training images.
+        objective: objective of the training, such as `Supervised()` or `Distillation(teacher=...)`.
+        variants: values that differ between models.
+        fine_tunes: whether the training starts from trained weights.
+        weights: trained weights to start from: a file, or hf://OWNER/NAME on Hugging Face.
+        head_bias: initial bias of the heads of a model without trained weights; the kernels of the
+            heads are then 0. By default the model's own initialization.
+        evaluation_crop_ratio: crop ratio of the evaluation: the fraction of the resized image's
+            side that the center crop keeps, in (0, 1]. By default the published one of the model.
+        evaluation_interpolation: interpolation of resizing in the evaluation: "bicubic" or
+            "bilinear". By default the published one of the model.
+        validation_epochs: number of epochs from one validation to the next.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Serving: a finished run as a SavedModel.
+"""Export of a finished run as a SavedModel for TF Serving.
 
-Importing this needs no TensorFlow; `export_run` does.
+Importing this module does not need TensorFlow; `export_run` does.
 """
 
 from keras_deit.serving.commands import serving_commands

@@ -1,27 +1,27 @@
-"""How to serve a SavedModel and ask it, as lines for a shell."""
+"""Shell commands that serve a SavedModel and send a request to it."""
 
 import pathlib
 import shlex
 
 
 def serving_commands(version: str | pathlib.Path) -> tuple[str, str]:
-    """The command that serves a model, and one that asks it about `photo.jpg`.
+    """Returns a command that serves a model, and one that sends it the file `photo.jpg`.
 
     Args:
-        version: path of a version, as `export_run` gives it.
+        version: the path of a version, as `export_run` returns it.
 
     Returns:
-        A `docker run` of TF Serving on port 8501, which serves the highest version and follows
-        new ones, and a `curl` of its REST interface.
+        A `docker run` of TF Serving on port 8501, which serves the highest version, also if it is
+        added later; and a `curl` of its REST API.
     """
     directory = pathlib.Path(version).resolve().parent
     name = directory.name
     mount = shlex.quote(f"{directory}:/models/{name}")
     serve = f"docker run --rm -p 8501:8501 -v {mount} -e MODEL_NAME={name} tensorflow/serving"
-    # Through a pipe: a photograph is longer than an argument may be.
+    # Through a pipe, because a photograph can be longer than the longest argument of a command.
     body = '{"signature_name": "serve_bytes", "instances": [{"image_bytes": {"b64": "%s"}}]}'
-    ask = (
+    request = (
         f"printf '{body}' \"$(base64 < photo.jpg | tr -d '\\n')\" | "
         f"curl -d @- http://localhost:8501/v1/models/{name}:predict"
     )
-    return serve, ask
+    return serve, request

@@ -1,10 +1,10 @@
-"""The evaluation view of `keras_deit.data`, in TensorFlow, so that a SavedModel can hold it.
+"""The evaluation view of `keras_deit.data` in TensorFlow, for a SavedModel.
 
-It follows OpenCV's definitions and the low-pass filter that `keras_deit.data.resampling` puts in
-front of them, which the student was trained and measured with: bicubic with a = -0.75
-(TensorFlow's own bicubic has a = -0.5), and JPEG decoded with the accurate integer transform. What
-is left is that OpenCV rounds to whole gray levels at the end and this does not: 0.25 of 255 levels
-on average. `savedmodels/README.md` has the measured differences.
+It has the definitions of OpenCV and the low-pass filter of `keras_deit.data.resampling`, with which
+the model was trained and evaluated: bicubic interpolation with a = -0.75 (TensorFlow's bicubic has
+a = -0.5), and JPEG decoding with the accurate integer transform. The remaining difference is that
+OpenCV rounds the result to integers: 0.25 of 255 gray levels on average. The measured differences
+are in `savedmodels/README.md`.
 """
 
 import numpy as np
@@ -15,12 +15,19 @@ from keras_deit.data.resampling import MAX_SCALE, SCALE_STEPS, lowpass
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    """One JPEG or PNG file, a scalar string, to RGB pixels in [0, 1], float32 (H, W, 3).
+    """Decodes a JPEG or PNG file.
 
-    Bytes that are neither raise TensorFlow's `InvalidArgumentError`.
+    Args:
+        image_bytes: the bytes of the file, a scalar string.
+
+    Returns:
+        RGB pixels in [0, 1], float32 (H, W, 3).
+
+    Raises:
+        tf.errors.InvalidArgumentError: the bytes are neither a JPEG nor a PNG file.
     """
-    # The op reads PNG too. `tf.io.decode_image` decodes JPEG with the fast transform, which is
-    # one gray level off on average.
+    # The op also decodes PNG. `tf.io.decode_image` would decode JPEG with the fast transform, which
+    # differs by one gray level on average.
     pixels = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.image.convert_image_dtype(pixels, tf.float32)
 
@@ -28,40 +35,40 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 def evaluation_view(
     pixels: tf.Tensor, height: int, width: int, crop_ratio: float, interpolation: str
 ) -> tf.Tensor:
-    """Resizes with the aspect ratio kept and cuts the center out.
+    """Resizes images keeping the aspect ratio and takes the center crop.
 
     Args:
         pixels: float32 in [0, 1], (B, H, W, 3), of any H and W.
-        height, width: of the result.
-        crop_ratio: in (0, 1], the share of the resized side that is kept.
+        height, width: the size of the result in pixels.
+        crop_ratio: the fraction of the resized side that the crop keeps, in (0, 1].
         interpolation: "bicubic" or "bilinear".
 
     Returns:
-        float32 in [0, 1], (B, height, width, 3). Where nothing has to be resized these are the
-        very numbers of `pixels`.
+        float32 in [0, 1], (B, height, width, 3). If the images need no resizing, the values are
+        exactly those of `pixels`.
 
     Raises:
-        InputError: unknown interpolation.
+        InputError: the interpolation is unknown.
     """
     if interpolation not in _KERNELS:
         raise unknown_name("interpolation", interpolation, _KERNELS)
     size = tf.shape(pixels)[1:3]
-    cover = _cover(size, int(height / crop_ratio), int(width / crop_ratio))
-    # The op is the area average that OpenCV names INTER_AREA.
-    reduced = tf.minimum(size, MAX_SCALE * cover)
+    covering = _covering_size(size, int(height / crop_ratio), int(width / crop_ratio))
+    # The op computes the same area average as OpenCV's INTER_AREA.
+    reduced = tf.minimum(size, MAX_SCALE * covering)
     pixels = tf.image.resize(pixels, reduced, "area")
-    pixels = _whole_levels(pixels, tf.reduce_any(reduced != size))
-    down, across = (_taps(reduced[axis] / cover[axis], interpolation) for axis in range(2))
+    pixels = _round_to_integers(pixels, tf.reduce_any(reduced != size))
+    down, across = (_taps(reduced[axis] / covering[axis], interpolation) for axis in range(2))
     pixels = _filter(_filter(pixels, 1, down), 2, across)
-    pixels = _whole_levels(pixels, tf.reduce_max(down) + tf.reduce_max(across) < 2)
+    pixels = _round_to_integers(pixels, tf.reduce_max(down) + tf.reduce_max(across) < 2)
     kernel, taps = _KERNELS[interpolation]
-    pixels = _sample(pixels, 1, cover[0], height, kernel, taps)
-    pixels = _sample(pixels, 2, cover[1], width, kernel, taps)
+    pixels = _sample(pixels, 1, covering[0], height, kernel, taps)
+    pixels = _sample(pixels, 2, covering[1], width, kernel, taps)
     return tf.clip_by_value(pixels, 0.0, 1.0)
 
 
-def _cover(size: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """The smallest (height, width) with the aspect ratio of `size` that covers height x width."""
+def _covering_size(size: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns the smallest size with the aspect ratio of `size` that covers (height, width)."""
     rows, columns = size[0], size[1]
     return tf.where(
         rows * width <= columns * height,
@@ -70,31 +77,31 @@ def _cover(size: tf.Tensor, height: int, width: int) -> tf.Tensor:
     )
 
 
-def _whole_levels(pixels: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
-    """What OpenCV leaves of a step on uint8, if it did any."""
+def _round_to_integers(pixels: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
+    """Rounds as OpenCV does after an operation on uint8, if it changed anything."""
     rounded = tf.clip_by_value(tf.round(pixels * 255), 0, 255) / 255
     return tf.where(changed, rounded, pixels)
 
 
 def _filter(pixels: tf.Tensor, axis: int, taps: tf.Tensor) -> tf.Tensor:
-    """Correlates along an axis, whose ends are repeated."""
+    """Applies a filter along an axis, whose first and last pixels are repeated."""
     last = tf.shape(pixels)[axis] - 1
     result = tf.zeros([])
-    for place in range(taps.shape[0]):
-        index = tf.range(last + 1) + place - taps.shape[0] // 2
-        result += taps[place] * tf.gather(pixels, tf.clip_by_value(index, 0, last), axis=axis)
+    for tap in range(taps.shape[0]):
+        index = tf.range(last + 1) + tap - taps.shape[0] // 2
+        result += taps[tap] * tf.gather(pixels, tf.clip_by_value(index, 0, last), axis=axis)
     return result
 
 
 def _taps(scale: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """The low-pass filter for a scale that is known only when an image comes."""
+    """Returns the low-pass filter for a scale that is known only when the graph runs."""
     step = tf.cast(tf.round(tf.maximum(scale, 1) * SCALE_STEPS), tf.int32) - SCALE_STEPS
-    # The first filter is none; the second one is for an axis that is enlarged.
+    # The first filter is the identity; the second one is for an axis that is enlarged.
     return tf.constant(_filters(interpolation))[tf.where(scale == 1, 0, step + 1)]
 
 
 def _filters(interpolation: str) -> np.ndarray:
-    """The filters for the scales 1, 1 and below, and all steps above, padded to one length."""
+    """Returns the filters for scale 1, scales below 1 and all steps above, padded to one length."""
     above = range(SCALE_STEPS + 1, MAX_SCALE * SCALE_STEPS + 1)
     scales = (1, 0.5, *(step / SCALE_STEPS for step in above))
     filters = [lowpass(interpolation, scale) for scale in scales]
@@ -105,13 +112,21 @@ def _filters(interpolation: str) -> np.ndarray:
 def _sample(
     pixels: tf.Tensor, axis: int, resized: tf.Tensor, side: int, kernel, taps: range
 ) -> tf.Tensor:
-    """The `side` central lines along `axis` of `pixels` enlarged to `resized` lines.
+    """Resizes an axis and returns the center crop along it.
 
-    Only those are computed: a long, narrow image would grow to a size that no memory holds.
-    Without enlargement every weight is 0 or 1.
+    Only the pixels of the crop are computed, because resizing a long, narrow image could need more
+    memory than there is. If the length does not change, every weight is 0 or 1.
+
+    Args:
+        pixels: float32 (B, H, W, 3).
+        axis: 1 for the height or 2 for the width.
+        resized: the length of the axis after resizing.
+        side: the length of the crop.
+        kernel: the weight of a pixel by its distance.
+        taps: the positions of the pixels that have a weight.
     """
     lines = tf.shape(pixels)[axis]
-    first = tf.round((resized - side) / 2)  # half to even, as Python's `round`
+    first = tf.round((resized - side) / 2)  # half to even, like Python's `round`
     centers = first + tf.range(side, dtype=tf.float64) + 0.5
     positions = centers * (lines / resized) - 0.5
     below = tf.floor(positions)
@@ -125,12 +140,16 @@ def _sample(
 
 
 def _triangle(distance: tf.Tensor) -> tf.Tensor:
+    """Returns the weight of a pixel at a distance below 1 in linear interpolation."""
     return 1 - distance
 
 
 def _cubic(distance: tf.Tensor) -> tf.Tensor:
-    """Keys 1981, "Cubic convolution interpolation for digital image processing", equation 15's
-    family, with OpenCV's a = -0.75."""
+    """Returns the weight of a pixel at a distance below 2 in cubic interpolation.
+
+    It is the family of equation 15 in Keys 1981, "Cubic convolution interpolation for digital image
+    processing", with OpenCV's a = -0.75.
+    """
     a = -0.75
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = a * (((distance - 5) * distance + 8) * distance - 4)

@@ -1,4 +1,4 @@
-"""From a finished run to a SavedModel in its place."""
+"""Export of a finished run as a SavedModel."""
 
 import pathlib
 import tempfile
@@ -9,6 +9,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.serving.versions import check_name, publish
 from keras_deit.training import Run, load_run
 
+# Largest difference between the logits of the SavedModel and of the Keras model.
 TOLERANCE = 1e-5
 
 
@@ -19,30 +20,30 @@ def export_run(
     top_k: int = 5,
     print_fn=print,
 ) -> pathlib.Path:
-    """Writes the student of a finished run as a SavedModel, with two signatures.
+    """Writes the model of a finished run as a SavedModel with two signatures.
 
-    `serving_default` takes `image`, float32 (B, H, W, 3), RGB pixels in [0, 1] of any size;
-    `serve_bytes` takes `image_bytes`, strings (B,), JPEG or PNG files. Both resize, crop and
-    normalize as the run's evaluation does and give `logits` and `probabilities`, float32 (B, K),
-    `top_labels`, strings (B, k), and `top_probabilities`, float32 (B, k), the highest first.
+    `serving_default` takes `image`, RGB pixels in [0, 1] of any size, float32 (B, H, W, 3);
+    `serve_bytes` takes `image_bytes`, JPEG or PNG files, strings (B,). Both resize, crop and
+    normalize as the evaluation of the run, and return `logits` and `probabilities`, float32 (B, K);
+    `top_probabilities`, the highest first, float32 (B, k); and their `top_labels`, strings (B, k).
 
-    The SavedModel is read back and compared with the Keras model before it gets its place. It
-    computes in float32, whatever the precision of the training.
+    The SavedModel is loaded and compared with the Keras model before it is moved to its final path.
+    It computes in float32, whatever the precision of the training.
 
     Args:
-        run_dir: of a finished run; the backend it was trained on does not matter.
-        output_dir: where models lie; made where there is none.
-        name: of the served model; None for the name of the run's directory.
-        top_k: how many labels to name; all K where there are fewer.
+        run_dir: the directory of a finished run, trained on any backend.
+        output_dir: the directory of the served models; it is created if needed.
+        name: the name of the served model; None for the name of the run's directory.
+        top_k: the number k of labels to return, at most K.
         print_fn: called with each line for the user.
 
     Returns:
-        The path of the version: `output_dir/name/VERSION`, one more than the highest there.
+        The path of the version, `output_dir/name/VERSION`; VERSION is one above the highest one.
 
     Raises:
-        InputError: Keras runs on another backend than TensorFlow, the run is not finished or
-            cannot be read, or a name, place or number that cannot be.
-        RuntimeError: the SavedModel's logits are not the Keras model's.
+        InputError: Keras does not run on TensorFlow; the run is not finished or cannot be read; the
+            name or `top_k` is invalid; or the output cannot be written.
+        RuntimeError: the logits of the SavedModel differ from those of the Keras model.
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -60,19 +61,19 @@ def export_run(
     try:
         return _write(served, pathlib.Path(output_dir), name, print_fn)
     except OSError as error:
-        where = error.filename or output_dir
-        raise InputError(f"Cannot write to {where}: {error.strerror or error}.") from error
+        path = error.filename or output_dir
+        raise InputError(f"Cannot write to {path}: {error.strerror or error}.") from error
 
 
 def _load(run: Run, top_k: int):
-    """The `ServedClassifier` of a run."""
+    """Returns the `ServedClassifier` of a run."""
     from keras_deit.serving.served_classifier import ServedClassifier
 
     config = run.config
     model, names = run.model(), config["class_names"]
     if len(names) != model.num_classes:
         raise InputError(
-            f"{run.path} is broken: {len(names)} class names for the {model.num_classes} classes "
+            f"{run.path} is corrupt: {len(names)} class names for the {model.num_classes} classes "
             "of its model."
         )
     view = (config["crop_ratio"], config["interpolation"])
@@ -80,7 +81,7 @@ def _load(run: Run, top_k: int):
 
 
 def _write(served, output_dir: pathlib.Path, name: str, print_fn) -> pathlib.Path:
-    """Saves, compares, and only then moves it into place."""
+    """Saves and compares in a temporary directory, then moves the result to its final path."""
     from keras_deit.serving.verification import SavedModel
 
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -97,5 +98,5 @@ def _write(served, output_dir: pathlib.Path, name: str, print_fn) -> pathlib.Pat
         version = publish(path, output_dir / name)
     for line in (str(version), *saved_model.describe()):
         print_fn(line)
-    print_fn(f"largest difference of its logits from the Keras model's: {difference:.1e}")
+    print_fn(f"largest difference from the logits of the Keras model: {difference:.1e}")
     return version

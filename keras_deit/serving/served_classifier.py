@@ -1,4 +1,4 @@
-"""What a SavedModel of this package computes."""
+"""The computation of a SavedModel."""
 
 import pathlib
 
@@ -11,13 +11,13 @@ from keras_deit.serving.evaluation_view import decode, evaluation_view
 
 
 class ServedClassifier:
-    """A classifier with its decoding, resizing and normalization before it and names after it.
+    """A classifier with the decoding and preprocessing of images and the names of the classes.
 
     Args:
-        model: of this package, on the TensorFlow backend.
-        class_names: K of them.
-        crop_ratio, interpolation: of the evaluation view.
-        top_k: how many labels to name, at most K.
+        model: a model of this package, on the TensorFlow backend.
+        class_names: the names of the K classes.
+        crop_ratio, interpolation: the settings of the evaluation view.
+        top_k: the number of labels to return, at most K.
     """
 
     def __init__(
@@ -36,36 +36,36 @@ class ServedClassifier:
         self._top_k = top_k
 
     def inputs(self, image: tf.Tensor) -> tf.Tensor:
-        """What the model is fed.
+        """Returns the model's inputs for some images.
 
         Args:
-            image: float32 RGB pixels in [0, 1], (B, H, W, 3).
+            image: RGB pixels in [0, 1], float32 (B, H, W, 3).
 
         Returns:
-            float32, (B, height, width, 3), of the model's size, normalized.
+            float32 (B, height, width, 3) of the model's size, normalized.
         """
-        return self._normalized(self._view(image))
+        return self._normalize(self._view(image))
 
     def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The signature `serving_default`.
+        """Classifies images: the signature `serving_default`.
 
         Args:
-            image: float32 RGB pixels in [0, 1], (B, H, W, 3), of any size.
+            image: RGB pixels in [0, 1] of any size, float32 (B, H, W, 3).
 
         Returns:
-            "logits" and "probabilities", float32 (B, K); "top_probabilities", float32
-            (B, top_k), the highest first, and their classes' names, "top_labels", strings.
+            "logits" and "probabilities", float32 (B, K); "top_probabilities", the highest first,
+            float32 (B, top_k); and "top_labels", the names of their classes, strings (B, top_k).
         """
-        return self._answer(self.inputs(image))
+        return self._outputs(self.inputs(image))
 
     def classify_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The signature `serve_bytes`.
+        """Classifies image files: the signature `serve_bytes`.
 
         Args:
-            image_bytes: JPEG or PNG files, strings (B,), each image of its own size.
+            image_bytes: JPEG or PNG files, strings (B,); the images can differ in size.
 
         Returns:
-            As `classify_pixels`.
+            The same as `classify_pixels`.
         """
         shape = (self._format.height, self._format.width, 3)
         views = tf.map_fn(
@@ -73,7 +73,7 @@ class ServedClassifier:
             image_bytes,
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
-        return self._answer(self._normalized(views))
+        return self._outputs(self._normalize(views))
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the SavedModel with its two signatures."""
@@ -93,12 +93,12 @@ class ServedClassifier:
         size = (self._format.height, self._format.width)
         return evaluation_view(image, *size, self._crop_ratio, self._interpolation)
 
-    def _normalized(self, view: tf.Tensor) -> tf.Tensor:
+    def _normalize(self, view: tf.Tensor) -> tf.Tensor:
         mean, std = np.float32(self._format.mean), np.float32(self._format.std)
-        # No division: graphs multiply by the reciprocal instead and end one bit off.
+        # Without division: a graph replaces it by a multiplication, which rounds differently.
         return view * (1 / std) - mean / std
 
-    def _answer(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _outputs(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = self.model(inputs, training=False)
         probabilities = tf.nn.softmax(logits)
         top = tf.math.top_k(probabilities, self._top_k)

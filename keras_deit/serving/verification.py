@@ -1,4 +1,4 @@
-"""A SavedModel, read back."""
+"""Verification of a SavedModel against its Keras model."""
 
 import pathlib
 
@@ -9,25 +9,25 @@ from keras_deit.serving.evaluation_view import decode
 from keras_deit.serving.served_classifier import ServedClassifier
 
 _IMAGES = 4
-# GPUs may round to ten bits (TF32), and in other places in a graph than outside of one.
+# A GPU can round to ten bits (TF32), and at other operations in a graph than outside of it.
 _DEVICE = "CPU:0"
 
 
 class SavedModel:
-    """A SavedModel as a server loads it.
+    """A SavedModel, loaded from its directory.
 
     Args:
-        path: of its directory.
+        path: the path of the directory.
     """
 
     def __init__(self, path: str | pathlib.Path):
         with tf.device(_DEVICE):
-            # What the signatures belong to must stay alive for as long as they do.
+            # The signatures need the loaded object to stay alive.
             self._loaded = tf.saved_model.load(path)
         self.signatures = self._loaded.signatures
 
     def describe(self) -> list[str]:
-        """A line for each signature and for each of its inputs and outputs."""
+        """Returns a line for each signature and for each of its inputs and outputs."""
         lines = []
         for name in ("serving_default", "serve_bytes"):
             signature = self.signatures[name]
@@ -35,17 +35,17 @@ class SavedModel:
             inputs = signature.structured_input_signature[1]
             lines += [f"  takes {_line(key, spec)}" for key, spec in inputs.items()]
             outputs = sorted(signature.structured_outputs.items())
-            lines += [f"  gives {_line(key, spec)}" for key, spec in outputs]
+            lines += [f"  returns {_line(key, spec)}" for key, spec in outputs]
         return lines
 
     def largest_difference(self, served: ServedClassifier) -> float:
-        """How far the logits of both signatures are from the Keras model's on random images.
+        """Returns the largest difference between the logits of both signatures and the Keras model.
 
         Args:
-            served: what was saved.
+            served: the classifier that was saved.
 
         Returns:
-            The largest absolute difference.
+            The largest absolute difference for some random images.
         """
         height, width = served.model.input_shape[1:3]
         shape = (_IMAGES, 2 * height, 3 * width, 3)

@@ -1,4 +1,4 @@
-"""Where SavedModels lie: `NAME/VERSION/`, the layout that TF Serving watches."""
+"""Directories of SavedModels: `NAME/VERSION/`, the layout of TF Serving."""
 
 import os
 import pathlib
@@ -6,32 +6,41 @@ import re
 
 from keras_deit.core.errors import InputError
 
-# What a URL path and a shell take unquoted; TF Serving itself refuses "/" and ":".
+# Characters that a URL path and a shell need not quote; TF Serving rejects "/" and ":".
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def check_name(name: str) -> None:
-    """Raises an `InputError` for a name that cannot be a served model's."""
+    """Checks the name of a served model.
+
+    Raises:
+        InputError: it is invalid.
+    """
     if not _NAME.fullmatch(name):
         raise InputError(
-            "The name of a served model should be of letters, digits, '.', '_' and '-', and not "
-            f"start with '.' or '-'. Received: {name!r}. Give another with --name."
+            "The name of a served model should consist of letters, digits, '.', '_' and '-', and "
+            f"not start with '.' or '-'. Received: {name!r}. Give another one with --name."
         )
 
 
 def next_version(directory: pathlib.Path) -> int:
-    """One more than the highest version in a model's directory; 1 where there is none."""
+    """Returns the next version of a model: one above the highest one in its directory, or 1."""
     if not directory.is_dir():
         return 1
-    # int() reads other scripts' digits too, which isdecimal() accepts and TF Serving does not.
+    # Not isdecimal(), which also accepts digits of other scripts.
     versions = [int(path.name) for path in directory.iterdir() if re.fullmatch("[0-9]+", path.name)]
     return max(versions, default=0) + 1
 
 
 def publish(saved_model: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
-    """Moves a whole SavedModel to its place, the next version in `directory`.
+    """Moves a SavedModel into the directory of its model as the next version.
 
-    The two must be on one file system: then a server sees all of it or nothing.
+    Both must be on the same file system, so that the move is atomic and a server never loads an
+    incomplete model.
+
+    Args:
+        saved_model: the directory of the SavedModel.
+        directory: the directory of the model; it is created if needed.
 
     Returns:
         The path of the version.
@@ -42,7 +51,7 @@ def publish(saved_model: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
         try:
             os.rename(saved_model, version)
         except OSError:
-            # Another export may have taken the number in between: then count on.
+            # Another export can have taken this version in the meantime; then try the next one.
             if not version.exists():
                 raise
         else:

@@ -67,8 +67,7 @@ def run_identity(job: Job) -> dict:
 
 def objective_identity(objective: Objective) -> dict:
     """Returns the name of an objective and its values that differ from the defaults."""
-    defaults = type(objective).defaults()
-    values = {name: v for name, v in objective.values.items() if v != defaults[name]}
+    values = _changed_values(objective)
     values.pop("teacher_recipe", None)
     if objective.teacher_request is not None:
         # Also the default one, which a later version may change.
@@ -161,7 +160,7 @@ def upgraded_run(identity: dict) -> dict:
         name=get_recipe(recipe["name"]).name,
         about=get_recipe(recipe["name"]).about,
         optimization=optimization,
-        augmentation=Augmentation(**recipe["augmentation"]),
+        augmentation=_augmentation_from_format_1(recipe["augmentation"]),
         objective=objective,
         **{name: recipe[name] for name in fields},
     )
@@ -213,7 +212,12 @@ _AUGMENTATION_1 = (
     *("label_smoothing", "repeated_augmentation", "interpolation", "geometric_interpolation"),
     "geometric_fill",
 )
+_DISTILLATION_1 = {
+    *("loss", "kind", "alpha", "temperature", "validate_agreement"),
+    *("teacher", "teacher_weights", "teacher_recipe", "teacher_pixels", "teacher_outputs"),
+}
 _OLD_RECIPE_NAMES = {"augreg_regularized": "augreg_regularised"}
+_OLD_FILLS = {"gray": "grey"}
 
 
 def _run_identity_of_format_1(job: Job) -> dict | None:
@@ -221,7 +225,7 @@ def _run_identity_of_format_1(job: Job) -> dict | None:
     recipe, objective = job.recipe, job.recipe.objective
     if type(objective) is Supervised:
         values = Distillation(objective.loss, "none").values
-    elif type(objective) is Distillation:
+    elif type(objective) is Distillation and set(_changed_values(objective)) <= _DISTILLATION_1:
         values = objective.values
     else:
         return None
@@ -282,8 +286,9 @@ def _optimization_in_format_1(optimization: Optimization, loss: str) -> dict | N
 
 def _augmentation_in_format_1(augmentation: Augmentation) -> dict | None:
     values = _in_format_1(augmentation, _AUGMENTATION_1)
-    if values and values["geometric_fill"] == "gray":
-        values["geometric_fill"] = "grey"
+    if values:
+        fill = values["geometric_fill"]
+        values["geometric_fill"] = _OLD_FILLS.get(fill, fill)
     return values
 
 
@@ -299,10 +304,17 @@ def _optimization_from_format_1(values: dict) -> tuple[Optimization, str]:
     return Optimization(**values), loss
 
 
+def _augmentation_from_format_1(values: dict) -> Augmentation:
+    present = {old: new for new, old in _OLD_FILLS.items()}
+    fill = values["geometric_fill"]
+    return Augmentation(**{**values, "geometric_fill": present.get(fill, fill)})
+
+
 def _teacher_recipe_from_format_1(values: dict) -> TeacherRecipe:
     optimization, _ = _optimization_from_format_1(values["optimisation"])
     rest = {name: values[name] for name in ("image_size", "batch_norm_momentum")}
-    return TeacherRecipe(optimization, Augmentation(**values["augmentation"]), **rest)
+    augmentation = _augmentation_from_format_1(values["augmentation"])
+    return TeacherRecipe(optimization, augmentation, **rest)
 
 
 def _changed(values, names: tuple[str, ...] | None = None) -> dict:
@@ -314,6 +326,12 @@ def _changed(values, names: tuple[str, ...] | None = None) -> dict:
         and (names is None or field.name in names)
         and getattr(values, field.name) != field.default
     }
+
+
+def _changed_values(objective: Objective) -> dict:
+    """Returns the values of an objective that differ from their defaults."""
+    defaults = type(objective).defaults()
+    return {name: v for name, v in objective.values.items() if v != defaults[name]}
 
 
 def _as_json(values: dict) -> dict:

@@ -14,21 +14,25 @@ class Job:
     """A recipe applied to a dataset.
 
     Attributes:
-        dataset: "digits", "folder:PATH", or a name of TensorFlow Datasets.
-        recipe: with whatever was overridden.
-        data_dir: where TensorFlow Datasets keeps its data.
-        train_examples: number of training images that the model sees; None for all. They are
-            repeated so that an epoch keeps its number of steps. The training of a teacher sees all.
-        seed: of the weights, the order of the data, augmentation and stochastic depth.
-        mixed_precision: the dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
-        devices: where it runs.
-        activation_checkpointing: whether blocks keep only their inputs for the backward pass and
-            compute the rest a second time: less memory, more time, the same result.
-        teacher_dir: where trained teachers are kept.
-        checkpoint_seconds: from one checkpoint to the next; 0 for one after every step.
-        keep_checkpoints: number of the newest checkpoints to keep.
-        on_nan: after a step with non-finite gradients: "fail", or "skip" to continue without it.
-        on_bad_image: at an image that cannot be read: "fail", or "skip" to take another one.
+        dataset: dataset to train on: "digits", "folder:PATH", or a name of TensorFlow Datasets.
+        recipe: recipe with the user's changes.
+        data_dir: directory in which TensorFlow Datasets stores its data.
+        train_examples: number of training images to use; by default all. They are repeated so that
+            an epoch keeps its number of steps. A teacher is trained on all images.
+        seed: random seed of the initial weights, the order of the data, augmentation and stochastic
+            depth.
+        mixed_precision: dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
+        devices: devices of the training.
+        activation_checkpointing: whether to store only the inputs of the blocks for the backward
+            pass and compute their activations again, which takes less memory and more time and
+            gives the same result.
+        teacher_dir: directory in which teachers are stored after their training.
+        checkpoint_seconds: seconds from one checkpoint to the next; 0 for one after every step.
+        keep_checkpoints: number of checkpoints to keep, the newest ones.
+        on_nan: what to do after a step with non-finite gradients: "fail", or "skip" to continue
+            without this step.
+        on_bad_image: what to do at an image that cannot be read: "fail", or "skip" to use another
+            one instead.
     """
 
     dataset: str

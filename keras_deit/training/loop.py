@@ -95,7 +95,7 @@ class TrainingLoop:
         self._given_callbacks = [self.finite, *callbacks]
         self._schedule = learning_rate_schedule(optimization, steps)
         self._interruption = Interruption()
-        self._metrics_to_restore = None
+        self._to_restore_in_epoch = None
 
     @property
     def finished(self) -> bool:
@@ -122,7 +122,7 @@ class TrainingLoop:
             source = str(self.checkpoints.latest)
             self._state.assign(tensors, source, progress.micro_batches)
             in_epoch = self.progress.step and self.progress.logs is None
-            self._metrics_to_restore = tensors if in_epoch else None
+            self._to_restore_in_epoch = tensors if in_epoch else None
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -188,7 +188,8 @@ class TrainingLoop:
         number, every = self.progress.epoch + 1, self._data.validation_epochs
         logs = dict(self.progress.logs)
         if self._data.validate is not None and (number % every == 0 or number == self._epochs):
-            figures = self._data.validate(_StopInValidation(self))
+            stop = _StopInValidation(self, self._state.read_random_state())
+            figures = self._data.validate(stop)
             logs |= {f"val_{name}": float(value) for name, value in figures.items()}
         self._callbacks.on_epoch_end(self.progress.epoch, dict(logs))
         history = (*self.progress.history, {"epoch": self.progress.epoch, **logs})
@@ -202,6 +203,11 @@ class TrainingLoop:
 
     def step_begins(self) -> None:
         """Passes the beginning of a step on to the callbacks."""
+        if self._to_restore_in_epoch is not None:
+            # On PyTorch each `fit` has drawn a number for its data loader by now, which the epoch
+            # that is resumed has done before.
+            self._state.assign_random_state(self._to_restore_in_epoch)
+            self._to_restore_in_epoch = None
         self._callbacks.on_train_batch_begin(self.progress.step)
 
     def step_ends(self, logs: dict) -> None:
@@ -216,9 +222,8 @@ class TrainingLoop:
 
     def restore_metrics(self) -> None:
         """Restores the running means in the epoch of the checkpoint, after Keras has reset them."""
-        if self._metrics_to_restore is not None:
-            self._state.assign_metrics(self._metrics_to_restore)
-            self._metrics_to_restore = None
+        if self._to_restore_in_epoch is not None:
+            self._state.assign_metrics(self._to_restore_in_epoch)
 
     def checkpoint_if_due(self, at_once: bool = False) -> None:
         """Stops if a signal was received, and writes a checkpoint if it is time to."""
@@ -226,9 +231,15 @@ class TrainingLoop:
         if at_once or self.checkpoints.due():
             self._save()
 
-    def stop_if_asked(self) -> None:
-        """Writes a checkpoint and raises `Stopped` if a signal was received."""
+    def stop_if_asked(self, random_state: dict | None = None) -> None:
+        """Writes a checkpoint and raises `Stopped` if a signal was received.
+
+        Args:
+            random_state: of the global generators in the checkpoint, instead of the present one.
+        """
         if number := self._interruption.received():
+            if random_state is not None:
+                self._state.assign_random_state(random_state)
             path = self._save()
             resume = f" Everything is saved in {path}; the same command resumes from there."
             raise Stopped(
@@ -271,17 +282,23 @@ class _Steps(keras.callbacks.Callback):
 
 
 class _StopInValidation(keras.callbacks.Callback):
-    """Stops a validation at a signal."""
+    """Stops a validation at a signal.
 
-    def __init__(self, loop: TrainingLoop):
+    Args:
+        loop: is stopped.
+        random_state: before the validation, which is done again after resuming.
+    """
+
+    def __init__(self, loop: TrainingLoop, random_state: dict):
         super().__init__()
         self._loop = loop
+        self._random_state = random_state
 
     def on_test_batch_end(self, batch, logs=None):
-        self._loop.stop_if_asked()
+        self._loop.stop_if_asked(self._random_state)
 
     def on_predict_batch_end(self, batch, logs=None):
-        self._loop.stop_if_asked()
+        self._loop.stop_if_asked(self._random_state)
 
 
 def _first(batches: Iterator, count: int) -> Iterator:

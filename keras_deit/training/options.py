@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import pathlib
 
+from keras_deit.core.errors import InputError
 from keras_deit.data import Augmentation, load_dataset
 from keras_deit.distributed import STRATEGIES, Devices
 from keras_deit.models import abstract_model, get_spec
@@ -49,8 +50,8 @@ def data_options() -> list[Option]:
         Option(
             "recipe",
             str,
-            "How to train; by default digits for digits, otherwise deit_distilled. One of "
-            f"{', '.join(list_recipes())}.",
+            f"How to train; by default {default_recipe('digits')} for digits, otherwise "
+            f"{default_recipe('')}. One of {', '.join(list_recipes())}.",
         ),
     ]
 
@@ -191,11 +192,16 @@ def train_teacher(**given) -> dict[str, float]:
         Top-1 on the validation and on the test split.
 
     Raises:
-        InputError: there is no such option or teacher, or the output exists already.
+        InputError: there is no such option or teacher, one that is required is missing, or the
+            output exists already.
         Stopped: by SIGTERM or Ctrl-C; the same call resumes.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    check_names(given, teacher_training_options())
+    options = teacher_training_options()
+    check_names(given, options)
+    for option in options:
+        if option.required and option.name not in given:
+            raise InputError(f"{option.name} is required: {option.help}")
     recipe = _recipe_by_name(given)
     recipe = recipe.for_model(recipe.model)
     sizes = {"image_size": given["image_size"]} if "image_size" in given else {}

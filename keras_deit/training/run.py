@@ -4,7 +4,7 @@ import csv
 import pathlib
 from collections.abc import Iterable
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import atomic_write, check_writable, read_json, write_json, write_weights
 from keras_deit.core.processes import addressable, is_writer
 from keras_deit.models import Classifier
@@ -90,15 +90,17 @@ class Run:
             weights: "final", or "ema" for the moving average of the weights.
 
         Raises:
-            InputError: the run is not finished, or its files are corrupt.
+            InputError: the run is not finished or has no such weights, or its files are corrupt.
         """
+        files = {"final": self.final_weights, "ema": self.ema_weights}
+        if weights not in files:
+            raise unknown_name("weights of a run", weights, files)
         values = self.config["model"]
         if not self.final_weights.is_file():
             raise InputError(
                 f"{self.path} is not finished: it has no {self.final_weights.name}. "
                 "The command that started it resumes it."
             )
-        files = {"final": self.final_weights, "ema": self.ema_weights}
         return create_model(**values, weights=files[weights])
 
     def check(self, identity: dict) -> None:

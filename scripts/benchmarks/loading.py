@@ -1,7 +1,7 @@
-"""Loading DeiT-B's published weights beside reading the same file: seconds and memory.
+"""Measures loading DeiT-B's published weights beside reading the same file: seconds and memory.
 
-The three take turns, on the backend that is set. The file is one that this package writes, and the
-machine's cache holds it.
+The tasks take turns, on the backend that is set. The file is written by this package first, so the
+operating system has it in its cache.
 """
 
 import pathlib
@@ -19,10 +19,10 @@ _MODEL = "deit_base_patch16_224"
 
 
 def run(rounds: int) -> str:
-    """The table of seconds, and what memory a load takes besides the model's own.
+    """Returns a table of seconds, and how much memory loading takes besides the model's own.
 
     Args:
-        rounds: measurements of each kind, of which the median is taken, after one to warm up.
+        rounds: number of measurements of each task, after one for warm-up; the median is reported.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "weights.safetensors"
@@ -50,7 +50,7 @@ def run(rounds: int) -> str:
 
 
 def _peak_memory(task) -> float:
-    """By how much the process grows while the task runs, at most, in MB."""
+    """Returns by how many MB the process grows at most while the task runs."""
     # Linux resets the process's peak when 5 is written here.
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
@@ -59,5 +59,6 @@ def _peak_memory(task) -> float:
 
 
 def _status(key: str) -> int:
+    """Returns a value of /proc/self/status in kB."""
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key))

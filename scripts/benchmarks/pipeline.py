@@ -1,21 +1,20 @@
-"""The input pipeline beside the authors' way, Pillow and NumPy: from JPEG files to batches.
+"""Measures the input pipeline, from JPEG files to batches, beside the authors' Pillow and NumPy.
 
-Both take the same 500x375 JPEG files, made of scikit-image's photographs, through the whole of
-DeiT's training recipe at 224 pixels and through its evaluation. Each runs in a process of its own,
-on one thread, and they take turns. The times are those of the processor, so that what else the
-machine does matters little.
+Both sides take the same 500x375 JPEG files, made of scikit-image's photographs, through DeiT's
+training recipe at 224 pixels and through its evaluation. Each side runs in its own process, on one
+thread, and they take turns. The times are CPU times, so other programs on the machine matter
+little.
 """
 
 import io
 import multiprocessing
 import os
-import pathlib
 import random
 import statistics
-import sys
 import time
 
 import numpy as np
+from benchmarks import photographs, pillow_reference
 
 _BATCH_SIZE = 64
 _EXAMPLES = 100_000
@@ -26,16 +25,14 @@ _TASKS = {
     "repeated": "training recipe, repeated augmentation",
     "evaluation": "evaluation",
 }
-# The reference is plain Pillow and shared with the tests that compare pixels.
-_TESTS = pathlib.Path(__file__).parents[2] / "tests" / "data"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def run(rounds: int) -> str:
-    """The table of images per second and core.
+    """Returns a table of images per second and core.
 
     Args:
-        rounds: batches of each kind, of which the median is taken, after one to warm up.
+        rounds: number of batches of each task, after one for warm-up; the median is reported.
     """
     os.environ.update(_ONE_THREAD)
     files = _jpeg_files()
@@ -53,7 +50,7 @@ def run(rounds: int) -> str:
 
 
 class _Side:
-    """A process that makes batches when asked to."""
+    """A process that makes a batch for each task that it is sent."""
 
     def __init__(self, make, files: list[bytes]):
         context = multiprocessing.get_context("spawn")
@@ -62,7 +59,7 @@ class _Side:
         self._process.start()
 
     def measure(self, task: str) -> float:
-        """Images per second of the process's own time."""
+        """Returns the images per second of the process's CPU time."""
         self._pipe.send(task)
         return self._pipe.recv()
 
@@ -84,7 +81,6 @@ def _serve(pipe, make, files: list[bytes]) -> None:
 
 
 def _pillow_batches(files: list[bytes]) -> dict:
-    reference = _test_module("pillow_reference")
     random.seed(0)
     rng = np.random.default_rng(0)
 
@@ -92,11 +88,11 @@ def _pillow_batches(files: list[bytes]) -> dict:
         chosen = [files[i] for i in rng.integers(len(files), size=-(-_BATCH_SIZE // copies))]
         chosen = [data for data in chosen for _ in range(copies)][:_BATCH_SIZE]
         labels = rng.integers(_CLASSES, size=_BATCH_SIZE)
-        return reference.train_batch(chosen, labels, _CLASSES, rng)[0]
+        return pillow_reference.train_batch(chosen, labels, _CLASSES, rng)[0]
 
     def evaluate(number):
         chosen = [files[i] for i in rng.integers(len(files), size=_BATCH_SIZE)]
-        return reference.evaluation_batch(chosen)
+        return pillow_reference.evaluation_batch(chosen)
 
     return {
         "training": lambda number: train(number, 1),
@@ -133,7 +129,7 @@ def _package_batches(files: list[bytes]) -> dict:
 
 
 class _JpegSource:
-    """Many examples out of a few files."""
+    """A source of many examples that repeats a few files."""
 
     def __init__(self, files: list[bytes]):
         self._files = files
@@ -152,19 +148,13 @@ class _JpegSource:
 
 
 def _jpeg_files() -> list[bytes]:
-    """The photographs, cut to 4:3 and resized, at quality 90."""
+    """Returns the photographs, cropped to 4:3 and resized, as JPEG files of quality 90."""
     from PIL import Image, ImageOps
 
     files = []
-    for pixels in _test_module("photographs").photographs().values():
+    for pixels in photographs.photographs().values():
         buffer = io.BytesIO()
         image = ImageOps.fit(Image.fromarray(pixels), _SIZE, Image.Resampling.BICUBIC)
         image.save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
     return files
-
-
-def _test_module(name: str):
-    if str(_TESTS) not in sys.path:
-        sys.path.insert(0, str(_TESTS))
-    return __import__(name)

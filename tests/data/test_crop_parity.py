@@ -1,13 +1,13 @@
-"""Resizing and crops against Pillow's, on twenty photographs.
+"""Resizing and crops compared with Pillow's, on twenty photographs.
 
-The requirement is a mean absolute difference of at most one gray level. Black print on white, of
-which scikit-image has a scanned page, may be 1.02 off where it is enlarged.
+The requirement is a mean absolute difference of at most one gray level. A scanned page of black
+print on white, which is one of the photographs, differs by up to 1.02 when it is enlarged.
 """
 
 import numpy as np
-import pillow_reference
+from benchmarks import pillow_reference
 import pytest
-from photographs import photographs
+from benchmarks.photographs import photographs
 from PIL import Image
 
 from keras_deit.data import resampling, transforms
@@ -17,7 +17,7 @@ PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILI
 
 
 def difference(ours: np.ndarray, theirs) -> float:
-    """The mean absolute difference in gray levels of 255."""
+    """Returns the mean absolute difference in gray levels of 255."""
     assert ours.dtype == np.uint8
     return np.abs(ours.astype(int) - np.asarray(theirs)).mean()
 
@@ -27,7 +27,7 @@ def difference(ours: np.ndarray, theirs) -> float:
     "scale", [0.4, 0.7, 1.0, 1.05, 1.2, 1.5, 1.8, 2.0, 2.1, 2.4, 2.7, 3.0, 4.0, 5.3]
 )
 def test_resize(scale, interpolation):
-    """At pixels of the source per pixel of the result; the axes' scales differ by a half."""
+    """The scale is that of one axis, in source pixels per pixel; the other has two thirds of it."""
     found = []
     for image in photographs().values():
         for down, across in ((scale, scale * 2 / 3), (scale * 2 / 3, scale)):
@@ -36,13 +36,13 @@ def test_resize(scale, interpolation):
             height, width = round(rows / down), round(box.shape[1] / across)
             theirs = Image.fromarray(box).resize((width, height), PILLOW[interpolation])
             found.append(difference(resampling.resize(box, height, width, interpolation), theirs))
-    # OpenCV's area average is 0.9 off on average and up to 2.6, its bicubic alone 13.
+    # OpenCV's area average would differ by 0.9 on average and up to 2.6, its bicubic by up to 13.
     assert np.mean(found) < 0.6
     assert np.max(found) < 1.1
 
 
 def boxes(image, count=20):
-    """As random resized crop draws them."""
+    """Returns boxes that a random resized crop draws."""
     rng = np.random.default_rng(0)
     return [
         transforms.crop_box(*image.shape[:2], rng, (0.08, 1), (3 / 4, 4 / 3)) for _ in range(count)
@@ -71,7 +71,7 @@ def test_evaluation_crop(crop_ratio):
     found = {}
     for name, image in photographs().items():
         ours = transforms.center_crop_resize(image, 224, 224, crop_ratio)
-        theirs = pillow_reference.centre_crop(Image.fromarray(image), 224, crop_ratio)
+        theirs = pillow_reference.center_crop(Image.fromarray(image), 224, crop_ratio)
         found[name] = difference(ours, theirs)
     assert max(found.values()) <= 1, found
 

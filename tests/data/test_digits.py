@@ -1,4 +1,4 @@
-"""The embedded dataset: its split is pinned, because reported numbers depend on it."""
+"""The embedded digits: their split is pinned, because reported accuracies depend on it."""
 
 import hashlib
 
@@ -32,7 +32,7 @@ def test_sizes_classes_and_checksum_of_the_split():
     assert hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()[:16] == CHECKSUM
 
 
-def test_pixels_are_the_wheels_scaled_and_rounded():
+def test_pixels_are_those_of_scikit_learn_scaled_and_rounded():
     dataset = load_dataset("digits")
     original = load_sklearn_digits()
     position = 17
@@ -45,5 +45,5 @@ def test_pixels_are_the_wheels_scaled_and_rounded():
     assert levels.tolist() == [round(gray * 255 / 16) for gray in range(17)]
 
 
-def test_the_order_for_unlabeled_data_never_changes():
+def test_the_order_of_unlabeled_data_never_changes():
     assert fixed_permutation(10).tolist() == ORDER

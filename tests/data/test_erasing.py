@@ -1,4 +1,4 @@
-"""Random erasing: its boxes, its noise, and that nothing else is touched."""
+"""Random erasing: the distribution of boxes and noise, and that nothing else changes."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ DRAWS = 20_000
 SIGNIFICANCE = 1e-3
 
 
-def test_boxes_have_the_areas_ratios_and_places_of_the_recipe():
-    # At most a third of a square, at most 3.33 to 1: a box can be too long to fit. So can it be
-    # here, and the expected distribution is that of the boxes that fit.
+def test_boxes_have_the_documented_areas_ratios_and_positions():
+    # A box can be too long to fit, up to 3.33 to 1 and a third of the square, so the expected
+    # distribution is that of the boxes that fit.
     rng = np.random.default_rng(0)
-    side = 2000  # Rounding to whole pixels is far below what the test can see.
+    side = 2000  # Rounding to whole pixels is too small for the test to notice.
     drawn = [erase_boxes(side, side, rng, (0.02, 1 / 3), (0.3, 1 / 0.3), 1) for _ in range(DRAWS)]
     assert all(len(boxes) == 1 for boxes in drawn)
     top, left, height, width = np.array([boxes[0] for boxes in drawn]).T
@@ -29,11 +29,11 @@ def test_boxes_have_the_areas_ratios_and_places_of_the_recipe():
     ):
         assert stats.ks_2samp(found, values[fits]).pvalue > SIGNIFICANCE
     for offset, length in ((top, height), (left, width)):
-        shard = (offset + 0.5) / (side - length + 1)
-        assert stats.kstest(shard, "uniform").pvalue > SIGNIFICANCE
+        position = (offset + 0.5) / (side - length + 1)
+        assert stats.kstest(position, "uniform").pvalue > SIGNIFICANCE
 
 
-def test_several_boxes_share_the_area():
+def test_the_area_is_divided_among_several_boxes():
     rng = np.random.default_rng(0)
     drawn = [erase_boxes(500, 500, rng, (0.3, 0.3), (1.0, 1.0), 3) for _ in range(3000)]
     counts = np.bincount([len(boxes) for boxes in drawn])
@@ -47,7 +47,7 @@ def test_a_box_that_never_fits_is_left_out():
     assert erase_boxes(50, 50, np.random.default_rng(0), (1.0, 1.0), (1.0, 1.0), 1) == []
 
 
-def test_the_box_is_filled_with_normal_noise_and_the_rest_is_left():
+def test_the_box_is_filled_with_normal_noise_and_the_rest_unchanged():
     rng = np.random.default_rng(0)
     noise, erased = [], 0
     for _ in range(400):
@@ -64,12 +64,12 @@ def test_the_box_is_filled_with_normal_noise_and_the_rest_is_left():
     assert abs(erased / 400 - 0.25) < 0.07
     noise = np.concatenate(noise)
     assert stats.kstest(noise.ravel()[:20_000], "norm").pvalue > SIGNIFICANCE
-    # Each pixel and each channel has noise of its own.
+    # Noise is independent between channels.
     assert np.abs(np.corrcoef(noise.T) - np.eye(3)).max() < 0.02
 
 
 @pytest.mark.parametrize(("probability", "expected"), [(0.0, 0), (1.0, 20)])
-def test_never_and_always(probability, expected):
+def test_probabilities_0_and_1(probability, expected):
     rng = np.random.default_rng(0)
     images = np.zeros((20, 32, 32, 3), np.float32)
     for image in images:
@@ -77,7 +77,7 @@ def test_never_and_always(probability, expected):
     assert images.any((1, 2, 3)).sum() == expected
 
 
-def test_frequency():
+def test_the_probability_is_the_frequency():
     rng = np.random.default_rng(0)
     images = np.zeros((DRAWS, 4, 4, 3), np.float32)
     for image in images:

@@ -1,4 +1,4 @@
-"""Folders of images by class: layouts, splits, decoding and every bad input."""
+"""Folders of images by class: layouts, splits, decoding and bad input."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from keras_deit.core.errors import InputError
 from keras_deit.data.datasets import load_dataset
 
-COLOURS = {"ant": (200, 40, 10), "bee": (10, 180, 60), "cat": (30, 20, 220)}
+COLORS = {"ant": (200, 40, 10), "bee": (10, 180, 60), "cat": (30, 20, 220)}
 
 
 def write_image(path, color, size=(6, 9)):
@@ -19,7 +19,7 @@ def write_image(path, color, size=(6, 9)):
 
 def write_class(folder, name, count, suffix=".png"):
     for number in range(count):
-        write_image(folder / name / f"{number:03}{suffix}", COLOURS[name])
+        write_image(folder / name / f"{number:03}{suffix}", COLORS[name])
 
 
 def load(path):
@@ -31,7 +31,7 @@ def sizes(dataset):
 
 
 def file_names(source):
-    """The path of every example, through the subsets."""
+    """Returns the path of every example of a source, which can be a subset."""
     if hasattr(source, "paths"):
         return source.paths
     return [source._source.paths[index] for index in source._indices]
@@ -53,11 +53,11 @@ def test_classes_in_one_folder_get_a_fixed_stratified_split(tmp_path):
         for index in range(len(source)):
             image, label = source[index]
             assert image.shape == (6, 9, 3) and image.dtype == np.uint8
-            np.testing.assert_array_equal(image[0, 0], list(COLOURS.values())[label])
+            np.testing.assert_array_equal(image[0, 0], list(COLORS.values())[label])
 
 
 @pytest.mark.parametrize("validation", ["validation", "val"])
-def test_folders_of_splits_are_taken_as_they_are(tmp_path, validation):
+def test_folders_of_splits_are_used_unchanged(tmp_path, validation):
     for split, count in (("train", 5), (validation, 2), ("test", 3)):
         write_class(tmp_path / split, "ant", count)
         write_class(tmp_path / split, "bee", count + 1)
@@ -70,7 +70,7 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path, validation):
     ("present", "expected"),
     [(("test",), [54, 6, 8]), (("validation",), [48, 8, 12]), ((), [42, 6, 12])],
 )
-def test_missing_splits_are_cut_out_of_train(tmp_path, present, expected):
+def test_missing_splits_are_held_out_of_train(tmp_path, present, expected):
     for split, count in (("train", 30), *((split, 4) for split in present)):
         write_class(tmp_path / split, "ant", count)
         write_class(tmp_path / split, "cat", count)
@@ -83,8 +83,8 @@ def test_missing_splits_are_cut_out_of_train(tmp_path, present, expected):
 def test_suffixes_in_any_case_and_hidden_files(tmp_path):
     for split in ("train", "validation", "test"):
         for number, suffix in enumerate((".jpg", ".JPEG", ".png", ".bmp", ".WebP")):
-            write_image(tmp_path / split / "ant" / f"{number}{suffix}", COLOURS["ant"])
-            write_image(tmp_path / split / "bee" / f"{number}{suffix}", COLOURS["bee"])
+            write_image(tmp_path / split / "ant" / f"{number}{suffix}", COLORS["ant"])
+            write_image(tmp_path / split / "bee" / f"{number}{suffix}", COLORS["bee"])
         (tmp_path / split / "ant" / "._0.jpg").write_bytes(b"resource fork")
         (tmp_path / split / "ant" / "notes.txt").write_text("not an image")
         (tmp_path / split / ".cache").mkdir()
@@ -93,10 +93,10 @@ def test_suffixes_in_any_case_and_hidden_files(tmp_path):
     assert sizes(dataset) == [10, 10, 10]
     for index in range(10):
         image, label = dataset.train[index]
-        np.testing.assert_allclose(image[3, 3], list(COLOURS.values())[label], atol=6)
+        np.testing.assert_allclose(image[3, 3], list(COLORS.values())[label], atol=6)
 
 
-def test_grey_alpha_and_rotated_files_become_plain_rgb(tmp_path):
+def test_gray_alpha_and_rotated_files_are_decoded_as_rgb(tmp_path):
     gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
     alpha = np.dstack([np.full((6, 8, 3), (1, 2, 3), np.uint8), gray])
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR))[1].tobytes()
@@ -106,10 +106,10 @@ def test_grey_alpha_and_rotated_files_become_plain_rgb(tmp_path):
     )
     rotated = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
     upright = cv2.imdecode(np.frombuffer(rotated, np.uint8), cv2.IMREAD_COLOR)
-    assert upright.shape == (8, 6, 3), "the file should hold an orientation to ignore"
+    assert upright.shape == (8, 6, 3), "the file should have an orientation to ignore"
     for split in ("train", "validation", "test"):
         for name in ("ant", "bee"):
-            write_image(tmp_path / split / name / "0.png", COLOURS[name])
+            write_image(tmp_path / split / name / "0.png", COLORS[name])
         ant = tmp_path / split / "ant"
         (ant / "1.png").write_bytes(cv2.imencode(".png", gray)[1].tobytes())
         (ant / "2.png").write_bytes(cv2.imencode(".png", alpha)[1].tobytes())
@@ -120,7 +120,7 @@ def test_grey_alpha_and_rotated_files_become_plain_rgb(tmp_path):
     assert train[3][0].shape == (6, 8, 3)
 
 
-def assert_refused(path, *parts):
+def assert_rejected(path, *parts):
     with pytest.raises(InputError) as caught:
         load(path)
     message = str(caught.value)
@@ -130,33 +130,33 @@ def assert_refused(path, *parts):
 
 
 def test_no_such_folder(tmp_path):
-    assert_refused("", "No such folder: ''")
-    assert_refused(tmp_path / "nowhere", "No such folder", str(tmp_path / "nowhere"))
+    assert_rejected("", "folder: ''")
+    assert_rejected(tmp_path / "nowhere", str(tmp_path / "nowhere"))
 
 
 def test_a_folder_without_images(tmp_path):
-    assert_refused(tmp_path, "No images in", str(tmp_path))
+    assert_rejected(tmp_path, "No images in", str(tmp_path))
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant" / "notes.txt").write_text("not an image")
-    assert_refused(tmp_path, "No images in", str(tmp_path))
+    assert_rejected(tmp_path, "No images in", str(tmp_path))
 
 
 def test_a_folder_with_one_class(tmp_path):
     write_class(tmp_path, "ant", 12)
-    assert_refused(tmp_path, "one class", "'ant'", "at least two")
+    assert_rejected(tmp_path, "one class", "'ant'", "at least two")
 
 
 def test_a_class_without_images(tmp_path):
     write_class(tmp_path, "ant", 12)
     write_class(tmp_path, "bee", 12)
     (tmp_path / "cat").mkdir()
-    assert_refused(tmp_path, "No images in class folders", "cat")
+    assert_rejected(tmp_path, "class folders", "cat")
 
 
 def test_a_class_with_too_few_images_to_split(tmp_path):
     write_class(tmp_path, "ant", 12)
     write_class(tmp_path, "bee", 9)
-    assert_refused(tmp_path, "class 'bee' has 9 images", "at least 10 images")
+    assert_rejected(tmp_path, "'bee' has 9", "at least 10")
 
 
 def test_classes_that_differ_between_splits(tmp_path):
@@ -165,18 +165,18 @@ def test_classes_that_differ_between_splits(tmp_path):
         write_class(tmp_path / "validation", name, 2)
     write_class(tmp_path / "test", "ant", 2)
     write_class(tmp_path / "test", "cat", 2)
-    assert_refused(tmp_path, "same classes", "bee, cat", str(tmp_path / "test"))
+    assert_rejected(tmp_path, "same classes", "bee, cat", str(tmp_path / "test"))
 
 
 def test_split_folders_without_train_and_two_for_validation(tmp_path):
     write_class(tmp_path / "test", "ant", 2)
-    assert_refused(tmp_path, "'test'", "no folder 'train'")
+    assert_rejected(tmp_path, "'test'", "'train'")
     for split in ("train", "val", "validation"):
         write_class(tmp_path / split, "ant", 2)
-    assert_refused(tmp_path, "both a folder 'validation' and a folder 'val'")
+    assert_rejected(tmp_path, "'validation'", "'val'")
 
 
-def test_every_unreadable_file_is_named(tmp_path):
+def test_the_error_names_every_unreadable_file(tmp_path):
     write_class(tmp_path, "ant", 12, ".jpg")
     write_class(tmp_path, "bee", 12)
     truncated = tmp_path / "ant" / "003.jpg"
@@ -188,23 +188,23 @@ def test_every_unreadable_file_is_named(tmp_path):
     dangling = tmp_path / "bee" / "gone.png"
     dangling.symlink_to(tmp_path / "nowhere.png")
     named = [str(path) for path in (truncated, empty, text, dangling)]
-    assert_refused(tmp_path, "4 unreadable image files", ", ".join(named) + ". Repair")
+    assert_rejected(tmp_path, "4 unreadable image files", ", ".join(named))
 
 
-def test_the_list_of_unreadable_files_is_cut(tmp_path):
+def test_the_list_of_unreadable_files_is_shortened(tmp_path):
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
         for number in range(15):
             (tmp_path / name / f"{number:02}.png").write_bytes(b"no")
-    assert_refused(tmp_path, "30 unreadable", "bee/04.png and 10 more.")
+    assert_rejected(tmp_path, "30 unreadable", "bee/04.png and 10 more")
 
 
-def test_a_file_that_breaks_later_is_named(tmp_path):
+def test_the_error_of_a_file_that_is_damaged_later_names_it(tmp_path):
     for name in ("ant", "bee"):
         write_class(tmp_path, name, 10)
     train = load(tmp_path).train
     broken = train._source.paths[train._indices[0]]
     with open(broken, "wb") as file:
         file.write(b"gone bad")
-    with pytest.raises(InputError, match=f"Cannot decode image {broken}: 8 bytes"):
+    with pytest.raises(InputError, match=str(broken)):
         train[0]

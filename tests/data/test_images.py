@@ -1,11 +1,11 @@
-"""Decoding: sizes out of JPEG headers, and reduced decoding against a full one."""
+"""Decoding: sizes from JPEG headers, and reduced decoding compared with full decoding."""
 
 import io
 
 import cv2
 import numpy as np
 import pytest
-from photographs import photographs
+from benchmarks.photographs import photographs
 from PIL import Image
 
 from keras_deit.core.errors import InputError
@@ -42,7 +42,7 @@ def test_the_size_is_read_from_the_header(options):
     assert jpeg_size(file_of(photo(123, 77)[..., 0], **options)) == (123, 77)
 
 
-def test_what_has_no_jpeg_header_has_no_size():
+def test_other_bytes_have_no_size():
     whole = file_of(photo())
     header = whole.index(b"\xff\xc0")
     for data in (b"", b"\xff\xd8", file_of(photo(), "PNG"), whole[: header + 6], b"nonsense" * 9):
@@ -62,21 +62,21 @@ def test_a_reduced_image_is_the_image_shrunk(reduction):
     expected = blocks.mean((1, 3))
     found = reduced[: expected.shape[0], : expected.shape[1]]
     assert np.abs(found - expected).mean() < 3
-    # Red, green and blue are in their places.
+    # The channels are in the order red, green, blue.
     assert np.corrcoef(found[..., 0].ravel(), expected[..., 0].ravel())[0, 1] > 0.99
     assert np.abs(found[..., 0] - expected[..., 2]).mean() > 20
 
 
-def test_a_broken_file_keeps_its_line():
-    with pytest.raises(InputError, match=r"Cannot decode image cat\.jpg: 40 bytes"):
+def test_the_error_of_a_truncated_file_names_it():
+    with pytest.raises(InputError, match=r"cat\.jpg: 40 bytes"):
         EncodedImage(file_of(photo())[:40], "cat.jpg").decode()
 
 
 WHOLE = Augmentation(crop="none", flip_probability=0.0)
 
 
-def in_stream(augmentation, data, image_format, copies=3):
-    """The image as the pipeline decodes it, and its views."""
+def decode_and_augment(augmentation, data, image_format, copies=3):
+    """Returns the image as the pipeline decodes it, and its augmented views."""
     rngs = (np.random.default_rng(copy) for copy in range(copies))
     decoded = decode_for_crops(EncodedImage(data, "x"), image_format, augmentation, rngs)
     rngs = (np.random.default_rng(copy) for copy in range(copies))
@@ -86,12 +86,12 @@ def in_stream(augmentation, data, image_format, copies=3):
 @pytest.mark.parametrize(("side", "reduction"), [(8, 4), (37, 4), (38, 2), (75, 2), (76, 1)])
 def test_the_reduction_leaves_twice_the_pixels_that_a_crop_needs(side, reduction):
     data = file_of(photo(300, 300))
-    decoded, (view, *_) = in_stream(WHOLE, data, ImageFormat(side, side))
+    decoded, (view, *_) = decode_and_augment(WHOLE, data, ImageFormat(side, side))
     assert decoded.reduction == reduction and decoded.size == (300, 300)
     assert view.shape == (side, side, 3)
 
 
-def test_the_smallest_crop_of_all_copies_decides():
+def test_the_smallest_crop_of_all_copies_determines_the_reduction():
     data = file_of(photo(300, 451))
     crops = Augmentation(crop_scale=(0.02, 1.0))
     used = set()
@@ -102,15 +102,15 @@ def test_the_smallest_crop_of_all_copies_decides():
             crop_box(300, 451, np.random.default_rng([seed, copy]), (0.02, 1.0), (3 / 4, 4 / 3))
             for copy in range(3)
         ]
-        shrunk = min(min(box[2:]) for box in boxes) / 16
-        expected = max((r for r in (2, 4) if shrunk >= 2 * r), default=1)
+        scale = min(min(box[2:]) for box in boxes) / 16
+        expected = max((r for r in (2, 4) if scale >= 2 * r), default=1)
         assert decoded.reduction == expected
         used.add(expected)
     assert used == {1, 2, 4}
 
 
-def test_what_is_not_jpeg_is_decoded_whole():
-    decoded, _ = in_stream(WHOLE, file_of(photo(), "PNG"), ImageFormat(8, 8))
+def test_files_other_than_jpeg_are_decoded_at_full_size():
+    decoded, _ = decode_and_augment(WHOLE, file_of(photo(), "PNG"), ImageFormat(8, 8))
     assert decoded.reduction == 1
     np.testing.assert_array_equal(decoded.pixels, photo())
     pixels = decode_for_crops(photo(), ImageFormat(8, 8), WHOLE, [])
@@ -121,19 +121,19 @@ def test_a_region_of_a_reduced_image_is_the_same_part():
     rows, columns = np.mgrid[:100, :150]
     decoded = DecodedImage(np.dstack([rows, columns, rows]).astype(np.uint8), (200, 300), 2)
     region = decoded.region(41, 60, 83, 100)
-    # Rows 41 to 124 of the whole image are 20.5 to 62 here; half goes to the even row.
+    # Rows 41 to 124 of the full image are 20.5 to 62 here; 20.5 is rounded to the even row.
     assert region.shape == (42, 50, 3)
     assert tuple(region[0, 0, :2]) == (20, 30)
 
 
 @pytest.mark.parametrize(("side", "reduction"), [(224, 2), (120, 4)])
 def test_a_reduced_image_is_close_to_pillows(side, reduction):
-    """The photographs at a thousand pixels and more, wholly in the crop."""
+    """The photographs are enlarged to at least a thousand pixels and taken as a whole."""
     found = {}
     for name, image in photographs().items():
         factor = -(-1000 // min(image.shape[:2]))
         data = file_of(cv2.resize(image, None, fx=factor, fy=factor), quality=92)
-        decoded, (view, *_) = in_stream(WHOLE, data, ImageFormat(side, side))
+        decoded, (view, *_) = decode_and_augment(WHOLE, data, ImageFormat(side, side))
         assert decoded.reduction == reduction
         theirs = Image.open(io.BytesIO(data)).convert("RGB")
         theirs = np.asarray(theirs.resize((side, side), Image.Resampling.BICUBIC))

@@ -221,7 +221,7 @@ def test_evaluation_is_one_pass_in_order(count, batch_size, sizes):
 
 
 @pytest.mark.parametrize(("crop_ratio", "interpolation"), [(1.0, "bilinear"), (0.5, "bicubic")])
-def test_evaluation_uses_the_centre_crop(crop_ratio, interpolation):
+def test_evaluation_uses_the_center_crop(crop_ratio, interpolation):
     test = load_dataset("digits").test
     image_format = ImageFormat(12, 12)
     images, labels = next(

@@ -1,4 +1,4 @@
-"""Policies: their strings, and that over 20,000 draws they are what the recipe says."""
+"""Policies: their strings, and the distribution of 20,000 draws."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from keras_deit.data.operations import SCALES, Step, scaled_step
 from keras_deit.data.policies import AutoAugment, RandAugment, color_jitter, parse_policy
 
 DRAWS = 20_000
-# Of a correct draw, one test in a thousand would fall below; the seeds are fixed.
+# A correct distribution falls below this in one of a thousand tests; the seeds are fixed.
 SIGNIFICANCE = 1e-3
 
 NAMES = (
@@ -26,8 +26,8 @@ def draw(text, count=DRAWS):
     return [policy.draw(rng) for _ in range(count)]
 
 
-def assert_frequencies(counts, shares):
-    expected = np.asarray(shares) / np.sum(shares) * np.sum(counts)
+def assert_frequencies(counts, ratios):
+    expected = np.asarray(ratios) / np.sum(ratios) * np.sum(counts)
     assert stats.chisquare(counts, expected).pvalue > SIGNIFICANCE
 
 
@@ -41,7 +41,7 @@ def test_rand_augment_applies_each_of_two_draws_half_the_time(deit):
     assert_frequencies(counts, [1, 2, 1])
 
 
-def test_rand_augment_draws_fifteen_operations_alike(deit):
+def test_rand_augment_draws_fifteen_operations_equally_often(deit):
     names = [step.operation for steps in deit for step in steps]
     assert set(names) == set(NAMES)
     assert_frequencies([names.count(name) for name in NAMES], [1] * 15)
@@ -77,7 +77,7 @@ def test_magnitudes_are_normal_and_clipped_with_either_sign(deit, name, magnitud
     signed = magnitude(arguments)
     assert_frequencies([(signed > 0).sum(), (signed < 0).sum()], [1, 1])
     sizes = np.abs(signed)
-    # At 10, where the clipped ones gather, the distribution has a step of its own.
+    # All values above 10 are clipped to 10, so the distribution has a step there.
     at_limit = np.isclose(sizes, 10)
     beyond = 1 - stats.norm.cdf(10, 9, 0.5)
     assert_frequencies([at_limit.sum(), (~at_limit).sum()], [beyond, 1 - beyond])
@@ -96,13 +96,13 @@ def test_magnitudes_are_normal_and_clipped_with_either_sign(deit, name, magnitud
 def test_whole_arguments_have_the_frequencies_of_their_magnitudes(deit, name, argument):
     found = [x for steps in deit for operation, x in steps if operation == name]
     magnitudes = np.minimum(stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000, 9, 0.5), 10)
-    values, shares = np.unique([argument(m) for m in magnitudes], return_counts=True)
+    values, expected = np.unique([argument(m) for m in magnitudes], return_counts=True)
     assert set(found) <= set(values)
     counts = np.array([found.count(value) for value in values])
-    # Values too rare for a chi-square test are taken together.
-    rare = shares * len(found) / 200_000 < 5
-    counts, shares = (np.append(x[~rare], x[rare].sum()) for x in (counts, shares))
-    assert_frequencies(counts[shares > 0], shares[shares > 0])
+    # Values too rare for a chi-square test are combined.
+    rare = expected * len(found) / 200_000 < 5
+    counts, expected = (np.append(x[~rare], x[rare].sum()) for x in (counts, expected))
+    assert_frequencies(counts[expected > 0], expected[expected > 0])
 
 
 def test_uniform_magnitudes():
@@ -123,25 +123,25 @@ def test_every_section_of_the_notation():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "part"),
     [
-        ("rand-m9-w0", "section 'w0' is none that 'rand' has. It has m9, n2, p0.5, mstd0.5, inc1"),
+        ("rand-m9-w0", "'w0', but m9, n2, p0.5, mstd0.5, inc1"),
         ("rand-m", "section 'm'"),
         ("rand-m9-", "section ''"),
         ("rand-n2.5", "section 'n2.5'"),
         ("rand-p1.5", "section 'p1.5'"),
         ("rand-inc2", "section 'inc2'"),
         ("rand-m-9", "section 'm'"),
-        ("v0-m9", "section 'm9' is none that 'v0' has. It has mstd0.5"),
-        ("3a-m9", "It has no sections"),
-        ("randm9", "Unknown auto_augment 'randm9'. Close names: rand"),
-        ("", "Unknown auto_augment ''"),
+        ("v0-m9", "'m9', but mstd0.5"),
+        ("3a-m9", "no sections"),
+        ("randm9", "'randm9'. Close names: rand"),
+        ("", "auto_augment ''"),
     ],
 )
-def test_strings_that_name_no_policy(text, message):
+def test_other_strings_are_rejected(text, part):
     with pytest.raises(InputError) as caught:
         parse_policy(text)
-    assert message in str(caught.value)
+    assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_arguments_at_a_magnitude(name, magnitude, arguments):
 
 
 @pytest.mark.parametrize("name", AUTO_AUGMENT)
-def test_auto_augment_draws_its_pairs_alike_and_applies_them_by_their_probabilities(name):
+def test_auto_augment_applies_operations_with_their_probabilities(name):
     expected = {}
     for pair in AUTO_AUGMENT[name]:
         for entry, probability, _ in pair:
@@ -182,13 +182,13 @@ def test_auto_augment_draws_its_pairs_alike_and_applies_them_by_their_probabilit
     found = [step.operation for steps in draw(name) for step in steps]
     assert set(found) == {operation for operation, rate in expected.items() if rate}
     for operation, rate in expected.items():
-        # Applied at most twice an image: the variance is at most that of two coins.
+        # An operation is applied at most twice to an image, which bounds the variance.
         deviation = np.sqrt(DRAWS * rate)
         assert abs(found.count(operation) - DRAWS * rate) < 4 * deviation, operation
 
 
 def test_auto_augment_original_is_the_papers():
-    """Three rows of table 9 of the paper's appendix, and what the variants change in them."""
+    """Compares three rows of table 9 of the paper's appendix, and their variants."""
     rows = AUTO_AUGMENT["original"]
     assert len(rows) == 25
     assert rows[0] == (("PosterizeOriginal", 0.4, 8), ("Rotate", 0.6, 9))
@@ -199,7 +199,7 @@ def test_auto_augment_original_is_the_papers():
     assert AUTO_AUGMENT["v0r"][12][0] == ("PosterizeIncreasing", 0.4, 6)
 
 
-def test_auto_augment_takes_both_steps_of_one_pair_in_their_order():
+def test_auto_augment_applies_the_operations_of_one_pair_in_order():
     pairs = {tuple(SCALES[entry][0] for entry, _, _ in pair) for pair in AUTO_AUGMENT["original"]}
     for steps in draw("original", 500):
         names = tuple(step.operation for step in steps)
@@ -232,7 +232,7 @@ def test_color_jitter_has_uniform_factors_in_random_order():
     assert 0 <= min(strong) < 0.1 and 2.4 < max(strong) <= 2.5
 
 
-def test_noise_is_clipped():
+def test_noisy_magnitudes_are_clipped():
     rng = np.random.default_rng(0)
-    drawn = [policies.noisy(9, 20, rng) for _ in range(100)]
+    drawn = [policies.noisy_magnitude(9, 20, rng) for _ in range(100)]
     assert min(drawn) == 0 and max(drawn) == 10

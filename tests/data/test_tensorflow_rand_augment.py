@@ -1,9 +1,9 @@
 """RandAugment of its authors' TensorFlow code: its draws, and its operations beside Pillow's."""
 
 import numpy as np
-import pillow_reference
+from benchmarks import pillow_reference
 import pytest
-from photographs import views
+from benchmarks.photographs import views
 from PIL import Image
 from scipy import stats
 

@@ -1,4 +1,4 @@
-"""Cases of talking heads and class attention."""
+"""Cases of talking heads and of class attention."""
 
 import cait_reference as reference
 import numpy_reference

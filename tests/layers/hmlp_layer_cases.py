@@ -8,7 +8,7 @@ from keras_deit import layers
 HMLP = Case(
     layers.HierarchicalMLPStem,
     {"embed_dim": 8},
-    # Three pixels on the right and four below are of no patch.
+    # Three pixels on the right and four at the bottom belong to no patch.
     (2, 52, 35, 3),
     (Effect("embed_dim", 12, "shapes"),),
     hmlp_stem,

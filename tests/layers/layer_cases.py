@@ -1,4 +1,4 @@
-"""One case or more per layer of the package; the first of a layer has its effects."""
+"""At least one case for each layer of the package; the first one of a layer has its effects."""
 
 import class_attention_cases
 import conv_cases
@@ -23,14 +23,14 @@ CASES = (
         layers.PrependToken,
         {},
         TOKENS,
-        (Effect("count", 3, "shapes"),),
+        (Effect("count", 3, "shapes"), Effect("weight_decay", True, "weight decay")),
         lambda x, w: reference.prepend(x, w["token"]),
     ),
     Case(
         layers.PositionEmbedding,
-        {},
+        {"grid": (2, 2)},
         TOKENS,
-        (),
+        (Effect("grid", (1, 4), "position grid"), Effect("grid", None, "position grid")),
         lambda x, w: x + w["positions"],
     ),
     Case(

@@ -1,4 +1,4 @@
-"""The cases of ResMLP's layers."""
+"""Cases of ResMLP's layers."""
 
 import resmlp_reference as reference
 from harness import Case, Effect

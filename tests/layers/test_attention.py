@@ -1,26 +1,27 @@
-"""What self-attention refuses, and how it counts its tokens."""
+"""Self-attention: its errors, its biases, the order of tokens, half precision."""
 
 import keras
 import numpy as np
 import pytest
-from harness import numpy, randomize
+from harness import numpy, randomize, weights_by_path
+from numpy_reference import attention_maps
 
 from keras_deit.layers import MultiHeadSelfAttention
 
 
 def test_heads_that_do_not_divide_the_width():
-    with pytest.raises(ValueError, match="Received: width=10, num_heads=3"):
+    with pytest.raises(ValueError, match="width=10, num_heads=3"):
         MultiHeadSelfAttention(num_heads=3).build((None, 4, 10))
 
 
-def test_no_bias_where_none_is_wanted():
+def test_projection_without_qkv_bias():
     layer = MultiHeadSelfAttention(num_heads=2, qkv_bias=False)
     layer.build((None, 4, 8))
     names = {weight.path.split("/", 1)[1] for weight in layer.weights}
     assert names == {"qkv/kernel", "projection/kernel", "projection/bias"}
 
 
-def test_order_of_the_tokens_does_not_matter_to_attention():
+def test_attention_is_equivariant_to_the_order_of_tokens():
     layer = MultiHeadSelfAttention(num_heads=2)
     tokens = np.random.default_rng(0).normal(size=(2, 6, 8)).astype("float32")
     layer.build(tokens.shape)
@@ -31,8 +32,9 @@ def test_order_of_the_tokens_does_not_matter_to_attention():
     )
 
 
-def test_half_precision_weighs_a_long_sequence_of_equal_tokens_equally():
-    """Sums over the sequence would stop growing at 256 if they were made in bfloat16."""
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_bfloat16_averages_a_long_sequence_of_equal_tokens():
+    """A sum over the sequence would stop growing at 256 if it were computed in bfloat16."""
     layer = MultiHeadSelfAttention(num_heads=1, dtype="mixed_bfloat16")
     tokens = np.ones((1, 2048, 8), "float32")
     layer.build(tokens.shape)
@@ -44,3 +46,14 @@ def test_half_precision_weighs_a_long_sequence_of_equal_tokens_equally():
     difference = numpy(layer(tokens)) - expected
     assert np.abs(difference).max() < 0.03 * np.abs(expected).max()
     assert keras.backend.standardize_dtype(layer(tokens).dtype) == "bfloat16"
+
+
+def test_probabilities_equal_numpy_and_sum_to_1():
+    layer = MultiHeadSelfAttention(num_heads=2)
+    tokens = np.random.default_rng(0).normal(size=(3, 6, 8)).astype("float32")
+    layer.build(tokens.shape)
+    randomize(layer)
+    maps = numpy(layer.attention_probabilities(tokens))
+    expected = attention_maps(tokens.astype("float64"), weights_by_path(layer), num_heads=2)
+    np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1, rtol=1e-6)

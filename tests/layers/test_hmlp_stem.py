@@ -1,4 +1,4 @@
-"""The hMLP stem: its statistics, its patches, its counts and initial values."""
+"""The hMLP stem: batch statistics, patches, multiply-adds, initial values."""
 
 import keras
 import numpy as np
@@ -11,8 +11,9 @@ from keras_deit import InputError
 from keras_deit.layers import HierarchicalMLPStem
 
 
+@pytest.mark.backends("tensorflow", "jax", "torch")
 @pytest.mark.parametrize("training", [False, True])
-def test_training_takes_the_statistics_of_the_batch_and_inference_the_moving_ones(training):
+def test_training_uses_batch_statistics_and_inference_moving_ones(training):
     stem = HMLP.build()
     randomize(stem)
     w = weights_by_path(stem)
@@ -23,7 +24,8 @@ def test_training_takes_the_statistics_of_the_batch_and_inference_the_moving_one
     assert np.abs(output - other).max() > 0.1
 
 
-def test_moving_statistics_take_a_tenth_of_each_batch():
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_moving_statistics_have_a_momentum_of_0_9():
     stem = HMLP.build()
     inputs = HMLP.inputs()
     first = numpy(stem.convs[0](inputs))
@@ -34,7 +36,7 @@ def test_moving_statistics_take_a_tenth_of_each_batch():
     np.testing.assert_allclose(w["norm1/moving_variance"], 0.9 + 0.1 * variance, rtol=1e-5)
 
 
-def test_a_patch_changes_its_own_token_and_no_other():
+def test_a_patch_changes_only_its_own_token():
     stem = HierarchicalMLPStem(embed_dim=8)
     images = np.random.default_rng(0).normal(size=(1, 48, 32, 3)).astype("float32")
     stem.build(images.shape)
@@ -53,7 +55,7 @@ def test_a_patch_changes_its_own_token_and_no_other():
 def test_macs():
     stem = HierarchicalMLPStem(embed_dim=384)
     stem.build((None, 224, 224, 3))
-    # "conv 4×4, 3 → D/4" at 56×56, "2×2, D/4 → D/4" at 28×28, "2×2, D/4 → D" at 14×14.
+    # 4×4, 3 → D/4 at 56×56; 2×2, D/4 → D/4 at 28×28; 2×2, D/4 → D at 14×14.
     expected = 56**2 * 48 * 96 + 28**2 * 4 * 96 * 96 + 14**2 * 4 * 96 * 384
     assert stem.macs((None, 224, 224, 3)) == expected
 
@@ -71,8 +73,8 @@ def test_initial_values():
             np.testing.assert_array_equal(numpy(weight), expected)
 
 
-def test_a_width_that_is_no_multiple_of_four():
-    with pytest.raises(InputError, match=r"a multiple of 4 for the hMLP stem. Received: 10$"):
+def test_width_that_is_not_a_multiple_of_4():
+    with pytest.raises(InputError, match=r"embed_dim.*10"):
         HierarchicalMLPStem(embed_dim=10)
 
 

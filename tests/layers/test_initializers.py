@@ -7,29 +7,42 @@ import pytest
 from harness import numpy
 
 from keras_deit import layers
-from keras_deit.layers.initializers import conv_bias, conv_kernel, dense_kernel
+from keras_deit.layers.initializers import (
+    conv_bias,
+    conv_kernel,
+    dense_kernel,
+    depthwise_kernel,
+    skip_init,
+)
+
+# Every backend has its own random numbers.
+pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
 
 
-def test_dense_kernels_are_normal_with_deviation_0_02_and_not_cut():
+def test_dense_kernels_are_normal_and_not_truncated():
     values = numpy(dense_kernel()((400, 500))).ravel() / 0.02
     assert abs(values.mean()) < 4 / math.sqrt(values.size)
     assert abs(values.std() - 1) < 4 / math.sqrt(2 * values.size)
     for deviations in (1, 2, 3):
-        shard = math.erfc(deviations / math.sqrt(2))
+        share = math.erfc(deviations / math.sqrt(2))
         beyond = (np.abs(values) > deviations).mean()
-        assert abs(beyond - shard) < 4 * math.sqrt(shard / values.size)
+        assert abs(beyond - share) < 4 * math.sqrt(share / values.size)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3, 64), (3, 3, 24, 100)])
-def test_conv_kernels_are_uniform_within_one_over_the_root_of_fan_in(shape):
+def test_conv_kernels_are_uniform_with_the_bound_of_fan_in(shape):
     assert_uniform(conv_kernel()(shape), math.prod(shape[:-1]))
 
 
-def test_conv_biases_are_uniform_within_the_same_bound():
+def test_conv_biases_are_uniform_with_the_same_bound():
     assert_uniform(conv_bias(fan_in=768)((4000,)), 768)
 
 
-def test_patch_embedding_takes_both_bounds_from_its_fan_in():
+def test_fan_in_of_a_depthwise_kernel_is_one_filter():
+    assert_uniform(depthwise_kernel(3)((3, 3, 500, 1)), 9)
+
+
+def test_patch_embedding_has_the_bounds_of_its_fan_in():
     layer = layers.PatchEmbedding(patch_size=4, embed_dim=3000)
     layer.build((None, 8, 8, 3))
     assert_uniform(layer.projection.kernel, 48)
@@ -38,6 +51,14 @@ def test_patch_embedding_takes_both_bounds_from_its_fan_in():
 
 def test_a_new_initializer_draws_new_values():
     assert (numpy(dense_kernel()((4, 4))) != numpy(dense_kernel()((4, 4)))).any()
+
+
+def test_skip_init_makes_dense_kernels_zero_in_its_block_only():
+    initializer = dense_kernel()
+    with skip_init():
+        assert not numpy(initializer((4, 4))).any()
+        assert numpy(conv_kernel()((3, 3, 4, 4))).any()
+    assert numpy(initializer((4, 4))).all()
 
 
 def test_initial_values_of_a_block():

@@ -1,4 +1,4 @@
-"""Blocks with two branches side by side."""
+"""Blocks with parallel branches."""
 
 import numpy as np
 import pytest
@@ -17,22 +17,18 @@ def built(shape, **values):
     return block, inputs, weights_by_path(block)
 
 
-def test_both_branches_read_the_same_tokens_and_are_added():
+def test_both_branches_read_the_same_tokens():
     block, inputs, w = built((3, 5, 8))
     expected = parallel_block(inputs.astype("float64"), w, num_heads=2)
     np.testing.assert_allclose(numpy(block(inputs)), expected, rtol=1e-5, atol=1e-5)
-    first, second = (lambda x: block_of(x, w, 0)), (lambda x: block_of(x, w, 1))
-    one_after_the_other = second(first(inputs.astype("float64")))
-    assert np.abs(one_after_the_other - expected).max() > 0.01
-
-
-def block_of(x, w, branch):
-    """As a block of its own."""
-    return parallel_block(x, branches(w)[branch], num_heads=2)
+    in_sequence = inputs.astype("float64")
+    for branch in branches(w):
+        in_sequence = parallel_block(in_sequence, branch, num_heads=2)
+    assert np.abs(in_sequence - expected).max() > 0.01
 
 
 @pytest.mark.parametrize("layer_scale_init", [0.1, None])
-def test_every_layer_of_the_second_branch_has_its_own_weights_with_a_suffix(layer_scale_init):
+def test_layers_of_the_second_branch_have_a_suffix(layer_scale_init):
     block = TransformerBlock(num_heads=2, layer_scale_init=layer_scale_init, branches=2)
     block.build((None, 5, 8))
     one = TransformerBlock(num_heads=2, layer_scale_init=layer_scale_init)
@@ -43,7 +39,7 @@ def test_every_layer_of_the_second_branch_has_its_own_weights_with_a_suffix(laye
     assert block.count_params() == 2 * one.count_params()
 
 
-def test_macs_are_those_of_both_branches():
+def test_macs_grow_with_the_branches():
     shape = (None, 5, 8)
     counts = []
     for count in (1, 2, 3):
@@ -53,9 +49,9 @@ def test_macs_are_those_of_both_branches():
     assert counts == [counts[0], 2 * counts[0], 3 * counts[0]]
 
 
-def test_parallel_branches_are_dropped_one_without_the_other():
-    """Each sample is one of the sixteen sums that NumPy gives, and each of the four draws drops
-    whatever the others do."""
+def test_parallel_branches_are_dropped_independently():
+    """Each sample equals one of the sixteen sums that NumPy computes, and the four draws are not
+    correlated."""
     block, inputs, w = built((192, 3, 4), drop_path_rate=0.5)
     output = numpy(block(inputs, training=True))
     a, b = branches(w)
@@ -70,8 +66,8 @@ def test_parallel_branches_are_dropped_one_without_the_other():
     equal = np.abs(np.array(sums) - output).max(axis=(2, 3)) < 1e-5
     np.testing.assert_array_equal(equal.sum(axis=0), 1)
     kept = np.array(dropped)[equal.argmax(axis=0)]
-    # Half of 192 are expected of each, with a deviation of 7.
+    # Each branch is expected in half of the 192 samples, with a standard deviation of 7.
     assert (np.abs(kept.sum(axis=0) - 96) < 28).all()
-    # A correlation of independent draws has a deviation of 0.07.
+    # The correlation of independent draws has a standard deviation of 0.07.
     correlations = np.corrcoef(kept.T)[np.triu_indices(4, k=1)]
     assert np.abs(correlations).max() < 0.3

@@ -1,4 +1,4 @@
-"""ResMLP's layers: initial values, counts, and what they may not change."""
+"""ResMLP's layers: initial values, counts, stochastic depth, the tokens that they change."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_initial_values(kind):
             np.testing.assert_array_equal(values, float(weight.name == "alpha"))
 
 
-def test_the_cross_patch_layer_is_over_the_tokens():
+def test_the_cross_patch_layer_mixes_tokens():
     block = ResMLPBlock(layer_scale_init=0.1)
     block.build((None, 6, 8))
     shapes = {path: value.shape for path, value in weights_by_path(block).items()}
@@ -39,8 +39,8 @@ def test_the_cross_patch_layer_is_over_the_tokens():
     assert block.macs((None, 6, 8)) == 6 * 6 * 8 + 6 * 2 * 8 * 32
 
 
-def test_the_branches_of_a_block_are_dropped_one_without_the_other():
-    """Each sample is one of the four sums that NumPy gives, and each of the four occurs."""
+def test_the_branches_of_a_block_are_dropped_independently():
+    """Each sample equals one of the four sums that NumPy computes, and each of them occurs."""
     block = ResMLPBlock(layer_scale_init=0.1, drop_path_rate=0.5)
     inputs = np.random.default_rng(0).normal(size=(64, 3, 4)).astype("float32")
     block.build(inputs.shape)
@@ -58,7 +58,7 @@ def test_the_branches_of_a_block_are_dropped_one_without_the_other():
     assert (equal.sum(axis=1) > 4).all()
 
 
-def test_class_mlp_reads_every_token_and_changes_the_class_token_only():
+def test_class_mlp_reads_all_tokens_and_changes_only_the_class_token():
     block = ClassMLPBlock(layer_scale_init=0.1)
     block.build(TOKENS.shape)
     randomize(block)
@@ -73,6 +73,6 @@ def test_class_mlp_reads_every_token_and_changes_the_class_token_only():
 def test_class_mlp_counts():
     block = ClassMLPBlock(layer_scale_init=0.1)
     block.build((None, 6, 8))
-    # The linear layer, two Affines, two LayerScales, the MLP.
+    # A linear layer, two Affines, two LayerScales, an MLP.
     assert block.count_params() == (6 + 1) + 2 * 16 + 2 * 8 + (2 * 8 * 32 + 32 + 8)
     assert block.macs((None, 6, 8)) == 6 * 8 + 2 * 8 * 32

@@ -4,7 +4,7 @@ import keras
 
 
 def compiled(function):
-    """`function`, compiled with XLA where the backend has it."""
+    """Returns a function that is compiled with XLA if the backend has it."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -18,7 +18,7 @@ def compiled(function):
 
 
 def compiled_step(optimizer, variables):
-    """A function from gradients to one step of a built optimizer over some variables."""
+    """Returns a function that takes gradients and does one step of a built optimizer."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

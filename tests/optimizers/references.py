@@ -1,4 +1,4 @@
-"""The optimizers and the schedules once more, in NumPy and float64."""
+"""The optimizers and the schedules in NumPy and float64."""
 
 import math
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def clipped(gradients, largest):
-    """All gradients divided by one number, so that their common norm is at most `largest`."""
+    """Returns the gradients divided by one number: their global norm is at most `largest`."""
     norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
     return [g / max(norm / largest, 1.0) if largest else g for g in gradients]
 
 
 def adamw(p, g, state, t, rate, decay, epsilon):
-    """torch.optim.AdamW; `state` is (m, v)."""
+    """Does a step of torch.optim.AdamW; `state` is (m, v)."""
     m, v = (0.9 * state[0] + 0.1 * g, 0.999 * state[1] + 0.001 * g**2)
     p = p * (1 - rate * decay)
     root = np.sqrt(v) / math.sqrt(1 - 0.999**t)
@@ -20,7 +20,10 @@ def adamw(p, g, state, t, rate, decay, epsilon):
 
 
 def lamb(p, g, state, t, rate, decay, epsilon):
-    """Apex's FusedLAMB after its clipping: the trust ratio is for the group that decays."""
+    """Does a step of Apex's FusedLAMB after its clipping.
+
+    Only variables with weight decay have a trust ratio.
+    """
     m, v = (0.9 * state[0] + 0.1 * g, 0.999 * state[1] + 0.001 * g**2)
     u = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + epsilon) + decay * p
     norms = np.linalg.norm(p), np.linalg.norm(u)
@@ -29,21 +32,21 @@ def lamb(p, g, state, t, rate, decay, epsilon):
 
 
 def sgd(p, g, state, t, rate, decay, momentum):
-    """torch.optim.SGD with Nesterov momentum; `state` is (b, nothing)."""
+    """Does a step of torch.optim.SGD with Nesterov momentum; `state` is (b, nothing)."""
     g = g + decay * p
     b = momentum * state[0] + g
     return p - rate * (g + momentum * b), (b, None)
 
 
 def train(step, start, gradients, rates, groups, last, clip=None):
-    """Variables after some steps.
+    """Returns the variables after some steps.
 
     Args:
         step: one of the functions above.
         start: values of the variables.
-        gradients: for each step those of all variables.
-        rates: the learning rate of each step.
-        groups: for each variable its weight decay and its learning rate's factor.
+        gradients: of all variables, for each step.
+        rates: learning rate of each step.
+        groups: weight decay and learning rate factor of each variable.
         last: ε, or the momentum.
         clip: largest norm of all gradients together.
     """
@@ -57,7 +60,7 @@ def train(step, start, gradients, rates, groups, last, clip=None):
 
 
 def step_cosine(step, peak, total, warmup, start=1e-6, end=1e-5):
-    """Learning rate of a step: linear warm-up, then half a cosine."""
+    """Returns the learning rate of a step: linear warm-up, then half a cosine."""
     if step < warmup:
         return start + (peak - start) * step / warmup
     progress = min((step - warmup) / max(total - warmup, 1), 1)
@@ -65,7 +68,8 @@ def step_cosine(step, peak, total, warmup, start=1e-6, end=1e-5):
 
 
 def epoch_cosine(epoch, peak, epochs, warmup, start=1e-6, end=1e-5):
-    """Learning rate of an epoch: timm's cosine, stepped with an epoch's number at its end."""
+    """Returns the learning rate of an epoch: timm's cosine, stepped at the end of each epoch with
+    the number of that epoch."""
     t = max(epoch - 1, 0)
     if t < warmup:
         return start + t * (peak - start) / warmup

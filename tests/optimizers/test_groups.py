@@ -1,4 +1,4 @@
-"""What decays and at what rate each layer is trained: rules, counts, and what a step does."""
+"""Weight decay and layer-wise learning rates: rules, counts, and what a step does."""
 
 import keras
 import numpy as np
@@ -8,8 +8,7 @@ from references import step_cosine
 
 from keras_deit import InputError
 from keras_deit.layers import TransformerBlock
-from keras_deit.models import DeiT
-from keras_deit.models.registry import abstract_model
+from keras_deit.models import Classifier, DeiT, abstract_model
 from keras_deit.optimizers import (
     SGD,
     AdamW,
@@ -45,11 +44,11 @@ DECAYED = {
 }
 
 
-def test_kernels_and_the_distillation_token_decay():
+def test_kernels_and_the_distillation_token_have_weight_decay():
     model = distilled_deit()
-    spared = {variable.path for variable in no_weight_decay_variables(model)}
-    assert {variable.path for variable in model.trainable_variables} - spared == DECAYED
-    assert {"class_token/token", "position_embedding/positions"} < spared
+    without = {variable.path for variable in no_weight_decay_variables(model)}
+    assert {variable.path for variable in model.trainable_variables} - without == DECAYED
+    assert {"class_token/token", "position_embedding/positions"} < without
 
 
 def count(variables):
@@ -59,36 +58,36 @@ def count(variables):
 @pytest.mark.parametrize(
     ("name", "decayed", "total"),
     [
-        # Patches, twelve blocks of 12·D², a head; distilled, also a head and a token of D.
+        # The patch embedding, twelve blocks of 12·D², a head; distilled also a head and a token.
         ("deit_tiny_patch16_224", 768 * 192 + 144 * 192**2 + 192_000, 5_717_416),
         ("deit_tiny_distilled_patch16_224", 768 * 192 + 144 * 192**2 + 384_192, 5_910_800),
         ("deit_base_patch16_384", 768 * 768 + 144 * 768**2 + 768_000, 86_859_496),
     ],
 )
-def test_published_models_decay_what_the_rule_counts(name, decayed, total):
+def test_number_of_parameters_with_weight_decay(name, decayed, total):
     model = abstract_model(name)
     assert count(model.trainable_variables) == total
     assert total - count(no_weight_decay_variables(model)) == decayed
 
 
-def test_layer_scale_and_every_bias_are_spared_in_any_model():
+def test_layer_scale_and_every_bias_have_no_weight_decay_in_any_model():
     tokens = keras.Input((4, 8))
     block = TransformerBlock(num_heads=2, layer_scale_init=0.1, name="block")(tokens)
     outputs = keras.layers.MultiHeadAttention(2, 4, name="keras")(block, block)
     model = keras.Model(tokens, outputs)
-    spared = {variable.path for variable in no_weight_decay_variables(model)}
-    # Of rank 2, but a bias.
-    assert "keras/query/bias" in spared
-    assert {"block/layer_scale1/gamma", "block/norm1/beta", "block/attention/qkv/bias"} < spared
-    decayed = {variable.path for variable in model.trainable_variables} - spared
+    without = {variable.path for variable in no_weight_decay_variables(model)}
+    # This bias has the rank 2.
+    assert "keras/query/bias" in without
+    assert {"block/layer_scale1/gamma", "block/norm1/beta", "block/attention/qkv/bias"} < without
+    decayed = {variable.path for variable in model.trainable_variables} - without
     assert all(path.endswith("kernel") for path in decayed)
     assert len(decayed) == 8
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
-def test_without_gradient_decayed_variables_shrink_and_the_others_stay(steps, layer_decay):
-    """By 1 - lr·wd in each step, at the layer's own learning rate, and nothing else."""
+def test_steps_without_gradient_only_decay_the_weights(steps, layer_decay):
+    """The factor of each step is 1 - lr·wd, with the layer's own learning rate."""
     model = distilled_deit()
     optimization = Optimization(
         epochs=10,
@@ -117,7 +116,7 @@ def test_without_gradient_decayed_variables_shrink_and_the_others_stay(steps, la
     assert steps == 1 or factor < 0.95
 
 
-def test_each_block_has_its_layers_rate():
+def test_learning_rate_factors_decrease_from_block_to_block():
     factors = learning_rate_factors(distilled_deit(depth=3), 0.75)
     for prefix, power in {
         "patch_embedding/projection/bias": 4,
@@ -135,12 +134,24 @@ def test_each_block_has_its_layers_rate():
     assert len(factors) == len(distilled_deit(depth=3).trainable_variables)
 
 
-def test_twelve_blocks_span_thirteen_powers():
+def test_twelve_blocks_have_thirteen_powers():
     model = abstract_model("deit_base_patch16_224")
     factors = learning_rate_factors(model, 0.75)
     assert sorted(set(factors.values())) == [pytest.approx(0.75**k) for k in range(13, -1, -1)]
-    with pytest.raises(InputError, match="layer_decay needs a model of blocks"):
-        convnet = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+
+
+class _WithoutBlocks(Classifier):
+    def __init__(self):
+        images = keras.Input((8, 8, 3))
+        logits = keras.layers.Dense(3, name="class_head")(keras.layers.Flatten()(images))
+        super().__init__(images, {"class": logits})
+
+
+def test_layer_decay_needs_a_model_of_blocks():
+    with pytest.raises(InputError, match=r"layer_decay.*blocks"):
+        learning_rate_factors(_WithoutBlocks(), 0.75)
+    convnet = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+    with pytest.raises(InputError, match=r"layer_groups.*layer_decay"):
         learning_rate_factors(convnet, 0.75)
 
 
@@ -152,13 +163,13 @@ class _Scale(keras.layers.Layer):
         return x * self.kernel
 
 
-def test_two_variables_of_one_path_that_differ_are_refused():
+def test_variables_of_one_path_in_different_groups_are_refused():
     inputs = keras.Input((4,))
     inner = keras.Model(inputs, _Scale(name="same")(inputs))
     outer = keras.Input((4,))
     model = keras.Model(outer, keras.layers.Dense(4, use_bias=False, name="same")(inner(outer)))
     assert [variable.path for variable in model.trainable_variables] == ["same/kernel"] * 2
-    with pytest.raises(InputError, match=r"two variables of one path.*: same/kernel\."):
+    with pytest.raises(InputError, match=r"path.* same/kernel"):
         build_optimizer(model, Optimization(), 10)
 
 
@@ -173,7 +184,7 @@ def test_two_variables_of_one_path_that_differ_are_refused():
     ],
     ids=str,
 )
-def test_an_optimizer_is_what_the_recipe_says(values, kind, expected):
+def test_optimizer_is_built_as_the_recipe_says(values, kind, expected):
     optimizer = build_optimizer(distilled_deit(), Optimization(**values), steps_per_epoch=2)
     assert type(optimizer) is kind
     config = optimizer.get_config()

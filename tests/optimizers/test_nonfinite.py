@@ -1,4 +1,4 @@
-"""A step whose gradients are not finite is not taken, and is counted."""
+"""A step whose gradients are not finite is skipped and counted."""
 
 import keras
 import numpy as np
@@ -8,6 +8,7 @@ from harness import numpy
 
 from keras_deit.optimizers import SGD, AdamW, Lamb, StepCosine
 
+pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
 KINDS = {
     "AdamW": lambda **values: AdamW(StepCosine(0.1, 9), **values),
     "AdamW, clipped": lambda **values: AdamW(StepCosine(0.1, 9), global_clipnorm=0.5, **values),
@@ -16,7 +17,7 @@ KINDS = {
     "SGD": lambda **values: SGD(StepCosine(0.1, 9), **values),
 }
 by_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-BAD = {"nan": np.nan, "infinite": np.inf, "of an infinite norm": 1e30}
+BAD = {"nan": np.nan, "infinite": np.inf, "infinite norm": 1e30}
 
 
 def variables():
@@ -33,20 +34,20 @@ def gradients(count):
 
 
 def spoiled(step, value):
-    """One value of the last gradient, not the first."""
+    """Returns the gradients with another value in the last one, not in the first."""
     first, last = (gradient.copy() for gradient in step)
     last[2] = value
     return [first, last]
 
 
 class Training:
-    """An optimizer, what it moves and its compiled step."""
+    """An optimizer, its variables and its compiled step."""
 
     def __init__(self, optimizer):
         self.optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        self.moved = variables()
-        optimizer.build(self.moved)
-        self._step = compiled_step(optimizer, self.moved)
+        self.trained = variables()
+        optimizer.build(self.trained)
+        self._step = compiled_step(optimizer, self.trained)
 
     def apply(self, all_gradients):
         for step in all_gradients:
@@ -55,7 +56,7 @@ class Training:
     def state(self):
         counted = {id(self.optimizer.nonfinite_steps), id(self.optimizer.first_nonfinite_step)}
         kept = [v for v in self.optimizer.variables if id(v) not in counted]
-        return [numpy(v) for v in [*self.moved, *kept]]
+        return [numpy(v) for v in [*self.trained, *kept]]
 
     def counts(self):
         both = (self.optimizer.nonfinite_steps, self.optimizer.first_nonfinite_step)
@@ -69,7 +70,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("value", BAD.values(), ids=BAD)
 @by_kind
-def test_a_bad_step_changes_nothing_and_is_counted(kind, value):
+def test_a_nonfinite_step_changes_nothing_and_is_counted(kind, value):
     good = gradients(5)
     plain, disturbed = Training(kind()), Training(kind())
     plain.apply(good[:2])
@@ -78,7 +79,7 @@ def test_a_bad_step_changes_nothing_and_is_counted(kind, value):
     disturbed.apply([spoiled(good[2], value)])
     assert_same(disturbed.state(), plain.state())
     assert disturbed.counts() == (1, 2)
-    # It goes on as if the bad step had never been, to the bit: schedule and moments too.
+    # It continues to the bit as if that step had never been, with the same schedule and moments.
     disturbed.apply([good[3], spoiled(good[3], value), good[4]])
     plain.apply([good[3], good[4]])
     assert_same(disturbed.state(), plain.state())
@@ -87,7 +88,7 @@ def test_a_bad_step_changes_nothing_and_is_counted(kind, value):
 
 
 @by_kind
-def test_a_bad_gradient_spoils_the_step_that_it_would_have_been_part_of(kind):
+def test_an_accumulated_step_with_one_nonfinite_gradient_is_skipped(kind):
     good = gradients(6)
     plain = Training(kind(gradient_accumulation_steps=2))
     disturbed = Training(kind(gradient_accumulation_steps=2))
@@ -102,7 +103,7 @@ def test_a_bad_gradient_spoils_the_step_that_it_would_have_been_part_of(kind):
 
 @by_kind
 def test_an_overflow_of_float16_is_not_counted(kind):
-    """Keras's loss scale skips it, and halves itself."""
+    """Keras's loss scale skips such a step and halves itself."""
     plain, disturbed = (
         Training(keras.optimizers.LossScaleOptimizer(kind(), initial_scale=4.0)) for _ in range(2)
     )
@@ -111,13 +112,13 @@ def test_an_overflow_of_float16_is_not_counted(kind):
     disturbed.apply([*good[:2], spoiled(good[2], np.inf)])
     assert disturbed.counts() == (0, -1)
     assert int(numpy(disturbed.optimizer.iterations)) == 2
-    # The scale is halved now, and so must be what comes.
+    # The scale is halved now, so the scaled gradients are, too.
     disturbed.apply([[gradient / 2 for gradient in good[2]]])
     assert_same(disturbed.state(), plain.state())
 
 
 @by_kind
-def test_the_counts_are_part_of_the_state(kind):
+def test_counts_are_part_of_the_optimizer_state(kind):
     training = Training(kind())
     training.apply([spoiled(gradients(1)[0], np.nan)])
     store = {}

@@ -1,4 +1,4 @@
-"""The schedules against the authors' numbers and their formulas, at every step."""
+"""The schedules against their formulas and the authors' numbers, at every step."""
 
 import keras
 import numpy as np
@@ -8,8 +8,9 @@ from references import epoch_cosine, step_cosine
 
 from keras_deit.optimizers import EpochCosine, Optimization, StepCosine, learning_rate_schedule
 
-# 10 epochs of 7 steps, 3 of them to warm up; a batch of 256 halves the learning rate.
-OPTIMISATION = {
+on_all_backends = pytest.mark.backends("tensorflow", "jax", "torch")
+# There are 10 epochs of 7 steps, 3 of warm-up. A batch of 256 halves the learning rate.
+OPTIMIZATION = {
     "epochs": 10,
     "batch_size": 256,
     "learning_rate": 2e-3,
@@ -21,7 +22,7 @@ PEAK = 1e-3
 
 
 def rates(schedule, steps):
-    """By steps that are tensors of integers, as an optimizer's are."""
+    """Returns the learning rates at steps that are integer tensors, as those of an optimizer."""
     schedule = compiled(schedule)
     return [float(schedule(keras.ops.convert_to_tensor(step, "int32"))) for step in steps]
 
@@ -29,7 +30,7 @@ def rates(schedule, steps):
 @pytest.mark.parametrize(
     ("changes", "warmup", "total", "values"),
     [
-        ({}, 21, 70, {}),
+        pytest.param({}, 21, 70, {}, marks=on_all_backends),
         ({"warmup_epochs": 0}, 0, 70, {}),
         ({"warmup_epochs": 0.5}, 4, 70, {}),
         ({"warmup_epochs": 10}, 70, 70, {}),
@@ -38,15 +39,16 @@ def rates(schedule, steps):
     ],
     ids=str,
 )
-def test_the_cosine_by_step_is_its_formula(changes, warmup, total, values):
-    schedule = learning_rate_schedule(Optimization(**{**OPTIMISATION, **changes}), 7)
+def test_step_cosine_agrees_with_its_formula(changes, warmup, total, values):
+    schedule = learning_rate_schedule(Optimization(**{**OPTIMIZATION, **changes}), 7)
     steps = range(total + 5)
     expected = [step_cosine(step, PEAK, total, warmup, **values) for step in steps]
     np.testing.assert_allclose(rates(schedule, steps), expected, rtol=1e-6)
 
 
-def test_the_cosine_by_epoch_is_the_authors():
-    """DeiT's 300 epochs of 1,251 steps, batch 1,024: the learning rates that their code gives."""
+@on_all_backends
+def test_epoch_cosine_agrees_with_the_authors_code():
+    """These are the learning rates that DeiT's code gives in 300 epochs of 1,251 steps."""
     optimization = Optimization(schedule="epoch_cosine")
     schedule = learning_rate_schedule(optimization, 1251)
     first = rates(schedule, (epoch * 1251 for epoch in range(8)))
@@ -63,7 +65,7 @@ def test_the_cosine_by_epoch_is_the_authors():
     ("learning_rate", "end"), [(5e-6, 5e-6), (5e-6, 1e-5), (1e-3, 1e-5)], ids=str
 )
 @pytest.mark.parametrize("warmup", [0, 2.5, 5])
-def test_fine_tunings_are_flat_or_rise_as_the_authors_do(learning_rate, end, warmup):
+def test_the_schedule_of_a_fine_tuning_can_be_flat_or_rise(learning_rate, end, warmup):
     optimization = Optimization(
         epochs=30,
         batch_size=512,
@@ -82,7 +84,8 @@ def test_fine_tunings_are_flat_or_rise_as_the_authors_do(learning_rate, end, war
         assert (np.diff(after[::3]) > 0).all() == (end > learning_rate)
 
 
-def test_epochs_end_where_they_end_beyond_what_float32_counts():
+@on_all_backends
+def test_schedules_are_exact_beyond_the_integers_of_float32():
     steps = 2**17
     schedule = EpochCosine(1e-3, 300, steps)
     for epoch in (129, 130, 299):
@@ -100,7 +103,7 @@ def test_epochs_end_where_they_end_beyond_what_float32_counts():
     [StepCosine(1e-3, 70, 21, 2e-6, 3e-5), EpochCosine(1e-3, 10, 7, 2.5, 2e-6, 3e-5)],
     ids=lambda schedule: type(schedule).__name__,
 )
-def test_a_schedule_survives_its_configuration(schedule):
+def test_a_schedule_is_restored_from_its_configuration(schedule):
     twin = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert type(twin) is type(schedule)
     assert rates(twin, range(72)) == rates(schedule, range(72))

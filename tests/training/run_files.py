@@ -1,19 +1,42 @@
-"""What tests of runs have in common."""
+"""Helpers for tests of runs and their files."""
 
 import contextlib
+import json
 import resource
 import signal
 
 import h5py
 import numpy as np
 
+from keras_deit.training.loop import TrainingLoop
+
+
+class Killed(BaseException):
+    """Ends a training without giving it a chance to react, like SIGKILL."""
+
+
+def kill(*args):
+    raise Killed
+
+
+def before_call(monkeypatch, method, number, action):
+    """Does something before a method of `TrainingLoop` is called for the n-th time, from 0 on."""
+    original, calls = getattr(TrainingLoop, method), iter(range(number))
+
+    def counted(self, *args):
+        if next(calls, None) is None:
+            action()
+        return original(self, *args)
+
+    monkeypatch.setattr(TrainingLoop, method, counted)
+
 
 def quiet(line):
-    """Says nothing."""
+    """Prints nothing."""
 
 
 def stored_weights(path) -> dict[str, np.ndarray]:
-    """The arrays of a `.weights.h5` file by name."""
+    """Returns the arrays of a `.weights.h5` file by name."""
     arrays = {}
     with h5py.File(path) as file:
         file.visititems(
@@ -22,9 +45,45 @@ def stored_weights(path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def result_bits(run) -> dict:
+    """Returns all that two equal trainings must have in common, to the bit."""
+    files = (run.final_weights, run.ema_weights, run.best_weights)
+    weights = {
+        f"{file.name} {name}": w for file in files for name, w in stored_weights(file).items()
+    }
+    return {
+        **{name: (value.dtype, value.tobytes()) for name, value in weights.items()},
+        "history": run.metrics_file.read_text(),
+        **{name: run.summary[name] for name in ("test", "test_ema", "best", "steps")},
+    }
+
+
+def assert_close(one, other, *files, atol=1e-5):
+    """Compares the weights of two runs."""
+    for file in files:
+        expected, found = (stored_weights(getattr(run, file)) for run in (one, other))
+        assert expected.keys() == found.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, atol=atol, err_msg=f"{file} {name}")
+
+
+def checkpoint_names(run) -> list[str]:
+    """Returns the file names of the checkpoints of a run, the newest first."""
+    return sorted((path.name for path in run.checkpoints.glob("epoch-*")), reverse=True)
+
+
+def files_below(path) -> dict:
+    """Returns the content of all files below a folder."""
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def effective(run) -> dict:
+    return json.loads(run.config_file.read_text())["effective"]
+
+
 @contextlib.contextmanager
 def files_no_longer_than(size: int):
-    """Writing more into a file fails, as on a disk that is full."""
+    """Makes writing more into a file fail, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))

@@ -1,4 +1,4 @@
-"""Mixed precision: what is computed in which dtype, and that it trains."""
+"""Mixed precision: what is computed in which dtype, and that a training works in it."""
 
 import keras
 import numpy as np
@@ -12,6 +12,8 @@ from keras_deit.core.precision import precision, training_precision
 from keras_deit.optimizers import AdamW, StepCosine
 
 BACKEND = keras.backend.backend()
+pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
+
 POLICIES = ("mixed_bfloat16", "mixed_float16")
 SMALL = {"image_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 1, "num_classes": 10}
 HEADS = {**SMALL, "num_heads": 3}
@@ -23,7 +25,7 @@ MODELS = {
     "resmlp_12_224": SMALL,
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
 }
-# Of softmax, norms, squared means and sums; torch's fused attention is looked at by itself.
+# The operations of softmax, norms, squared means and sums. PyTorch's fused attention has another.
 DELICATE = {
     "jax": {"exp", "rsqrt", "reduce_sum"},
     "tensorflow": {"Softmax", "Exp", "Rsqrt", "Mean", "Sum"},
@@ -44,7 +46,7 @@ def test_softmax_norms_and_heads_are_computed_in_float32(name, policy):
     assert delicate and {dtype for _, dtype in delicate} == {"float32"}
     names = {op for op, _ in seen}
     assert name.startswith("resmlp") or names & {SOFTMAX[BACKEND], FUSED}
-    # And the rest is not.
+    # Other operations are computed in the policy's dtype.
     assert policy.removeprefix("mixed_") in {dtype for _, dtype in seen}
     assert all(head.dtype == "float32" for head in model.heads.output.values())
     assert {weight.dtype for weight in model.trainable_variables} == {"float32"}
@@ -57,7 +59,7 @@ def digits():
 
 
 def train(policy):
-    """Three epochs of eight steps, distilled, with everything that reads the optimizer."""
+    """Distills for three epochs of eight steps, with everything that reads the optimizer."""
     keras.utils.set_random_seed(0)
     with precision(policy):
         student = create_model("deit_tiny_distilled_patch16_224", **HEADS)
@@ -67,7 +69,7 @@ def train(policy):
             )
         distiller = Distiller(student, teacher, kind="soft", ema_decay=0.5)
         optimizer = AdamW(StepCosine(3e-3, 24, 4), global_clipnorm=1.0)
-        # XLA compiles longer than all these steps take; JAX cannot do without.
+        # XLA compiles for longer than all these steps take.
         distiller.compile(optimizer, jit_compile=BACKEND == "jax")
         images, labels = digits()
         history = distiller.fit(images, labels, batch_size=32, epochs=3, verbose=0, shuffle=False)
@@ -79,36 +81,44 @@ def float32_losses():
     return train("float32")[1]
 
 
-@pytest.mark.parametrize("policy", [*POLICIES[:1], *POLICIES[1:] * (BACKEND != "jax")])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_bfloat16",
+        pytest.param("mixed_float16", marks=pytest.mark.backends("tensorflow", "torch")),
+    ],
+)
 def test_distillation_trains_as_in_float32(policy, float32_losses):
     distiller, losses = train(policy)
     np.testing.assert_allclose(losses, float32_losses, rtol=0.02)
     assert losses[-1] < losses[0] - 0.03
     optimizer = distiller.optimizer
-    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    assert scaled == (policy == "mixed_float16")
-    # What the callbacks and the averages read, through the loss scale.
+    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    assert is_scaled == (policy == "mixed_float16")
+    # Callbacks and averages read these through the loss scale.
     steps = int(numpy(optimizer.iterations))
     assert 20 <= steps <= 24
     rate = float(numpy(optimizer.learning_rate))
     assert rate == pytest.approx(float(numpy(StepCosine(3e-3, 24, 4)(steps))))
-    own = optimizer.inner_optimizer if scaled else optimizer
+    own = optimizer.inner_optimizer if is_scaled else optimizer
     assert int(numpy(own.nonfinite_steps)) == 0
-    behind = [
+    differences = [
         np.abs(numpy(average) - numpy(weight)).max()
         for average, weight in zip(distiller.ema.weights, distiller.student.weights, strict=True)
     ]
-    assert 0 < max(behind) < 0.1
+    assert 0 < max(differences) < 0.1
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="the backend can")
-def test_float16_on_jax_without_an_accelerator():
-    with pytest.raises(InputError, match=r"JAX does not .* CPU; mixed_bfloat16 works there"):
+@pytest.mark.backends("jax")
+def test_float16_is_refused_on_jax_without_an_accelerator():
+    with pytest.raises(InputError, match=r"CPU.*mixed_bfloat16"):
         training_precision("mixed_float16")
 
 
+@pytest.mark.backends("tensorflow")
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_the_precision_of_a_training_is_that_of_its_models(policy):
+def test_the_precision_of_a_training_ends_with_it(policy):
     before = keras.config.dtype_policy()
     with training_precision(policy):
         assert keras.config.dtype_policy().name == policy

@@ -1,247 +1,222 @@
-"""A training that is stopped in the middle, and what comes of it when it goes on."""
+"""A training that is stopped in the middle and resumed ends like one that is not stopped."""
 
 import dataclasses
+import importlib
 import os
 import re
 import signal
 
+import keras
 import numpy as np
 import pytest
-from run_files import files_no_longer_than, quiet, stored_weights
+from run_files import (
+    Killed,
+    assert_close,
+    before_call,
+    checkpoint_names,
+    files_no_longer_than,
+    kill,
+    quiet,
+    result_bits,
+)
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import write_weights
 from keras_deit.pretrained import create_model
-from keras_deit.training import RunDirectory, train
-from keras_deit.training.callbacks import save_weights
-from keras_deit.training.checkpoints import CheckpointStore
+from keras_deit.training import Run, Stopped, train_job
 from keras_deit.training.checkpoints.file import read_checkpoint
-from keras_deit.training.interruption import Stopped
-from keras_deit.training.loop import Data, TrainingLoop
+from keras_deit.training.loop import TrainingData, TrainingLoop
 
-EVERYTHING = {"epochs": 3, "ema_decay": 0.75, "clip_norm": 1.0}
+# The package has a function of the same name.
+_MODULE = importlib.import_module("keras_deit.training.train")
 
-
-class Killed(BaseException):
-    """What no handler of errors takes for one, as SIGKILL."""
-
-
-def _result(path) -> dict:
-    """All that two trainings must have in common, to the bit."""
-    run = RunDirectory(path)
-    files = (run.final_weights, run.ema_weights, run.best_weights)
-    weights = {
-        f"{file.name} {name}": w for file in files for name, w in stored_weights(file).items()
-    }
-    summary = run.read_summary()
-    return {
-        **{name: (value.dtype, value.tobytes()) for name, value in weights.items()},
-        "history": run.metrics_file.read_text(),
-        **{name: summary[name] for name in ("test", "test_ema", "best", "steps")},
-    }
+on_every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
 
 
 @pytest.fixture(scope="module")
 def job(tiny_job):
-    return tiny_job(EVERYTHING, {"checkpoint_seconds": 0.0}, model_values={"drop_path_rate": 0.3})
+    """A job with random layers of every kind, checkpointed after every step."""
+    return tiny_job(
+        {"epochs": 3, "ema_decay": 0.75, "clip_norm": 1.0},
+        {"checkpoint_seconds": 0.0},
+        model_values={"drop_path_rate": 0.3, "dropout_rate": 0.1},
+    )
 
 
 @pytest.fixture(scope="module")
-def whole_run(job, tmp_path_factory):
-    path = tmp_path_factory.mktemp("whole") / "run"
-    train(job, str(path), quiet)
-    return RunDirectory(path)
+def whole_run(job, tmp_path_factory, eager):
+    return train_job(job, str(tmp_path_factory.mktemp("whole") / "run"), quiet)
 
 
 @pytest.fixture(scope="module")
 def whole(whole_run):
-    return _result(whole_run.path)
+    return result_bits(whole_run)
 
 
-def _after(monkeypatch, method, calls, action):
-    """Does something instead of a method of `TrainingLoop` when it is called once more."""
-    original, counter = getattr(TrainingLoop, method), iter(range(calls))
-
-    def counted(self, *args):
-        if next(counter, None) is None:
-            action()
-        return original(self, *args)
-
-    monkeypatch.setattr(TrainingLoop, method, counted)
-
-
-def _kill(*args):
-    raise Killed
-
-
-def test_killed_three_times_it_ends_as_if_never(job, whole, tmp_path, monkeypatch):
+@on_every_backend
+def test_a_run_that_is_killed_three_times_ends_like_one_that_is_not(
+    job, whole, tmp_path, monkeypatch
+):
     path = str(tmp_path / "run")
-    # After a step of the first epoch, after two of the second, and in a validation.
-    for method, calls in (("step_ends", 2), ("step_ends", 4), ("_validate", 0)):
+    # Killed in the first epoch, in the first step of the third, and in its validation.
+    for method, number in (("step_ends", 2), ("step_ends", 4), ("validate", 0)):
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            _after(patch, method, calls, _kill)
-            train(job, path, quiet)
+            before_call(patch, method, number, kill)
+            train_job(job, path, quiet)
     lines = []
-    train(job, path, lines.append)
-    assert "epoch 3, step 2" in " ".join(line for line in lines if "Going on" in line)
-    assert _result(path) == whole
+    run = train_job(job, path, lines.append)
+    assert "epoch 3, step 2" in " ".join(line for line in lines if "Resuming" in line)
+    assert result_bits(run) == whole
 
 
+@on_every_backend
 @pytest.mark.parametrize(
     ("number", "method", "calls", "where"),
     [
         (signal.SIGTERM, "step_ends", 4, "epoch 2 after step 2"),
-        (signal.SIGINT, "_validate", 1, "epoch 2 after step 3"),
+        (signal.SIGINT, "validate", 1, "epoch 2 after step 3"),
     ],
 )
-def test_a_signal_stops_between_two_steps_and_nothing_is_lost(
+def test_a_signal_stops_a_run_between_two_steps(
     job, whole, tmp_path, monkeypatch, number, method, calls, where
 ):
-    patient = dataclasses.replace(job, checkpoint_seconds=1e6)
-    before = signal.getsignal(number)
+    never = dataclasses.replace(job, checkpoint_seconds=1e6)
+    handler = signal.getsignal(number)
     with monkeypatch.context() as patch, pytest.raises(Stopped, match=where) as stopped:
-        _after(patch, method, calls, lambda: os.kill(os.getpid(), number))
-        train(patient, str(tmp_path / "run"), quiet)
+        before_call(patch, method, calls, lambda: os.kill(os.getpid(), number))
+        train_job(never, str(tmp_path), quiet)
     assert stopped.value.signal_number == number
-    assert signal.getsignal(number) is before
-    (newest, _) = CheckpointStore(tmp_path / "run" / "checkpoints").paths()
-    assert str(newest) in str(stopped.value)
-    train(patient, str(tmp_path / "run"), quiet)
-    assert _result(tmp_path / "run") == whole
+    assert signal.getsignal(number) is handler
+    (newest, _) = checkpoint_names(Run(tmp_path))
+    assert newest in str(stopped.value)
+    assert result_bits(train_job(never, str(tmp_path), quiet)) == whole
 
 
-def test_the_teacher_adds_nothing_to_a_checkpoint(whole_run, job):
-    newest = CheckpointStore(whole_run.checkpoints).paths()[0]
-    tensors, record = read_checkpoint(newest)
-    student = create_model(**whole_run.read_config()["model"])
+def test_a_checkpoint_does_not_hold_the_teacher(whole_run):
+    newest = whole_run.checkpoints / checkpoint_names(whole_run)[0]
+    tensors, metadata = read_checkpoint(newest)
+    student = create_model(**whole_run.config["model"])
     numbers = sum(value.size for value in tensors.values() if value.dtype == np.float32)
-    # Weights, their average, two moments; the rest are means, a handful of numbers each.
+    # Weights, their averages and two moments; the others are means, a handful of numbers each.
     assert 0 < numbers - 4 * student.count_params() < 40
     assert newest.stat().st_size < 4 * numbers + 25_000
-    assert re.fullmatch("[0-9a-f]{16}", record["facts"]["teacher"])
+    assert re.fullmatch("[0-9a-f]{16}", metadata["resume_metadata"]["teacher"])
 
 
 def test_the_newest_checkpoints_and_the_best_weights_are_kept(whole_run):
-    names = [path.name for path in CheckpointStore(whole_run.checkpoints).paths()]
-    assert names == [
+    assert checkpoint_names(whole_run) == [
         "epoch-00003-step-0000000.safetensors",
         "epoch-00002-step-0000002.safetensors",
     ]
-    best = whole_run.read_summary()["best"]
-    history = read_checkpoint(whole_run.checkpoints / names[0])[1]["place"]["history"]
-    accuracies = [epoch["val_accuracy"] for epoch in history]
-    assert best == {
-        "epoch": 1 + accuracies.index(max(accuracies)),
-        "val_accuracy": max(accuracies),
+    accuracies = [epoch["val_accuracy"] for epoch in whole_run.history]
+    best = max(accuracies)
+    assert whole_run.summary["best"] == {
+        "epoch": 1 + accuracies.index(best),
+        "val_accuracy": best,
     }
 
 
-def test_a_finished_run_says_so_and_does_nothing(whole_run, job, monkeypatch):
-    monkeypatch.setattr(TrainingLoop, "run", _kill)
+def test_a_finished_run_is_not_repeated(whole_run, job, monkeypatch):
+    monkeypatch.setattr(TrainingLoop, "train_epoch", kill)
+    modified = whole_run.final_weights.stat().st_mtime_ns
     lines = []
-    train(job, str(whole_run.path), lines.append)
+    again = train_job(job, str(whole_run.path), lines.append)
+    assert again.summary == whole_run.summary
     assert len(lines) == 1 and "finished" in lines[0]
+    assert whole_run.final_weights.stat().st_mtime_ns == modified
 
 
-def test_a_run_is_taken_up_only_with_the_same_teacher_and_by_one_process(
-    job, whole, tmp_path, monkeypatch
+def test_a_run_is_trained_by_one_process_and_resumes_only_with_the_same_teacher(
+    job, tmp_path, monkeypatch
 ):
-    path = tmp_path / "run"
     refused = []
 
     def start_again():
         with pytest.raises(InputError) as error:
-            train(job, str(path), quiet)
+            train_job(job, str(tmp_path), quiet)
         refused.append(str(error.value))
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        _after(patch, "_train", 1, start_again)
-        train(job, str(path), quiet)
-    # Once by the first training, once by the one that it started.
-    assert set(refused) == {f"Another process is training {path}."}
-    with monkeypatch.context() as patch:
-        patch.setattr("keras_deit.training.train.fingerprint", lambda teacher: "another")
-        with pytest.raises(InputError, match=r"its teacher was [0-9a-f]+ and is another now"):
-            train(job, str(path), quiet)
+        before_call(patch, "train_epoch", 1, start_again)
+        train_job(job, str(tmp_path), quiet)
+    assert len(refused) == 1 and "Another process" in refused[0] and str(tmp_path) in refused[0]
+    monkeypatch.setattr(_MODULE, "fingerprint", lambda teacher: "another")
+    with pytest.raises(InputError, match=r"teacher was [0-9a-f]+ and is another now"):
+        train_job(job, str(tmp_path), quiet)
 
 
-def _not_finite_at(monkeypatch, step):
-    """The images of a step of the whole training, counted from 1, are no numbers."""
+def _make_not_finite(monkeypatch, step):
+    """Makes the images of a step of the whole training, counted from 1, NaN."""
 
-    def spoilt(batches, *arguments):
-        def spoilt_batches(start):
+    def data(batches, *arguments):
+        def spoiled(start):
             for number, (images, *rest) in enumerate(batches(start), start + 1):
                 yield (images * np.float32(np.nan if number == step else 1), *rest)
 
-        return Data(spoilt_batches, *arguments)
+        return TrainingData(spoiled, *arguments)
 
-    monkeypatch.setattr("keras_deit.training.train.Data", spoilt)
+    monkeypatch.setattr(_MODULE, "TrainingData", data)
 
 
-def test_what_is_not_finite_stops_a_run_and_can_be_skipped_then(job, tmp_path, monkeypatch):
-    _not_finite_at(monkeypatch, 5)
-    path = tmp_path / "run"
-    with pytest.raises(InputError, match=r"not finite at step 5 \(epoch 2\)"):
-        train(job, str(path), quiet)
-    (newest, _) = CheckpointStore(path / "checkpoints").paths()
-    assert newest.name == "epoch-00001-step-0000001.safetensors"
+@on_every_backend
+def test_a_step_that_is_not_finite_stops_a_run_which_can_resume_without_it(
+    job, tmp_path, monkeypatch
+):
+    _make_not_finite(monkeypatch, step=5)
+    with pytest.raises(InputError, match=r"step 5 \(epoch 2\)"):
+        train_job(job, str(tmp_path / "run"), quiet)
+    run = Run(tmp_path / "run")
+    assert checkpoint_names(run)[0] == "epoch-00001-step-0000001.safetensors"
     skipping = dataclasses.replace(job, on_nan="skip")
-    train(skipping, str(path), quiet)
-    train(skipping, str(tmp_path / "whole"), quiet)
-    assert RunDirectory(path).read_summary()["skipped_steps"] == 1
-    # Not to the bit: the first part of it was another program, without a mean that can skip.
-    one, other = (stored_weights(RunDirectory(p).final_weights) for p in (path, tmp_path / "whole"))
-    for name, values in one.items():
-        np.testing.assert_allclose(values, other[name], atol=1e-5, err_msg=name)
+    train_job(skipping, str(run.path), quiet)
+    whole = train_job(skipping, str(tmp_path / "whole"), quiet)
+    assert run.summary["skipped_steps"] == whole.summary["skipped_steps"] == 1
+    # Not to the bit: the run began with another program, whose mean cannot leave out a step.
+    assert_close(run, whole, "final_weights", "ema_weights")
 
 
-def test_a_disk_that_is_full_stops_with_a_line_and_nothing_is_lost(
+def test_a_full_disk_stops_a_run_which_resumes_from_what_is_there(
     job, whole, tmp_path, monkeypatch
 ):
-    def on_a_full_disk(model, path):
+    def on_full_disk(model, path):
         with files_no_longer_than(3000):
-            save_weights(model, path)
+            write_weights(model, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("keras_deit.training.train.save_weights", on_a_full_disk)
-        with pytest.raises(InputError, match="The disk does not take any more") as error:
-            train(job, str(tmp_path / "run"), quiet)
+        patch.setattr("keras_deit.training.run.write_weights", on_full_disk)
+        with pytest.raises(InputError, match="disk") as error:
+            train_job(job, str(tmp_path), quiet)
     assert "\n" not in str(error.value)
-    train(job, str(tmp_path / "run"), quiet)
-    assert _result(tmp_path / "run") == whole
+    assert result_bits(train_job(job, str(tmp_path), quiet)) == whole
 
 
-def test_a_run_goes_on_in_another_number_of_parts(tiny_job, tmp_path, monkeypatch):
-    def job(parts):
+@on_every_backend
+def test_a_run_resumes_with_another_number_of_micro_batches(tiny_job, tmp_path, monkeypatch):
+    def job(micro_batches):
         return tiny_job(
-            # AdamW makes steps of what is nothing but rounding.
+            # AdamW turns differences in rounding into whole steps.
             {
                 "optimizer": "sgd",
                 "learning_rate": 0.1,
                 "ema_decay": 0.5,
-                "accumulation_steps": parts,
+                "accumulation_steps": micro_batches,
             },
             {"checkpoint_seconds": 0.0},
             model_values={"drop_path_rate": 0.0},
         )
 
-    whole, split = (RunDirectory(tmp_path / name) for name in ("whole", "split"))
-    train(job(1), str(whole.path), quiet)
-    # Of three steps in four parts each: after the first part of the second epoch's second step.
+    whole = train_job(job(1), str(tmp_path / "whole"), quiet)
+    # Of three steps of four micro-batches: after the first micro-batch of the second epoch's
+    # second step.
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        _after(patch, "step_ends", 12 + 5, _kill)
-        train(job(4), str(split.path), quiet)
-    (newest, _) = CheckpointStore(split.checkpoints).paths()
-    assert newest.name == "epoch-00001-step-0000004.safetensors"
-    train(job(2), str(split.path), quiet)
-    for file in ("final_weights", "ema_weights"):
-        one, other = (stored_weights(getattr(run, file)) for run in (whole, split))
-        for name, values in one.items():
-            np.testing.assert_allclose(values, other[name], atol=1e-5, err_msg=name)
-    one, other = (
-        read_checkpoint(CheckpointStore(run.checkpoints).paths()[0])[1]["place"]["history"]
-        for run in (whole, split)
-    )
-    assert len(one) == 2
-    for expected, found in zip(one, other, strict=True):
+        before_call(patch, "step_ends", 12 + 5, kill)
+        train_job(job(4), str(tmp_path / "split"), quiet)
+    split = Run(tmp_path / "split")
+    assert checkpoint_names(split)[0] == "epoch-00001-step-0000004.safetensors"
+    train_job(job(2), str(split.path), quiet)
+    assert_close(whole, split, "final_weights", "ema_weights")
+    assert len(whole.history) == 2
+    for expected, found in zip(whole.history, split.history, strict=True):
         assert found == pytest.approx(expected, abs=1e-5)

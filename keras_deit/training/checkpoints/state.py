@@ -52,7 +52,7 @@ class TrainingState:
             if not _all_finite(value):
                 raise InputError(f"{self._variables[name].path} is not finite any more.")
         others = self._accumulated | self._metrics
-        return values | _read(others) | _read_random_state()
+        return values | _read(others) | self.read_random_state()
 
     def assign(self, values: dict[str, np.ndarray], source: str, micro_batches: int) -> None:
         """Restores what `read` returned, except the metrics.
@@ -91,7 +91,35 @@ class TrainingState:
             iterations = iterations_variable(self._optimizer)
             done = int(iterations.numpy()) // micro_batches
             iterations.assign(done * self._micro_batches)
-        _assign_random_state(values)
+        self.assign_random_state(values)
+
+    def read_random_state(self) -> dict[str, np.ndarray]:
+        """Returns the states of the global random generators by name.
+
+        On PyTorch Keras's `Dropout` without a seed and its data loaders draw from PyTorch's global
+        generator. On TensorFlow and JAX all random numbers of a step come from the variables of
+        Keras's seed generators.
+        """
+        if keras.backend.backend() != "torch":
+            return {}
+        import torch
+
+        states = {_TORCH_CPU: torch.get_rng_state()}
+        if torch.cuda.is_available():
+            on_cuda = torch.cuda.get_rng_state_all()
+            states |= {f"{_TORCH_CUDA}{index}": state for index, state in enumerate(on_cuda)}
+        return {name: state.cpu().numpy().copy() for name, state in states.items()}
+
+    def assign_random_state(self, values: dict[str, np.ndarray]) -> None:
+        """Restores the states of the global random generators."""
+        if keras.backend.backend() != "torch":
+            return
+        import torch
+
+        torch.set_rng_state(torch.from_numpy(values[_TORCH_CPU]))
+        for index in range(torch.cuda.device_count()):
+            if f"{_TORCH_CUDA}{index}" in values:
+                torch.cuda.set_rng_state(torch.from_numpy(values[f"{_TORCH_CUDA}{index}"]), index)
 
     def assign_metrics(self, values: dict[str, np.ndarray]) -> None:
         """Restores the running means, which Keras resets at the beginning of an epoch.
@@ -129,31 +157,3 @@ def _all_finite(value: np.ndarray) -> bool:
     return not np.issubdtype(value.dtype, np.inexact) or bool(
         np.isfinite(np.sum(value, dtype=np.float64))
     )
-
-
-def _read_random_state() -> dict[str, np.ndarray]:
-    """Returns the states of the global generators by name.
-
-    On PyTorch Keras's `Dropout` without a seed draws from PyTorch's global generator. On TensorFlow
-    and JAX all random numbers of a step come from the variables of Keras's seed generators.
-    """
-    if keras.backend.backend() != "torch":
-        return {}
-    import torch
-
-    states = {_TORCH_CPU: torch.get_rng_state()}
-    if torch.cuda.is_available():
-        on_cuda = torch.cuda.get_rng_state_all()
-        states |= {f"{_TORCH_CUDA}{index}": state for index, state in enumerate(on_cuda)}
-    return {name: state.cpu().numpy().copy() for name, state in states.items()}
-
-
-def _assign_random_state(states: dict[str, np.ndarray]) -> None:
-    if keras.backend.backend() != "torch":
-        return
-    import torch
-
-    torch.set_rng_state(torch.from_numpy(states[_TORCH_CPU]))
-    for index in range(torch.cuda.device_count()):
-        if f"{_TORCH_CUDA}{index}" in states:
-            torch.cuda.set_rng_state(torch.from_numpy(states[f"{_TORCH_CUDA}{index}"]), index)

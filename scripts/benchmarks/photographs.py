@@ -1,4 +1,4 @@
-"""Twenty real photographs out of scikit-image's wheel."""
+"""Twenty real photographs from scikit-image's wheel, for benchmarks and tests."""
 
 import functools
 import pathlib
@@ -12,13 +12,13 @@ _FILES = (
     *("coffee.png", "coins.png", "grass.png", "gravel.png", "ihc.png", "moon.png"),
     *("motorcycle_left.png", "motorcycle_right.png", "rocket.jpg", "text.png"),
 )
-# Large ones, in two halves each.
+# Large ones, each of which is cut into two halves.
 _LARGE = ("hubble_deep_field.jpg", "retina.jpg")
 
 
 @functools.cache
 def photographs() -> dict[str, np.ndarray]:
-    """uint8 RGB, from 172 x 448 to 1411 x 705, by name."""
+    """Returns the photographs by name: uint8 RGB, from 172 x 448 to 1411 x 705 pixels."""
     folder = pathlib.Path(skimage.__file__).parent / "data"
     images = {name.split(".")[0]: _read(folder / name) for name in _FILES}
     for name in _LARGE:
@@ -30,7 +30,7 @@ def photographs() -> dict[str, np.ndarray]:
 
 @functools.cache
 def views(side: int = 224) -> dict[str, np.ndarray]:
-    """The centers of the photographs, (side, side, 3)."""
+    """Returns the centers of the photographs by name: uint8 RGB, (side, side, 3)."""
     result = {}
     for name, image in photographs().items():
         shorter = min(image.shape[:2])

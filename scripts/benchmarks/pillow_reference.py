@@ -1,8 +1,9 @@
 """DeiT's training and evaluation pipelines in plain Pillow and NumPy, as its authors run them.
 
-Written after the published code and timm's, not after this package's: one image at a time through
-Pillow's own operations, then an array of (channels, height, width) that is divided, normalized,
-erased, collected into a batch and mixed. `scripts/benchmarks/pipeline.py` measures against it.
+This follows the published code and timm's, not this package: one image at a time goes through
+Pillow's own operations and becomes an array (channels, height, width), which is normalized, erased,
+collected into a batch and mixed. The benchmark of the pipeline and the tests of the data compare
+this package with it.
 """
 
 import io
@@ -26,7 +27,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def posterize(image, bits):
-    # Pillow of today refuses 0 bits, which were a black image.
+    # Current versions of Pillow reject 0 bits, for which older ones returned a black image.
     return ImageOps.posterize(image, bits) if bits else image.point(lambda level: 0)
 
 
@@ -62,8 +63,8 @@ OPERATIONS = {
     "Rotate": lambda image, degrees: image.rotate(degrees, BICUBIC, fillcolor=FILL),
     "ShearX": lambda image, factor: affine(image, 1, factor, 0, 0, 1, 0),
     "ShearY": lambda image, factor: affine(image, 1, 0, 0, factor, 1, 0),
-    "TranslateX": lambda image, shard: affine(image, 1, 0, shard * image.width, 0, 1, 0),
-    "TranslateY": lambda image, shard: affine(image, 1, 0, 0, 0, 1, shard * image.height),
+    "TranslateX": lambda image, part: affine(image, 1, 0, part * image.width, 0, 1, 0),
+    "TranslateY": lambda image, part: affine(image, 1, 0, 0, 0, 1, part * image.height),
     "TranslateXPixels": lambda image, pixels: affine(image, 1, 0, pixels, 0, 1, 0),
     "TranslateYPixels": lambda image, pixels: affine(image, 1, 0, 0, 0, 1, pixels),
     "Cutout": cut_out,
@@ -147,7 +148,7 @@ def reflect_padded(image: Image.Image, padding: int = 4) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(image), edges, mode="reflect"))
 
 
-def centre_crop(image: Image.Image, side: int, crop_ratio: float) -> Image.Image:
+def center_crop(image: Image.Image, side: int, crop_ratio: float) -> Image.Image:
     image = resize_shorter(image, int(side / crop_ratio))
     top, left = round((image.height - side) / 2), round((image.width - side) / 2)
     return image.crop((left, top, left + side, top + side))
@@ -156,8 +157,8 @@ def centre_crop(image: Image.Image, side: int, crop_ratio: float) -> Image.Image
 # Arrays.
 
 
-def normalized(image: Image.Image) -> np.ndarray:
-    """float32, (3, height, width)."""
+def normalize(image: Image.Image) -> np.ndarray:
+    """Returns float32 (3, height, width)."""
     array = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)).astype(np.float32)
     array /= 255
     array -= MEAN
@@ -182,12 +183,12 @@ def random_erase(array: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def mix(images: np.ndarray, labels: np.ndarray, classes: int, rng) -> np.ndarray:
-    """Mixes (batch, 3, height, width) in place; the targets."""
+    """Mixes images (batch, 3, height, width) in place and returns the targets (batch, classes)."""
     height, width = images.shape[2:]
     if rng.random() < 0.5:
         lam = rng.beta(1.0, 1.0)
-        shard = math.sqrt(1 - lam)
-        box_height, box_width = int(height * shard), int(width * shard)
+        side_ratio = math.sqrt(1 - lam)
+        box_height, box_width = int(height * side_ratio), int(width * side_ratio)
         row, column = rng.integers(height), rng.integers(width)
         top, bottom = np.clip([row - box_height // 2, row + box_height // 2], 0, height)
         left, right = np.clip([column - box_width // 2, column + box_width // 2], 0, width)
@@ -207,13 +208,13 @@ def mix(images: np.ndarray, labels: np.ndarray, classes: int, rng) -> np.ndarray
 def train_batch(
     files: list[bytes], labels: np.ndarray, classes: int, rng, side: int = 224
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float32 images (batch, 3, side, side) and targets (batch, classes)."""
+    """Returns float32 images (batch, 3, side, side) and targets (batch, classes)."""
     arrays = []
     for data in files:
         image = random_resized_crop(decode(data), side)
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        array = normalized(rand_augment(image))
+        array = normalize(rand_augment(image))
         random_erase(array, rng)
         arrays.append(array)
     images = np.stack(arrays)
@@ -221,5 +222,5 @@ def train_batch(
 
 
 def evaluation_batch(files: list[bytes], side: int = 224, crop_ratio: float = 0.875) -> np.ndarray:
-    """float32 images (batch, 3, side, side)."""
-    return np.stack([normalized(centre_crop(decode(data), side, crop_ratio)) for data in files])
+    """Returns float32 images (batch, 3, side, side)."""
+    return np.stack([normalize(center_crop(decode(data), side, crop_ratio)) for data in files])

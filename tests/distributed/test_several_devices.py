@@ -1,18 +1,15 @@
-"""On JAX, one device, many devices and several processes train alike."""
+"""On JAX, one device, many devices and several processes compute the same training."""
 
 import json
 import pathlib
 
-import keras
 import numpy as np
 import pytest
-from processes import end_all, free_port, start_training
+from processes import end_all, free_port, start
 
 STEPS = pathlib.Path(__file__).with_name("distributed_steps.py")
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="keras.distribution works on JAX alone"
-)
+pytestmark = [pytest.mark.backends("jax"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +18,7 @@ def trainings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("steps")
     address = f"127.0.0.1:{free_port()}"
     commands = [("on_one_machine",), *(("as_a_process", address, str(i)) for i in range(2))]
-    end_all([start_training(STEPS, folder, *command, backend="jax") for command in commands])
+    end_all([start(STEPS, folder, *command, backend="jax") for command in commands])
     return {path.stem: np.load(path) for path in folder.iterdir()}
 
 
@@ -37,8 +34,8 @@ def facts(training):
     return json.loads(str(training["facts"]))
 
 
+# The number of replicas, and index and number of the process.
 CASES = {
-    "two": (2, (0, 1)),
     "eight": (8, (0, 1)),
     "two of four": (2, (0, 1)),
     "process 0": (4, (0, 2)),
@@ -49,12 +46,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_many_devices_train_as_one_does(trainings, name):
-    """Ten steps of the same batches: weights, averages, and what all devices log together."""
+def test_many_devices_train_like_one(trainings, name):
+    """Ten steps of the same batches give the same weights, averages and logs."""
     one, many = trainings["one"], trainings[name]
     expected, found = facts(one), facts(many)
-    assert (found["replicas"], tuple(found["share"])) == CASES[name]
-    assert (expected["replicas"], expected["share"]) == (1, [0, 1])
+    assert (found["replicas"], tuple(found["process"])) == CASES[name]
+    assert (expected["replicas"], expected["process"]) == (1, [0, 1])
     assert largest_difference(arrays(one, "start"), arrays(many, "start")) == 0
     assert largest_difference(arrays(one, "start"), arrays(one, "weight")) > 0.1
     assert largest_difference(arrays(one, "average"), arrays(one, "weight")) > 0.01
@@ -66,7 +63,7 @@ def test_many_devices_train_as_one_does(trainings, name):
         assert other == pytest.approx(one_log, abs=1e-5)
 
 
-def test_slots_and_averages_lie_where_their_variables_lie(trainings):
+def test_slots_and_averages_are_split_like_their_variables(trainings):
     parallel = facts(trainings["two of four"])
     block = "block_0/"
     assert parallel["split"] == [
@@ -77,5 +74,5 @@ def test_slots_and_averages_lie_where_their_variables_lie(trainings):
         f"{block}mlp/expand/bias",
         f"{block}mlp/contract/kernel",
     ]
-    assert parallel["unlike"] == []
+    assert parallel["misplaced"] == []
     assert facts(trainings["eight"])["split"] == []

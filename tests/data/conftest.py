@@ -1,0 +1,6 @@
+"""Makes the Pillow reference and the photographs of the benchmarks importable."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "scripts"))

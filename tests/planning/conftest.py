@@ -1,0 +1,3 @@
+"""The fixtures of `jobs`."""
+
+from jobs import teacher_file, tiny_job  # noqa: F401
