@@ -1,4 +1,4 @@
-"""The stream of samples: the authors' sampler, copies, and any step made alone."""
+"""Repeated augmentation: the authors' sampler, the copies, and random access to batches."""
 
 import dataclasses
 import itertools
@@ -22,7 +22,7 @@ from keras_deit.data.transforms import normalize
 from keras_deit.data.views import augment_image
 
 FORMAT = ImageFormat(8, 8)
-RAW = ImageFormat(2, 2, (0, 0, 0), (1 / 255,) * 3)  # the model is fed the pixels themselves
+RAW = ImageFormat(2, 2, (0, 0, 0), (1 / 255,) * 3)  # The inputs are the pixels themselves.
 PLAIN = Augmentation(
     crop="none", flip_probability=0.0, mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0
 )
@@ -32,15 +32,15 @@ FULL = Augmentation(
 
 
 @pytest.mark.parametrize(("count", "length"), [(1000, 768), (256, 256), (255, 255), (7, 7)])
-def test_repeated_augmentation_follows_the_authors_sampler(count, length):
-    """Each image three times in a row, and n // 256 * 256 samples in an epoch, or n below 256."""
+def test_the_stream_is_that_of_the_authors_sampler(count, length):
+    """Every image comes three times in a row, and an epoch has n // 256 * 256 samples."""
     stream = ShuffledStream(count, 0, 0, repeats=3)
     assert stream.epoch_length == length
     seen = []
     for epoch in range(3):
-        found = [stream[epoch * length + place] for place in range(length)]
+        found = [stream[epoch * length + step] for step in range(length)]
         assert all(sample.epoch == epoch for sample in found)
-        assert [sample.copy for sample in found] == [place % 3 for place in range(length)]
+        assert [sample.copy for sample in found] == [step % 3 for step in range(length)]
         indices = np.array([sample.index for sample in found])
         np.testing.assert_array_equal(indices, indices[np.arange(length) // 3 * 3])
         images = indices[::3]
@@ -49,13 +49,13 @@ def test_repeated_augmentation_follows_the_authors_sampler(count, length):
     assert len(set(seen)) == 3
 
 
-def test_imagenet_sees_a_third_of_its_images_in_an_epoch():
+def test_an_epoch_of_imagenet_has_1251_batches():
     stream = ShuffledStream(1_281_167, 0, 0, repeats=3)
     assert stream.epoch_length == 1_281_024 == 1251 * 1024
     assert stream[stream.epoch_length - 1].epoch == 0 and stream[stream.epoch_length].epoch == 1
 
 
-def test_copies_are_augmented_each_in_its_own_way():
+def test_copies_are_augmented_differently():
     crops = dataclasses.replace(
         PLAIN, crop="random_resized_crop", auto_augment="rand-m9-p1", repeated_augmentation=3
     )
@@ -69,8 +69,8 @@ def test_copies_are_augmented_each_in_its_own_way():
     assert np.mean(different) > 2.9
 
 
-class Counting:
-    """Counts the readings of each example."""
+class RecordingSource:
+    """A source that records which examples are read."""
 
     def __init__(self, source):
         self.source, self.read_indices = source, []
@@ -86,8 +86,8 @@ class Counting:
 def test_an_image_is_read_once_for_its_copies_in_a_batch():
     augmentation = dataclasses.replace(PLAIN, repeated_augmentation=3)
     pixels = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, 2, 2, 3))
-    source = Counting(ArraySource(pixels, np.arange(200) % 5))
-    # Copies 0 1 2, 0 1 2, 0 1 | 2, 0 1 2, 0 1 2, 0 | ...
+    source = RecordingSource(ArraySource(pixels, np.arange(200) % 5))
+    # The copies in the two batches are 0 1 2, 0 1 2, 0 1 | 2, 0 1 2, 0 1 2, 0.
     stream = TrainBatches(source, RAW, augmentation, 5, 8, seed=0)
     images, _ = stream[0]
     assert len(source.read_indices) == 3
@@ -96,8 +96,8 @@ def test_an_image_is_read_once_for_its_copies_in_a_batch():
     assert len(source.read_indices) == 3 + 4 and source.read_indices[3] == source.read_indices[2]
 
 
-def test_any_step_can_be_made_alone():
-    """From the seed and the number of the batch; here by hand, out of the parts."""
+def test_a_batch_depends_only_on_the_seed_and_its_index():
+    """The expected batch is made here of the parts of the pipeline."""
     source = load_dataset("digits").train
     stream = TrainBatches(source, FORMAT, FULL, 10, 16, seed=5)
     number = 77  # In the second epoch of 1,024 samples.
@@ -115,18 +115,18 @@ def test_any_step_can_be_made_alone():
     assert all(map(np.array_equal, stream[number], expected))
 
 
-@pytest.mark.parametrize("place", [(3, 7, 1), (3, 7, 2), (3, 8, 1), (4, 7, 1)])
-def test_every_place_has_random_numbers_of_its_own(place):
+@pytest.mark.parametrize("position", [(3, 7, 1), (3, 7, 2), (3, 8, 1), (4, 7, 1)])
+def test_every_position_has_different_random_numbers(position):
     expected = KeyedGenerator(0, 1).at(3, 7, 1).random(1000)
     generator = KeyedGenerator(0, 1)
     generator.at(9, 9, 9).random(17)
-    found = generator.at(*place).random(1000)
-    assert np.array_equal(found, expected) == (place == (3, 7, 1))
-    assert place == (3, 7, 1) or abs(np.corrcoef(found, expected)[0, 1]) < 0.1
+    found = generator.at(*position).random(1000)
+    assert np.array_equal(found, expected) == (position == (3, 7, 1))
+    assert position == (3, 7, 1) or abs(np.corrcoef(found, expected)[0, 1]) < 0.1
 
 
 class JpegSource:
-    """Large smooth JPEG files, whose decoding may be reduced."""
+    """A source of large smooth JPEG files, whose decoding can be reduced."""
 
     def __init__(self):
         rng = np.random.default_rng(0)
@@ -144,7 +144,7 @@ class JpegSource:
         return image.decode(), label
 
 
-def test_how_far_an_image_is_reduced_does_not_depend_on_where_a_batch_ends():
+def test_the_reduction_of_an_image_does_not_depend_on_the_batch_size():
     augmentation = dataclasses.replace(PLAIN, crop="random_resized_crop", repeated_augmentation=3)
     image_format = ImageFormat(28, 28)
     streams = [

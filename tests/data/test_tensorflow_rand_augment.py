@@ -1,8 +1,8 @@
-"""RandAugment of its authors' TensorFlow code: its draws, and its operations beside Pillow's."""
+"""RandAugment of its authors' TensorFlow code: its distribution, and its operations in Pillow."""
 
 import numpy as np
-from benchmarks import pillow_reference
 import pytest
+from benchmarks import pillow_reference
 from benchmarks.photographs import views
 from PIL import Image
 from scipy import stats
@@ -16,9 +16,9 @@ from keras_deit.data.policies import parse_policy
 from keras_deit.data.views import augment_image
 
 DRAWS = 20_000
-# Of a correct draw, one test in a thousand would fall below; the seeds are fixed.
+# A correct distribution falls below this in one of a thousand tests; the seeds are fixed.
 SIGNIFICANCE = 1e-3
-GREY = (128, 128, 128)
+GRAY = (128, 128, 128)
 NAMES = (
     *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize"),
     *("Color", "Contrast", "Brightness", "Sharpness", "ShearX", "ShearY"),
@@ -32,8 +32,8 @@ def drawn():
     return [policy.draw(rng) for _ in range(DRAWS)]
 
 
-def assert_frequencies(counts, shares):
-    expected = np.asarray(shares) / np.sum(shares) * np.sum(counts)
+def assert_frequencies(counts, ratios):
+    expected = np.asarray(ratios) / np.sum(ratios) * np.sum(counts)
     assert stats.chisquare(counts, expected).pvalue > SIGNIFICANCE
 
 
@@ -58,22 +58,22 @@ def test_draws_are_with_replacement_and_independent(drawn):
         *(("TranslateXPixels", 150), ("TranslateYPixels", 150)),
     ],
 )
-def test_either_sign_is_as_likely(drawn, name, size):
+def test_both_signs_are_equally_likely(drawn, name, size):
     found = np.array([x for steps in drawn for operation, x in steps if operation == name])
     np.testing.assert_allclose(np.abs(found), size)
     assert_frequencies([(found > 0).sum(), (found < 0).sum()], [1, 1])
 
 
-def test_the_squares_of_cutout_are_anywhere(drawn):
+def test_the_squares_of_cutout_are_uniformly_distributed(drawn):
     found = [x for steps in drawn for name, x in steps if name == "Cutout"]
     rows, columns, halves = zip(*found, strict=True)
     assert set(halves) == {60}
-    for places in (rows, columns):
-        assert stats.kstest(places, "uniform").pvalue > SIGNIFICANCE
+    for positions in (rows, columns):
+        assert stats.kstest(positions, "uniform").pvalue > SIGNIFICANCE
     assert abs(stats.pearsonr(rows, columns).statistic) < 4 / np.sqrt(len(found))
 
 
-# At the magnitudes of the levels light1, light2, medium and strong.
+# At the magnitudes of AugReg's levels light1, light2, medium and strong.
 ARGUMENTS = {
     "Posterize": (0, 4, 6, 8),
     "Solarize": (0, 256, 384, 512),
@@ -98,8 +98,8 @@ def test_arguments_at_the_magnitudes_of_the_levels(name):
         assert len(found) == 1 and found.pop() == pytest.approx(expected)
 
 
-# Mean absolute differences in gray levels, for the photograph that differs most; the others are the
-# same. Sheared by 0.6, every fifth row lies half-way between pixels, where Pillow rounds up.
+# Largest mean absolute difference of a photograph in gray levels; other operations are equal. After
+# a shear by 0.6 every fifth row lies half-way between pixels, where Pillow rounds up.
 LARGEST = {"Color": 0.003, "Rotate": 0.03, "ShearX": 1.4, "ShearY": 1.4}
 
 
@@ -109,14 +109,14 @@ def test_operation_matches_pillow(name, magnitude):
     rng = np.random.default_rng(1)
     for photograph, image in views().items():
         step = scaled_step(name, magnitude, rng)
-        ours = apply(image, [step], "nearest", GREY)
+        ours = apply(image, [step], "nearest", GRAY)
         theirs = np.asarray(_pillow(Image.fromarray(image), *step))
         difference = np.abs(ours.astype(int) - theirs).mean()
         assert difference <= LARGEST.get(name, 0), photograph
 
 
 def _pillow(image, name, argument):
-    """Pillow's, and NumPy's where Pillow has no such argument."""
+    """Returns the result of Pillow, or of NumPy if Pillow has no such argument."""
     transforms = {
         "ShearX": lambda x: (1, x, 0, 0, 1, 0),
         "ShearY": lambda x: (1, 0, 0, x, 1, 0),
@@ -124,10 +124,10 @@ def _pillow(image, name, argument):
         "TranslateYPixels": lambda x: (1, 0, 0, 0, 1, x),
     }
     if name == "Rotate":
-        return image.rotate(argument, Image.Resampling.NEAREST, fillcolor=GREY)
+        return image.rotate(argument, Image.Resampling.NEAREST, fillcolor=GRAY)
     if name in transforms:
         matrix, nearest = transforms[name](argument), Image.Resampling.NEAREST
-        return image.transform(image.size, Image.Transform.AFFINE, matrix, nearest, fillcolor=GREY)
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, nearest, fillcolor=GRAY)
     if name == "Solarize":
         levels = np.asarray(image).astype(int)
         return np.where(levels < argument, levels, 255 - levels)
@@ -138,27 +138,27 @@ def _pillow(image, name, argument):
 
 def _covered(image, row, column, half):
     rows, columns = np.indices(image.shape[:2])
-    top, left = (np.floor(shard * 224) for shard in (row, column))
+    top, left = (np.floor(center * 224) for center in (row, column))
     covered = (rows >= top - half) & (rows < top + half)
     covered &= (columns >= left - half) & (columns < left + half)
     return np.where(covered[..., None], 128, image)
 
 
-def test_magnitude_0_is_not_none():
+def test_magnitude_0_is_not_the_identity():
     rng = np.random.default_rng(0)
     image = views()["chelsea"]
     black = apply(image, [scaled_step("Posterize", 0, rng)])
     assert black.max() == 0
     inverted = apply(image, [scaled_step("Solarize", 0, rng)])
     np.testing.assert_array_equal(inverted, 255 - image)
-    faint = apply(image, [scaled_step("Brightness", 0, rng)])
-    assert faint.max() == int(0.1 * image.max())
-    untouched = [scaled_step(name, 20, rng) for name in ("Solarize", "Posterize")]
-    np.testing.assert_array_equal(apply(image, untouched), image)
+    dark = apply(image, [scaled_step("Brightness", 0, rng)])
+    assert dark.max() == int(0.1 * image.max())
+    without_effect = [scaled_step(name, 20, rng) for name in ("Solarize", "Posterize")]
+    np.testing.assert_array_equal(apply(image, without_effect), image)
 
 
 @pytest.mark.parametrize(("fill", "color"), FILLS.items())
-def test_what_is_left_empty_has_the_colour_of_the_augmentation(fill, color):
+def test_the_empty_area_has_the_color_of_the_augmentation(fill, color):
     augmentation = Augmentation(
         crop="none",
         flip_probability=0.0,
@@ -172,33 +172,19 @@ def test_what_is_left_empty_has_the_colour_of_the_augmentation(fill, color):
     for _ in range(200):
         view = augment_image(black, ImageFormat(32, 32), augmentation, rng)
         colors |= {tuple(map(int, pixel)) for pixel in view.reshape(-1, 3)}
-    # Besides black, white of Invert, and what SolarizeAdd makes of black.
+    # Besides black there are white from Invert and white from SolarizeAdd.
     assert colors == {(0, 0, 0), (255, 255, 255), color}
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "part"),
     [
-        ("tfrand-mstd0.5", "section 'mstd0.5' is none that 'tfrand' has. It has m9, n2"),
-        ("tfrand-inc1", "section 'inc1'"),
-        ("tfrand-m-1", "section 'm'"),
+        ("tfrand-mstd0.5", "'mstd0.5', but m9, n2"),
+        ("tfrand-inc1", "'inc1'"),
+        ("tfrand-m-1", "'m'"),
     ],
 )
-def test_sections_that_it_does_not_have(text, message):
+def test_other_sections_are_rejected(text, part):
     with pytest.raises(InputError) as caught:
         parse_policy(text)
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("geometric_interpolation", "area", "geometric interpolation 'area'"),
-        ("geometric_fill", "gray", "geometric_fill 'gray'. Close names: gray"),
-        ("interpolation", "nearest", "interpolation 'nearest'"),
-    ],
-)
-def test_choices_are_checked(field, value, message):
-    with pytest.raises(InputError) as caught:
-        Augmentation(**{field: value})
-    assert message in str(caught.value)
+    assert part in str(caught.value)

@@ -14,6 +14,8 @@ from keras_deit.losses import (
     SoftDistillation,
 )
 
+pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
+
 RNG = np.random.default_rng(0)
 TEACHER = RNG.normal(0, 3, (5, 4)).astype("float32")
 STUDENT = RNG.normal(0, 3, (5, 4)).astype("float32")

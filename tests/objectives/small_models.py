@@ -1,4 +1,4 @@
-"""A student, a teacher and a batch that a step takes no time with."""
+"""A small student, a small teacher and a batch, with which a step takes little time."""
 
 import keras
 import numpy as np
@@ -12,14 +12,14 @@ CLASSES = 3
 
 
 def small_student(distilled=True, **values) -> DeiT:
-    """Weights large enough for the images to make a difference."""
+    """Returns a student whose weights are large enough for the images to make a difference."""
     defaults = {"image_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 2}
     model = DeiT(**{**defaults, "num_classes": CLASSES, **values}, distilled=distilled)
     return give_values(model, np.random.default_rng(1))
 
 
 def small_teacher(classes=CLASSES) -> keras.Model:
-    """A convnet whose batch normalization has statistics of its own."""
+    """Returns a convnet whose batch normalization has statistics of its own."""
     images = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3)(images)
     x = keras.layers.BatchNormalization()(x)
@@ -29,6 +29,7 @@ def small_teacher(classes=CLASSES) -> keras.Model:
 
 
 def give_values(model, rng):
+    """Gives all weights random values and returns the model."""
     for weight in model.weights:
         values = rng.normal(0, 0.5, weight.shape)
         weight.assign(np.abs(values) + 0.5 if weight.name == "moving_variance" else values)
@@ -36,7 +37,7 @@ def give_values(model, rng):
 
 
 def batch(count=6, labels="integers"):
-    """Images (count, 8, 8, 3), labels, and weights of the samples."""
+    """Returns images (count, 8, 8, 3), labels, and weights of the samples."""
     rng = np.random.default_rng(3)
     images = rng.normal(size=(count, 8, 8, 3)).astype("float32")
     if labels == "integers":
@@ -49,7 +50,11 @@ def batch(count=6, labels="integers"):
 
 
 def expected_logs(distiller: Distiller, x, y, weights=None, with_teacher=True) -> dict:
-    """What a step over one batch logs, by NumPy from the two heads' and the teacher's logits."""
+    """Returns what a step over one batch logs.
+
+    NumPy computes it from the logits of the heads and of the teacher.
+    """
+    objective = distiller.objective
     heads = {name: numpy(logits) for name, logits in distiller(x).items()}
     fused = np.mean(list(heads.values()), axis=0)
     weights = np.ones(len(x)) if weights is None else weights
@@ -59,30 +64,30 @@ def expected_logs(distiller: Distiller, x, y, weights=None, with_teacher=True) -
     def weighted(values):
         return (values * weights).mean()
 
-    def shard(logits, wanted):
+    def fraction(logits, wanted):
         return ((logits.argmax(axis=-1) == wanted) * weights).sum() / weights.sum()
 
-    class_logits = fused if distiller.kind == "none" else heads["class"]
+    class_logits = fused if objective.kind == "none" else heads["class"]
     logs = {"class_loss": weighted(label_crossentropy(y, class_logits))}
     logs["loss"] = logs["class_loss"]
-    logs["accuracy"] = shard(fused, truth)
+    logs["accuracy"] = fraction(fused, truth)
     if "distillation" in heads:
-        logs["class_accuracy"] = shard(heads["class"], truth)
-        logs["distillation_accuracy"] = shard(heads["distillation"], truth)
+        logs["class_accuracy"] = fraction(heads["class"], truth)
+        logs["distillation_accuracy"] = fraction(heads["distillation"], truth)
     if with_teacher:
         teacher = numpy(distiller.teacher(x, training=False))
-        logs["agreement"] = shard(fused, teacher.argmax(axis=-1))
-        if distiller.kind != "none":
+        logs["agreement"] = fraction(fused, teacher.argmax(axis=-1))
+        if objective.kind != "none":
             student = heads.get("distillation", heads["class"])
-            soft = distiller.kind == "soft"
+            soft = objective.kind == "soft"
             distillation_loss = weighted(
-                soft_distillation(teacher, student, distiller.temperature)
+                soft_distillation(teacher, student, objective.temperature)
                 if soft
                 else hard_distillation(teacher, student)
             )
             logs["distillation_loss"] = distillation_loss
-            logs["loss"] *= 1 - distiller.alpha
-            logs["loss"] += distiller.alpha * distillation_loss
+            logs["loss"] *= 1 - objective.alpha
+            logs["loss"] += objective.alpha * distillation_loss
     return logs
 
 

@@ -18,6 +18,7 @@ from keras_deit import Distiller, InputError
 from keras_deit.layers import StochasticDepth
 from keras_deit.optimizers import AdamW
 
+on_all_backends = pytest.mark.backends("tensorflow", "jax", "torch")
 both_students = pytest.mark.parametrize("distilled", [True, False], ids=["two heads", "one head"])
 
 
@@ -27,18 +28,21 @@ def compiled(distilled=True, rate=0.1, **values) -> Distiller:
     return distiller
 
 
-@both_students
-@pytest.mark.parametrize("labels", ["integers", "a column", "distributions"])
+@pytest.mark.parametrize(
+    ("labels", "distilled"),
+    [("integers", True), ("a column", True), ("distributions", True), ("integers", False)],
+)
 @pytest.mark.parametrize("kind", ["hard", "soft", "none"])
-def test_a_training_step_logs_what_numpy_gives(kind, labels, distilled):
+def test_a_training_step_agrees_with_numpy(kind, labels, distilled):
     distiller = compiled(distilled, kind=kind, alpha=0.3, temperature=2.0)
     x, y, _ = batch(labels=labels)
     expected = expected_logs(distiller, x, y, with_teacher=kind != "none")
     assert_logs(distiller.train_on_batch(x, y, return_dict=True), expected)
 
 
+@on_all_backends
 @pytest.mark.parametrize("kind", ["hard", "soft", "none"])
-def test_samples_are_weighted(kind):
+def test_a_training_step_with_sample_weights_agrees_with_numpy(kind):
     distiller = compiled(kind=kind, alpha=0.3)
     x, y, weights = batch()
     expected = expected_logs(distiller, x, y, weights, with_teacher=kind != "none")
@@ -47,17 +51,18 @@ def test_samples_are_weighted(kind):
 
 @both_students
 @pytest.mark.parametrize("validate_agreement", [True, False])
-@pytest.mark.parametrize("kind", ["hard", "soft", "none"])
-def test_evaluation_logs_what_numpy_gives(kind, validate_agreement, distilled):
+@pytest.mark.parametrize("kind", ["hard", pytest.param("soft", marks=on_all_backends), "none"])
+def test_evaluation_agrees_with_numpy(kind, validate_agreement, distilled):
     distiller = compiled(distilled, kind=kind, alpha=0.3, validate_agreement=validate_agreement)
     x, y, _ = batch(count=10)
     expected = expected_logs(distiller, x, y, with_teacher=validate_agreement)
-    # Three batches, the last one smaller.
+    # The last of the three batches is smaller.
     assert_logs(distiller.evaluate(x, y, batch_size=4, verbose=0, return_dict=True), expected)
     assert_logs(distiller.test_on_batch(x, y, return_dict=True), expected)
 
 
-def test_validation_within_fit_and_training_log_their_own_names():
+@on_all_backends
+def test_training_and_validation_in_fit_log_their_own_names():
     distiller = compiled()
     x, y, _ = batch()
     history = distiller.fit(x, y, validation_data=(x, y), verbose=0).history
@@ -68,7 +73,7 @@ def test_validation_within_fit_and_training_log_their_own_names():
     assert_logs({name: history[f"val_{name}"][0] for name in both}, expected)
 
 
-def test_own_loss_and_metrics_see_the_class_logits_and_the_fused_ones():
+def test_given_loss_sees_the_class_logits_and_given_metrics_the_fused_ones():
     distiller = compiled(kind="hard", alpha=0.0)
     x, y, _ = batch(labels="distributions")
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
@@ -83,7 +88,7 @@ def test_own_loss_and_metrics_see_the_class_logits_and_the_fused_ones():
 
 
 def test_each_head_learns_from_its_own_target():
-    """The labels contradict the teacher: the class head ends at them, the other at it."""
+    """The labels contradict the teacher, and each head agrees with its own target in the end."""
     student, teacher = small_student(), small_teacher()
     x, _, _ = batch()
     decisions = numpy(teacher(x)).argmax(axis=-1)
@@ -107,7 +112,7 @@ def test_gradient_reaches_every_variable_of_the_student():
         assert np.abs(numpy(variable) - values).max() > 1e-6, variable.path
 
 
-def test_output_is_each_head_by_name():
+def test_predictions_are_the_logits_of_each_head_by_name():
     distiller, (x, _, _) = compiled(), batch()
     heads = distiller.student.heads(x)
     outputs = distiller.predict(x, verbose=0)
@@ -121,8 +126,8 @@ def test_any_functional_classifier_is_a_student():
     distiller = Distiller(student, teacher, kind="soft", alpha=0.4)
     distiller.compile(optimizer="sgd", jit_compile=False)
     x, y, _ = batch()
-    # Batch normalization has the student give other logits in training; evaluation has none.
-    distiller.validate_agreement = True
+    # In training the batch normalization would give other logits.
+    distiller.objective.validate_agreement = True
     expected = expected_logs(distiller, x, y)
     assert_logs(distiller.evaluate(x, y, verbose=0, return_dict=True), expected)
 
@@ -130,23 +135,19 @@ def test_any_functional_classifier_is_a_student():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "medium"}, "distillation should be one of hard, soft, none. Received: 'medium'"),
-        ({"alpha": 1.5}, r"alpha should be in \[0, 1\]. Received: 1.5"),
-        ({"alpha": -0.1}, r"alpha should be in \[0, 1\]. Received: -0.1"),
-        ({"temperature": 0}, "temperature should be above 0. Received: 0"),
-        ({"teacher": None}, "hard distillation needs a teacher. Received: teacher=None"),
-        ({"teacher": None, "kind": "soft"}, "soft distillation needs a teacher"),
+        ({"kind": "medium"}, "distillation .*'medium'"),
+        ({"alpha": 1.5}, "alpha .*1.5"),
+        ({"alpha": -0.1}, "alpha .*-0.1"),
+        ({"temperature": 0}, "temperature .*0"),
+        ({"teacher": None}, "hard .*teacher"),
+        ({"teacher": None, "kind": "soft"}, "soft .*teacher"),
+        ({"teacher": small_teacher(classes=4)}, "4 classes .* 3;"),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, str) else next(iter(value)),
 )
-def test_bad_arguments(values, message):
+def test_bad_arguments_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         Distiller(**{"student": small_student(), "teacher": small_teacher(), **values})
-
-
-def test_teacher_of_other_classes():
-    with pytest.raises(InputError, match=r"has 4 classes and the student 3; .*train_teacher\.py"):
-        Distiller(small_student(), small_teacher(classes=4))
 
 
 def test_without_distillation_no_teacher_is_needed():
@@ -158,7 +159,7 @@ def test_without_distillation_no_teacher_is_needed():
 
 
 def _noisy_student(rate=0.5):
-    """A draw in training mode, and statistics that training mode would move."""
+    """Returns a model with stochastic depth and batch statistics."""
     images = keras.Input((8, 8, 3))
     x = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Conv2D(4, 3)(images))
     x = keras.layers.GlobalAveragePooling2D()(StochasticDepth(rate)(x))
@@ -166,8 +167,9 @@ def _noisy_student(rate=0.5):
     return give_values(model, np.random.default_rng(1))
 
 
+@on_all_backends
 @pytest.mark.parametrize("training_mode", [True, False])
-def test_a_student_in_evaluation_mode_drops_nothing_and_keeps_its_statistics(training_mode):
+def test_training_mode_decides_on_stochastic_depth_and_batch_statistics(training_mode):
     x, y, _ = batch()
     distiller = Distiller(_noisy_student(), kind="none", training_mode=training_mode)
     assert Distiller.from_config(distiller.get_config()).training_mode == training_mode
@@ -177,18 +179,19 @@ def test_a_student_in_evaluation_mode_drops_nothing_and_keeps_its_statistics(tra
     expected = expected_logs(distiller, x, y, with_teacher=False)
     logs = distiller.train_on_batch(x, y, return_dict=True)
     assert (abs(float(logs["loss"]) - expected["loss"]) > 1e-3) == training_mode
-    moved = [w.name for w in student.weights if not np.array_equal(numpy(w), before[w.path])]
-    assert ("moving_mean" in moved) == ("moving_variance" in moved) == training_mode
-    assert moved.count("kernel") == 2
+    changed = [w.name for w in student.weights if not np.array_equal(numpy(w), before[w.path])]
+    assert ("moving_mean" in changed) == ("moving_variance" in changed) == training_mode
+    assert changed.count("kernel") == 2
 
 
-def test_a_step_that_is_skipped_leaves_no_trace():
+@on_all_backends
+def test_a_skipped_step_changes_neither_weights_nor_statistics():
     x, y, _ = batch(12)
     kept = np.r_[0:4, 8:12]
     trained = []
-    spoilt = x.copy()
-    spoilt[5] = np.nan
-    for images, rows in ((x, kept), (spoilt, slice(12))):
+    with_nan = x.copy()
+    with_nan[5] = np.nan
+    for images, rows in ((x, kept), (with_nan, slice(12))):
         keras.utils.set_random_seed(0)
         distiller = Distiller(_noisy_student(0.0), kind="none", ema_decay=0.5, skip_nonfinite=True)
         distiller.compile(AdamW(0.01))

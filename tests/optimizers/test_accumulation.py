@@ -64,7 +64,13 @@ def largest_difference(first, second):
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
-@pytest.mark.parametrize("values", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(values, id=name, marks=() if name == "adamw" else pytest.mark.slow)
+        for name, values in OPTIMIZERS.items()
+    ],
+)
 def test_three_micro_batches_train_as_the_whole_batch(values):
     whole, start, rates = train(values, 1)
     accumulated, _, rates_of_micro_batches = train(values, 3)

@@ -102,8 +102,11 @@ class Training:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(CASES["lamb"], marks=on_all_backends), CASES["adamw"], CASES["sgd"]],
-    ids=CASES,
+    params=[
+        pytest.param(CASES["lamb"], id="lamb", marks=on_all_backends),
+        pytest.param(CASES["adamw"], id="adamw", marks=pytest.mark.slow),
+        pytest.param(CASES["sgd"], id="sgd", marks=pytest.mark.slow),
+    ],
 )
 def training(request, tmp_path_factory):
     return Training(request.param, tmp_path_factory.mktemp("training"))
