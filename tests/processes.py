@@ -16,7 +16,7 @@ def start(*command, backend: str, **environment: str) -> subprocess.Popen:
     """Starts Python with a script, or "-c" and code, and arguments on a backend.
 
     In a test a small model does a few steps, so that compiling takes most of the time: JAX
-    optimizes little and finds what another test has compiled.
+    optimizes little and finds what another test has compiled. PyTorch runs one thread.
     """
     return subprocess.Popen(
         [sys.executable, *command],
@@ -24,6 +24,7 @@ def start(*command, backend: str, **environment: str) -> subprocess.Popen:
             **os.environ,
             **{name.upper(): str(value) for name, value in _jax_cache().items()},
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "OMP_NUM_THREADS": "1",
             "KERAS_BACKEND": backend,
             "PYTHONPATH": os.pathsep.join(map(str, _FOLDERS)),
             **environment,
@@ -56,13 +57,22 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def use_jax_cache() -> None:
-    """Makes this process share the cache of `start`, if it runs on JAX."""
-    if os.environ.get("KERAS_BACKEND") == "jax":
+def prepare_backend() -> None:
+    """Prepares the backend of this process for many trainings of small models.
+
+    JAX shares the cache of `start`. PyTorch runs one thread: with more it is many times slower as
+    soon as another process of the tests uses the other cores.
+    """
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend == "jax":
         import jax
 
         for name, value in _jax_cache().items():
             jax.config.update(name, value)
+    if backend == "torch":
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def _jax_cache() -> dict:

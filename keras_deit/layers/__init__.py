@@ -10,8 +10,8 @@ from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
+from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.stems import ConvStem, HierarchicalMLPStem, PatchEmbedding
 from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
 from keras_deit.layers.transformer_block import TransformerBlock

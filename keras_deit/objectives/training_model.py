@@ -129,10 +129,10 @@ class TrainingModel(AveragedModel):
         super().compile(optimizer=optimizer, jit_compile=whole, **kwargs)
 
     def get_compile_config(self):
-        # What was asked for, not what it became on this machine.
+        # The arguments as they were given, not what they became on this machine.
         config = super().get_compile_config()
-        if config is None:
-            return None
+        if not config:
+            return config
         loss = self._given_loss and keras.saving.serialize_keras_object(self._given_loss)
         return {**config, "loss": loss, "jit_compile": self._wanted_jit}
 

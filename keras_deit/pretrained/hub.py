@@ -10,7 +10,7 @@ _FILE = "model.safetensors"
 
 
 def download(source: str) -> pathlib.Path:
-    """The weights of a hub repository, from the hub's cache or, the first time, the network.
+    """Returns the weight file of a hub repository, from the hub's cache or the network.
 
     Args:
         source: "hf://OWNER/NAME".
@@ -37,7 +37,7 @@ def download(source: str) -> pathlib.Path:
         reason = "the hub cannot be reached, and its cache does not hold it"
         raise InputError(f"{source} cannot be loaded: {reason}.") from error
     except errors.EntryNotFoundError as error:
-        reason = f"the repository has no {_FILE}; download another file of its and give its path"
+        reason = f"the repository has no {_FILE}; download one of its other files and give the path"
         raise InputError(f"{source} cannot be loaded: {reason}.") from error
     except (OSError, errors.HFValidationError) as error:
         reason = " ".join(str(error).split())

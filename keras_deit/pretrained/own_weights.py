@@ -15,16 +15,16 @@ def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
     """Loads a `.weights.h5` file that a model of the same sizes wrote.
 
     Raises:
-        InputError: it is no such file, or it does not fit the model, which is then as it was.
+        InputError: it is no such file, or it does not fit the model, which is then unchanged.
     """
     before = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
     try:
         _check_shapes(model, path)
         with warnings.catch_warnings():
-            # Keras leaves weights out with no more than a warning.
+            # Keras only warns if it leaves weights out.
             warnings.filterwarnings("error", "Skipping nested container")
             model.load_weights(path)
-    except Exception as error:  # h5py and Keras raise anything, of a file that is broken
+    except Exception as error:  # h5py and Keras raise anything for a corrupt file
         # Keras assigns layer by layer, and may have assigned some.
         for weight, value in zip(model.weights, before, strict=True):
             weight.assign(value)
@@ -32,7 +32,8 @@ def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
 
 
 def _check_shapes(model: keras.Model, path: pathlib.Path) -> None:
-    """Keras says nothing of what a file holds beyond the model's layers, such as more blocks."""
+    """Compares all shapes, because Keras ignores what a file holds beyond the model's layers, such
+    as more blocks."""
     import h5py  # Keras's own dependency
 
     shapes = []

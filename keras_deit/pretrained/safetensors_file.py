@@ -8,24 +8,24 @@ import numpy as np
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
-# Where a file of ours says which patches its positions are for: JSON, [rows, columns].
+# The metadata of this package's files: the patches of the positions, JSON, [rows, columns].
 GRID_KEY = "patch_grid"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class SafetensorsFile(TensorFile):
-    """A .safetensors file: its header is read at once, a tensor when it is asked for.
+    """A .safetensors file: its header is read at once, each tensor when it is needed.
 
     Args:
         path: of the file.
-        source: as its user named it.
+        source: the name that the user gave.
 
     Raises:
-        InputError: it is no such file, or cut short.
+        InputError: it is no such file, or it is truncated.
     """
 
     def __init__(self, path: pathlib.Path, source: str):
-        import ml_dtypes  # noqa: F401  (Keras's own dependency; teaches NumPy bfloat16)
+        import ml_dtypes  # noqa: F401  (Keras's own dependency; gives NumPy bfloat16)
         from safetensors import SafetensorError, safe_open
 
         self.source = source
@@ -51,7 +51,7 @@ class SafetensorsFile(TensorFile):
 
 
 def _grid(metadata: dict[str, str]) -> tuple[int, int] | None:
-    """None also where what is there is no grid: somebody else may use the same key."""
+    """Returns the grid; None if there is none, because another program may use the same key."""
     try:
         rows, columns = json.loads(metadata[GRID_KEY])
     except (KeyError, ValueError, TypeError):

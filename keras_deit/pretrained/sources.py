@@ -20,10 +20,10 @@ _READERS = {
 
 
 def local_file(source: str | pathlib.Path) -> pathlib.Path:
-    """The file that a source means, downloaded where it is on the hub.
+    """Returns the file of a source, which is downloaded if it is on the hub.
 
     Raises:
-        InputError: there is none, or none of a format that is read.
+        InputError: there is no such file, or its format is not known.
     """
     if str(source).startswith(hub.PREFIX):
         return hub.download(str(source))
@@ -41,16 +41,16 @@ def local_file(source: str | pathlib.Path) -> pathlib.Path:
 
 
 def is_own_weights(path: pathlib.Path) -> bool:
-    """Whether it is Keras's own format for weights, which has no names of tensors to go by."""
+    """Returns whether a file has Keras's own format for weights, which has no tensor names."""
     return path.name.endswith(OWN_SUFFIX)
 
 
 def open_tensors(path: pathlib.Path, source: str | pathlib.Path) -> TensorFile:
-    """The tensors of a file that `local_file` gave, but for those of a `.weights.h5` file.
+    """Opens the tensors of a file that `local_file` returned, other than a `.weights.h5` file.
 
     Args:
         path: of the file.
-        source: as its user named it.
+        source: the name that the user gave.
 
     Raises:
         InputError: it cannot be read.

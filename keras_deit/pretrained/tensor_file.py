@@ -9,13 +9,13 @@ from keras_deit.core.errors import InputError
 
 
 class TensorFile(abc.ABC):
-    """Names and shapes at once, the tensors one by one.
+    """The base of all formats: names and shapes at once, the tensors one by one.
 
     Attributes:
-        source: the file as its user named it.
-        shapes: of the tensors by name, without the `model.` of what was nested and the `module.`
-            that PyTorch's data parallelism puts in front.
-        grid: rows and columns of the patches that its positions are for, where the file says.
+        source: the name that the user gave.
+        shapes: of the tensors by name, without the prefix `model.` of nested weights and the
+            `module.` of PyTorch's data parallelism.
+        grid: rows and columns of the patches of the positions; None if the file does not say it.
     """
 
     source: str
@@ -24,22 +24,22 @@ class TensorFile(abc.ABC):
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:
-        """One tensor as float32, in memory of its own. Each is read once.
+        """Returns a tensor as a float32 array of its own. Each is read once.
 
         Raises:
-            InputError: its numbers are of a kind that no weight has.
+            InputError: its dtype is not that of weights.
         """
 
 
 def plain_names(names: Iterable[str], source: str) -> dict[str, str]:
-    """The names in a file by what they are without a leading `model.`, `module.` or both.
+    """Returns the names in a file by the name without a leading `model.`, `module.` or both.
 
     Args:
         names: as they are in the file.
-        source: the file as its user named it.
+        source: the name that the user gave.
 
     Raises:
-        InputError: there are none, one is no name, or two are the same without these.
+        InputError: there are no names, one is not a string, or two are the same without the prefix.
     """
     plain = {}
     for held in names:

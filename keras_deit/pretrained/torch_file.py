@@ -10,23 +10,23 @@ import numpy as np
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
-# Where checkpoints keep the weights, beside the optimizer, the epoch and the arguments. Averaged
-# weights (`model_ema`) are not read: the authors evaluate `model`.
+# The keys of the weights in checkpoints, beside the optimizer, the epoch and the arguments. The
+# averaged weights (`model_ema`) are not read, because the authors evaluate `model`.
 _NESTS = ("model", "state_dict")
 
 
 class TorchFile(TensorFile):
     """A file that `torch.save` wrote: tensors by name, flat or under `model` or `state_dict`.
 
-    Only tensors and plain containers are read, and the `argparse.Namespace` that released files
-    carry: nothing in a file is run.
+    Only tensors, plain containers, and the `argparse.Namespace` of released files are read; no code
+    in a file is run.
 
     Args:
         path: of the file.
-        source: as its user named it.
+        source: the name that the user gave.
 
     Raises:
-        InputError: PyTorch is not there, or the file is none of its own, holds more than tensors,
+        InputError: PyTorch is not installed, or the file is not PyTorch's, holds more than tensors,
             or no tensors.
     """
 
@@ -36,7 +36,7 @@ class TorchFile(TensorFile):
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 
     def read(self, name: str) -> np.ndarray:
-        # Let go of at once: the older format is in memory as a whole.
+        # It is freed at once, because the older format is in memory as a whole.
         tensor = self._tensors.pop(name)
         if not tensor.is_floating_point():
             raise InputError(f"{self.source} holds {name} as {tensor.dtype}, not as floats.")
@@ -55,12 +55,12 @@ def _load(path: pathlib.Path, source: str):
             "same weights can be read without."
         ) from error
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-        # Of files that are then refused.
+        # It warns of files that are refused below.
         warnings.simplefilter("ignore", UserWarning)
         try:
             # Only PyTorch's newer format, a zip file, can be mapped into memory.
             return torch.load(path, "cpu", weights_only=True, mmap=_is_zip(path))
-        except Exception as error:  # it may be anything, of a file that is broken
+        except Exception as error:  # a corrupt file can raise anything
             raise InputError(_complaint(source, error)) from error
 
 
@@ -70,7 +70,7 @@ def _is_zip(path: pathlib.Path) -> bool:
 
 
 def _complaint(source: str, error: Exception) -> str:
-    # PyTorch would have its users read the file without weights_only, which runs what is in it.
+    # PyTorch advises to read the file without weights_only, which runs code in it.
     wanted = re.search(r"GLOBAL (\S+)", str(error))
     if wanted:
         return f"{source} wants to run {wanted[1]}; only files of plain tensors are read."
@@ -82,12 +82,12 @@ def _complaint(source: str, error: Exception) -> str:
     elif isinstance(error, (RuntimeError, ValueError, OSError, EOFError)):
         reason = first_line(error)
     else:
-        reason = "it is none, or a broken one"
+        reason = "it is corrupt, or another format"
     return f"{source} cannot be read as a PyTorch file: {reason}"
 
 
 def _tensors(content, source: str) -> dict:
-    """The weights by plain name."""
+    """Returns the weights by plain name."""
     import torch
 
     for nest in _NESTS:
@@ -96,10 +96,10 @@ def _tensors(content, source: str) -> dict:
             break
     if not isinstance(content, dict) or not content:
         raise InputError(f"{source} holds no tensors by name, but a {type(content).__name__}.")
-    strangers = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if strangers:
+    others = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    if others:
         raise InputError(
             f"{source} should hold tensors by name, flat or under 'model' or 'state_dict'; its "
-            f"{strangers[0]!r} is a {type(content[strangers[0]]).__name__}."
+            f"{others[0]!r} is a {type(content[others[0]]).__name__}."
         )
     return {name: content[held] for name, held in plain_names(content, source).items()}

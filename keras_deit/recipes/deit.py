@@ -12,7 +12,7 @@ from keras_deit.optimizers import Optimization
 from keras_deit.recipes.common import DEIT_AUGMENTATION, DISTILLATION, EMA_DECAY
 from keras_deit.recipes.recipe import About, Recipe
 
-_OPTIMISATION = Optimization(schedule="epoch_cosine", ema_decay=EMA_DECAY)
+_OPTIMIZATION = Optimization(schedule="epoch_cosine", ema_decay=EMA_DECAY)
 
 DEIT = Recipe(
     name="deit",
@@ -24,7 +24,7 @@ DEIT = Recipe(
     ),
     model="deit_tiny_patch16_224",
     model_values={"drop_path_rate": 0.1},
-    optimization=_OPTIMISATION,
+    optimization=_OPTIMIZATION,
     augmentation=DEIT_AUGMENTATION,
     objective=Supervised(),
 )
@@ -51,7 +51,7 @@ DEIT_DISTILLED_1000 = dataclasses.replace(
         hardware="as deit, three times as long",
         expected="from a RegNetY-16GF: Ti 76.6, S 82.6, B 84.2",
     ),
-    optimization=dataclasses.replace(_OPTIMISATION, epochs=1000),
+    optimization=dataclasses.replace(_OPTIMIZATION, epochs=1000),
 )
 
 # The student stays in evaluation mode, as in the published script whenever it fine-tunes, so there

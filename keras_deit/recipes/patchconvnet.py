@@ -7,6 +7,7 @@
 import dataclasses
 
 from keras_deit.data import Augmentation
+from keras_deit.models import list_models
 from keras_deit.objectives import Supervised
 from keras_deit.optimizers import Optimization
 from keras_deit.recipes.recipe import About, Recipe, Variant
@@ -36,6 +37,7 @@ def _drop_path(sizes: tuple[int, ...] = (224,), less: float = 0.0) -> tuple[Vari
         )
         for model, rate in _DROP_PATH.items()
         for size in sizes
+        if f"patchconvnet_{model}_{size}" in list_models()
     )
 
 

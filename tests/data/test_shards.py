@@ -41,7 +41,7 @@ def stream(digits, augmentation, shard=None, batch_size=BATCH):
 
 
 def documented_rows(index, count, batch_size=BATCH):
-    """Returns the rows of shard `index` of `count`: a slice of the first half and its mirror image."""
+    """Returns the rows of a shard: a slice of the first half and its mirror image."""
     half = np.arange(batch_size // 2).reshape(count, -1)[index]
     return np.concatenate([half, np.sort(batch_size - 1 - half)])
 

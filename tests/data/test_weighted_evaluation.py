@@ -156,5 +156,5 @@ def test_several_processes_and_skipped_images_need_weights(validation, options):
 
 
 def test_batches_that_processes_cannot_divide_are_rejected(validation):
-    with pytest.raises(InputError, match="multiple of 3.*64"):
+    with pytest.raises(InputError, match=r"multiple of 3.*64"):
         evaluation_pipeline(validation, FORMAT, 64, shard=Shard(0, 3), weighted=True)

@@ -32,8 +32,8 @@ for name in ("digits", "folder:" + sys.argv[1]):
         assert images.shape == (2, 8, 8, 3) and np.isfinite(images).all() and images.std() > 0.1
         np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
     labels, weights = [], []
-    for _, batch_labels, batch_weights in evaluation_pipeline(dataset.test, image_format, 16, weighted=True):
-        labels.extend(batch_labels), weights.extend(batch_weights)
+    for batch in evaluation_pipeline(dataset.test, image_format, 16, weighted=True):
+        labels.extend(batch[1]), weights.extend(batch[2])
     assert np.array_equal(np.compress(weights, labels), dataset.test.labels)
 try:
     import tensorflow

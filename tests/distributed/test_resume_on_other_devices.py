@@ -1,16 +1,14 @@
-"""A run that is stopped and goes on with another number of devices is still that run."""
+"""A run that is stopped can resume on another number of devices."""
 
-import csv
 import signal
 import time
 
 import keras
-import numpy as np
 import pytest
-from processes import TESTS, end, free_port, start_training
-from run_files import stored_weights
+from processes import TESTS, end, free_port, start
+from run_files import assert_close, quiet
 
-from keras_deit.training import RunDirectory
+from keras_deit.training import Run, train
 
 BACKEND = keras.backend.backend()
 TWO_DEVICES = {
@@ -18,28 +16,35 @@ TWO_DEVICES = {
     "jax": ("--strategy=data_parallel", "--virtual_devices=2"),
 }
 
-pytestmark = pytest.mark.skipif(BACKEND not in TWO_DEVICES, reason="one device on PyTorch")
+# PyTorch has one device.
+pytestmark = [pytest.mark.backends("tensorflow", "jax"), pytest.mark.slow]
 
 
 @pytest.fixture
-def start(teacher_file):
-    def start(run_dir, *flags):
-        arguments = (
-            *(f"--run_dir={run_dir}", f"--teacher={teacher_file}", "--epochs=12", "--depth=1"),
-            *("--embed_dim=24", "--batch_size=400", "--checkpoint_seconds=0", "--ema_decay=0.9"),
-            # AdamW makes steps of what is nothing but rounding.
-            *("--optimizer=sgd", "--learning_rate=0.1", "--validation_epochs=3"),
-        )
-        script = TESTS.parent / "scripts" / "train.py"
-        return start_training(script, *arguments, *flags, backend=BACKEND)
+def values(teacher_file):
+    return {
+        **{"teacher": str(teacher_file), "epochs": 12, "depth": 1, "embed_dim": 24},
+        **{"batch_size": 400, "checkpoint_seconds": 0.0, "ema_decay": 0.9},
+        # AdamW turns differences in rounding into whole steps.
+        **{"optimizer": "sgd", "learning_rate": 0.1, "validation_epochs": 3},
+    }
 
-    return start
+
+@pytest.fixture
+def start_command(values):
+    script = TESTS.parent / "scripts" / "train.py"
+    flags = [f"--{name}={value}" for name, value in values.items()]
+
+    def start_command(run, *more):
+        return start(script, f"--run_dir={run.path}", *flags, *more, backend=BACKEND)
+
+    return start_command
 
 
 def stop(processes, run, epoch):
-    """Sends SIGTERM to the last of them within an epoch, counted from 0; all of them end of it."""
-    began = f"epoch-{epoch:05}-step-*"
-    while not list(run.checkpoints.glob(began)) and processes[0].poll() is None:
+    """Sends SIGTERM to the last process within an epoch, counted from 0; all of them stop."""
+    checkpoint = f"epoch-{epoch:05}-step-*"
+    while not list(run.checkpoints.glob(checkpoint)) and processes[0].poll() is None:
         time.sleep(0.01)
     processes[-1].send_signal(signal.SIGTERM)
     for process in processes:
@@ -47,38 +52,40 @@ def stop(processes, run, epoch):
     assert not run.final_weights.exists()
 
 
-def history(run):
-    with run.metrics_file.open() as file:
-        return [{name: float(x or 0) for name, x in row.items()} for row in csv.DictReader(file)]
-
-
 def assert_equal(one, many):
-    for weights in ("final_weights", "ema_weights", "best_weights"):
-        expected, found = (stored_weights(getattr(run, weights)) for run in (one, many))
-        assert expected.keys() == found.keys()
-        for name, values in expected.items():
-            np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
-    assert len(history(one)) == 12
-    for expected, found in zip(history(one), history(many), strict=True):
+    assert_close(one, many, "final_weights", "ema_weights", "best_weights")
+    assert len(one.history) == 12
+    for expected, found in zip(one.history, many.history, strict=True):
         assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_run_goes_on_with_other_devices(start, tmp_path):
-    """On one; on two, then on one or, on JAX, in two processes that stop together and go on."""
-    one, many = (RunDirectory(tmp_path / name) for name in ("one", "many"))
-    end(start(one.path))
-    stop([start(many.path, *TWO_DEVICES[BACKEND])], many, 1)
+@pytest.mark.backends("tensorflow")
+def test_a_run_on_two_replicas_resumes_on_one_device(
+    values, start_command, tmp_path, request
+):
+    run = Run(tmp_path / "many")
+    stop([start_command(run, *TWO_DEVICES["tensorflow"])], run, 1)
+    lines = []
+    request.getfixturevalue("eager")
+    train(**values, run_dir=str(run.path), print_fn=lines.append)
+    assert any("Resuming" in line for line in lines)
+    assert_equal(train(**values, run_dir=str(tmp_path / "one"), print_fn=quiet), run)
 
-    def start_all():
-        if BACKEND == "tensorflow":
-            return [start(many.path)]
+
+@pytest.mark.backends("jax")
+def test_a_run_on_two_devices_resumes_in_two_processes_that_stop_together(
+    values, start_command, tmp_path
+):
+    run = Run(tmp_path / "many")
+    stop([start_command(run, *TWO_DEVICES["jax"])], run, 1)
+
+    def start_both():
         address = f"--coordinator_address=127.0.0.1:{free_port()}"
         flags = ("--strategy=data_parallel", address, "--num_processes=2")
-        return [start(many.path, *flags, f"--process_id={number}") for number in range(2)]
+        return [start_command(run, *flags, f"--process_id={number}") for number in range(2)]
 
-    stop(start_all(), many, 3)
-    first, *others = start_all()
-    assert "Going on from" in end(first)
-    for other in others:
-        end(other)
-    assert_equal(one, many)
+    stop(start_both(), run, 3)
+    first, second = start_both()
+    assert "Resuming" in end(first)
+    end(second)
+    assert_equal(train(**values, run_dir=str(tmp_path / "one"), print_fn=quiet), run)

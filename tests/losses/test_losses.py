@@ -127,7 +127,7 @@ def test_as_many_samples_as_classes_are_still_integers():
     np.testing.assert_allclose(numpy(LabelCrossentropy()(labels, STUDENT[:4])), expected, rtol=1e-5)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="shapes known only at run time")
+@pytest.mark.backends("tensorflow")  # It knows some shapes only at run time.
 @pytest.mark.parametrize(("labels", "logits"), [(5, None), (None, 5), (None, None)])
 def test_distributions_are_known_as_such_when_a_batch_size_is_not(labels, logits):
     import tensorflow as tf

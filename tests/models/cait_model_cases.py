@@ -1,4 +1,4 @@
-"""Cases of CaiT and PatchConvNet."""
+"""Cases of CaiT and of PatchConvNet."""
 
 import numpy as np
 from cait_reference import cait_heads

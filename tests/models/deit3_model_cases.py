@@ -1,4 +1,4 @@
-"""The cases of DeiT III."""
+"""Cases of DeiT III."""
 
 import dataclasses
 

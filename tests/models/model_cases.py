@@ -1,4 +1,4 @@
-"""One case per architecture of the package."""
+"""At least one case for each model family of the package."""
 
 import cait_model_cases
 import numpy as np
@@ -46,7 +46,7 @@ PLAIN = Case(
     DeiT, {**DISTILLED.arguments, "distilled": False}, DISTILLED.input_shape, (), deit_logits
 )
 
-# By the name that the tests show. Of each architecture one case has effects.
+# By the name that the tests show. One case of each family has effects.
 CASES = {
     "distilled DeiT": DISTILLED,
     "DeiT": PLAIN,

@@ -1,4 +1,4 @@
-"""The cases of ResMLP."""
+"""Cases of ResMLP."""
 
 import dataclasses
 

@@ -1,5 +1,7 @@
 """Every architecture: its logits as in NumPy, configuration, files, dtypes and gradients."""
 
+import itertools
+
 import h5py
 import keras
 import numpy as np
@@ -120,7 +122,7 @@ def test_weights_file_fits_models_of_every_drop_path_rate(case, tmp_path):
     """With a rate above 0 a model has seed generators, whose state is not in the file."""
     path = tmp_path / "a.weights.h5"
     models = [case.build(drop_path_rate=rate) for rate in (0.0, 0.3, 0.1, 0.0)]
-    for source, target in zip(models, models[1:], strict=False):
+    for source, target in itertools.pairwise(models):
         randomize(source)
         source.save_weights(path)
         assert dataset_shapes(path) == sorted(tuple(weight.shape) for weight in source.weights)
@@ -154,35 +156,13 @@ def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     assert np.linalg.norm(numpy(logits) - expected) < 2e-2 * np.linalg.norm(expected)
 
 
-@pytest.mark.slow
-@every_backend
-def test_compile_fit_evaluate_and_predict_work_as_for_any_keras_classifier():
-    case = CASES["distilled DeiT"]
-    model = case.build()
-    inputs = case.inputs()
-    model.compile(
-        optimizer=keras.optimizers.Adam(0.01),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    labels = np.array([0, 2, 4])
-    before = model.evaluate(inputs, labels, verbose=0, return_dict=True)
-    model.fit(np.tile(inputs, (100, 1, 1, 1)), np.tile(labels, 100), batch_size=3, verbose=0)
-    after = model.evaluate(inputs, labels, verbose=0, return_dict=True)
-    assert after["loss"] < 0.1 * before["loss"]
-    assert after["accuracy"] == 1
-    assert (model.predict(inputs, verbose=0).argmax(axis=-1) == labels).all()
-
-
-@by_case_and_backend
+@by_case
 def test_gradient_reaches_every_trainable_variable(case):
     model = case.build()
     randomize(model)
     variables = model.trainable_variables
     before = [numpy(variable) for variable in variables]
-    # JAX compiles a whole step faster than its single operations.
-    compiled = keras.backend.backend() == "jax"
-    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=compiled)
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
     target = np.random.default_rng(3).normal(size=(len(case.inputs()), model.num_classes))
     model.train_on_batch(case.inputs(), target)
     for variable, value in zip(variables, before, strict=True):

@@ -1,17 +1,17 @@
-"""CaiT's heads, rates, names and initial values."""
+"""CaiT: heads, stochastic depth, weight decay, names of variables, initial values, errors."""
 
 import numpy as np
 import pytest
 from cait_model_cases import CAIT, DISTILLED_CAIT
 from cait_reference import cait_heads
-from harness import numpy, randomize, weights_by_path
+from harness import layers_in, numpy, randomize, weights_by_path
 
 from keras_deit import InputError
 from keras_deit.layers import StochasticDepth
 from keras_deit.models import CaiT
 
 
-def test_heads_of_distilled_cait_are_those_of_numpy_and_the_logits_their_mean():
+def test_heads_of_distilled_cait_equal_numpy_and_the_logits_are_their_mean():
     model = DISTILLED_CAIT.build()
     randomize(model)
     inputs = DISTILLED_CAIT.inputs()
@@ -24,23 +24,23 @@ def test_heads_of_distilled_cait_are_those_of_numpy_and_the_logits_their_mean():
     np.testing.assert_allclose(numpy(model(inputs)), mean, rtol=1e-6, atol=1e-6)
 
 
-def test_drop_path_is_the_same_in_every_block_and_nowhere_in_class_attention():
+def test_drop_path_is_uniform_and_class_attention_has_none():
     model = CAIT.build(depth=3, drop_path_rate=0.3)
     for index in range(3):
         block = model.get_layer(f"block_{index}")
         assert [block.attention_branch[-1].rate, block.mlp_branch[-1].rate] == [0.3, 0.3]
     for index in range(2):
-        parts = model.get_layer(f"class_block_{index}")._flatten_layers()
+        parts = layers_in(model.get_layer(f"class_block_{index}"))
         assert not any(isinstance(part, StochasticDepth) for part in parts)
 
 
 @pytest.mark.parametrize("case", [CAIT, DISTILLED_CAIT])
-def test_positions_and_class_token_are_undecayed_and_the_distillation_token_is_not(case):
+def test_positions_and_class_token_have_no_weight_decay(case):
     paths = {variable.path for variable in case.build().no_weight_decay}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 
-def test_variables_of_a_cait_are_named_as_the_weight_files_are_mapped():
+def test_paths_of_the_variables():
     paths = {weight.path for weight in DISTILLED_CAIT.build().weights}
     assert {path for path in paths if path.startswith("block_1/attention")} == {
         f"block_1/attention/{layer}/{leaf}"
@@ -61,7 +61,7 @@ def test_variables_of_a_cait_are_named_as_the_weight_files_are_mapped():
     }
 
 
-def test_initial_values_of_cait():
+def test_initial_values():
     model = CaiT(image_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=8, distilled=True)
     for path, values in ((weight.path, numpy(weight)) for weight in model.weights):
         if path.startswith("patch_embedding"):
@@ -77,12 +77,12 @@ def test_initial_values_of_cait():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"class_depth": 0}, "class_depth should be above 0. Received: 0"),
-        ({"embed_dim": 50}, "embed_dim 50 is not a multiple of num_heads 8"),
-        ({"image_size": 100}, "image_size 100 is not a multiple of patch_size 16; 96 and"),
+        ({"class_depth": 0}, "class_depth.*0"),
+        ({"embed_dim": 50}, "embed_dim 50.*num_heads 8"),
+        ({"image_size": 100}, "image_size 100.*patch_size 16.*96.*112"),
     ],
 )
-def test_what_does_not_fit_is_told_in_one_line(values, message):
+def test_impossible_values(values, message):
     with pytest.raises(InputError, match=message) as error:
         CaiT(**values)
     assert "\n" not in str(error.value)

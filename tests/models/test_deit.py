@@ -1,4 +1,4 @@
-"""DeiT's tokens, heads, rates and counts."""
+"""DeiT: tokens, heads, stochastic depth, weight decay, initial values."""
 
 import numpy as np
 import pytest
@@ -7,22 +7,10 @@ from model_cases import DISTILLED, PLAIN
 from numpy_reference import deit_heads
 
 from keras_deit.core.image_format import ImageFormat
-from keras_deit.models import DeiT, get_spec
-
-# Model, parameters (facebookresearch/deit, counted on the authors' modules).
-PARAMETERS = {
-    "deit_tiny_patch16_224": 5_717_416,
-    "deit_small_patch16_224": 22_050_664,
-    "deit_base_patch16_224": 86_567_656,
-    "deit_base_patch16_384": 86_859_496,
-    "deit_tiny_distilled_patch16_224": 5_910_800,
-    "deit_small_distilled_patch16_224": 22_436_432,
-    "deit_base_distilled_patch16_224": 87_338_192,
-    "deit_base_distilled_patch16_384": 87_630_032,
-}
+from keras_deit.models import DeiT
 
 
-def test_heads_are_those_of_numpy_and_the_logits_their_mean():
+def test_heads_equal_numpy_and_the_logits_are_their_mean():
     model = DISTILLED.build()
     randomize(model)
     inputs = DISTILLED.inputs()
@@ -35,7 +23,7 @@ def test_heads_are_those_of_numpy_and_the_logits_their_mean():
     np.testing.assert_allclose(numpy(model(inputs)), mean, rtol=1e-6, atol=1e-6)
 
 
-def test_heads_of_a_plain_model_are_its_logits_and_share_its_weights():
+def test_heads_of_a_plain_model_are_its_logits():
     model = PLAIN.build()
     inputs = PLAIN.inputs()
     heads = model.heads
@@ -45,9 +33,8 @@ def test_heads_of_a_plain_model_are_its_logits_and_share_its_weights():
     assert {id(weight) for weight in heads.weights} == {id(weight) for weight in model.weights}
 
 
-def test_every_position_and_token_counts():
-    """Each row of the positions, the class token's and the distillation token's too, changes
-    the heads."""
+def test_every_row_of_the_positions_changes_the_logits():
+    """The rows of the class token and of the distillation token too."""
     model = DISTILLED.build()
     randomize(model)
     base = numpy(model(DISTILLED.inputs()))
@@ -65,7 +52,7 @@ def test_every_position_and_token_counts():
     ("depth", "rate", "expected"),
     [(5, 0.2, [0, 0.05, 0.1, 0.15, 0.2]), (1, 0.2, [0]), (3, 0.0, [0, 0, 0])],
 )
-def test_drop_path_grows_linearly_from_nothing(depth, rate, expected):
+def test_drop_path_grows_linearly_from_0(depth, rate, expected):
     model = DISTILLED.build(depth=depth, drop_path_rate=rate)
     blocks = [model.get_layer(f"block_{index}") for index in range(depth)]
     np.testing.assert_allclose([block.drop_path_rate for block in blocks], expected, atol=1e-12)
@@ -74,7 +61,7 @@ def test_drop_path_grows_linearly_from_nothing(depth, rate, expected):
             assert branch[-1].rate == block.drop_path_rate
 
 
-def test_positions_and_class_token_are_undecayed_and_the_distillation_token_is_not():
+def test_positions_and_class_token_have_no_weight_decay():
     model = DISTILLED.build()
     paths = {variable.path for variable in model.no_weight_decay}
     assert paths == {"class_token/token", "position_embedding/positions"}
@@ -91,7 +78,7 @@ def test_input_output_and_image_format():
     )
 
 
-def test_initial_values_of_a_model():
+def test_initial_values():
     model = DeiT(image_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=2, distilled=True)
     weights = {weight.path: numpy(weight) for weight in model.weights}
     bound = 1 / np.sqrt(8 * 8 * 3)
@@ -104,8 +91,3 @@ def test_initial_values_of_a_model():
             assert abs(values.std() / 0.02 - 1) < deviations, path
         else:
             np.testing.assert_array_equal(values, float(path.endswith("gamma")), err_msg=path)
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_count_of_the_row(name):
-    assert get_spec(name).parameters == PARAMETERS[name]

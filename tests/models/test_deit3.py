@@ -1,10 +1,10 @@
-"""DeiT III's tokens, rates, stems and parallel blocks."""
+"""DeiT III: tokens, stochastic depth, stems, parallel blocks, initial values, errors."""
 
 import numpy as np
 import pytest
 from deit3_model_cases import CASES, DEIT3, HMLP
 from deit3_reference import deit3_logits
-from harness import numpy, randomize, weights_by_path
+from harness import layers_in, numpy, randomize, weights_by_path
 
 from keras_deit import InputError, create_model
 from keras_deit.layers import StochasticDepth
@@ -14,7 +14,7 @@ by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 @by_case
-def test_positions_are_of_the_patches_only(case):
+def test_only_patches_have_positions(case):
     model = case.build()
     positions = model.get_layer("position_embedding").positions
     assert tuple(positions.shape) == (1, 2 * 3, 8)
@@ -22,7 +22,7 @@ def test_positions_are_of_the_patches_only(case):
     assert model.get_layer("class_token").output.shape[1] == 7
 
 
-def test_every_position_and_the_class_token_count():
+def test_every_position_and_the_class_token_change_the_logits():
     model = DEIT3.build()
     randomize(model)
     base = numpy(model(DEIT3.inputs()))
@@ -40,20 +40,19 @@ def test_every_position_and_the_class_token_count():
 
 
 @pytest.mark.parametrize("branches", [1, 2])
-def test_drop_path_is_the_same_in_every_block_and_branch(branches):
+def test_drop_path_is_uniform_over_blocks_and_branches(branches):
     model = DEIT3.build(depth=3, drop_path_rate=0.3, branches=branches)
-    layers = model._flatten_layers()
-    rates = [layer.rate for layer in layers if isinstance(layer, StochasticDepth)]
+    rates = [layer.rate for layer in layers_in(model) if isinstance(layer, StochasticDepth)]
     assert rates == [0.3] * (3 * 2 * branches)
 
 
 @by_case
-def test_positions_and_class_token_are_undecayed(case):
+def test_positions_and_class_token_have_no_weight_decay(case):
     paths = {variable.path for variable in case.build().no_weight_decay}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 
-def test_hmlp_model_takes_the_statistics_of_the_batch_in_training():
+def test_hmlp_model_uses_batch_statistics_in_training():
     model = HMLP.build()
     randomize(model)
     w = weights_by_path(model)
@@ -62,7 +61,7 @@ def test_hmlp_model_takes_the_statistics_of_the_batch_in_training():
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
-def test_fit_moves_the_statistics_of_the_hmlp_stem():
+def test_fit_updates_the_moving_statistics_of_the_hmlp_stem():
     model = HMLP.build()
     before = weights_by_path(model)
     model.compile(optimizer="sgd", loss="mse")
@@ -77,28 +76,22 @@ def test_fit_moves_the_statistics_of_the_hmlp_stem():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stem": "conv"}, "stem should be 'linear' or 'hmlp'. Received: 'conv'"),
-        (
-            {"stem": "hmlp", "patch_size": 8},
-            "patch_size should be 16 with stem 'hmlp'. Received: 8",
-        ),
-        (
-            {"stem": "hmlp", "embed_dim": 6, "num_heads": 2},
-            "embed_dim should be a multiple of 4 for the hMLP stem. Received: 6",
-        ),
-        ({"branches": 0}, "branches should be above 0. Received: 0"),
-        ({"num_heads": 7}, "embed_dim 384 is not a multiple of num_heads 7"),
-        ({"image_size": 100}, "image_size 100 is not a multiple of patch_size 16; 96 and 112 are"),
+        ({"stem": "conv"}, "stem.*'conv'"),
+        ({"stem": "hmlp", "patch_size": 8}, "patch_size.*16.*8"),
+        ({"stem": "hmlp", "embed_dim": 6, "num_heads": 2}, "embed_dim.*4.*6"),
+        ({"branches": 0}, "branches.*0"),
+        ({"num_heads": 7}, "embed_dim 384.*num_heads 7"),
+        ({"image_size": 100}, "image_size 100.*patch_size 16.*96.*112"),
     ],
     ids=str,
 )
-def test_what_does_not_fit(values, message):
+def test_impossible_values(values, message):
     with pytest.raises(InputError, match=message):
         create_model("deit3_small_patch16_224", **values)
 
 
-def test_a_published_name_takes_the_hmlp_stem():
-    """The linear projection, 3·16²·D + D, makes way for three convolutions and their norms."""
+def test_parameters_of_the_hmlp_stem():
+    """Three convolutions with norms replace the linear projection, 3·16²·D + D."""
     linear = abstract_model("deit3_small_patch16_224").count_params()
     hmlp = abstract_model("deit3_small_patch16_224", stem="hmlp").count_params()
     convolutions = (48 * 96 + 96) + (4 * 96 * 96 + 96) + (4 * 96 * 384 + 384)
@@ -106,7 +99,7 @@ def test_a_published_name_takes_the_hmlp_stem():
     assert hmlp - linear == convolutions + norms - (768 * 384 + 384)
 
 
-def test_initial_values_of_a_model():
+def test_initial_values():
     model = DeiT3(image_size=32, embed_dim=64, depth=1, num_heads=2, num_classes=100, branches=2)
     for weight in model.weights:
         values, path = numpy(weight), weight.path

@@ -1,4 +1,4 @@
-"""Multiply-adds, counted by hand."""
+"""Multiply-adds of whole models, counted by hand."""
 
 import keras
 import pytest
@@ -7,24 +7,18 @@ from keras_deit import InputError, count_macs
 from keras_deit.models import abstract_model
 
 
-def test_layers_of_keras_by_hand():
+def test_nested_model_of_keras_layers_by_hand():
     inputs = keras.Input((9, 7, 3))
     x = keras.layers.Conv2D(10, (3, 5), strides=2, padding="same", name="a")(inputs)  # to 5×4
     x = keras.layers.DepthwiseConv2D(3, padding="valid", name="b")(x)  # to 3×2
     x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.Dense(6, name="c")(x)  # at each of the six places
+    x = keras.layers.Dense(6, name="c")(x)  # at each of the six positions
     outputs = keras.layers.Dense(4)(keras.layers.Flatten()(x))
     by_hand = 5 * 4 * 10 * 3 * 5 * 3 + 3 * 2 * 10 * 3 * 3 + 6 * 10 * 6 + 36 * 4
     model = keras.Model(inputs, outputs)
     assert count_macs(model) == by_hand
     around = keras.Input((9, 7, 3))
     assert count_macs(keras.Model(around, model(around))) == by_hand
-
-
-def test_grouped_convolution():
-    inputs = keras.Input((4, 4, 6))
-    outputs = keras.layers.Conv2D(8, 3, groups=2, padding="same")(inputs)
-    assert count_macs(keras.Model(inputs, outputs)) == 4 * 4 * 8 * 3 * 3 * 3
 
 
 def test_deit_by_hand():
@@ -45,15 +39,8 @@ def test_deit_by_hand():
     assert count_macs(model) == patches + 2 * (attention + mlp) + 2 * width * 5
 
 
-def test_what_is_not_known_is_not_left_out():
-    inputs = keras.Input((4, 6))
-    outputs = keras.layers.LSTM(3)(inputs)
-    with pytest.raises(InputError, match="Nothing says how LSTM uses"):
-        count_macs(keras.Model(inputs, outputs))
-
-
-def test_a_layer_of_two_inputs_is_refused():
+def test_a_model_with_an_unknown_layer_is_an_error():
     inputs = keras.Input((4, 6))
     outputs = keras.layers.MultiHeadAttention(2, 3)(inputs, inputs)
-    with pytest.raises(InputError, match="should have one input"):
+    with pytest.raises(InputError, match=r"MultiHeadAttention .*macs\(input_shape\)"):
         count_macs(keras.Model(inputs, outputs))

@@ -1,17 +1,37 @@
-"""Every row of the model table against the model that it builds."""
+"""Every row of the model table agrees with the model that it builds."""
 
 import functools
 from decimal import Decimal
 
 import pytest
+from harness import layers_in
 
 from keras_deit import count_macs, list_models
 from keras_deit.layers import LayerScale
 from keras_deit.models import abstract_model, get_spec
 
-by_name = pytest.mark.parametrize("name", list_models())
+# One small model of each family; the others take half a minute.
+FAST = {
+    *("deit_tiny_distilled_patch16_224", "deit3_tiny_patch16_224", "cait_xxs24_224"),
+    *("resmlp_12_224", "patchconvnet_s20_224", "deit_small_patch16_18x2"),
+}
+by_name = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in list_models()],
+)
 
-# By the authors' code; where they have none, by their rule of depth.
+# Counted on the authors' modules (github.com/facebookresearch/deit).
+PARAMETERS = {
+    "deit_tiny_patch16_224": 5_717_416,
+    "deit_small_patch16_224": 22_050_664,
+    "deit_base_patch16_224": 86_567_656,
+    "deit_base_patch16_384": 86_859_496,
+    "deit_tiny_distilled_patch16_224": 5_910_800,
+    "deit_small_distilled_patch16_224": 22_436_432,
+    "deit_base_distilled_patch16_224": 87_338_192,
+    "deit_base_distilled_patch16_384": 87_630_032,
+}
+# From the authors' code; if there is none, from their rule for the depth.
 LAYER_SCALE = {
     "resmlp_12_224": 0.1,
     "resmlp_12_patch14_224": 0.1,
@@ -24,24 +44,29 @@ LAYER_SCALE = {
 
 
 @functools.cache
-def outline(name):
+def built(name):
     return abstract_model(name)
 
 
-@by_name
-def test_parameters_are_those_of_the_model(name):
-    assert outline(name).count_params() == get_spec(name).parameters
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_deit_are_the_published_ones(name):
+    assert get_spec(name).parameters == PARAMETERS[name]
 
 
 @by_name
-def test_gmacs_are_those_of_the_model_to_four_digits(name):
-    assert float(f"{count_macs(outline(name)) / 1e9:.4g}") == get_spec(name).gmacs
+def test_parameters_equal_those_of_the_model(name):
+    assert built(name).count_params() == get_spec(name).parameters
+
+
+@by_name
+def test_gmacs_equal_those_of_the_model_to_four_digits(name):
+    assert float(f"{count_macs(built(name)) / 1e9:.4g}") == get_spec(name).gmacs
 
 
 @pytest.mark.parametrize(
     "name", [name for name in list_models() if get_spec(name).published_gmacs is not None]
 )
-def test_gmacs_are_the_published_ones_within_a_hundredth_and_their_rounding(name):
+def test_gmacs_are_within_a_hundredth_of_the_published_ones(name):
     spec = get_spec(name)
     last_digit = 10 ** Decimal(str(spec.published_gmacs)).as_tuple().exponent
     tolerance = 0.01 * spec.published_gmacs + last_digit / 2
@@ -49,7 +74,7 @@ def test_gmacs_are_the_published_ones_within_a_hundredth_and_their_rounding(name
 
 
 @by_name
-def test_evaluation_is_that_of_the_authors(name):
+def test_evaluation_equals_that_of_the_authors(name):
     spec = get_spec(name)
     assert spec.name == name
     assert spec.mean == (0.485, 0.456, 0.406)
@@ -57,14 +82,14 @@ def test_evaluation_is_that_of_the_authors(name):
     assert spec.interpolation == "bicubic"
     assert spec.license == "Apache-2.0"
     assert 0.8 < spec.crop_ratio <= 1
-    model = outline(name)
+    model = built(name)
     assert (model.image_format.mean, model.image_format.std) == (spec.mean, spec.std)
     assert model.input_shape == (None, spec.image_size, spec.image_size, 3)
     assert model.output_shape == (None, 1000)
 
 
-@by_name
-def test_what_is_published_of_training(name):
+@pytest.mark.parametrize("name", list_models())
+def test_published_results(name):
     spec = get_spec(name)
     trainings = [result.training for result in spec.results]
     assert len(set(trainings)) == len(trainings)
@@ -74,16 +99,18 @@ def test_what_is_published_of_training(name):
         assert result.top5 is None or result.top1 < result.top5 < 100
         assert result.source
     assert spec.source
-    assert spec.published_drop_path is None or 0 <= spec.published_drop_path < 1
-    assert outline(name).get_config()["drop_path_rate"] == 0
 
 
 @by_name
-def test_every_layer_scale_starts_at_the_value_of_the_row(name):
+def test_models_have_no_stochastic_depth_of_their_own(name):
+    """Its rate belongs to a recipe."""
+    assert built(name).get_config()["drop_path_rate"] == 0
+
+
+@by_name
+def test_layer_scales_start_at_the_value_of_the_row(name):
     scales = {
-        layer.initial_value
-        for layer in outline(name)._flatten_layers()
-        if isinstance(layer, LayerScale)
+        layer.initial_value for layer in layers_in(built(name)) if isinstance(layer, LayerScale)
     }
     expected = get_spec(name).config.get("layer_scale_init")
     assert scales == ({expected} if expected is not None else set())
@@ -92,7 +119,7 @@ def test_every_layer_scale_starts_at_the_value_of_the_row(name):
 @pytest.mark.parametrize(
     "name", [name for name in list_models() if name.startswith(("deit", "resmlp"))]
 )
-def test_layer_scale_is_the_published_one(name):
+def test_layer_scale_equals_the_published_one(name):
     config = get_spec(name).config
     if name.startswith("resmlp"):
         assert config["layer_scale_init"] == LAYER_SCALE[name]
@@ -102,6 +129,7 @@ def test_layer_scale_is_the_published_one(name):
         assert config.get("layer_scale_init") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -112,7 +140,7 @@ def test_layer_scale_is_the_published_one(name):
         ("deit_base_patch16_36x1", "deit_base_patch16_18x2"),
     ],
 )
-def test_blocks_side_by_side_cost_what_they_cost_one_after_the_other(one, other):
+def test_parallel_blocks_cost_as_much_as_sequential_ones(one, other):
     assert get_spec(one).parameters == get_spec(other).parameters
-    assert count_macs(outline(one)) == count_macs(outline(other))
+    assert count_macs(built(one)) == count_macs(built(other))
     assert get_spec(one).config["depth"] == 2 * get_spec(other).config["depth"]

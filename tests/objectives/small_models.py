@@ -9,6 +9,8 @@ from keras_deit import Distiller
 from keras_deit.models import DeiT
 
 CLASSES = 3
+# XLA takes longer to compile than a few steps take. On JAX every operation would be compiled.
+JIT = keras.backend.backend() == "jax"
 
 
 def small_student(distilled=True, **values) -> DeiT:

@@ -10,8 +10,6 @@ from keras_deit import Distiller
 from keras_deit.losses import LabelCrossentropy
 from keras_deit.objectives.jit import jit_plan
 
-on_all_backends = pytest.mark.backends("tensorflow", "jax", "torch")
-
 
 def weights(model):
     return [numpy(weight) for weight in model.weights]
@@ -20,7 +18,7 @@ def weights(model):
 @pytest.mark.parametrize(
     "distilled",
     [
-        pytest.param(True, id="two heads", marks=on_all_backends),
+        pytest.param(True, id="two heads"),
         pytest.param(False, id="one head", marks=pytest.mark.slow),
     ],
 )
@@ -79,7 +77,11 @@ def test_a_distiller_without_a_teacher_is_built_from_its_configuration():
 
 @pytest.mark.parametrize(
     ("kind", "jit_compile"),
-    [pytest.param("hard", "auto", marks=on_all_backends), ("soft", False), ("none", False)],
+    [
+        pytest.param("hard", "auto", marks=pytest.mark.slow),
+        ("soft", False),
+        pytest.param("none", False, marks=pytest.mark.slow),
+    ],
 )
 def test_mixed_bfloat16(kind, jit_compile):
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -129,6 +131,7 @@ def test_other_backends_compile_as_keras_does(wanted):
     assert jit_plan(wanted, small_student()) == (wanted, False)
 
 
+@pytest.mark.slow
 def test_two_half_batches_accumulate_to_the_step_of_the_whole_batch():
     x, y, _ = batch()
 

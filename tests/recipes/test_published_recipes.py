@@ -1,14 +1,15 @@
 """The published recipes: their values, by model, as the papers and command lines have them."""
 
 import dataclasses
-import json
 
 import pytest
 
 from keras_deit import InputError
 from keras_deit.models import abstract_model, list_models, model_values
-from keras_deit.recipes import RECIPES, get_recipe, recipe_table
-from keras_deit.training import Job, evaluation_crop_ratio, evaluation_interpolation
+from keras_deit.objectives import Distillation, Supervised
+from keras_deit.recipes import get_recipe, list_recipes, recipe_table
+from keras_deit.training import Job
+from keras_deit.training.identity import run_identity
 
 # Recipe, model: epochs, batch size, optimizer, peak learning rate, minimum, weight decay,
 # drop path, label loss. From table 9 of DeiT, tables 1 and 14 of DeiT III, tables 3.16 and 5.8 of
@@ -78,7 +79,7 @@ def test_numbers_of_a_recipe_for_a_model(name, model):
         optimization.min_learning_rate,
         optimization.weight_decay,
         recipe.model_values.get("drop_path_rate", 0.0),
-        optimization.loss,
+        recipe.objective.loss,
     ) == (*PUBLISHED[name, model][:-1], LOSSES[PUBLISHED[name, model][-1]])
     assert (optimization.warmup_epochs, optimization.warmup_learning_rate) == (5, 1e-6)
     assert optimization.schedule == "epoch_cosine"
@@ -136,8 +137,8 @@ def test_cait_keeps_its_own_training_when_it_is_transferred():
     for name in ("cifar10", "cifar100", "cars", "flowers", "inat18", "inat19"):
         recipe = get_recipe(f"transfer_{name}")
         assert recipe.for_model("cait_s36_224").augmentation == own, name
-        assert evaluation_crop_ratio(recipe.for_model("cait_s36_224")) == 0.875
-        assert evaluation_crop_ratio(recipe.for_model("deit3_base_patch16_224")) == 1.0
+        assert recipe.for_model("cait_s36_224").crop_ratio == 0.875
+        assert recipe.for_model("deit3_base_patch16_224").crop_ratio == 1.0
 
 
 def test_deit3_trains_its_attention_alone_on_flowers():
@@ -148,13 +149,13 @@ def test_deit3_trains_its_attention_alone_on_flowers():
 
 def test_evaluation_is_the_models_unless_the_recipe_says_otherwise():
     deit = get_recipe("deit")
-    assert (evaluation_crop_ratio(deit), evaluation_interpolation(deit)) == (0.875, "bicubic")
+    assert (deit.crop_ratio, deit.interpolation) == (0.875, "bicubic")
     linear = dataclasses.replace(deit.augmentation, interpolation="bilinear")
-    assert evaluation_interpolation(dataclasses.replace(deit, augmentation=linear)) == "bicubic"
+    assert dataclasses.replace(deit, augmentation=linear).interpolation == "bicubic"
     own = dataclasses.replace(deit, evaluation_interpolation="bilinear")
-    assert evaluation_interpolation(own) == "bilinear"
-    assert evaluation_interpolation(get_recipe("augreg")) == "bicubic"
-    with pytest.raises(InputError, match="interpolation 'nearest'"):
+    assert own.interpolation == "bilinear"
+    assert get_recipe("augreg").interpolation == "bicubic"
+    with pytest.raises(InputError, match="nearest"):
         dataclasses.replace(deit, evaluation_interpolation="nearest")
 
 
@@ -162,17 +163,17 @@ def test_modes_of_fine_tuning():
     assert not get_recipe("deit_finetune_384").optimization.training_mode
     assert get_recipe("deit3_1k_finetune").optimization.training_mode
     assert get_recipe("attention_only").optimization.trainable == "attention"
-    tuned = {name for name, recipe in RECIPES.items() if recipe.fine_tunes}
-    named = {name for name in RECIPES if "finetune" in name or name.startswith("transfer_")}
+    tuned = {name for name in list_recipes() if get_recipe(name).fine_tunes}
+    named = {name for name in list_recipes() if "finetune" in name or name.startswith("transfer_")}
     assert tuned == named | {"attention_only"}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_can_be_run(name):
-    """Its model builds, its variants are of models and values that are, its job fits in JSON."""
+    """Its model builds, and its variants name models and values that exist."""
     recipe = get_recipe(name)
     assert recipe.name == name
-    assert recipe.about.source and recipe.about.hardware and recipe.about.expected
+    assert recipe.about.source and recipe.about.hardware and recipe.expected
     chosen = recipe.for_model(recipe.model)
     assert not chosen.variants
     values = abstract_model(recipe.model, **chosen.model_values).get_config()
@@ -184,36 +185,41 @@ def test_every_recipe_can_be_run(name):
             assert variant.model_values.keys() <= model_values(model).keys()
             recipe.for_model(model)
     job = Job("digits", dataclasses.replace(recipe, weights="some.safetensors"))
-    assert json.loads(json.dumps(job.identity()))["recipe"]["name"] == name
+    assert run_identity(job)["recipe"] == name
 
 
 def test_a_distilling_recipe_has_a_teacher_and_the_others_have_none():
-    for name, recipe in RECIPES.items():
-        distils = "distilled" in name or name in ("digits", "cait_finetune_448")
-        assert (recipe.distillation != "none") == distils
-        assert (recipe.teacher is not None) == distils
+    for name in list_recipes():
+        distills = "distilled" in name or name in ("digits", "cait_finetune_448")
+        objective = get_recipe(name).objective
+        assert type(objective) is (Distillation if distills else Supervised)
+        assert (objective.teacher_request is not None) == distills
+        assert not distills or objective.kind == "hard"
 
 
 def test_fine_tuning_without_weights_is_refused():
-    with pytest.raises(InputError, match="deit3_1k_finetune starts from trained weights"):
+    with pytest.raises(InputError, match=r"deit3_1k_finetune.*--weights"):
         Job("digits", get_recipe("deit3_1k_finetune"))
+
+
+def test_expected_results_are_those_of_the_models():
+    assert "deit_tiny_patch16_224 72.2" in get_recipe("deit").expected
+    assert get_recipe("deit3_1k").for_model("deit3_base_patch16_224").expected
 
 
 def test_words_about_a_recipe_make_no_other_run():
     recipe = get_recipe("deit")
     about = dataclasses.replace(recipe.about, expected="something else")
-    assert (
-        Job("digits", recipe).identity()
-        == Job("digits", dataclasses.replace(recipe, about=about)).identity()
-    )
+    other = dataclasses.replace(recipe, about=about)
+    assert run_identity(Job("digits", recipe)) == run_identity(Job("digits", other))
 
 
 def test_table_shows_every_value():
     recipe = get_recipe("deit3_1k")
     lines = recipe_table(recipe).splitlines()
-    for part in (recipe.optimization, recipe.augmentation, recipe.about):
-        for field in dataclasses.fields(part):
-            assert any(line.split()[:1] == [field.name] for line in lines), field.name
+    fields = [*dataclasses.fields(recipe.optimization), *dataclasses.fields(recipe.augmentation)]
+    names = {field.name for field in fields} | set(recipe.objective.values)
+    assert names | {"source", "hardware", "expected"} <= {line.split()[0] for line in lines if line}
     assert "for deit3_base_*" in lines
     assert "  learning_rate            0.003" in lines
     resolved = recipe_table(recipe.for_model("deit3_small_patch16_224")).splitlines()

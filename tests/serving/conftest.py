@@ -1,19 +1,21 @@
+"""Finished runs of a tiny model."""
+
 import pathlib
 
 import keras
 import pytest
-from keras_deit.training.run_directory import RunDirectory
 
 from keras_deit import create_model
+from keras_deit.training import Run
 
 CLASS_NAMES = ("ant", "bée", "cat")
 
 
 @pytest.fixture(scope="session")
 def make_run():
-    """A function that makes a finished run of a tiny model in a directory."""
+    """Returns a function that writes a finished run of a tiny model into a directory."""
 
-    def make(path: pathlib.Path, distilled=True, crop_ratio=1.0, interpolation="bilinear"):
+    def make(path: pathlib.Path, distilled=True, crop_ratio=1.0, interpolation="bilinear") -> Run:
         kind = "distilled_" if distilled else ""
         values = {
             "name": f"deit_tiny_{kind}patch16_224",
@@ -26,9 +28,9 @@ def make_run():
         keras.utils.set_random_seed(7)
         model = create_model(**values)
         for variable in model.trainable_variables:
-            # Logits of the size of a trained model's, all of whose weights matter.
+            # Logits then are as large as those of a trained model, and depend on all weights.
             variable.assign_add(keras.random.normal(variable.shape, stddev=0.3))
-        run = RunDirectory(path)
+        run = Run(path)
         run.start(
             {
                 "model": values,
@@ -41,7 +43,7 @@ def make_run():
                 "interpolation": interpolation,
             }
         )
-        model.save_weights(run.final_weights)
+        run.save_weights(model, run.final_weights)
         return run
 
     return make

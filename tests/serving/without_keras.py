@@ -1,8 +1,9 @@
-"""Run in a process of its own: a SavedModel's answers without Keras, from one .npz to another.
+"""Computes the outputs of a SavedModel in a process in which Keras cannot be imported.
 
     python without_keras.py SAVED_MODEL INPUTS OUTPUTS
 
-Inputs are named SIGNATURE.CASE, outputs SIGNATURE.CASE.OUTPUT.
+INPUTS and OUTPUTS are .npz files. The names of inputs are SIGNATURE.CASE, those of outputs are
+SIGNATURE.CASE.OUTPUT.
 """
 
 import sys
@@ -14,13 +15,13 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 model = tf.saved_model.load(sys.argv[1])
-inputs, answers = np.load(sys.argv[2], allow_pickle=True), {}
+inputs, outputs = np.load(sys.argv[2], allow_pickle=True), {}
 for case in inputs.files:
     value = inputs[case]
     signature = case.split(".")[0]
     key = {"serving_default": "image", "serve_bytes": "image_bytes"}[signature]
     value = value.tolist() if value.dtype == object else value
     for name, output in model.signatures[signature](**{key: tf.constant(value)}).items():
-        answers[f"{case}.{name}"] = output.numpy()
+        outputs[f"{case}.{name}"] = output.numpy()
 assert sys.modules["keras"] is None and sys.modules["keras_deit"] is None
-np.savez(sys.argv[3], **answers)
+np.savez(sys.argv[3], **outputs)

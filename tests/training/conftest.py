@@ -1,6 +1,6 @@
-"""The fixtures of `jobs`. What JAX has compiled for one training, it finds for the next."""
+"""The fixtures of `jobs`, and a backend that is fast at many trainings of small models."""
 
 from jobs import eager, teacher_file, tiny_job  # noqa: F401
-from processes import use_jax_cache
+from processes import prepare_backend
 
-use_jax_cache()
+prepare_backend()

@@ -1,8 +1,9 @@
-"""Every architecture learns, with `fit` alone, on whatever backend runs the tests."""
+"""Every architecture learns with Keras's `fit` alone."""
 
 import keras
 import numpy as np
 import pytest
+from processes import prepare_backend
 from sklearn.datasets import load_digits
 
 from keras_deit import create_model, list_models
@@ -12,32 +13,40 @@ from keras_deit.models import get_spec
 SMALL = {"embed_dim": 48, "depth": 2, "num_classes": 10}
 PATCHES = {"image_size": 16, "patch_size": 4, **SMALL}
 MODELS = {
-    "deit_tiny_patch16_224": {**PATCHES, "num_heads": 3},
+    "resmlp_12_224": PATCHES,
     "deit_tiny_distilled_patch16_224": {**PATCHES, "num_heads": 3},
     "deit3_small_patch16_224": {**PATCHES, "num_heads": 3},
     "deit_small_patch16_18x2_LS": {**PATCHES, "num_heads": 3},
     "cait_xxs24_224": {**PATCHES, "num_heads": 3, "layer_scale_init": 0.1},
-    "resmlp_12_224": PATCHES,
     "patchconvnet_s60_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
     "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
 }
 
+prepare_backend()
+every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
+
 
 def digits(side: int):
-    """The first 512 digits, enlarged to `side` pixels, about in [-1, 1]."""
+    """Returns the first 512 digits, enlarged to `side` pixels, about in [-1, 1], and labels."""
     data = load_digits()
     images = data.images[:512, ..., None].repeat(3, axis=-1) / 8 - 1
     enlarged = np.kron(images, np.ones((1, side // 8, side // 8, 1)))
     return enlarged.astype("float32"), data.target[:512]
 
 
+def case(name):
+    # The class tokens of the "multi" model are the same code on every backend.
+    marks = [] if "multi" in name else [every_backend]
+    return pytest.param(name, marks=[*marks, *([] if "resmlp" in name else [pytest.mark.slow])])
+
+
 def test_every_architecture_is_here():
-    assert {get_spec(name).architecture for name in MODELS} == {
-        get_spec(name).architecture for name in list_models()
+    assert {get_spec(name).family for name in MODELS} == {
+        get_spec(name).family for name in list_models()
     }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [case(name) for name in MODELS])
 def test_fit_lowers_the_loss_on_digits(name):
     keras.utils.set_random_seed(0)
     model = create_model(name, drop_path_rate=0.1, **MODELS[name])
@@ -45,8 +54,10 @@ def test_fit_lowers_the_loss_on_digits(name):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(3e-3), loss, metrics=["accuracy"])
     before = model.evaluate(images, labels, batch_size=64, verbose=0, return_dict=True)
-    history = model.fit(images, labels, batch_size=64, epochs=12, verbose=0).history
+    # Stochastic depth makes the loss of the first hundred steps depend on the random numbers.
+    epochs = 12 if "patchconvnet" in name else 24
+    history = model.fit(images, labels, batch_size=64, epochs=epochs, verbose=0).history
     after = model.evaluate(images, labels, batch_size=64, verbose=0, return_dict=True)
     assert history["loss"][-1] < history["loss"][0]
-    assert after["loss"] < 0.7 * before["loss"]
-    assert after["accuracy"] > 0.4
+    assert after["loss"] < 0.5 * before["loss"]
+    assert after["accuracy"] > 0.6

@@ -1,0 +1,99 @@
+"""Flags made of options: their values, their help, and what is rejected."""
+
+import pytest
+
+from keras_deit.cli.flags import options_help, parse_flags
+from keras_deit.core.errors import InputError
+from keras_deit.recipes import Option
+from keras_deit.training import make_job, training_options
+
+OPTIONS = [
+    Option("epochs", int, "number of epochs.", minimum=1, default=3),
+    Option("rate", float, "Learning rate."),
+    Option("name", str, "Name.", old_name="title"),
+    Option("kind", str, "Kind.", ("hard", "soft")),
+    Option("fast", bool, "Whether it is fast."),
+    Option("scale", "bounds", "Range."),
+    Option("size", "sides", "Size."),
+    Option("file", str, "Files.", repeated=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        ([], {}),
+        (["--epochs=5", "--rate", "1e-3"], {"epochs": 5, "rate": 1e-3}),
+        (["--name=a b"], {"name": "a b"}),
+        (["--title=a"], {"title": "a"}),
+        (["--kind=soft"], {"kind": "soft"}),
+        (["--fast"], {"fast": True}),
+        (["--nofast"], {"fast": False}),
+        (["--fast=false"], {"fast": False}),
+        (["--scale=0.1,1"], {"scale": (0.1, 1.0)}),
+        (["--size=32"], {"size": 32}),
+        (["--size=32x64"], {"size": (32, 64)}),
+        (["--file=a", "--file=b"], {"file": ["a", "b"]}),
+    ],
+)
+def test_values_of_given_flags(arguments, values):
+    found = parse_flags(OPTIONS, arguments)
+    assert found == values
+    assert [type(value) for value in found.values()] == [type(v) for v in values.values()]
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--epoch=5", "epoch.*epochs"),
+        ("--epochs=three", "epochs.*three"),
+        ("--epochs=0", "epochs"),
+        ("epochs=3", "epochs=3"),
+        ("--kind=medium", r"kind.*hard\|soft"),
+        ("--rate=high", "rate.*high"),
+        ("--scale=1", "scale.*two numbers"),
+        ("--size=1x2x3", "size.*HEIGHTxWIDTH"),
+    ],
+)
+def test_other_values_are_rejected(argument, words):
+    with pytest.raises(InputError, match=words) as error:
+        parse_flags(OPTIONS, [argument])
+    assert "\n" not in str(error.value)
+
+
+def test_a_required_flag_has_to_be_given():
+    options = [Option("output", str, "File to write.", required=True)]
+    with pytest.raises(InputError, match=r"--output.*File to write"):
+        parse_flags(options, [])
+    assert parse_flags(options, ["--output=a"]) == {"output": "a"}
+
+
+def test_the_help_has_values_defaults_and_texts():
+    lines = options_help(OPTIONS).splitlines()
+    assert "  --epochs INTEGER" in lines
+    assert "      Number of epochs. Default: 3." in lines
+    assert "  --kind hard|soft" in lines
+    assert "  --[no]fast" in lines
+    assert "  --scale LOW,HIGH" in lines
+    assert "title" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "epochs", "steps"),
+    [
+        ([], 0, 10_000),
+        # In a shorter training the warm-up is shorter in proportion.
+        (["--epochs=30"], 0, 1_000),
+        (["--epochs=600"], 0, 10_000),
+        (["--epochs=30", "--warmup_steps=7"], 0, 7),
+        (["--warmup_epochs=2"], 2, None),
+        (["--epochs=30", "--warmup_epochs=2"], 2, None),
+        (["--recipe=deit", "--epochs=30"], 0.5, None),
+        (["--recipe=deit", "--schedule=cosine", "--warmup_steps=9"], 5, 9),
+    ],
+)
+def test_the_flags_of_the_warm_up(arguments, epochs, steps):
+    values = parse_flags(training_options(), ["--recipe=augreg", *arguments])
+    optimization = make_job(**values).recipe.optimization
+    assert optimization.warmup_epochs == pytest.approx(epochs)
+    assert optimization.warmup_steps == steps

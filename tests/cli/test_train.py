@@ -1,0 +1,163 @@
+"""The commands `train` and `train-teacher`."""
+
+import json
+import pathlib
+import re
+
+import cv2
+import pytest
+from commands import call, run_process, start_command, table_rows
+
+from keras_deit.core.errors import InputError
+from keras_deit.data import load_dataset
+
+TINY = ("--epochs=1", "--teacher_epochs=1", "--depth=1", "--embed_dim=24")
+
+
+def progress_titles(text):
+    """Returns the titles of the progress bars that were completed."""
+    return re.findall(r"(?:^|[\r\n])([a-z, ]+): 100%", text)
+
+
+def test_training_prints_the_scores_and_the_run_directory(trained):
+    rows = table_rows(trained.output.stdout)
+    names = [re.split(" {2,}", row)[0] for row in rows]
+    assert names == ["teacher", "class head", "distillation head", "fused"]
+    scores = json.loads((trained.path / "summary.json").read_text())["test"]
+    expected = [f"{scores['fused'][key]:.4f}" for key in ("top1", "agreement")]
+    assert rows[-1].split()[1:] == expected
+    assert re.search(r"^Median step [\d.]+ ms, [\d.]+ images/s", trained.output.stdout, re.M)
+    assert trained.output.stdout.splitlines()[-1].endswith(str(trained.path))
+
+
+def test_training_and_test_have_a_progress_bar(trained):
+    assert {"student", "test"} <= set(progress_titles(trained.output.stderr))
+
+
+def test_a_finished_run_is_not_repeated(trained):
+    files = {path: path.stat().st_mtime_ns for path in trained.path.rglob("*")}
+    again = call(*trained.arguments)
+    assert str(trained.path) in again.stdout.splitlines()[0]
+    assert table_rows(again.stdout) == table_rows(trained.output.stdout)
+    assert progress_titles(again.stderr) == []
+    assert {path: path.stat().st_mtime_ns for path in trained.path.rglob("*")} == files
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--optimizer=lion",), "optimizer 'lion'"),
+        (("--loss=binary_cross_entropy",), "label_smoothing 0"),
+        (("--dataset=folder:nowhere",), "nowhere"),
+        (("--plan_devices=2",), "plan_devices.*--plan"),
+    ],
+)
+def test_bad_input_is_rejected_before_anything_is_written(
+    flags, words, teacher_file, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=words) as error:
+        call("train", f"--teacher={teacher_file}", *flags)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def default_run(home):
+    """The training of a user who gives no data, teacher and directory, in another folder."""
+    return run_process(home, "train", *TINY)
+
+
+@pytest.mark.slow
+def test_the_default_teacher_is_trained_first(default_run, home):
+    titles = progress_titles(default_run.stderr)
+    assert titles == ["teacher", "teacher, validation", "teacher, test", "student", "test"]
+    assert len(table_rows(default_run.stdout)) == 4
+    path = pathlib.Path(re.search(r"^Run directory: (.+)$", default_run.stdout, re.M)[1])
+    assert (home / path / "summary.json").is_file() and not path.is_absolute()
+
+
+@pytest.mark.slow
+def test_another_run_uses_the_same_teacher(default_run, home, monkeypatch):
+    monkeypatch.chdir(home)
+    (teacher,) = home.glob("runs/teachers/*.keras")
+    written = teacher.stat().st_mtime_ns
+    output = call("train", *TINY, "--seed=1", "--distillation=soft")
+    assert "teacher" not in progress_titles(output.stderr)
+    assert teacher.stat().st_mtime_ns == written
+    assert table_rows(output.stdout)[0] == table_rows(default_run.stdout)[0]
+
+
+@pytest.mark.slow
+def test_a_folder_of_images_is_trained_on(tmp_path, teacher_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    digits = load_dataset("digits")
+    for index in range(300):
+        image, label = digits.train[index]
+        path = tmp_path / "images" / f"class_{label}" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), image)
+    arguments = ("--dataset=folder:images", "--recipe=digits", f"--teacher={teacher_file}")
+    call("train", *TINY, *arguments, "--run_dir=run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["class_names"] == [f"class_{digit}" for digit in range(10)]
+    (tmp_path / "images" / "class_3" / "truncated.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"truncated\.png"):
+        call("train", *TINY, *arguments, "--run_dir=never")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.slow
+def test_two_replicas_train_teacher_and_student(tmp_path):
+    # In a separate process, because TensorFlow splits the CPU only before it is used.
+    arguments = ("--strategy=mirrored", "--virtual_devices=2", "--teacher_dir=teachers")
+    output = run_process(tmp_path, "train", *TINY, *arguments, "--run_dir=mirrored")
+    assert "64 on 2 device(s)" in output.stdout
+    rows = table_rows(output.stdout)
+    assert len(rows) == 4
+    # The training of the teacher and the evaluation of the run measured the same accuracy.
+    (record,) = tmp_path.glob("teachers/*.json")
+    top1 = json.loads(record.read_text())["top1"]["test"]
+    assert rows[0].split()[1] == f"{top1:.4f}"
+
+
+@pytest.mark.slow
+def test_a_teacher_is_fine_tuned_and_kept(tmp_path, teacher_file):
+    tuned = tmp_path / "tuned.keras"
+    arguments = ("train-teacher", f"--teacher={teacher_file}", f"--output={tuned}", "--epochs=1")
+    output = call(*arguments)
+    record = json.loads(tuned.with_suffix(".json").read_text())
+    for split in ("validation", "test"):
+        assert f"{split} {record['top1'][split]:.4f}" in output.stdout
+    assert f"--teacher {tuned}" in output.stdout
+    with pytest.raises(InputError, match=r"tuned\.keras exists"):
+        call(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 15], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_stops_a_training_with_one_line_and_keeps_everything(
+    number, tmp_path, teacher_file
+):
+    arguments = ("--epochs=1000", f"--teacher={teacher_file}", "--run_dir=run")
+    process = start_command(tmp_path, "train", *arguments)
+    for line in process.stdout:
+        if line.startswith("backend"):
+            break
+    checkpoints = tmp_path / "run" / "checkpoints"
+    # The first checkpoint is written before the first step.
+    while not any(checkpoints.glob("epoch-*")):
+        assert process.poll() is None, process.stderr.read()[-3000:]
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, errors
+    (line,) = re.findall(r"^Stopped in epoch \d+ after step \d+\..*$", errors, re.M)
+    newest = max(checkpoints.glob("epoch-*"))
+    assert str(newest.relative_to(tmp_path)) in line
+    assert "Traceback" not in errors
+    assert not (tmp_path / "run" / "summary.json").exists()
