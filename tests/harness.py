@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.keras_internals import sublayers
+from keras_deit.layers.initializers import skip_init
 from keras_deit.layers.introspection import no_weight_decay_variables, position_tables
 
 
@@ -65,6 +66,13 @@ class Case:
             layer.build(self.inputs(**arguments).shape)
         return layer
 
+    def build_random(self, deviation: float = 0.3, **changed):
+        """Returns a built layer with random values in every weight, without initializing it."""
+        with skip_init():
+            layer = self.build(**changed)
+        randomize(layer, deviation)
+        return layer
+
     def rebuild(self, layer):
         """Returns the layer that a layer's configuration gives after a round trip through JSON."""
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
@@ -82,6 +90,21 @@ def configuration(layer) -> str:
 
 def numpy(value) -> np.ndarray:
     return ops.convert_to_numpy(ops.cast(value, "float32"))
+
+
+def run(layer, inputs, training: bool = False):
+    """Calls a layer or model. On JAX it is compiled, which takes less time than calling many
+    operations that have to be compiled one by one; its state is not updated."""
+    options = {"training": True} if training else {}
+    if keras.backend.backend() != "jax":
+        return layer(inputs, **options)
+    import jax
+
+    def call(values, inputs):
+        with keras.StatelessScope(zip(layer.variables, values, strict=True)):
+            return layer(inputs, **options)
+
+    return jax.jit(call)([variable.value for variable in layer.variables], inputs)
 
 
 def path_below(layer, variable) -> str:

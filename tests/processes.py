@@ -12,7 +12,7 @@ TESTS = pathlib.Path(__file__).parent
 _FOLDERS = (TESTS.parent, TESTS, TESTS / "objectives")
 
 
-def start(*command, backend: str, **environment: str) -> subprocess.Popen:
+def start(*command, backend: str, cwd=None, **environment: str) -> subprocess.Popen:
     """Starts Python with a script, or "-c" and code, and arguments on a backend.
 
     In a test a small model does a few steps, so that compiling takes most of the time: JAX
@@ -20,6 +20,7 @@ def start(*command, backend: str, **environment: str) -> subprocess.Popen:
     """
     return subprocess.Popen(
         [sys.executable, *command],
+        cwd=cwd,
         env={
             **os.environ,
             **{name.upper(): str(value) for name, value in _jax_cache().items()},

@@ -1,4 +1,4 @@
-"""Where a training runs: the strategies of each backend, and how a model is split."""
+"""The devices of a training: the strategies of each backend, and how a model is split."""
 
 from keras_deit.distributed.layouts import LayerwiseParallel, split_axes, split_like
 from keras_deit.distributed.strategies import (

@@ -13,13 +13,13 @@ from keras_deit.layers.introspection import MODEL_AXIS
 
 
 def scope(devices) -> contextlib.AbstractContextManager:
-    """The scope of a `keras.distribution`, over the devices of all processes.
+    """Returns the scope of a `keras.distribution` over the devices of all processes.
 
     Args:
         devices: `Devices` whose strategy is "data_parallel", "model_parallel" or "tpu".
 
     Raises:
-        InputError: the hardware is not there, or a process cannot join the others.
+        InputError: there is no such hardware, or this process cannot join the others.
     """
     if devices.tpu:
         raise InputError(
@@ -35,7 +35,7 @@ def scope(devices) -> contextlib.AbstractContextManager:
 
 
 def found_devices(strategy: str) -> list:
-    """JAX's devices of all processes, or its TPU devices for "tpu".
+    """Returns JAX's devices of all processes, or its TPU devices for "tpu".
 
     Raises:
         InputError: there is no TPU.
@@ -44,13 +44,14 @@ def found_devices(strategy: str) -> list:
 
 
 def _widen_cpu_pool(devices: int) -> None:
-    """Gives the pool that XLA runs CPU devices with threads enough for `devices` of them.
+    """Gives the thread pool in which XLA runs CPU devices enough threads for all of them.
 
-    It has one for each core. A sum over devices keeps a thread of each waiting for the others, and
-    the start of what comes after, where a device has 32 programs to do, keeps one more: with two
-    cores and two devices the program that all wait for finds no thread, and they wait for ever.
+    By default it has a thread for each core. During an all-reduce one thread of each device waits
+    for the other devices, and once 32 programs are queued on a device, queuing the next one blocks
+    another thread. With two cores and two devices no thread is then left for the program that all
+    are waiting for: a deadlock.
     """
-    # XLA's own name for the size of that pool.
+    # XLA's name for the size of the pool.
     os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 4 * devices)))
 
 
@@ -86,7 +87,7 @@ def _tpus() -> list:
 
 
 def _model_devices(devices, found: list) -> int:
-    """How many devices share a copy of the model."""
+    """Returns how many devices share a copy of the model."""
     import jax
 
     local = sum(device.process_index == jax.process_index() for device in found)
@@ -94,14 +95,14 @@ def _model_devices(devices, found: list) -> int:
 
 
 def devices_per_model(devices, local: int) -> int:
-    """How many devices share a copy of the model.
+    """Returns how many devices share a copy of the model.
 
     Args:
         devices: `Devices`.
-        local: devices of one process.
+        local: number of devices of one process.
 
     Raises:
-        InputError: copies cannot be shared evenly by them.
+        InputError: they cannot be divided into groups of this size.
     """
     wanted = devices.model_devices
     if devices.strategy == "model_parallel":
@@ -118,13 +119,13 @@ def devices_per_model(devices, local: int) -> int:
 def distribution(
     found: list, model_devices: int
 ) -> keras.distribution.DataParallel | LayerwiseParallel:
-    """Shares the batch among JAX devices, and copies of the model among groups of them.
+    """Returns a distribution that shares a batch among devices, and the model among groups of them.
 
     Args:
-        found: the devices, those of one process after those of the one before.
-        model_devices: how many of them share a copy, all in one process.
+        found: the devices, process by process.
+        model_devices: how many of them share a copy of the model, all in one process.
     """
-    # Each process passes its own rows to Keras, which has nothing left to cut.
+    # Each process already passes only its own rows to Keras.
     own_rows = {"auto_shard_dataset": False}
     names = np.array([f"{device.platform}:{device.id}" for device in found])
     if model_devices == 1:

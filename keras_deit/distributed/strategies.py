@@ -1,4 +1,4 @@
-"""Where a training runs: one device, all GPUs of a machine, a TPU, several machines."""
+"""The devices of a training: one device, all GPUs of a machine, a TPU, or several machines."""
 
 import contextlib
 import dataclasses
@@ -8,7 +8,7 @@ import keras
 from keras_deit.core.errors import InputError
 from keras_deit.distributed import jax_strategies, tensorflow_strategies
 
-# What runs under each backend besides "none".
+# The strategies of each backend besides "none".
 _OF_BACKEND = {
     "tensorflow": ("mirrored", "tpu"),
     "jax": ("data_parallel", "model_parallel", "tpu"),
@@ -20,7 +20,7 @@ _PROCESSES = ("coordinator_address", "num_processes", "process_id")
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """The devices of a training. None of it belongs to what the training computes.
+    """The devices of a training. They do not change what it computes.
 
     Attributes:
         strategy: distribution strategy: "none" for the default device of the backend. On
@@ -95,19 +95,17 @@ class Devices:
 
 
 def strategy_scope(devices: Devices) -> contextlib.AbstractContextManager:
-    """A context in which variables are made on a training's devices, and batches shared by them.
+    """Returns a context that creates variables on a training's devices and shares batches by them.
 
-    To be called before the backend has used a device. Several processes must draw the same
-    numbers: give all of them one seed (`keras.utils.set_random_seed`) before variables are made.
+    Call it before the backend has used a device. Several processes must draw the same random
+    numbers, so set the same seed in all of them (`keras.utils.set_random_seed`) before variables
+    are created.
 
     Args:
         devices: what to run on.
 
-    Returns:
-        The context; leaving it undoes the strategy.
-
     Raises:
-        InputError: the backend that runs has no such strategy, or its devices are not there.
+        InputError: the present backend has no such strategy, or there are no such devices.
     """
     check_backend(devices)
     if devices.strategy == "none":
@@ -118,10 +116,10 @@ def strategy_scope(devices: Devices) -> contextlib.AbstractContextManager:
 
 
 def check_backend(devices: Devices) -> None:
-    """Makes sure that the backend that runs has what is asked for, without using a device.
+    """Checks that the present backend has the strategy, without using a device.
 
     Raises:
-        InputError: it has not.
+        InputError: it does not.
     """
     backend = keras.backend.backend()
     if devices.several_processes and backend != "jax":

@@ -7,13 +7,13 @@ from keras_deit.core.errors import InputError
 
 
 def scope(devices) -> contextlib.AbstractContextManager:
-    """The scope of a `tf.distribute` strategy.
+    """Returns the scope of a `tf.distribute` strategy.
 
     Args:
         devices: `Devices` whose strategy is "mirrored" or "tpu".
 
     Raises:
-        InputError: the hardware is not there.
+        InputError: there is no such hardware.
     """
     if devices.strategy == "tpu":
         if devices.model_devices:
@@ -68,7 +68,7 @@ def _tpu(address: str):
 
 
 def _check_reachable(address: str) -> None:
-    """Raises OSError where nobody answers at a grpc address: TensorFlow would wait for ever."""
+    """Raises OSError if nothing listens at a grpc address; TensorFlow would wait for it forever."""
     if address.startswith("grpc://"):
         host, _, port = address.removeprefix("grpc://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=10).close()

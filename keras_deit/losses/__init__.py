@@ -1,4 +1,4 @@
-"""Losses: of labels, and of a teacher's logits."""
+"""Losses of logits with labels and with the logits of a teacher."""
 
 from keras_deit.losses.distillation_losses import HardDistillation, SoftDistillation
 from keras_deit.losses.label_losses import (

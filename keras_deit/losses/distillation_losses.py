@@ -1,4 +1,4 @@
-"""Losses of a student's logits with a teacher's.
+"""Losses of the logits of a student with those of a teacher.
 
 They are Keras `Loss` objects for the reason given in `label_losses`.
 """
@@ -11,7 +11,7 @@ from keras import ops
 class HardDistillation(keras.losses.Loss):
     """Cross-entropy with the teacher's decision, without smoothing (DeiT §4, equation 3).
 
-    `y_true`: the teacher's logits (batch, classes). `y_pred`: the student's, likewise.
+    `y_true`: logits of the teacher (batch, classes). `y_pred`: logits of the student, likewise.
     """
 
     def __init__(self, name="hard_distillation", **kwargs):
@@ -30,9 +30,9 @@ class SoftDistillation(keras.losses.Loss):
     classes.
 
     Args:
-        temperature: τ.
+        temperature: temperature τ.
 
-    `y_true`: the teacher's logits (batch, classes). `y_pred`: the student's, likewise.
+    `y_true`: logits of the teacher (batch, classes). `y_pred`: logits of the student, likewise.
     """
 
     def __init__(self, temperature: float = 3.0, name="soft_distillation", **kwargs):

@@ -13,8 +13,11 @@ from keras_deit.core.errors import unknown_name
 def are_distributions(labels, logits) -> bool:
     """Returns whether labels are distributions (batch, classes) instead of integers.
 
-    Integers have the shape (batch,) or (batch, 1). Only static shapes are used, in which the batch
-    size may be missing on either side.
+    Only static shapes are used, in which either batch size may be unknown.
+
+    Args:
+        labels: integers (batch,) or (batch, 1), or distributions (batch, classes).
+        logits: (batch, classes).
     """
     classes = logits.shape[-1]
     return len(labels.shape) == 2 and labels.shape[-1] == classes > 1
@@ -42,8 +45,8 @@ class LabelCrossentropy(keras.losses.Loss):
 class BinaryLabelCrossentropy(keras.losses.Loss):
     """Binary cross-entropy of each class, averaged over the classes: DeiT III's label loss.
 
-    Every class in a mixed image becomes a full target, whatever its share (DeiT III §3). Labels
-    must not be smoothed, because then every class is in every image.
+    Every class of a mixed image has the target 1, whatever its proportion (DeiT III §3). Labels
+    must not be smoothed, because then every class would have the target 1.
 
     `y_true`: integers (batch,) or (batch, 1), or distributions (batch, classes). `y_pred`: logits
     (batch, classes).
@@ -64,7 +67,7 @@ class BinaryLabelCrossentropy(keras.losses.Loss):
 class SigmoidLabelCrossentropy(keras.losses.Loss):
     """Binary cross-entropy of each class, summed over the classes: AugReg's label loss.
 
-    The target of a class is its share of a mixed image.
+    The target of a class is its proportion in a mixed image.
 
     `y_true`: integers (batch,) or (batch, 1), or distributions (batch, classes). `y_pred`: logits
     (batch, classes).
@@ -93,7 +96,7 @@ LABEL_LOSSES = {
 
 
 def label_loss(name: str) -> keras.losses.Loss:
-    """Returns a new label loss by name.
+    """Returns a new label loss by name, one of `LABEL_LOSSES`.
 
     Raises:
         InputError: there is no such loss.

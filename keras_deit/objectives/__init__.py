@@ -1,4 +1,4 @@
-"""What can be trained: objectives, the Keras model that trains for them, and scores."""
+"""Objectives of a training, the Keras model that trains for them, and scores."""
 
 from keras_deit.objectives.distillation import KINDS, Distillation, Distiller
 from keras_deit.objectives.ema import ExponentialMovingAverage

@@ -23,10 +23,11 @@ class Distillation(Supervised):
     terms on that head, the papers' "usual" distillation. With `kind="none"` the class loss acts on
     the mean of the heads, and the teacher is only compared with.
 
-    Logged are `loss`, `class_loss`, `distillation_loss`; the accuracies `class_accuracy`,
-    `distillation_accuracy` and, of the fused heads, `accuracy`; and `agreement`, how often the
-    fused decision is the teacher's. Validation does not run the teacher unless
-    `validate_agreement` is set; its `loss` is then the class loss alone.
+    It logs `loss`, `class_loss`, `distillation_loss`; the accuracies `class_accuracy`,
+    `distillation_accuracy` and, for the mean of the heads, `accuracy`; and `agreement`, the
+    fraction of images for which the mean of the heads predicts the class that the teacher predicts.
+    Validation runs the teacher only if `validate_agreement` is set. Otherwise its `loss` is the
+    class loss.
 
     Args:
         loss: loss of the labels, as in `Supervised`.
@@ -161,16 +162,17 @@ class Distiller(TrainingModel):
     """Distills a teacher into a student with Keras's `compile` and `fit`; see `Distillation`.
 
     Args:
-        student: a model of this package, or any functional Keras classifier that returns logits.
-        teacher: a `Teacher`, or any Keras model from the student's images to logits (batch,
-            classes). It is frozen (`trainable = False`) and always runs in inference mode. None
-            only with `kind="none"`.
-        kind: "hard" for the teacher's decision, "soft" for its softened distribution, "none".
+        student: model of this package, or any functional Keras classifier that returns logits.
+        teacher: `Teacher`, or any Keras model that maps the student's images to logits (batch,
+            classes). It is frozen (`trainable = False`) and always runs in inference mode. None is
+            possible only with `kind="none"`.
+        kind: kind of distillation: "hard" to learn the teacher's decision, "soft" to learn its
+            softened distribution, or "none".
         alpha: weight α of the distillation loss, in [0, 1].
-        temperature: τ of the soft loss.
+        temperature: temperature τ of soft distillation.
         validate_agreement: whether `evaluate` and validation run the teacher, and log
             `agreement` and, unless `kind="none"`, `distillation_loss`.
-        **kwargs: of `TrainingModel`: `training_mode`, `ema_decay`, `skip_nonfinite`.
+        **kwargs: arguments of `TrainingModel`: `training_mode`, `ema_decay`, `skip_nonfinite`.
 
     Raises:
         InputError: an argument is out of range, the teacher is missing, or it has another number of

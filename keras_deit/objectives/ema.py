@@ -8,16 +8,16 @@ from keras import ops
 
 
 class ExponentialMovingAverage(keras.layers.Layer):
-    """The exponential moving average of a model's weights, batch statistics included.
+    """The exponential moving average of a model's weights, including batch statistics.
 
-    average ← decay·average + (1 − decay)·weight after every step, starting from the weights before
-    the first step, without warm-up of the decay. This is timm's ModelEma. Keras's `use_ema` starts
-    after the first step, leaves out batch statistics, and replaces the trained weights at the end
-    of `fit`.
+    After every step, average ← decay·average + (1 − decay)·weight. It starts from the weights
+    before the first step, and the decay has no warm-up, as in timm's ModelEma. Keras's `use_ema`
+    starts after the first step, leaves out batch statistics, and replaces the trained weights at
+    the end of `fit`.
 
     Args:
-        model: built; its weights are averaged.
-        decay: in (0, 1).
+        model: built model, whose weights are averaged.
+        decay: decay of the average, in (0, 1).
     """
 
     def __init__(self, model: keras.Model, decay: float, **kwargs):
@@ -40,20 +40,20 @@ class ExponentialMovingAverage(keras.layers.Layer):
         self.built = True
 
     def update(self, weights: list[keras.Variable], changed) -> None:
-        """Moves the averages towards the weights.
+        """Updates the averages with the present weights.
 
         Args:
-            weights: of the model, in its order.
+            weights: weights of the model, in its order.
             changed: whether the optimizer changed them in this step, a scalar bool.
         """
         for average, weight in zip(self._averages, weights, strict=True):
             step = (1 - self.decay) * (ops.stop_gradient(weight) - average)
-            # Not a product, because weights of a skipped step may not be finite.
+            # A product with 0 would be NaN for weights of a skipped step that are not finite.
             average.assign(average + ops.where(changed, step, ops.zeros_like(step)))
 
     @contextlib.contextmanager
     def swap_weights(self, model: keras.Model) -> Iterator[None]:
-        """Gives a model the averages as weights during the block."""
+        """Assigns the averages to the weights of a model during the block."""
         own = model.get_weights()
         model.set_weights(self.get_weights())
         try:
@@ -63,7 +63,7 @@ class ExponentialMovingAverage(keras.layers.Layer):
 
 
 def _layout(weight: keras.Variable):
-    """Returns how a weight is split over the devices that share the model; None for one device."""
+    """Returns how a weight is split over the devices of the model; None for one device."""
     distribution = keras.distribution.distribution()
     on_jax = keras.backend.backend() == "jax" and distribution is not None
     return distribution.get_variable_layout(weight) if on_jax else None

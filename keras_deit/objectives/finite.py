@@ -1,4 +1,4 @@
-"""Logs and batch statistics of a training that skips steps with non-finite gradients."""
+"""The logs and batch statistics of a training that skips steps with non-finite gradients."""
 
 from collections.abc import Callable
 
@@ -23,9 +23,12 @@ def with_finite_statistics(step: Callable, model: keras.Model, part: keras.Model
     """Wraps a training step so that batch statistics that would become non-finite do not change.
 
     Args:
-        step: as Keras calls it: `step(data)`, or `step(state, data)` on JAX.
-        model: the model that the step trains.
-        part: the part of the model whose float variables that are not trained are the statistics.
+        step: training step as Keras calls it: `step(data)`, or `step(state, data)` on JAX.
+        model: model that the step trains.
+        part: part of the model with the statistics, which are its untrained float variables.
+
+    Returns:
+        The wrapped step, with the same arguments and results.
     """
     statistics = [v for v in part.non_trainable_variables if _is_float(v)]
     if not statistics:

@@ -1,4 +1,4 @@
-"""Which part of a training step XLA compiles."""
+"""The choice of the part of a training step that XLA compiles."""
 
 import keras
 
@@ -6,7 +6,7 @@ from keras_deit.core.processes import has_accelerator
 
 
 def jit_plan(wanted: bool | str, student: keras.Model) -> tuple[bool | str, bool]:
-    """Decides what to compile where Keras's own choice is slow or fails.
+    """Decides what to compile, because Keras's own choice is slow or fails in some cases.
 
     Keras does not use XLA on TensorFlow without an accelerator, although a transformer's step is
     faster with it. A convnet teacher is many times slower, because XLA on the CPU does not use
@@ -14,8 +14,8 @@ def jit_plan(wanted: bool | str, student: keras.Model) -> tuple[bool | str, bool
     not. Under `tf.distribute` nothing is, because XLA and its collectives do not work together.
 
     Args:
-        wanted: the user's `jit_compile`: True, False or "auto".
-        student: "auto" compiles it only if all its layers support it.
+        wanted: argument `jit_compile` of the user: True, False or "auto".
+        student: model that "auto" compiles only if all its layers support it.
 
     Returns:
         The `jit_compile` for Keras's step, and whether to compile the student's part by itself.
@@ -39,7 +39,7 @@ def _supports_jit(model: keras.Model) -> bool:
 
 
 def compiled_on_tensorflow(step):
-    """Returns `step` as a function that XLA compiles, inside a function that it does not."""
+    """Returns a step that XLA compiles, for use inside a function that XLA does not compile."""
     import tensorflow as tf
 
     return tf.function(step, jit_compile=True, autograph=False, reduce_retracing=True)

@@ -1,4 +1,4 @@
-"""The objective of a training: what a batch holds, what is computed, logged, watched, reported."""
+"""The base class of objectives: contents of a batch, loss, metrics, and their registry."""
 
 import dataclasses
 import inspect
@@ -26,10 +26,10 @@ class Batch:
         images: (batch, height, width, 3), or (batch, views, height, width, 3) if the objective
             asks for several views.
         labels: integers (batch,), or distributions (batch, classes) in a training.
-        index: position of each image in its split, (batch,); None unless the objective asks.
-        sample_weight: (batch,), or None.
-        targets: what `Objective.targets` returned.
-        outputs: what `Objective.forward` returned; None before the forward pass.
+        index: position of each image in its split, (batch,); None unless the objective asks for it.
+        sample_weight: weights of the images, (batch,), or None.
+        targets: result of `Objective.targets`.
+        outputs: result of `Objective.forward`; None before the forward pass.
     """
 
     images: Any
@@ -41,7 +41,7 @@ class Batch:
 
     @classmethod
     def unpack(cls, x, y, sample_weight=None, outputs=None) -> "Batch":
-        """Returns the batch that Keras's step holds as x, y and sample_weight."""
+        """Returns the batch for the x, y and sample_weight of Keras's step."""
         rest = dict(y) if isinstance(y, dict) else {"labels": y}
         labels, index = rest.pop("labels"), rest.pop("index", None)
         return cls(x, labels, index, sample_weight, rest, outputs)
@@ -49,11 +49,11 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Features of a split: the input of the class head for every image.
+    """The features of a split: the input of the class head for every image.
 
     Attributes:
         features: float32 (images, width).
-        labels: int (images,).
+        labels: integers (images,).
     """
 
     features: Any
@@ -61,20 +61,21 @@ class Features:
 
 
 class Objective:
-    """What a student is trained for. A subclass is registered by `register_objective`.
+    """The objective for which a student is trained. `register_objective` registers a subclass.
 
     The arguments of a subclass's constructor are values of the recipe, so they need defaults and
-    have flags. Its help text comes from the section Args of the class docstring. An objective is
-    data until `build` is called: recipes hold it, and `copy` returns an unbuilt one. An argument
-    named `teacher_recipe` gets the flags of a teacher's training.
+    have flags. Their help text comes from the section Args of the class docstring. An objective is
+    data until `build` is called: recipes contain it, and `copy` returns an unbuilt one. An argument
+    named `teacher_recipe` has the flags of a teacher's training.
 
     Class attributes:
-        views: augmented copies of an image in a batch of a training.
-        uses_index: whether a batch holds the position of each image in its split.
+        views: number of augmented copies of an image in a batch of a training.
+        uses_index: whether a batch has the position of each image in its split.
         losses: names of the losses in the result of `compute_loss` that are logged, besides "loss".
         metrics: names of the metrics in the result of `compute_metrics`, which are averaged.
-        monitor: the logged figure that chooses the best weights; `mode` is "max" or "min".
-        flag_names: by name of a constructor argument, that of its flag if it is another one.
+        monitor: name of the logged value by which the best weights are selected.
+        mode: whether the best value of `monitor` is the largest ("max") or the smallest ("min").
+        flag_names: names of flags by constructor argument, if they are different.
     """
 
     views: ClassVar[int] = 1
@@ -107,6 +108,9 @@ class Objective:
     def copy(self, **changes) -> "Objective":
         """Returns an unbuilt objective with some values changed.
 
+        Args:
+            **changes: new values by name.
+
         Raises:
             InputError: there is no such value, or it is out of range.
         """
@@ -134,6 +138,9 @@ class Objective:
     def check(self, augmentation: "Augmentation") -> None:
         """Checks that the objective can be trained with an augmentation.
 
+        Args:
+            augmentation: settings of the recipe.
+
         Raises:
             InputError: it cannot.
         """
@@ -142,25 +149,25 @@ class Objective:
     def teacher_request(self) -> TeacherRequest | None:
         """The teacher that the objective needs; None for none.
 
-        The training resolves it and passes it to `use_teacher` before `build`.
+        The training loads or trains this teacher and passes it to `use_teacher` before `build`.
         """
         return None
 
     def use_teacher(self, teacher: keras.layers.Layer | None) -> None:
-        """Takes the teacher that `teacher_request` asked for.
+        """Sets the teacher that `teacher_request` asks for.
 
         Args:
-            teacher: from the student's images to logits (batch, classes).
+            teacher: layer that maps the student's images to logits (batch, classes).
         """
         raise missing_method(self, "use_teacher(teacher)", "the teacher that it asks for")
 
     @property
     def teacher(self) -> Teacher | None:
-        """The teacher that `use_teacher` took; it is not part of a checkpoint."""
+        """The teacher that `use_teacher` has set. It is not part of a checkpoint."""
         return None
 
     def build(self, model: keras.Model) -> None:
-        """Creates further layers and variables; they are trained and checkpointed.
+        """Creates further layers and variables, which are trained and checkpointed.
 
         A layer has to be built here too, because the optimizer has to know its variables.
 
@@ -181,7 +188,7 @@ class Objective:
         return [value for value in values if isinstance(value, kinds)]
 
     def forward(self, images, training: bool):
-        """Computes the outputs from the images of a batch; by default the logits by head."""
+        """Computes the outputs for the images of a batch; by default the logits by head."""
         return self.heads(images, training=training)
 
     def predictions(self, batch: Batch):
@@ -193,7 +200,7 @@ class Objective:
         return False
 
     def targets(self, batch: Batch) -> dict:
-        """Computes constant targets by name, outside of the student's gradients."""
+        """Computes constant targets by name, to which no gradient is propagated."""
         return {}
 
     def compute_loss(self, batch: Batch, training: bool) -> dict:
@@ -208,7 +215,7 @@ class Objective:
         """Computes the metrics.
 
         Returns:
-            For each name in `metrics` that this batch has a value for, one number per image.
+            One value per image (batch,) for each name in `metrics` that this batch has values for.
         """
         logits = self.predictions(batch)
         return {"accuracy": hits(decisions(batch.labels, logits), logits)}
@@ -218,17 +225,17 @@ class Objective:
         return (*self.losses, *self.metrics)
 
     def validate(self, train: Features, validation: Features) -> dict[str, float] | None:
-        """Computes further figures after an epoch, from the features of both splits.
+        """Computes scores after an epoch, from the features of both splits.
 
-        A subclass that implements this is validated by it alone, and the test split is scored by it
-        at the end.
+        If a subclass implements this, it replaces the validation by loss and metrics, and also
+        computes the scores of the test split at the end.
 
         Args:
-            train: of the training split, without augmentation.
-            validation: of the validation or the test split.
+            train: features of the training split, without augmentation.
+            validation: features of the validation or the test split.
 
         Returns:
-            Figures by name, such as {"knn_top1": 0.9}.
+            Scores by name, such as {"knn_top1": 0.9}.
         """
         return None
 
@@ -242,7 +249,7 @@ _OBJECTIVES: dict[str, type[Objective]] = {}
 
 
 def register_objective(cls: type[Objective]) -> type[Objective]:
-    """Class decorator that makes an objective known by the name of its class, in lower case.
+    """Registers an objective by the name of its class, in lower case; a class decorator.
 
     Raises:
         InputError: the class is not an `Objective`, or an argument of its constructor has no
@@ -285,13 +292,17 @@ def registered_objectives() -> dict[str, type[Objective]]:
 
 
 def fused_logits(outputs):
-    """Returns the mean of the heads' logits."""
+    """Returns the mean of the logits of all heads, (batch, classes).
+
+    Args:
+        outputs: logits (batch, classes), or a dictionary of logits by head.
+    """
     logits = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
     return sum(logits) / len(logits)
 
 
 def decisions(labels, logits):
-    """Returns the class of each label, integers (batch,); of a mixed label the largest part."""
+    """Returns the class of each label, integers (batch,); for a mixed label the largest class."""
     if are_distributions(labels, logits):
         return _argmax(labels)
     return ops.reshape(labels, (-1,))

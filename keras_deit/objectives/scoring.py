@@ -23,12 +23,12 @@ def score_student(
     """Scores every head, their mean and the teacher.
 
     Args:
-        student: a model of this package.
-        teacher: from the student's images to logits, or None.
-        data, batches, title: as for `score`.
+        student: model of this package.
+        teacher: layer that maps the student's images to logits, or None.
+        data, batches, title: see `score`.
 
     Returns:
-        As `score`, by the names of the heads, "fused", and "teacher" if there is one.
+        The scores of `score` by the names of the heads, "fused", and "teacher" if there is one.
     """
     heads = student.heads
     outputs = {**heads.output, "fused": student(heads.input)}
@@ -41,20 +41,22 @@ def score(model: keras.Model, data, batches: int, title: str) -> Scores:
     """Computes the top-1 of each output of a model, and its agreement with the teacher.
 
     Args:
-        model: images to logits or probabilities (batch, classes), by name.
-        data: one pass of batches of images, integer labels and, if some do not count, weights.
-        batches: how many there are.
-        title: of the progress bar.
+        model: model that maps images to logits or probabilities (batch, classes) by name.
+        data: one pass over batches of images, integer labels and, if some images do not count,
+            weights.
+        batches: number of batches.
+        title: title of the progress bar.
 
     Returns:
-        By the name of the output `top1` and, if one is called "teacher", `agreement`: how often the
-        output decides as the teacher does. Both are fractions in [0, 1].
+        For each output by name, `top1` and, if one of them is called "teacher", `agreement`: the
+        fraction of images for which the output and the teacher predict the same class. Both are in
+        [0, 1].
     """
     scorer = Scorer(model)
     scorer.compile()
     with _progress_bar(title, batches) as bar, _quiet():
         results = scorer.evaluate(data, callbacks=[_Advance(bar)], verbose=0, return_dict=True)
-    # Six digits distinguish the results of a million images.
+    # Six digits are enough for the results of a million images.
     return {
         name: {figure: round(float(results[key]), 6) for figure, key in keys.items()}
         for name, keys in scorer.keys.items()
@@ -65,9 +67,9 @@ def compute_features(student: Classifier, data, batches: int, title: str, callba
     """Computes the features of a split: the input of the class head for every image.
 
     Args:
-        student: a model of this package.
-        data, batches, title: as for `score`.
-        callbacks: of Keras's `predict`.
+        student: model of this package.
+        data, batches, title: see `score`.
+        callbacks: callbacks of Keras's `predict`.
     """
     labels, weights = [], []
 
@@ -92,10 +94,10 @@ def _feature_model(student: Classifier) -> keras.Model:
 
 
 class Scorer(keras.Model):
-    """Counts hits in Keras's `evaluate`, which works on any number of devices.
+    """A model that counts correct predictions in Keras's `evaluate`, on any number of devices.
 
     Args:
-        model: as for `score`.
+        model: see `score`.
     """
 
     def __init__(self, model: keras.Model):
@@ -150,7 +152,7 @@ def _progress_bar(title: str, batches: int) -> tqdm.tqdm:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ignores Keras's warning that Grain does not tell how long a pass is."""
+    """Ignores Keras's warning about the unknown length of Grain's data."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Your input ran out of data")
         yield

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 class Supervised(Objective):
     """Trains the mean of the heads' logits on the labels.
 
-    Logged are `loss`, `class_loss` (the same without regularization) and `accuracy`, and the
-    accuracy of each head if there are several. Under mixed labels an image counts as its largest
-    part.
+    It logs `loss`, `class_loss` (the same without regularization) and `accuracy`, and the accuracy
+    of each head if there are several. For a mixed label the accuracy refers to its largest class.
 
     Args:
         loss: loss of the labels: "cross_entropy"; "binary_cross_entropy" as in DeiT III, averaged
@@ -40,7 +39,7 @@ class Supervised(Objective):
 
     @property
     def label(self) -> str:
-        return "none"  # As in the names of earlier versions: no distillation.
+        return "none"  # Earlier versions named runs so, for no distillation.
 
     def check(self, augmentation: "Augmentation") -> None:
         smoothing = augmentation.label_smoothing
@@ -65,7 +64,11 @@ class Supervised(Objective):
 
 
 def accuracies(batch: Batch) -> dict:
-    """Returns whether each head decides for the label, and whether their mean does."""
+    """Returns whether each head, and the mean of all heads, predicts the label.
+
+    Returns:
+        1.0 or 0.0 per image (batch,), by "accuracy" for the mean and "HEAD_accuracy" for a head.
+    """
     fused = fused_logits(batch.outputs)
     wanted = decisions(batch.labels, fused)
     by_head = {f"{name}_accuracy": hits(wanted, x) for name, x in batch.outputs.items()}

@@ -20,12 +20,13 @@ class TrainingModel(AveragedModel):
     """Trains a student for an objective, in Keras's own training step.
 
     Args:
-        student: a model of this package, or any functional Keras classifier that returns logits.
-        objective: is built here, so it cannot be used for another training.
+        student: model of this package, or any functional Keras classifier that returns logits.
+        objective: objective, which is built here and cannot be used for another training.
         training_mode: whether the student is trained in training mode. If not, as in DeiT's
             fine-tuning at 384, nothing is dropped and batch statistics do not change.
-        ema_decay: of the exponential moving average `ema` of the student's weights, which starts
-            at its present weights; 0 for none. See `ExponentialMovingAverage.swap_weights`.
+        ema_decay: decay of the exponential moving average `ema` of the student's weights, which
+            starts at its present weights; 0 for no EMA. See
+            `ExponentialMovingAverage.swap_weights`.
         skip_nonfinite: whether the logged losses leave out values that are not finite, for an
             optimizer that skips such steps.
 
@@ -116,10 +117,10 @@ class TrainingModel(AveragedModel):
 
         Args:
             optimizer: any Keras optimizer.
-            loss: of the labels, on logits, in place of the objective's.
+            loss: loss of labels and logits, which replaces the label loss of the objective.
             jit_compile: as in Keras; on TensorFlow without an accelerator "auto" and True compile
                 the student's part of the step (see `jit_plan`).
-            **kwargs: as in Keras. `metrics` see the fused logits.
+            **kwargs: arguments of Keras's `compile`. `metrics` get the fused logits.
         """
         self._wanted_jit, self._given_loss = jit_compile, loss
         whole, student = jit_plan(jit_compile, self.student)
@@ -225,11 +226,11 @@ class TrainingModel(AveragedModel):
 
 
 def _own_layers(layers: list[keras.layers.Layer], others: set[int]) -> Iterator:
-    """Yields the layers, or the layers in them, that have nothing in common with `others`.
+    """Yields the layers, or their sublayers, that have no variable in `others`.
 
     Args:
-        layers: of the objective.
-        others: ids of layers and variables.
+        layers: layers of the objective.
+        others: ids of other layers and variables.
     """
     for layer in layers:
         shared = [variable for variable in layer.variables if id(variable) in others]
@@ -251,7 +252,7 @@ def _check_built(objective: Objective) -> None:
 
 
 def _as_loss(loss) -> keras.losses.Loss:
-    """Returns a `Loss` object for whatever `compile` takes as a loss."""
+    """Returns a `Loss` object for any value that `compile` accepts as a loss."""
     loss = keras.losses.get(loss)
     return loss if isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
 

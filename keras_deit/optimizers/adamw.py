@@ -18,9 +18,9 @@ class AdamW(GroupedOptimizer):
     Args:
         learning_rate, weight_decay, no_weight_decay, learning_rate_factors: see
             `GroupedOptimizer`. A factor acts on the weight decay too, as a learning rate would.
-        beta_1, beta_2: β₁ and β₂.
-        epsilon: ε.
-        **kwargs: of `keras.optimizers.Optimizer`.
+        beta_1, beta_2: decay rates β₁ and β₂ of the moments m and v.
+        epsilon: constant ε for numerical stability.
+        **kwargs: arguments of `keras.optimizers.Optimizer`.
     """
 
     slots = ("momentums", "velocities")
@@ -56,11 +56,11 @@ class AdamW(GroupedOptimizer):
         yield variable, variable - learning_rate * ratio * update
 
     def trust_ratio(self, variable, update, decay: float):
-        """Returns the factor of a tensor's learning rate: 1."""
+        """Returns the factor of the learning rate of a variable, which is 1 in AdamW."""
         return 1.0
 
     def _correction(self, beta: float):
-        """Returns 1 − βᵗ. As a power in float32, 1 − 0.999¹ would be off by 1e-5 of itself."""
+        """Returns 1 − βᵗ. With a power in float32 the relative error of 1 − 0.999¹ is 1e-5."""
         step = ops.cast(self.iterations + 1, "float32")
         return -ops.expm1(step * math.log(beta))
 
@@ -89,14 +89,14 @@ class Lamb(AdamW):
         learning_rate, weight_decay, beta_1, beta_2, epsilon: see `AdamW`; the authors override
             Apex's ε of 1e-6.
         global_clipnorm: the "gradient clip" of the papers' tables; None for no clipping.
-        **kwargs: of `AdamW`.
+        **kwargs: arguments of `AdamW`.
     """
 
     def __init__(self, learning_rate=3e-3, *args, global_clipnorm: float | None = 1.0, **kwargs):
         super().__init__(learning_rate, *args, global_clipnorm=global_clipnorm, **kwargs)
 
     def trust_ratio(self, variable, update, decay: float):
-        """Returns r of step 3."""
+        """Returns the ratio r of step 3, a scalar."""
         if not decay:
             return 1.0
         weight_norm, update_norm = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))

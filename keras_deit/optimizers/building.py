@@ -19,7 +19,11 @@ from keras_deit.optimizers.sgd import SGD
 def learning_rate_schedule(
     optimization: Optimization, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the recipe's schedule over steps.
+    """Returns the learning rate schedule of a recipe, a function of the step.
+
+    Args:
+        optimization: settings of the recipe.
+        steps_per_epoch: number of batches in an epoch.
 
     Raises:
         InputError: the training is shorter than its warm-up.
@@ -45,9 +49,10 @@ def build_optimizer(
     """Builds the recipe's optimizer for a model's trainable variables.
 
     Args:
-        model: built.
-        optimization: of the recipe.
-        steps_per_epoch: batches in an epoch, each of them `accumulation_steps` calls of `apply`.
+        model: built model.
+        optimization: settings of the recipe.
+        steps_per_epoch: number of batches in an epoch, each of them `accumulation_steps` calls of
+            `apply`.
 
     Raises:
         InputError: the model lacks what the groups need, or gradients cannot be accumulated on
@@ -71,16 +76,17 @@ def build_optimizer(
 
 
 def check_accumulation(optimization: Optimization, replicas: int) -> None:
-    """Checks that gradients can be accumulated, if they are to be.
+    """Checks that gradients can be accumulated, if the settings ask for it.
 
     Args:
-        optimization: of the recipe.
-        replicas: of a `tf.distribute` strategy.
+        optimization: settings of the recipe.
+        replicas: number of replicas of a `tf.distribute` strategy.
 
     Raises:
         InputError: they cannot.
     """
-    # Keras branches where the replicas of tf.distribute meet, which TensorFlow refuses.
+    # With accumulation Keras sums the gradients of the replicas inside a conditional branch, which
+    # TensorFlow refuses.
     if optimization.accumulation_steps > 1 and replicas > 1:
         raise InputError(
             "accumulation_steps above 1 does not work with TensorFlow's --strategy mirrored and "

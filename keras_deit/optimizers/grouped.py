@@ -10,30 +10,30 @@ from keras_deit.core.processes import num_replicas_in_sync
 
 
 class GroupedOptimizer(OptimizerHooks):
-    """An optimizer whose variables can differ in weight decay and learning rate.
+    """An optimizer whose variables can have different weight decay and learning rates.
 
     The groups are given by the variables' paths and belong to the configuration, so a `.keras` file
-    restores them. (What `exclude_from_weight_decay` of Keras is told is not saved.) There is one
-    optimizer for all variables, not one for each group as in Keras's `MultiOptimizer`, because
-    gradients are clipped by the norm of all together.
+    restores them. (Keras does not save the arguments of its `exclude_from_weight_decay`.) There is
+    one optimizer for all variables, not one for each group as in Keras's `MultiOptimizer`, because
+    gradients are clipped by their global norm.
 
     A step whose gradients have no finite norm is skipped: variables, slots and `iterations` do not
-    change. `nonfinite_steps` counts such steps; `first_nonfinite_step` is how many times `apply`
-    was called before the first of them, -1 if there is none. Inside Keras's `LossScaleOptimizer`
-    it is that optimizer which skips them, to find its scale, and none is counted here.
+    change. `nonfinite_steps` counts such steps. `first_nonfinite_step` is the number of calls of
+    `apply` before the first of them, -1 if there is none. Keras's `LossScaleOptimizer` skips such
+    steps itself, to find its scale, and none of them is counted here.
 
-    With `gradient_accumulation_steps` the mean of so many gradients makes a step. `iterations` and
-    the schedule count steps; in Keras's own optimizers the schedule counts gradients.
+    With `gradient_accumulation_steps` a step applies the mean of so many gradients. `iterations`
+    and the schedule count steps, whereas the schedule of Keras's own optimizers counts gradients.
 
     Args:
-        learning_rate: a number or a schedule.
-        weight_decay: of the variables that decay; the subclass defines how it acts.
+        learning_rate: number or schedule.
+        weight_decay: factor of the weight decay; the subclass defines how it acts.
         no_weight_decay: paths of the variables without weight decay.
-        learning_rate_factors: by path, the factor of the learning rate; 1 for the others.
-        **kwargs: of `keras.optimizers.Optimizer`.
+        learning_rate_factors: factors of the learning rate by path; 1 for the other variables.
+        **kwargs: arguments of `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: in `build`, if no variable has one of the paths.
+        ValueError: `build` gets no variable with one of the paths.
     """
 
     slots: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class GroupedOptimizer(OptimizerHooks):
         learning_rate_factors: Mapping[str, float] | None = None,
         **kwargs,
     ):
-        # The name of this argument in files of earlier versions.
+        # Files of earlier versions have this name of the argument.
         no_weight_decay = kwargs.pop("undecayed", no_weight_decay)
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
         self.nonfinite_steps = self._counter("nonfinite_steps", 0)
@@ -95,12 +95,12 @@ class GroupedOptimizer(OptimizerHooks):
         """Computes one step of one variable; a subclass implements it.
 
         Args:
-            gradient: of the variable's shape and dtype.
-            variable: the variable.
-            learning_rate: of the variable, in its dtype.
+            gradient: gradient, with the shape and dtype of the variable.
+            variable: variable to update.
+            learning_rate: learning rate of this variable, in its dtype.
 
         Yields:
-            The variable and each of its slots, with their new values.
+            The variable and each of its slots, each with its new value.
         """
         raise NotImplementedError
 
@@ -113,7 +113,7 @@ class GroupedOptimizer(OptimizerHooks):
             self.assign(target, value)
 
     def apply_updates(self, gradients, variables, learning_rate):
-        # Without compilation a branch costs less than computing both outcomes.
+        # Without compilation a branch is faster than computing both outcomes.
         if keras.backend.backend() != "torch" or bool(_is_finite(gradients[0])):
             super().apply_updates(gradients, variables, learning_rate)
 

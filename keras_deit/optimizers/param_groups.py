@@ -1,4 +1,4 @@
-"""Which variables are trained, which of them decay, and at which learning rate."""
+"""Groups of variables: which are trained, which have weight decay, and their learning rates."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ def no_weight_decay_variables(model: keras.Model) -> list[keras.Variable]:
     """Returns the trainable variables without weight decay.
 
     They are those of rank 1 or less (biases, norms, LayerScale), every bias, and those that the
-    model lists as `no_weight_decay`, such as positions and the class token.
+    model lists as `no_weight_decay`, such as position embeddings and the class token.
     """
     listed = {id(variable) for variable in getattr(model, "no_weight_decay", ())}
     return [
@@ -31,8 +31,9 @@ def learning_rate_factors(model: Classifier, layer_decay: float) -> dict[str, fl
     block i, 0 for the final norm and the heads.
 
     Args:
-        model: of this package.
-        layer_decay: 1 for the same learning rate everywhere.
+        model: model of this package.
+        layer_decay: factor between the learning rates of a block and of the block above it; 1 for
+            the same learning rate everywhere.
 
     Raises:
         InputError: the model does not group its layers, or has no blocks.
@@ -53,14 +54,14 @@ def learning_rate_factors(model: Classifier, layer_decay: float) -> dict[str, fl
 def select_trainable(model: Classifier, which: str) -> None:
     """Makes some of a model's weights trainable and freezes the others.
 
-    This belongs to a training, not to the model: a file does not save it for single weights. Call
-    it at every start, before an optimizer is built.
+    A file does not save which single weights are trainable. Call this at every start, before an
+    optimizer is built.
 
     Args:
-        model: of this package.
-        which: "all"; "attention" for the attention layers, the class head and the positions
-            ("Three things everyone should know about Vision Transformers" §4; as in the authors'
-            script, norms and the distillation head stay frozen); "head" for the heads.
+        model: model of this package.
+        which: "all"; "attention" for the attention layers, the class head and the position
+            embeddings ("Three things everyone should know about Vision Transformers" §4; as in the
+            authors' script, norms and the distillation head stay frozen); "head" for the heads.
 
     Raises:
         InputError: there is no such choice, or the model has no attention.

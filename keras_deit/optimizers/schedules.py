@@ -1,7 +1,8 @@
 """Two cosine schedules: by step, and by epoch as in the authors' code.
 
-The step stays an integer until it is a fraction of the whole, because a float32 cannot count past
-2²⁴. 1 + cos(πx) is computed as 2·sin²(π(1 − x)/2), which stays accurate if the cosine is near −1.
+The step stays an integer until it is divided by the total, because float32 cannot represent every
+integer above 2²⁴. 1 + cos(πx) is computed as 2·sin²(π(1 − x)/2), which is accurate for a cosine
+near −1 too.
 """
 
 import math
@@ -12,12 +13,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class StepCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to the peak, then half a cosine to the end, changing at every step.
+    """A linear warm-up to the peak, then half a cosine to the end, updated at every step.
 
     Args:
         peak: learning rate after the warm-up.
-        total_steps: of the whole training.
-        warmup_steps: of the warm-up.
+        total_steps: number of steps of the whole training.
+        warmup_steps: number of steps of the warm-up.
         start, end: learning rates before the warm-up and after the last step.
     """
 
@@ -61,12 +62,13 @@ class EpochCosine(keras.optimizers.schedules.LearningRateSchedule):
     at f(e − 1): the scheduler is stepped at the end of an epoch with that epoch's own number.
 
     Args:
-        peak: learning rate that the warm-up leads to.
-        epochs: E.
-        steps_per_epoch: batches in an epoch; the learning rate stays the same over them.
-        warmup_epochs: W.
-        start, end: learning rates before the warm-up and at the foot of the cosine. An end equal
-            to the peak makes the schedule flat, one above makes it rise, as in the authors' runs.
+        peak: learning rate at the end of the warm-up.
+        epochs: number E of epochs.
+        steps_per_epoch: number of batches in an epoch, which have the same learning rate.
+        warmup_epochs: number W of epochs of the warm-up.
+        start, end: learning rates before the warm-up and at the minimum of the cosine. With an end
+            equal to the peak the schedule is constant after the warm-up; with one above the peak it
+            rises, as in some of the authors' runs.
     """
 
     def __init__(

@@ -96,20 +96,21 @@ class Optimization:
 
     @property
     def peak_learning_rate(self) -> float:
+        """The learning rate at the end of the warm-up, scaled with the batch size."""
         if not self.learning_rate_scaling:
             return self.learning_rate
         return self.learning_rate * self.batch_size / REFERENCE_BATCH_SIZE
 
     @property
     def gradient_clip(self) -> float:
-        """The norm that all gradients together are clipped to; 0 for no clipping."""
+        """The largest global norm of the gradients; 0 for no clipping."""
         if self.clip_norm is None:
             return 1.0 if self.optimizer == "lamb" else 0.0
         return self.clip_norm
 
     @property
     def micro_batch_size(self) -> int:
-        """Images in a micro-batch, on all devices together."""
+        """The number of images in a micro-batch, on all devices together."""
         return self.batch_size // self.accumulation_steps
 
 
@@ -118,6 +119,12 @@ _CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "trainable": TRAINAB
 
 def require(field: str, value, condition: bool, expected: str) -> None:
     """Checks the value of a field.
+
+    Args:
+        field: name of the field.
+        value: value that was received.
+        condition: whether the value is valid.
+        expected: description of valid values.
 
     Raises:
         InputError: `condition` is not met.

@@ -9,14 +9,15 @@ from keras_deit.optimizers.grouped import GroupedOptimizer
 class SGD(GroupedOptimizer):
     """Stochastic gradient descent with Nesterov momentum and L2 decay, in PyTorch's form.
 
-    g ← g + wd·p; b ← μ·b + g; p ← p − lr·(g + μ·b): `--opt sgd` of the authors' script. Keras's SGD
-    multiplies b by the learning rate, where a schedule comes too late, and decays p itself.
+    g ← g + wd·p; b ← μ·b + g; p ← p − lr·(g + μ·b), as `--opt sgd` of the authors' script. Keras's
+    SGD sums lr·g in b, so that a schedule acts on new gradients only, and its weight decay is
+    decoupled.
 
     Args:
         learning_rate, weight_decay, no_weight_decay, learning_rate_factors: see
             `GroupedOptimizer`.
-        momentum: μ.
-        **kwargs: of `keras.optimizers.Optimizer`.
+        momentum: momentum μ.
+        **kwargs: arguments of `keras.optimizers.Optimizer`.
     """
 
     slots = ("momentums",)

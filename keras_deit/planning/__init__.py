@@ -1,4 +1,4 @@
-"""What a training would take: memory and steps, without starting it."""
+"""Plans of trainings: the memory and the steps that they would take."""
 
 from keras_deit.planning.plan import Plan, PlanOverrides
 from keras_deit.planning.planner import make_plan

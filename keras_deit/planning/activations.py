@@ -1,4 +1,4 @@
-"""The memory of the activations of a training step: an estimate."""
+"""An estimate of the memory of the activations in a training step."""
 
 import dataclasses
 import math
@@ -16,17 +16,21 @@ from keras_deit.objectives import TrainingModel
 
 
 def activation_bytes(model: TrainingModel, images: int, backend: str, shards: int = 1) -> int:
-    """Estimates the bytes that a step needs for the activations of what is trained, on a device.
+    """Estimates the bytes that a device needs for the activations in a training step.
 
-    Everything that the layers save counts, and two arrays as large as the largest of them, which
-    the backward pass works on. Below the first layer that is trained nothing is saved. A block with
-    activation checkpointing saves its input, and the largest such block is computed again at once.
+    It counts what the layers save for the backward pass, and two arrays as large as the largest of
+    them, which the backward pass works on. Layers below the first trained one save nothing. A block
+    with activation checkpointing saves its input only, but the backward pass needs the activations
+    of one such block at a time, so those of the largest are added.
 
     Args:
         model: the student with its objective; it may be abstract.
-        images: that a device has at once.
-        backend: that runs.
-        shards: devices that share a model.
+        images: number of images that a device processes at once.
+        backend: name of the backend.
+        shards: number of devices that share a model.
+
+    Returns:
+        The number of bytes on each device.
 
     Raises:
         InputError: a layer does not say what it saves.
@@ -50,7 +54,7 @@ def activation_bytes(model: TrainingModel, images: int, backend: str, shards: in
 
 
 def _saved_by_objective(model: TrainingModel, costs: ActivationCosts) -> SavedActivations:
-    """Returns what the objective's layers save of all views of an image."""
+    """Returns what the layers of the objective save for all views of an image."""
     layers, objective = model.objective_layers, model.objective
     if not layers:
         return SavedActivations()
@@ -61,16 +65,16 @@ def _saved_by_objective(model: TrainingModel, costs: ActivationCosts) -> SavedAc
     )
     total = SavedActivations()
     for call in calls:
-        for _ in range(call.inputs[0][0]):  # the views, in the place of the batch
+        for _ in range(call.inputs[0][0]):  # They get the views in place of the batch.
             total += saved_activations(call.layer, call.inputs[0], costs)
     return total
 
 
 class _ForwardPass(keras.layers.Layer):
-    """The forward pass of an objective, through some of its layers."""
+    """The forward pass of an objective as a layer, which makes its layers sublayers."""
 
     def __init__(self, objective, layers: list[keras.layers.Layer]):
-        # TensorFlow refuses the name that Keras would make of the class.
+        # TensorFlow refuses the default name, which would begin with an underscore.
         super().__init__(dtype="float32", name="forward_pass")
         self.objective = objective
         self.objective_layers = layers

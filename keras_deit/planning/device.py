@@ -13,14 +13,14 @@ _MEMINFO = pathlib.Path("/proc/meminfo")
 
 
 def count_devices(devices: Devices, given: int | None = None) -> tuple[int, int]:
-    """Returns the number of copies of a model in a training, and of devices that share each.
+    """Returns the number of replicas of the model, and of devices that share each of them.
 
     Args:
-        devices: of the training.
+        devices: devices of the training.
         given: number of devices of all processes together, instead of the present ones.
 
     Raises:
-        InputError: the backend has no such strategy, the devices are not there, or they cannot be
+        InputError: the backend has no such strategy, there are no such devices, or they cannot be
             divided evenly.
     """
     check_backend(devices)
@@ -43,7 +43,9 @@ def count_devices(devices: Devices, given: int | None = None) -> tuple[int, int]
 
 
 def device_memory(devices_here: int) -> tuple[int, str] | None:
-    """Returns the bytes that a device has for a training, and how that is known; None if it is not.
+    """Returns the bytes that a device has for a training, and the source of this number.
+
+    None if it is not known.
 
     Args:
         devices_here: number of devices that share the machine's memory if the device is its CPU.
@@ -60,6 +62,7 @@ def device_memory(devices_here: int) -> tuple[int, str] | None:
 
 
 def _present(strategy: str) -> int:
+    """Returns the number of devices of this process."""
     if keras.backend.backend() == "jax":
         return len(found_devices(strategy))
     if strategy == "tpu":
@@ -75,8 +78,8 @@ def _present(strategy: str) -> int:
     return gpus
 
 
-# Each of these returns bytes and source, or None if they are unknown; and whether there is an
-# accelerator at all.
+# Each of these functions returns the bytes and their source, or None if they are unknown, and
+# whether there is an accelerator.
 
 
 def _jax_memory():
@@ -94,7 +97,7 @@ def _tensorflow_memory():
 
     if not tf.config.list_physical_devices("GPU"):
         return None, False
-    # TensorFlow returns what is in use, not what there is.
+    # TensorFlow only tells how much memory is in use.
     command = ["nvidia-smi", "--query-gpu=memory.total,name", "--format=csv,noheader,nounits"]
     try:
         shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

@@ -10,25 +10,26 @@ import keras
 from keras_deit.objectives import TrainingModel
 from keras_deit.optimizers import Optimization, build_optimizer
 
-# Of a tensor in the header of a checkpoint: its name, dtype, shape and position.
+# For each tensor the header of a checkpoint has the name, dtype, shape and position.
 _HEADER_BYTES = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on each device; those of the second group are estimates.
+    """The bytes on each device. Those of the second group are estimates.
 
     Attributes:
-        weights: of the student and the objective, with statistics and the state of random layers.
-        gradients: of what is trained.
-        optimizer: slots and accumulated gradients.
-        ema: the exponential moving average of the weights.
+        weights: weights of the student and the objective, with batch statistics and the state of
+            random layers.
+        gradients: gradients of the trained weights.
+        optimizer: slots, accumulated gradients and counters of the optimizer.
+        ema: exponential moving average of the weights.
         batches: images and targets of a step and, if the backend prefetches, of the next one.
-        teacher: its weights.
+        teacher: weights of the teacher.
 
-        activations: of the student and the objective.
-        copies: of the weights in the dtype that the layers compute in.
-        teacher_activations: the largest of its forward pass.
+        activations: activations of the student and the objective.
+        copies: copies of the weights in the dtype that the layers compute in.
+        teacher_activations: input and output of the largest layer of the teacher.
     """
 
     weights: int
@@ -43,7 +44,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """The sum of all."""
+        """The sum of all of them."""
         return sum(dataclasses.asdict(self).values())
 
 
@@ -53,9 +54,9 @@ def variable_bytes(
     """Returns the bytes of some variables on a device.
 
     Args:
-        variables: they may be abstract.
-        split: paths of the variables that are split.
-        shards: number of devices that share those.
+        variables: variables, which may be abstract.
+        split: paths of the variables that are split over devices.
+        shards: number of devices over which they are split.
     """
     total = 0
     for variable in variables:
@@ -66,12 +67,12 @@ def variable_bytes(
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSize:
-    """The variables of an optimizer.
+    """The size of the variables of an optimizer.
 
     Attributes:
-        arrays: for each trained variable: its slots, and its accumulated gradient.
-        counter_bytes: of its counters.
-        counters: number of them.
+        arrays: number of arrays for each trained variable: slots and accumulated gradient.
+        counter_bytes: bytes of its counters.
+        counters: number of its counters.
     """
 
     arrays: int
@@ -79,10 +80,10 @@ class OptimizerSize:
     counters: int
 
     def bytes(self, trained_bytes: int) -> int:
-        """Returns the bytes on a device, where every array is split as its variable is.
+        """Returns the bytes on a device; every array is split in the same way as its variable.
 
         Args:
-            trained_bytes: of the trained variables on the device.
+            trained_bytes: bytes of the trained variables on the device.
         """
         return self.arrays * trained_bytes + self.counter_bytes
 
@@ -93,19 +94,19 @@ def optimizer_size(model: TrainingModel, optimization: Optimization) -> Optimize
     It is created but not built, so only its counters get memory.
 
     Args:
-        model: it may be abstract.
-        optimization: of the recipe.
+        model: model to train, which may be abstract.
+        optimization: settings of the recipe.
 
     Raises:
-        InputError: as `build_optimizer`.
+        InputError: `build_optimizer` raises it.
     """
-    # The number of steps makes no difference to the variables.
+    # The variables do not depend on the number of steps.
     optimizer = build_optimizer(model, optimization, steps_per_epoch=10**9)
     arrays = len(optimizer.slots) + (optimization.accumulation_steps > 1)
     if keras.config.dtype_policy().name != "mixed_float16":
         return OptimizerSize(arrays, variable_bytes(optimizer.variables), len(optimizer.variables))
     scaled = keras.optimizers.LossScaleOptimizer(optimizer).variables
-    # When it is built it gets the scale, float32, and the steps since its last change, too.
+    # When it is built, it also gets the scale, in float32, and the steps since its last change.
     built_later = 4 + _dtype_bytes(scaled[0].dtype)
     return OptimizerSize(arrays, variable_bytes(scaled) + built_later, len(scaled) + 2)
 
@@ -114,8 +115,8 @@ def checkpoint_bytes(model: TrainingModel, optimizer: OptimizerSize, has_ema: bo
     """Returns the size of a checkpoint file: weights, EMA, optimizer, and the names of all.
 
     Args:
-        model: it may be abstract.
-        optimizer: of it.
+        model: model to train, which may be abstract.
+        optimizer: size of its optimizer.
         has_ema: whether there is a moving average of the student's weights.
     """
     variables = trained_model_variables(model)

@@ -1,4 +1,4 @@
-"""What a training would take."""
+"""The result of planning a training, and what can be given to it."""
 
 import dataclasses
 import math
@@ -13,12 +13,12 @@ from keras_deit.training import Job
 
 @dataclasses.dataclass(frozen=True)
 class PlanOverrides:
-    """What a plan is given instead of finding it out; None for what it finds.
+    """Values that a plan uses instead of finding them out; None for those that it finds.
 
     Attributes:
-        devices: number of devices, of all processes together.
-        device_memory_gb: 10⁹ bytes that each has.
-        examples, classes: number of training images and classes; the data are not looked at then.
+        devices: number of devices of all processes together.
+        device_memory_gb: memory of each device, in 10⁹ bytes.
+        examples, classes: number of training images and of classes. The data are not read then.
     """
 
     devices: int | None = None
@@ -36,22 +36,22 @@ class PlanOverrides:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a training would take.
+    """The memory and the steps that a training would take.
 
     Attributes:
         job: the training.
-        dataset: its data.
-        parameters: of the student, in words.
-        teacher_parameters: number of them; None for no teacher.
-        trains_teacher: whether the teacher has to be trained first, unless it is kept already.
-        replicas: copies of the model.
-        shards: devices that share a copy.
-        images: that a device has at once.
-        steps_per_epoch: of the training.
-        memory: of each device.
-        device_bytes: that each device has; None if that is not known.
-        device_source: how that is known.
-        checkpoint: bytes of its file.
+        dataset: size of its data.
+        parameters: number of trained parameters and of those with weight decay, in words.
+        teacher_parameters: number of parameters of the teacher; None for no teacher.
+        trains_teacher: whether the teacher has to be trained first, unless it was trained before.
+        replicas: number of copies of the model.
+        shards: number of devices that share a copy.
+        images: number of images that a device processes at once.
+        steps_per_epoch: number of steps in an epoch.
+        memory: memory that the training needs on each device.
+        device_bytes: bytes of memory that each device has; None if that is not known.
+        device_source: source of that number.
+        checkpoint: bytes of a checkpoint file.
     """
 
     job: Job
@@ -84,19 +84,19 @@ class Plan:
         return None if self.device_bytes is None else self.memory.total <= self.device_bytes
 
     def accumulation_steps_that_fit(self) -> int | None:
-        """Returns the fewest `accumulation_steps` with which it fits; None if they cannot help."""
+        """Returns the smallest `accumulation_steps` with which it fits; None if there are none."""
         optimization, memory = self.job.recipe.optimization, self.memory
         if keras.backend.backend() == "tensorflow" and self.replicas > 1:
             return None
         with_images = memory.batches + memory.activations + memory.teacher_activations
-        # The accumulated gradients are arrays of their own.
+        # Accumulation needs one array more for each gradient.
         others = memory.total - with_images
         others += memory.gradients * (optimization.accumulation_steps == 1)
         for factor in range(2, self.images + 1):
             fits = others + with_images / factor <= self.device_bytes
             micro_batches = factor * optimization.accumulation_steps
             processes = self.job.devices.num_processes or 1
-            # Pairs of images stay together.
+            # The images that are mixed in pairs stay in one micro-batch.
             divisor = 2 * micro_batches * max(processes, self.replicas)
             if fits and optimization.batch_size % divisor == 0:
                 return micro_batches

@@ -1,4 +1,4 @@
-"""Finding out what a training would take, without building anything on a device."""
+"""Planning a training without building anything on a device."""
 
 import math
 
@@ -36,15 +36,15 @@ _GB = 1e9
 def make_plan(job: Job, overrides: PlanOverrides | None = None) -> Plan:
     """Plans a training.
 
-    No weight gets memory, no data are prepared, and no teacher is read, downloaded or trained.
+    No weights get memory, no data are prepared, and no teacher is downloaded or trained.
 
     Args:
         job: the training.
-        overrides: what is given instead of being found out.
+        overrides: values to use instead of finding them out.
 
     Raises:
-        InputError: as the training would, as far as its names and sizes are wrong; the size of
-            the data is not known; or a layer does not say what it saves for the backward pass.
+        InputError: the training would raise it for a wrong name or size; the size of the data is
+            not known; or a layer does not say what it saves for the backward pass.
     """
     overrides = overrides or PlanOverrides()
     replicas, shards = count_devices(job.devices, overrides.devices)
@@ -127,12 +127,12 @@ def _memory(job, model, optimizer, num_classes: int, images: int, shards: int) -
 def _batch_bytes(model: TrainingModel, num_classes: int, images: int) -> int:
     image = model.student.image_format
     numbers = model.objective.views * image.height * image.width * 3 + num_classes
-    # On JAX the next batch is copied while a step runs.
+    # JAX copies the next batch to the device while a step runs.
     return 4 * images * numbers * (2 if keras.backend.backend() == "jax" else 1)
 
 
 def _teacher_activations(teacher: Teacher) -> int:
-    """Returns the numbers in the inputs and outputs of the layer with the most of them."""
+    """Returns the number of values in the inputs and outputs of the largest layer."""
     image = teacher.contract.image_format
     shape = (None, image.height, image.width, 3)
     calls = build_abstract(lambda: trace_calls(teacher.model, shape))

@@ -50,9 +50,15 @@ def match(model: Classifier, file: TensorFile) -> Match:
     """Pairs the tensors of a file with the variables of a model.
 
     Raises:
-        InputError: the file holds another architecture, something is left over on one side, or
-            shapes differ for another reason than the number of classes or the image size.
+        InputError: the model is not one of this package, the file holds another architecture,
+            something is left over on one side, or shapes differ for another reason than the number
+            of classes or the image size.
     """
+    if not isinstance(model, Classifier):
+        raise InputError(
+            "Weights can only be loaded into a keras_deit.Classifier. Received: "
+            f"{type(model).__name__}"
+        )
     entries = _best_entries(model, file)
     tables = {id(table.variable): table for table in model.position_tables()}
     _check_fixed_tables(model, entries, tables, file)

@@ -1,4 +1,4 @@
-"""Teachers: by name or file, with a contract of what they take and return."""
+"""Teachers by name or from a file, with a contract of their images and outputs."""
 
 from keras_deit.teachers.abstract import abstract_teacher
 from keras_deit.teachers.contract import (

@@ -1,4 +1,4 @@
-"""Abstract teachers: to count, not to run."""
+"""Abstract teachers, whose variables can be counted but which cannot run."""
 
 import re
 
@@ -15,7 +15,7 @@ from keras_deit.teachers.files import (
 from keras_deit.teachers.kerascv import PREFIX
 from keras_deit.teachers.teacher import Teacher
 
-# A KerasCV name with weights is that of an architecture and of what it was trained on.
+# The KerasCV name of trained weights is that of the architecture with one of these suffixes.
 _TRAINED_ON = re.compile(r"_(imagenet_classifier|imagenet|coco)$")
 
 
@@ -25,13 +25,13 @@ def abstract_teacher(
     """Returns a teacher whose variables have no memory, and whose weights are not downloaded.
 
     Args:
-        request: the teacher.
-        num_classes: of the data.
-        height, width: in pixels, of the images of a teacher that is built by name.
-        student_format: of the images that it gets.
+        request: name or file of the teacher.
+        num_classes: number of classes in the data.
+        height, width: size in pixels of the images of a teacher that is built by name.
+        student_format: format of the student's images, with which it is called.
 
     Raises:
-        InputError: there is no such teacher, or the file does not hold one.
+        InputError: there is no such teacher, or the file does not contain one.
     """
     name = request.name
     check_teacher_name(name)

@@ -1,4 +1,4 @@
-"""keras.applications classifiers by name, with their own preprocessing as a contract."""
+"""Classifiers of keras.applications by name, with their own preprocessing as a contract."""
 
 import keras
 
@@ -7,8 +7,8 @@ from keras_deit.teachers.contract import TeacherContract, pixel_format
 
 PREFIX = "applications:"
 
-# Name -> pixel convention (that of the module's `preprocess_input`, or "0-255" where the model
-# preprocesses inside) and the smallest side its constructor takes.
+# By name: the pixel convention, which is that of the module's `preprocess_input`, or "0-255" if the
+# model has its own preprocessing; and the smallest side of an image for the constructor.
 MODELS = {
     **{f"ConvNeXt{size}": ("0-255", 32) for size in ("Tiny", "Small", "Base", "Large", "XLarge")},
     **{f"DenseNet{depth}": ("imagenet", 32) for depth in (121, 169, 201)},
@@ -32,28 +32,32 @@ IMAGENET_CLASSES = 1000
 
 
 def applications_names() -> list[str]:
-    """Every keras.applications teacher, as `applications:NAME`."""
+    """Returns the names of all teachers of keras.applications, as `applications:NAME`."""
     return [PREFIX + name for name in MODELS]
 
 
 def build_applications_model(
     name: str, num_classes: int, height: int, width: int, weights: str | None = None
 ) -> tuple[keras.Model, TeacherContract]:
-    """A keras.applications classifier that gives logits.
+    """Builds a classifier of keras.applications that returns logits.
 
-    Without weights it is the published architecture with its own top. With "imagenet" and 1000
-    classes it is the published classifier at its own image size, which the contract tells. With
-    "imagenet" and another class count it is the trained body, average pooling and a new Dense head.
+    Without weights it is the published architecture. With "imagenet" and 1000 classes it is the
+    published classifier with its own image size, which the contract contains. With "imagenet" and
+    another number of classes it has the trained layers up to an average pooling, and a new Dense
+    head.
 
     Args:
-        name: with or without `applications:`, in any case.
-        num_classes: columns of the logits.
-        height, width: of the images, in pixels.
+        name: name of the model, with or without `applications:`, in any case.
+        num_classes: number of logits.
+        height, width: size of the images in pixels.
         weights: None or "imagenet".
 
+    Returns:
+        The model, and the contract of its images and outputs.
+
     Raises:
-        InputError: unknown name or weights, a backend the model does not run on, images below its
-            smallest side, or weights that cannot be fetched.
+        InputError: the name or the weights are unknown, the model does not support the backend, the
+            images are too small, or the weights cannot be downloaded.
     """
     known = {known_name.lower(): known_name for known_name in MODELS}
     key = name.lower().removeprefix(PREFIX)
@@ -101,7 +105,7 @@ def _fetch(model_name: str, input_shape: tuple | None, **arguments) -> keras.Mod
     try:
         return _build(model_name, input_shape, weights="imagenet", **arguments)
     except Exception as error:
-        # `keras.utils.get_file` raises a bare Exception; every argument was checked before.
+        # `keras.utils.get_file` raises a bare Exception. All arguments have been checked before.
         if "URL fetch failure" not in str(error):
             raise
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a teacher takes and returns, declared once and kept beside its weights."""
+"""The contract of a teacher: the format of its images and outputs, saved beside its weights."""
 
 import dataclasses
 from typing import Any
@@ -11,8 +11,9 @@ from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageForma
 
 OUTPUTS = ("logits", "probabilities")
 
-# By name: mean, std (R, G, B, of pixels in [0, 1]) and channel order. "caffe" subtracts the
-# ImageNet mean from BGR pixels in [0, 255], as the Caffe weights of VGG and ResNet need.
+# By name: mean and std of R, G and B for pixels in [0, 1], and the order of the channels. "caffe"
+# subtracts the ImageNet mean from BGR pixels in [0, 255], as for the Caffe weights of VGG and
+# ResNet.
 PIXELS = {
     "0-255": ((0.0,) * 3, (1 / 255,) * 3, "RGB"),
     "0-1": ((0.0,) * 3, (1.0,) * 3, "RGB"),
@@ -22,9 +23,9 @@ PIXELS = {
 }
 
 _PIXEL_TOLERANCE = 1e-3
-# Wide enough for a softmax over 1000 classes in float16.
+# This is enough for a softmax over 1000 classes in float16.
 _PROBABILITY_TOLERANCE = 5e-3
-# Logits whose rows all sum to 1 within this are probabilities.
+# Outputs whose rows all sum to 1 within this tolerance are probabilities.
 _LOGITS_TOLERANCE = 1e-4
 
 
@@ -42,12 +43,12 @@ def pixel_format(name: str, height: int, width: int) -> ImageFormat:
 
 @dataclasses.dataclass(frozen=True)
 class TeacherContract:
-    """A teacher's declared input and output.
+    """The declared input and output of a teacher.
 
     Attributes:
-        image_format: of its images: size, mean, std, channel order.
+        image_format: size, mean, std and channel order of its images.
         outputs: "logits" or "probabilities" (rows that sum to 1).
-        num_classes: columns of its output.
+        num_classes: number of columns of its output.
     """
 
     image_format: ImageFormat
@@ -65,13 +66,13 @@ class TeacherContract:
             )
 
     def check_model(self, model: keras.Model) -> None:
-        """Compares the declaration with the shapes that the model has fixed, if any.
+        """Checks that the fixed input and output shapes of a model, if any, are those declared.
 
         Raises:
-            InputError: the model's input or output shape is another one.
+            InputError: the input or output shape of the model is different.
         """
         image_shape = (self.image_format.height, self.image_format.width, 3)
-        # A subclassed model has neither attribute; its shapes show when it is called.
+        # A subclassed model has neither attribute: its shapes are not known before a call.
         input_shape = getattr(model, "input_shape", (None, *image_shape))
         output_shape = getattr(model, "output_shape", (None, self.num_classes))
         fixed = [
@@ -89,11 +90,14 @@ class TeacherContract:
             )
 
     def check_outputs(self, outputs: np.ndarray) -> None:
-        """Checks that outputs are what the contract declares.
+        """Checks that outputs are as the contract declares them.
+
+        Args:
+            outputs: outputs of the model for some images.
 
         Raises:
-            InputError: another shape, numbers that are not finite, logits declared as probabilities
-                or the reverse.
+            InputError: they have another shape than (batch, num_classes), they are not finite, or
+                they are logits that are declared as probabilities or the reverse.
         """
         if outputs.ndim != 2 or outputs.shape[1] != self.num_classes:
             raise InputError(
@@ -126,15 +130,19 @@ class TeacherContract:
 
     @classmethod
     def from_dict(cls, values: dict) -> "TeacherContract":
-        """Returns the contract of `to_dict`."""
+        """Returns the contract from the result of `to_dict`."""
         return cls(**{**values, "image_format": ImageFormat(**values["image_format"])})
 
 
 def check_images(images: np.ndarray, student_format: ImageFormat) -> None:
     """Checks that images have the shape and the pixel range of the student's format.
 
+    Args:
+        images: (batch, height, width, 3).
+        student_format: format of the student's images.
+
     Raises:
-        InputError: another shape, or pixels outside [0, 1] once mean and std are undone.
+        InputError: they have another shape, or pixels outside [0, 1] before the normalization.
     """
     shape = (student_format.height, student_format.width, 3)
     if images.ndim != 4 or images.shape[1:] != shape:
@@ -160,7 +168,7 @@ def check_classes(
     """Checks that a teacher has as many classes as the dataset.
 
     Raises:
-        InputError: it does not; the message has the command that fine-tunes it.
+        InputError: it does not. The message contains the command that fine-tunes it.
     """
     if teacher_classes != num_classes:
         raise InputError(
@@ -176,11 +184,11 @@ class TeacherRequest:
     """The teacher that an objective asks for.
 
     Attributes:
-        name: of the teacher, or the path of a `.keras` file.
-        weights: "imagenet" for a keras.applications teacher that starts from them.
-        recipe: how to train it on the data, if it needs that, a `keras_deit.recipes.TeacherRecipe`;
-            None for the default one.
-        pixels, outputs: the contract of a `.keras` file that has none beside it.
+        name: name of the teacher, or path of a `.keras` file.
+        weights: initial weights of a keras.applications teacher: "imagenet", or None.
+        recipe: recipe of the teacher's training, a `keras_deit.recipes.TeacherRecipe`, if it has to
+            be trained first; None for the default one.
+        pixels, outputs: contract of a `.keras` file without a `.json` file beside it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Teachers by name and on disk: build, save, load, give another head."""
+"""Teachers by name and in files: building, saving and loading them, and replacing their head."""
 
 import json
 import os
@@ -25,28 +25,31 @@ from keras_deit.teachers.kerascv import (
 
 
 def list_teachers() -> list[str]:
-    """Every name that `build_teacher_model` takes."""
+    """Returns all names that `build_teacher_model` accepts."""
     return kerascv_names() + applications_names()
 
 
 def build_teacher_model(
     name: str, num_classes: int, height: int, width: int, weights: str | None = None
 ) -> tuple[keras.Model, TeacherContract]:
-    """A classifier by name, to be trained on the data, and what it takes and gives.
+    """Builds a classifier by name, to be trained on the data.
 
     Args:
         name: `kerascv:PRESET`, `applications:NAME`, or a keras.applications name alone. Case does
             not matter.
-        num_classes: of the new head. A `kerascv:..._classifier` keeps its own 1000 classes:
-            see `check_classes` and `replace_head`.
-        height, width: of the images, in pixels. The contract's size is the one that holds:
-            keras.applications classifiers with their own ImageNet head come at their own size.
+        num_classes: number of classes of the new head. A `kerascv:..._classifier` has its own 1000
+            classes: see `check_classes` and `replace_head`.
+        height, width: size of the images in pixels. Classifiers of keras.applications with their
+            own ImageNet head have their own size, which is that of the contract.
         weights: None, or "imagenet" for keras.applications. A KerasCV preset with weights has them
             in its name.
 
+    Returns:
+        The model, and the contract of its images and outputs.
+
     Raises:
-        InputError: unknown name or weights, a size the model cannot take, or weights that cannot be
-            fetched.
+        InputError: the name or the weights are unknown, the model does not support the size, or the
+            weights cannot be downloaded.
     """
     if name.lower().startswith(PREFIX):
         if weights is not None:
@@ -62,13 +65,13 @@ def build_teacher_model(
 
 
 def check_teacher_name(name: str) -> None:
-    """Makes sure that there is such a teacher, without building or reading it.
+    """Checks that there is such a teacher, without building or reading it.
 
     Args:
-        name: as `build_teacher_model` takes it, or the path of a `.keras` file.
+        name: name as in `build_teacher_model`, or path of a `.keras` file.
 
     Raises:
-        InputError: there is no such name or file, or what it needs is not installed.
+        InputError: there is no such name or file, or a package that it needs is not installed.
     """
     if name.endswith(".keras"):
         if not pathlib.Path(name).is_file():
@@ -83,9 +86,9 @@ def check_teacher_name(name: str) -> None:
 
 
 def own_head_classes(name: str, num_classes: int, weights: str | None = None) -> int | None:
-    """Classes of the trained head that a name comes with; None where the head will be a new one.
+    """Returns the number of classes of the trained head of a teacher; None if its head is new.
 
-    Nothing is built or fetched. Arguments as for `build_teacher_model`.
+    Nothing is built or downloaded. The arguments are those of `build_teacher_model`.
     """
     if name.lower().startswith(PREFIX):
         return IMAGENET_CLASSES if name.lower().endswith("_classifier") else None
@@ -96,16 +99,16 @@ def own_head_classes(name: str, num_classes: int, weights: str | None = None) ->
 def save_teacher_model(
     model: keras.Model, contract: TeacherContract, path: str | pathlib.Path, **extra_json
 ) -> None:
-    """Write the model to `path` and its contract to the same path with suffix `.json`.
+    """Writes a model to a file and its contract to a file with the same name and suffix `.json`.
 
-    Each file is written beside its place and then moved there, so that a run that is stopped
-    leaves no half-written file.
+    Each file is written to a temporary folder and then moved, so that an interrupted process leaves
+    no incomplete file.
 
     Args:
         model: any Keras model.
-        contract: what it takes and gives.
-        path: ends in `.keras`; missing folders are made.
-        **extra_json: facts to keep with the contract, such as where the model was trained.
+        contract: contract of its images and outputs.
+        path: path that ends in `.keras`; missing folders are created.
+        **extra_json: JSON values to save with the contract, such as the dataset of its training.
 
     Raises:
         InputError: `path` has another suffix.
@@ -119,7 +122,7 @@ def save_teacher_model(
         new_json.write_text(json.dumps(record, indent=2) + "\n")
         fsync(new_model)
         fsync(new_json)
-        # The model last: where it is, its contract is.
+        # The model is moved last, so that a model always has its contract.
         os.replace(new_json, path.with_suffix(".json"))
         os.replace(new_model, path)
     fsync(path.parent)
@@ -133,20 +136,23 @@ def load_teacher_model(
     outputs: str | None = None,
     with_weights: bool = True,
 ) -> tuple[keras.Model, TeacherContract]:
-    """Returns a teacher from a `.keras` file.
+    """Loads a teacher from a `.keras` file.
 
-    Its contract is `contract`, or else `pixels` and `outputs` with the model's own input size and
-    class count, or else the `.json` file beside it.
+    Its contract is `contract`, or else that of `pixels` and `outputs` with the input size and the
+    number of classes of the model, or else that of the `.json` file beside it.
 
     Args:
-        path: a `.keras` file.
-        contract: what the model takes and gives.
-        pixels: a name in `PIXELS`.
+        path: path of a `.keras` file.
+        contract: contract of its images and outputs.
+        pixels: pixel convention, a name in `PIXELS`.
         outputs: "logits" or "probabilities".
         with_weights: whether to read the weights, too.
 
+    Returns:
+        The model, and the contract of its images and outputs.
+
     Raises:
-        InputError: no readable file, no contract, or one that is not the model's.
+        InputError: the file cannot be read, there is no contract, or it does not fit the model.
     """
     path = _keras_path(path)
     if not path.is_file():
@@ -170,18 +176,21 @@ def load_teacher_model(
 def replace_head(
     model: keras.Model, contract: TeacherContract, num_classes: int
 ) -> tuple[keras.Model, TeacherContract]:
-    """The same model with a new Dense head of logits in the place of its last Dense layer.
+    """Replaces the last Dense layer of a model by a new one that returns logits.
 
-    Every other layer is shared with `model`, weights included.
+    All other layers, with their weights, are shared with the given model.
 
     Args:
-        model: a functional or sequential classifier that ends in Dense, with or without an
-            activation layer after it.
-        contract: what `model` takes and gives.
-        num_classes: columns of the new head.
+        model: functional or sequential classifier that ends in Dense, with or without an activation
+            layer after it.
+        contract: contract of its images and outputs.
+        num_classes: number of classes of the new head.
+
+    Returns:
+        The new model and its contract.
 
     Raises:
-        InputError: the model ends in another layer, or its layers are not a graph.
+        InputError: the model ends in another layer, or it is not functional.
     """
     outputs = getattr(model, "outputs", None)
     if not outputs:

@@ -1,4 +1,4 @@
-"""From one model's image format to another's."""
+"""The conversion of images from the format of one model to that of another."""
 
 import dataclasses
 
@@ -11,21 +11,21 @@ from keras_deit.core.image_format import ImageFormat
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class ImageConversion(keras.layers.Layer):
-    """Turns images in one format into the same images in another.
+    """Converts images from one format to another.
 
-    One normalization is undone and the other applied as one affine map per channel, the channel
-    order is swapped where the two differ, and images of another size are resized bilinearly.
+    One affine map per channel replaces one normalization by the other. If necessary, the order of
+    the channels is reversed, and the images are resized with bilinear interpolation.
 
     Args:
-        source: the format of the images this layer is called with.
-        target: the format it gives.
+        source: format of the images with which this layer is called.
+        target: format of the images that it returns.
 
     Input: (batch, source.height, source.width, 3).
     Output: float32 (batch, target.height, target.width, 3).
     """
 
     def __init__(self, source: ImageFormat, target: ImageFormat, **kwargs):
-        # bfloat16 keeps 8 bits, too few for an augmented image in [0, 255].
+        # bfloat16 has 8 significant bits, too few for an augmented image in [0, 255].
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.source = source
@@ -35,13 +35,13 @@ class ImageConversion(keras.layers.Layer):
         target_size = (target.height, target.width)
         source_size = (source.height, source.width)
         self._resize_to = None if target_size == source_size else target_size
-        # Antialiasing changes nothing where both sides grow.
+        # Antialiasing makes no difference if no side gets smaller.
         self._antialias = any(new < old for new, old in zip(target_size, source_size, strict=True))
         if self._antialias and keras.backend.backend() == "tensorflow":
-            self.supports_jit = False  # XLA has no kernel for TensorFlow's antialiased resize
+            self.supports_jit = False  # XLA does not support TensorFlow's antialiased resize.
 
     def call(self, images):
-        # ops.multiply and ops.add, not operators: PyTorch takes a NumPy operand through the host.
+        # With operators PyTorch would copy the images to the host for a NumPy operand.
         images = ops.add(ops.multiply(ops.cast(images, "float32"), self._scale), self._offset)
         if self.source.channels != self.target.channels:
             images = ops.flip(images, axis=-1)
@@ -72,10 +72,10 @@ class ImageConversion(keras.layers.Layer):
 
 
 def _affine(source: ImageFormat, target: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset per channel, float32 in the source's channel order.
+    """Returns scale and offset per channel, float32 (3,), in the channel order of the source.
 
-    (x * source_std + source_mean - target_mean) / target_std, in float64 so that equal formats
-    give exactly 1 and 0.
+    The map is (x * source_std + source_mean - target_mean) / target_std. It is computed in float64,
+    so that equal formats have exactly the scale 1 and the offset 0.
     """
     source_std, target_std = np.array(source.std), np.array(target.std)
     scale = source_std / target_std

@@ -1,4 +1,4 @@
-"""KerasCV classifiers by name, with or without their preset weights."""
+"""Classifiers of KerasCV by name, with or without the weights of a preset."""
 
 import importlib.util
 
@@ -10,9 +10,9 @@ from keras_deit.teachers.kerascv_configs import BACKBONES, WEIGHTED_PRESETS
 
 PREFIX = "kerascv:"
 
-# Smallest side, and what both sides are multiples of. DenseNet pools without padding; CSPDarkNet
-# splits the image into even and odd pixels; MiT reshapes its tokens to side / 32, and below 64 its
-# layers do not build on TensorFlow.
+# The smallest side, and the number of which both sides are multiples. DenseNet pools without
+# padding. CSPDarkNet splits the image into even and odd pixels. MiT reshapes its tokens to side /
+# 32, and TensorFlow cannot build its layers for sides below 64.
 _SIZE_RULES = {
     "DenseNetBackbone": (32, 1),
     "CSPDarkNetBackbone": (2, 2),
@@ -21,7 +21,7 @@ _SIZE_RULES = {
 
 
 def kerascv_names() -> list[str]:
-    """Every KerasCV teacher, as `kerascv:PRESET`."""
+    """Returns the names of all teachers of KerasCV, as `kerascv:PRESET`."""
     presets = [
         name
         for table in (BACKBONES, WEIGHTED_PRESETS)
@@ -34,19 +34,22 @@ def kerascv_names() -> list[str]:
 def build_kerascv_model(
     name: str, num_classes: int, height: int, width: int
 ) -> tuple[keras.Model, TeacherContract]:
-    """A KerasCV `ImageClassifier` by preset name.
+    """Builds a KerasCV `ImageClassifier` by the name of a preset.
 
-    A backbone's name gives average pooling and a new Dense head of logits on it; the name of a
-    classifier preset gives that classifier with its own 1000-class softmax.
+    For the preset of a backbone it has average pooling and a new Dense head that returns logits.
+    The preset of a classifier has its own softmax over 1000 classes.
 
     Args:
-        name: one of `kerascv_names()`.
-        num_classes: of the new head.
-        height, width: of the images, in pixels.
+        name: one of `kerascv_names()`, in any case.
+        num_classes: number of classes of the new head.
+        height, width: size of the images in pixels.
+
+    Returns:
+        The model, and the contract of its images and outputs.
 
     Raises:
-        InputError: unknown name, a size the family cannot take, weights that cannot be fetched, or
-            KerasCV is not installed.
+        InputError: the name is unknown, the model does not support the size, the weights cannot be
+            downloaded, or KerasCV is not installed.
     """
     known = {known_name.lower(): known_name for known_name in kerascv_names()}
     if name.lower() not in known:
@@ -70,10 +73,10 @@ def build_kerascv_model(
 
 
 def check_kerascv(name: str) -> None:
-    """Makes sure that KerasCV and TensorFlow are installed, without importing them.
+    """Checks that KerasCV and TensorFlow are installed, without importing them.
 
     Args:
-        name: of the teacher that needs them.
+        name: name of the teacher that needs them, for the error.
 
     Raises:
         InputError: they are not.
@@ -83,7 +86,7 @@ def check_kerascv(name: str) -> None:
 
 
 def _import_kerascv(name: str):
-    """KerasCV, imported on first use: it imports TensorFlow on every backend."""
+    """Imports KerasCV on first use, because it imports TensorFlow on every backend."""
     try:
         import keras_cv
     except ImportError as error:
@@ -124,7 +127,7 @@ def _check_size(preset: str, family: str, height: int, width: int) -> None:
 def _from_preset(model_class, preset: str, **arguments) -> keras.Model:
     try:
         return model_class.from_preset(preset, **arguments)
-    except OSError as error:  # what requests, kagglehub and the file system raise
+    except OSError as error:  # The base of the exceptions of requests, kagglehub and files.
         reason = str(error).splitlines()[0]
         raise InputError(
             f"The weights of teacher {PREFIX}{preset} could not be fetched from Kaggle: {reason}"

@@ -1,9 +1,9 @@
 """The configurations of KerasCV's classification backbones, by preset name.
 
-KerasCV 0.9 downloads a preset's configuration even when no weights are asked for. The
-configurations therefore stand here, and an untrained backbone is built without a network. They are
-those of the cited papers in KerasCV's own arguments; the tests compare the parameter counts with
-KerasCV's preset table and with keras.applications.
+KerasCV 0.9 downloads the configuration of a preset even if no weights are needed. With the
+configurations in this module an untrained backbone is built without a network. They are those of
+the cited papers as arguments of KerasCV. The tests compare the parameter counts with KerasCV's
+table of presets and with keras.applications.
 """
 
 _RESNET = {"stackwise_filters": [64, 128, 256, 512], "stackwise_strides": [1, 2, 2, 2]}
@@ -22,16 +22,18 @@ _EFFICIENTNET_B = {  # Tan & Le 2019, table 1
     "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
     "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
 }
-# Width and depth coefficients of EfficientNet B0 to B7; Lite and V2 B use the first ones.
+# The coefficients of width and depth of EfficientNet B0 to B7. Lite and V2 B use the first ones.
 _COMPOUND = [(1, 1), (1, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6), (2, 3.1)]
 
 
 def _efficientnet_v2(repeats: list[int], filters: list[int]) -> dict:
-    """Tan & Le 2021, table 4: three fused stages, then MBConv with squeeze-and-excite.
+    """Returns a configuration of EfficientNetV2 (Tan & Le 2021, table 4).
+
+    It has three fused stages, then stages of MBConv with squeeze-and-excitation.
 
     Args:
-        repeats: blocks of each stage.
-        filters: the stem's width, then each stage's.
+        repeats: number of blocks of each stage.
+        filters: width of the stem, then of each stage.
     """
     unfused = len(repeats) - 3
     return {
@@ -141,7 +143,7 @@ _MIT = {  # Xie et al. 2021, table 6
     )
 }
 
-# KerasCV class -> preset name -> its constructor arguments.
+# The arguments of the constructor, by KerasCV class and name of the preset.
 BACKBONES = {
     "ResNetBackbone": _resnets(""),  # He et al. 2016, table 1
     "ResNetV2Backbone": _resnets("_v2"),
@@ -155,7 +157,7 @@ BACKBONES = {
     "MiTBackbone": _MIT,
 }
 
-# The presets that come with weights, by KerasCV class; ImageClassifier's have their own head.
+# The presets with weights, by KerasCV class. Those of ImageClassifier have their own head.
 WEIGHTED_PRESETS = {
     "ResNetBackbone": ["resnet50_imagenet"],
     "ResNetV2Backbone": ["resnet50_v2_imagenet"],

@@ -1,4 +1,4 @@
-"""The teacher of a distillation: a frozen classifier that takes the student's images."""
+"""The teacher of a distillation: a frozen classifier for the student's images."""
 
 import dataclasses
 
@@ -17,22 +17,22 @@ _SMALLEST_PROBABILITY = float(np.finfo("float32").tiny)
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class Teacher(keras.layers.Layer):
-    """Takes the student's images and returns the teacher's logits.
+    """A layer that maps the student's images to the teacher's logits.
 
-    `ImageConversion` brings the images into the teacher's format. The model always runs with
-    `training=False`, and no gradient passes through it (DeiT §4: the teacher is fixed and sees
-    the student's augmented image).
+    `ImageConversion` converts the images to the teacher's format. The model always runs with
+    `training=False`, and no gradient is propagated through it (DeiT §4: the teacher is fixed, and
+    its input is the student's augmented image).
 
     Its weights and statistics never change: the layer cannot be made trainable, not even through a
     model that contains it.
 
     Args:
-        model: a Keras classifier; it is frozen in place.
-        contract: what `model` takes and returns.
-        student_format: of the images that this layer is called with.
+        model: Keras classifier, which is frozen in place.
+        contract: contract of its images and outputs.
+        student_format: format of the images with which this layer is called.
 
     Raises:
-        InputError: the model's fixed input or output size is not that of the contract.
+        InputError: a fixed input or output size of the model is not that of the contract.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Teacher(keras.layers.Layer):
         student_format: ImageFormat,
         **kwargs,
     ):
-        # The teacher computes as it was trained, whatever the student's dtype policy.
+        # The dtype of the teacher does not depend on the student's dtype policy.
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         contract.check_model(model)
@@ -70,15 +70,15 @@ class Teacher(keras.layers.Layer):
         return (input_shape[0], self.contract.num_classes)
 
     def check(self, images: np.ndarray) -> None:
-        """Compares the declared formats with a batch and with the model's outputs for it.
+        """Checks the declared formats with a batch and the outputs of the model for it.
 
         Args:
-            images: the student's evaluation images, in `student_format` and before any mixing,
-                float of shape (batch, height, width, 3).
+            images: evaluation images of the student, in `student_format` and not mixed, float
+                (batch, height, width, 3).
 
         Raises:
-            InputError: the images are not in `student_format`, or the model's outputs are not what
-                the contract declares.
+            InputError: the images are not in `student_format`, or the outputs of the model are not
+                as the contract declares them.
         """
         images = np.asarray(images)
         check_images(images, self.conversion.source)
@@ -103,7 +103,7 @@ class Teacher(keras.layers.Layer):
 
 
 def as_logits(outputs, contract: TeacherContract):
-    """Returns a teacher's outputs as logits; of probabilities their logarithm."""
+    """Returns the outputs of a teacher as logits, which for probabilities are their logarithms."""
     if contract.outputs == "probabilities":
         return ops.log(ops.maximum(outputs, _SMALLEST_PROBABILITY))
     return outputs

@@ -1,4 +1,4 @@
-"""A run is a directory."""
+"""The directory of a run: its configuration, log, weights and result."""
 
 import csv
 import pathlib

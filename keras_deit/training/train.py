@@ -13,6 +13,7 @@ from keras_deit.core.files import exclusive_lock
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import (
     all_gather,
+    barrier,
     is_writer,
     num_replicas_in_sync,
     process_index_and_count,
@@ -151,6 +152,8 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
                 )
         summary["bad_images"] = all_gather(pipeline.bad_images.names)
         run.finish(summary)
+        # Every process reads the summary that one of them has written.
+        barrier("run")
 
 
 def default_run_dir(job: Job) -> str:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from keras_deit.cli.main import run_command
 
 ROOT = pathlib.Path(__file__).parents[2]
+# The smallest student.
+SMALL = ("--depth=1", "--embed_dim=24")
 # What the console script `keras-deit` does.
 _MAIN = "import sys; sys.argv[0] = 'keras-deit'; from keras_deit.cli.main import main; main()"
 

@@ -3,19 +3,18 @@
 import types
 
 import pytest
-import tensorflow as tf
-from commands import call
+from commands import SMALL, call
 from jobs import teacher_file  # noqa: F401
-
-# A student that is as small as possible.
-SMALL = ("--epochs=1", "--depth=1", "--embed_dim=24", "--batch_size=400")
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, teacher_file):  # noqa: F811
     """A training on digits with a teacher in a file, without compiling: it does a few steps."""
     path = tmp_path_factory.mktemp("runs") / "small"
-    arguments = ("train", *SMALL, f"--teacher={teacher_file}", f"--run_dir={path}")
+    import tensorflow as tf
+
+    training = ("--epochs=1", "--batch_size=400", f"--teacher={teacher_file}")
+    arguments = ("train", *SMALL, *training, f"--run_dir={path}")
     tf.config.run_functions_eagerly(True)
     try:
         output = call(*arguments)

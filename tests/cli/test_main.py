@@ -92,10 +92,13 @@ def test_files_that_cannot_be_imported_are_rejected(tmp_path):
 
 
 @pytest.mark.slow
-def test_bad_input_is_one_line_on_stderr_and_exit_code_2(tmp_path):
-    output = run_process(tmp_path, "train", "--epochs=three", code=2)
+def test_a_warning_and_bad_input_are_a_line_each_on_stderr_and_the_exit_code_is_2(tmp_path):
+    output = run_process(tmp_path, "train", "--rematerialise", "--optimizer=lion", code=2)
     assert output.stdout == ""
-    assert re.fullmatch(r"error: .*epochs.*\n", output.stderr), output.stderr
+    warning, error = output.stderr.splitlines()
+    # Nothing comes before the text of a warning, such as a date or a level.
+    assert re.match(r"[A-Z][a-z]+ .*rematerialise.*activation_checkpointing", warning)
+    assert re.match(r"error: .*'lion'", error)
 
 
 @pytest.mark.slow
@@ -125,7 +128,6 @@ main()
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("command", "backend"), [("train", "tensorflow"), ("export", "jax")])
 def test_a_missing_backend_is_one_line_and_exit_code_2(command, backend, tmp_path):
     """Export needs TensorFlow whatever the environment sets."""

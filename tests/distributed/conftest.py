@@ -1,3 +1,6 @@
-"""The fixtures of `jobs`."""
+"""The fixtures of `jobs`, and a backend that is fast at many trainings of small models."""
 
 from jobs import eager, teacher_file, tiny_job  # noqa: F401
+from processes import prepare_backend
+
+prepare_backend()

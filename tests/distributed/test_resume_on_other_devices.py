@@ -5,17 +5,12 @@ import time
 
 import keras
 import pytest
-from processes import TESTS, end, free_port, start
-from run_files import assert_close, quiet
+from processes import TESTS, end, end_all, free_port, start
+from run_files import Killed, assert_close, before_call, kill, quiet
 
 from keras_deit.training import Run, train
 
 BACKEND = keras.backend.backend()
-TWO_DEVICES = {
-    "tensorflow": ("--strategy=mirrored", "--virtual_devices=2"),
-    "jax": ("--strategy=data_parallel", "--virtual_devices=2"),
-}
-
 # PyTorch has one device.
 pytestmark = [pytest.mark.backends("tensorflow", "jax"), pytest.mark.slow]
 
@@ -60,11 +55,9 @@ def assert_equal(one, many):
 
 
 @pytest.mark.backends("tensorflow")
-def test_a_run_on_two_replicas_resumes_on_one_device(
-    values, start_command, tmp_path, request
-):
+def test_a_run_on_two_replicas_resumes_on_one_device(values, start_command, tmp_path, request):
     run = Run(tmp_path / "many")
-    stop([start_command(run, *TWO_DEVICES["tensorflow"])], run, 1)
+    stop([start_command(run, "--strategy=mirrored", "--virtual_devices=2")], run, 1)
     lines = []
     request.getfixturevalue("eager")
     train(**values, run_dir=str(run.path), print_fn=lines.append)
@@ -73,11 +66,13 @@ def test_a_run_on_two_replicas_resumes_on_one_device(
 
 
 @pytest.mark.backends("jax")
-def test_a_run_on_two_devices_resumes_in_two_processes_that_stop_together(
-    values, start_command, tmp_path
+def test_a_run_on_one_device_resumes_in_two_processes_that_stop_together(
+    values, start_command, tmp_path, monkeypatch
 ):
     run = Run(tmp_path / "many")
-    stop([start_command(run, *TWO_DEVICES["jax"])], run, 1)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        before_call(patch, "step_ends", 4, kill)
+        train(**values, run_dir=str(run.path), print_fn=quiet)
 
     def start_both():
         address = f"--coordinator_address=127.0.0.1:{free_port()}"
@@ -85,7 +80,8 @@ def test_a_run_on_two_devices_resumes_in_two_processes_that_stop_together(
         return [start_command(run, *flags, f"--process_id={number}") for number in range(2)]
 
     stop(start_both(), run, 3)
-    first, second = start_both()
-    assert "Resuming" in end(first)
-    end(second)
+    first, second = end_all(start_both())
+    assert "Resuming" in first and "Resuming" not in second
+    # Both print the result that one of them has written.
+    assert f"{run.summary['test']['fused']['top1']:.4f}" in second
     assert_equal(train(**values, run_dir=str(tmp_path / "one"), print_fn=quiet), run)

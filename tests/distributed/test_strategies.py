@@ -106,7 +106,7 @@ def test_a_tpu_address_without_a_listener_is_refused_at_once():
 
 @on_jax
 def test_several_processes_need_a_strategy():
-    with pytest.raises(InputError, match="--num_processes .*data_parallel.* none"):
+    with pytest.raises(InputError, match=r"--num_processes .*data_parallel.* none"):
         strategy_scope(Devices(**PROCESSES))
 
 
@@ -114,7 +114,7 @@ def test_several_processes_need_a_strategy():
 def test_a_tpu_that_jax_does_not_have():
     with pytest.raises(InputError, match=r"no TPU .*cpu.*data_parallel"):
         strategy_scope(Devices("tpu"))
-    with pytest.raises(InputError, match="--tpu .*TensorFlow"):
+    with pytest.raises(InputError, match=r"--tpu .*TensorFlow"):
         strategy_scope(Devices("tpu", tpu="grpc://127.0.0.1:1"))
 
 
@@ -135,7 +135,7 @@ def test_a_distribution_ends_with_its_scope():
 @on_jax
 def test_the_cpu_must_be_split_before_it_is_used():
     keras.ops.zeros(1)
-    with pytest.raises(InputError, match="--virtual_devices .*before JAX"):
+    with pytest.raises(InputError, match=r"--virtual_devices .*before JAX"):
         strategy_scope(Devices("data_parallel", virtual_devices=2))
 
 

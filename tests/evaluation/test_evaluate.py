@@ -34,7 +34,7 @@ def test_the_validation_split_is_evaluated_as_by_the_training(run):
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones(run):
-    with pytest.raises(InputError, match="validation, test.*'train'"):
+    with pytest.raises(InputError, match=r"validation, test.*'train'"):
         evaluate_run(run.path, "train")
 
 

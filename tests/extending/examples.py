@@ -39,6 +39,11 @@ class Example:
         script = str(ROOT / "scripts" / "train.py")
         return start(script, *self.training_flags(run_dir, *flags), backend=backend)
 
+    def train_in_process(self, run_dir: str, *flags: str, backend: str) -> pathlib.Path:
+        """Trains in a process of its own; another process may round otherwise than this one."""
+        end(self.start_training(run_dir, *flags, backend=backend))
+        return self.folder / run_dir
+
     def kill_and_resume(self, run_dir: str, *flags: str, backend: str) -> pathlib.Path:
         """Kills a training in its second epoch, and runs it to its end."""
         process = self.start_training(run_dir, *flags, backend=backend)
@@ -48,8 +53,7 @@ class Example:
         process.kill()
         process.communicate()
         assert not (self.folder / run_dir / "summary.json").exists()
-        end(self.start_training(run_dir, *flags, backend=backend))
-        return self.folder / run_dir
+        return self.train_in_process(run_dir, *flags, backend=backend)
 
 
 def module(name: str):

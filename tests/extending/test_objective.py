@@ -16,7 +16,7 @@ FLAGS = ("--epochs=4", "--checkpoint_seconds=0", "--validation_epochs=2", "--pro
 
 @pytest.fixture(scope="module")
 def run_dir(contrastive):
-    return contrastive.train("whole", *FLAGS)
+    return contrastive.train_in_process("whole", *FLAGS, backend=BACKEND)
 
 
 def code_lines(text):

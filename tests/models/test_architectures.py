@@ -13,6 +13,7 @@ from harness import (
     has_gradient,
     numpy,
     randomize,
+    run,
     same,
     weights_by_path,
 )
@@ -70,11 +71,10 @@ def test_argument_has_an_effect_and_is_in_the_configuration(case, effect):
 
 
 def assert_logits_equal_numpy(case, deviation):
-    model = case.build()
-    randomize(model, deviation)
+    model = case.build_random(deviation)
     expected = case.reference(case.inputs(), weights_by_path(model))
     tolerance = 1e-5 * np.abs(expected).max()
-    np.testing.assert_allclose(numpy(model(case.inputs())), expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(numpy(run(model, case.inputs())), expected, rtol=0, atol=tolerance)
 
 
 @by_case_and_backend

@@ -7,7 +7,7 @@ from cait_model_cases import CAIT, DISTILLED_CAIT, PATCHCONVNET, TOKEN_PER_CLASS
 from cait_reference import cait_blocks
 from deit3_model_cases import DEIT3, HMLP, PARALLEL
 from deit3_reference import deit3_blocks
-from harness import numpy, randomize, weights_by_path
+from harness import numpy, run, weights_by_path
 from model_cases import DISTILLED, PLAIN
 from numpy_reference import deit_blocks
 from patchconvnet_reference import patchconvnet_blocks
@@ -71,12 +71,6 @@ def cases(names):
     )
 
 
-def built(case, **changed):
-    model = case.build(**changed)
-    randomize(model)
-    return model
-
-
 def assert_equal_by_name(received, expected):
     assert list(received) == list(expected)
     for name, value in expected.items():
@@ -86,9 +80,9 @@ def assert_equal_by_name(received, expected):
 
 @cases(BLOCKS)
 def test_token_model_returns_the_output_of_every_block(case, reference):
-    model = built(case)
+    model = case.build_random()
     expected, _ = reference(case.inputs(), weights_by_path(model))
-    received = model.token_model()(case.inputs())
+    received = run(model.token_model(), case.inputs())
     assert_equal_by_name(received, expected)
     assert list(received) == [block.name for block in model.blocks]
 
@@ -96,9 +90,9 @@ def test_token_model_returns_the_output_of_every_block(case, reference):
 @cases(name for name in BLOCKS if not name.startswith("ResMLP"))
 def test_attention_model_returns_the_maps_of_every_block_with_attention(case, reference):
     """The blocks of PatchConvNet before the last have none."""
-    model = built(case)
+    model = case.build_random()
     _, expected = reference(case.inputs(), weights_by_path(model))
-    assert_equal_by_name(model.attention_model()(case.inputs()), expected)
+    assert_equal_by_name(run(model.attention_model(), case.inputs()), expected)
 
 
 def test_attention_maps_are_float32_under_every_policy():
@@ -115,7 +109,7 @@ def test_a_model_without_attention_has_no_attention_model(case):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_feature_model_returns_the_input_of_the_class_head(name):
     case, _ = BLOCKS[name]
-    model = built(case)
+    model = case.build_random()
     features = model.feature_model()(case.inputs())
     logits = model.head_layers["class"](features)
     np.testing.assert_array_equal(numpy(logits), numpy(model.heads(case.inputs())["class"]))

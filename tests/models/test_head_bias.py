@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from cait_model_cases import TOKEN_PER_CLASS
-from harness import numpy, randomize
+from harness import numpy, run
 from model_cases import DISTILLED, PLAIN
 from processes import end, start
 
@@ -42,12 +42,11 @@ every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
     "case", [PLAIN, pytest.param(DISTILLED, marks=every_backend), TOKEN_PER_CLASS]
 )
 def test_every_head_starts_with_its_bias(case):
-    model = case.build()
-    randomize(model)
+    model = case.build_random()
     others = [w for w in model.weights if "head" not in w.path]
     before = [numpy(weight) for weight in others]
     model.init_head_bias(-2.0)
-    for logits in model.heads(case.inputs()).values():
+    for logits in run(model.heads, case.inputs()).values():
         np.testing.assert_array_equal(numpy(logits), np.full((3, 5), -2.0))
     for weight, value in zip(others, before, strict=True):
         np.testing.assert_array_equal(numpy(weight), value)

@@ -1,6 +1,6 @@
-"""The acceptance data, and the same tensors as others name them.
+"""The acceptance data, and the same tensors with the names of timm and Hugging Face.
 
-The names are made here from the authors' by substitution, apart from the package's own tables.
+These names are derived here from the authors' by substitution, without the package's own tables.
 """
 
 import functools
@@ -10,10 +10,11 @@ import re
 
 import keras
 import numpy as np
-from harness import numpy, randomize
+from harness import numpy, randomize, run
 from safetensors.numpy import load_file
 
 from keras_deit import create_model
+from keras_deit.layers.initializers import skip_init
 
 DATA = pathlib.Path(__file__).parent / "data"
 SPECS = json.loads((DATA / "specs.json").read_text())
@@ -27,13 +28,14 @@ def values(case: str, **changed) -> dict:
 
 @functools.cache
 def shared_model(case: str, image_size: int | None = None) -> keras.Model:
-    """One model a case, built once; a test fills it before it reads it."""
+    """Returns one model for each case; a test fills it before it reads it."""
     size = {} if image_size is None else {"image_size": image_size}
-    return create_model(**values(case, **size))
+    with skip_init():
+        return create_model(**values(case, **size))
 
 
 def scrambled(case: str, image_size: int | None = None) -> keras.Model:
-    """The shared model with other values in every weight."""
+    """Returns the shared model with other values in every weight."""
     model = shared_model(case, image_size)
     randomize(model, 7.0)
     return model
@@ -45,13 +47,13 @@ def _heads(model):
 
 
 def head_logits(model, images) -> dict[str, np.ndarray]:
-    """Of each head, and of the model as a whole."""
-    heads = {name: numpy(logits) for name, logits in _heads(model)(images).items()}
-    return {**heads, "fused": numpy(model(images))}
+    """Returns the logits of each head, and of the model as a whole."""
+    heads = {name: numpy(logits) for name, logits in run(_heads(model), images).items()}
+    return {**heads, "fused": numpy(run(model, images))}
 
 
 def published_logits(outputs) -> dict[str, np.ndarray]:
-    """The same from the authors' code."""
+    """Returns the same from the authors' code."""
     if "class_logits" not in outputs:
         return {"class": outputs["logits"], "fused": outputs["logits"]}
     names = {"class": "class_logits", "distillation": "distillation_logits", "fused": "logits"}
@@ -59,12 +61,12 @@ def published_logits(outputs) -> dict[str, np.ndarray]:
 
 
 def tensors(case: str) -> dict[str, np.ndarray]:
-    """The weights by the authors' names."""
+    """Returns the weights by the authors' names."""
     return load_file(DATA / f"{case}.safetensors")
 
 
 def timm_tensors(case: str) -> dict[str, np.ndarray]:
-    """The weights by timm's names, where it has the architecture; the authors' otherwise."""
+    """Returns the weights by timm's names if timm has the architecture, else by the authors'."""
     return dict(_timm_tensor(case, *item) for item in tensors(case).items())
 
 
@@ -97,7 +99,7 @@ _TIMM_PARALLEL = (
 
 
 def transformers_tensors(case: str) -> dict[str, np.ndarray]:
-    """The weights of a DeiT by Hugging Face's names, with the pooler that is published too."""
+    """Returns the weights of a DeiT by Hugging Face's names, with the published pooler."""
     prefix = "deit" if case == "deit_distilled" else "vit"
     width = SPECS[case]["create"]["embed_dim"]
     renamed = {f"{prefix}.pooler.dense.weight": np.ones((width, width), "float32")}

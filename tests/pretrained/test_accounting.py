@@ -1,4 +1,4 @@
-"""Every tensor of a file and every weight of a model has its place, or nothing is loaded."""
+"""Nothing is loaded unless every tensor of a file and every weight of a model has its place."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ def state(model):
 
 
 def refusal(model, path):
-    """What is said of a file that is refused, after a look at the model."""
+    """Returns the error of a file, after a check that the model has not changed."""
     before = state(model)
     with pytest.raises(InputError) as error:
         load_pretrained(model, path)
@@ -32,42 +32,45 @@ def refused(case, changed, tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_tensor_is_missed(case, tmp_path):
-    """One at a time, in a file that has the others."""
+def test_a_missing_tensor_is_named(case, tmp_path):
+    """Several tensors, one at a time, in a file that has all others."""
     held = tensors(case)
     for name in list(held)[:: max(1, len(held) // 7)]:
         others = {key: value for key, value in held.items() if key != name}
         first, *lines = refused(case, others, tmp_path).splitlines()
-        # A part of a head that is split by class changes how many classes there are.
-        if not name.startswith("head.0") and case != "patchconvnet_multi":
-            assert first.endswith(": 1 tensors missing, 0 left over, 0 of another shape.")
-        assert lines[0] == "missing from the file:"
+        # If each class has a tensor of its own, a missing one changes the number of classes.
+        if case != "patchconvnet_multi":
+            assert "1 tensors missing, 0 left over, 0 of another shape" in first
+        assert lines[0].startswith("missing")
         assert any(line.startswith(f"  {name} (") for line in lines), (name, lines)
 
 
 def test_a_tensor_under_another_name(tmp_path):
     held = tensors("deit")
     held["blocks.1.norm1.wieght"] = held.pop("blocks.1.norm1.weight")
-    assert refused("deit", held, tmp_path).splitlines() == [
-        f"{tmp_path}/a.safetensors does not fit deit_tiny_patch16_224: "
-        "1 tensors missing, 1 left over, 0 of another shape.",
-        "missing from the file:",
-        "  blocks.1.norm1.weight (48,); nearest on the other side: blocks.1.norm1.wieght (48,)",
-        "left over in the file:",
-        "  blocks.1.norm1.wieght (48,); nearest on the other side: blocks.1.norm1.weight (48,)",
-    ]
+    first, missing, lacked, left_over, extra = refused("deit", held, tmp_path).splitlines()
+    for part in ("a.safetensors", "deit_tiny_patch16_224", "1 tensors missing, 1 left over, 0 of"):
+        assert part in first
+    assert missing.startswith("missing") and left_over.startswith("left over")
+    ours, theirs = "blocks.1.norm1.weight (48,)", "blocks.1.norm1.wieght (48,)"
+    assert lacked.startswith(f"  {ours}") and lacked.endswith(theirs)
+    assert extra.startswith(f"  {theirs}") and extra.endswith(ours)
 
 
 def test_a_tensor_of_another_shape(tmp_path):
     held = tensors("deit")
     held["blocks.2.mlp.fc1.weight"] = held["blocks.2.mlp.fc1.weight"].T.copy()
-    assert refused("deit", held, tmp_path).splitlines()[1:] == [
-        "of another shape:",
-        "  blocks.2.mlp.fc1.weight (48, 192), the model's is (192, 48)",
-    ]
+    assert_only_shape_differs(held, "blocks.2.mlp.fc1.weight", (48, 192), (192, 48), tmp_path)
 
 
-def test_long_lists_are_cut(tmp_path):
+def assert_only_shape_differs(held, name, file_shape, model_shape, tmp_path):
+    first, title, row = refused("deit", held, tmp_path).splitlines()
+    assert "0 tensors missing, 0 left over, 1 of another shape" in first
+    assert title.startswith("of another shape")
+    assert row.startswith(f"  {name} {file_shape}") and row.endswith(str(model_shape))
+
+
+def test_long_lists_are_shortened(tmp_path):
     deeper = {**tensors("deit")}
     third = {name: value for name, value in deeper.items() if ".2." in name}
     for block in range(3, 12):
@@ -75,11 +78,9 @@ def test_long_lists_are_cut(tmp_path):
     lines = refused("deit", deeper, tmp_path).splitlines()
     assert "0 tensors missing, 108 left over" in lines[0]
     assert len(lines) == 103
-    assert lines[1] == "left over in the file:"
-    assert (
-        "  blocks.3.attn.proj.bias (48,); nearest on the other side: blocks.2.attn.proj.bias (48,)"
-        in lines
-    )
+    # The closest name on the other side is that of another block.
+    (row,) = (line for line in lines if line.startswith("  blocks.3.attn.proj.bias (48,)"))
+    assert row.endswith("blocks.2.attn.proj.bias (48,)")
     assert lines[-1] == "  and 8 more"
 
 
@@ -101,36 +102,39 @@ def test_long_lists_are_cut(tmp_path):
          ("PatchConvNet", "PatchConvNet with one token per class")),
     ],
 )  # fmt: skip
-def test_another_architecture_is_named(model, file, kinds):
-    line = refusal(scrambled(model), DATA / f"{file}.safetensors")
+def test_another_kind_of_model_is_named(model, file, kinds):
+    """In one line, unless it is another kind of the same family, whose tensors are listed."""
+    first, *rows = refusal(scrambled(model), DATA / f"{file}.safetensors").splitlines()
     name = values(model)["name"]
-    assert line.endswith(f"{file}.safetensors holds a {kinds[0]}; {name} is a {kinds[1]}.")
-    assert "\n" not in line
+    for part in (f"{file}.safetensors", name, f"a {kinds[0]}", f"a {kinds[1]}."):
+        assert part in first
+    same_family = type(scrambled(model)) is type(scrambled(file))
+    assert bool(rows) == same_family
 
 
 @pytest.mark.parametrize("by_transformers", [False, True])
-def test_distilled_weights_are_no_plain_ones(by_transformers, tmp_path):
+def test_distilled_and_plain_weights_are_told_apart(by_transformers, tmp_path):
     source = transformers_tensors if by_transformers else tensors
     lines = refused("deit", source("deit_distilled"), tmp_path).splitlines()
-    assert lines[0].endswith(": it holds a distilled DeiT, the model is a DeiT.")
+    assert re.search("a distilled DeiT, .*a DeiT.$", lines[0])
     lines = refused("deit_distilled", source("deit"), tmp_path).splitlines()
-    assert lines[0].endswith(": it holds a DeiT, the model is a distilled DeiT.")
+    assert re.search("a DeiT, .*a distilled DeiT.$", lines[0])
     if not by_transformers:
         assert [re.match(r"  (\S+)", line)[1] for line in lines[2:]] == [
             *("dist_token", "head_dist.weight", "head_dist.bias")
         ]
 
 
-def test_tensors_of_something_else(tmp_path):
+def test_tensors_of_an_unknown_family(tmp_path):
     convnet = {"conv1.weight": np.ones((8, 3, 7, 7), "float32"), "fc.bias": np.ones(9, "float32")}
     line = refused("deit", convnet, tmp_path)
-    assert line.endswith("no model of a kind that is known here; it has conv1.weight, fc.bias, ...")
+    assert "conv1.weight, fc.bias" in line and "\n" not in line
 
 
-def test_what_is_no_weight_is_left_out_by_name_only(tmp_path):
-    batches = {"norm.num_batches_tracked": np.array(5), "vit.pooler.dense.bias": np.ones(3)}
+def test_tensors_that_are_not_weights_are_ignored_by_their_full_name(tmp_path):
+    others = {"norm.num_batches_tracked": np.array(5), "vit.pooler.dense.bias": np.ones(3)}
     model = scrambled("deit")
-    save_file({**tensors("deit"), **batches}, tmp_path / "a.safetensors")
+    save_file({**tensors("deit"), **others}, tmp_path / "a.safetensors")
     load_pretrained(model, tmp_path / "a.safetensors")
     lines = refused("deit", {**tensors("deit"), "pooler.bias": np.ones(3)}, tmp_path).splitlines()
     assert lines[2].startswith("  pooler.bias (3,)")
@@ -142,9 +146,10 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("num_classes", [3, 11])
-@pytest.mark.parametrize("case", CASES)
-def test_heads_of_another_class_count_are_kept(case, num_classes, caplog):
+@pytest.mark.parametrize(
+    ("case", "num_classes"), [*((case, 3) for case in CASES), ("patchconvnet_multi", 11)]
+)
+def test_heads_are_not_loaded_from_a_file_with_another_number_of_classes(case, num_classes, caplog):
     path = DATA / f"{case}.safetensors"
     whole = scrambled(case)
     load_pretrained(whole, path)
@@ -160,19 +165,17 @@ def test_heads_of_another_class_count_are_kept(case, num_classes, caplog):
         np.testing.assert_array_equal(numpy(variable), source[variable.path], variable.path)
     (record,) = caplog.records
     assert record.name == "keras_deit" and record.levelname == "WARNING"
-    assert record.getMessage() == (
-        f"{path} has another class count than the {num_classes} of this model; "
-        f"not loaded: {', '.join(heads)}."
-    )
+    for part in (str(path), str(num_classes), ", ".join(heads)):
+        assert part in record.getMessage()
 
 
-def test_nothing_is_said_where_the_class_count_is_the_same(caplog):
+def test_there_is_no_warning_for_the_same_number_of_classes(caplog):
     load_pretrained(scrambled("deit"), DATA / "deit.safetensors")
     assert not caplog.records
 
 
 @pytest.mark.parametrize("case", ["deit_distilled", "patchconvnet_multi"])
-def test_kept_heads_of_a_created_model_are_fresh(case):
+def test_heads_that_are_not_loaded_are_initialized(case):
     """N(0, 0.02²), as in a model without weights."""
     path = DATA / f"{case}.safetensors"
     model = create_model(**values(case, num_classes=200), weights=path)
@@ -184,7 +187,7 @@ def test_kept_heads_of_a_created_model_are_fresh(case):
                 assert 0.019 < numpy(variable).std() < 0.021, variable.path
 
 
-def test_weights_that_are_loaded_are_not_drawn(monkeypatch):
+def test_no_random_values_are_drawn_for_loaded_weights(monkeypatch):
     draw, shapes = keras.initializers.RandomNormal.__call__, []
 
     def record(self, shape, dtype=None):
@@ -202,19 +205,16 @@ def test_weights_that_are_loaded_are_not_drawn(monkeypatch):
     assert numpy(create_model(**values("deit")).get_layer("class_head").kernel).any()
 
 
-def test_a_head_of_another_width_is_no_matter_of_classes(tmp_path):
+def test_a_head_of_another_width_is_an_error(tmp_path):
     held = tensors("deit")
     held["head.weight"] = np.ones((5, 44), "float32")
     held["head.bias"] = np.ones(5, "float32")
-    assert refused("deit", held, tmp_path).splitlines()[1:] == [
-        "of another shape:",
-        "  head.weight (5, 44), the model's is (5, 48)",
-    ]
+    assert_only_shape_differs(held, "head.weight", (5, 44), (5, 48), tmp_path)
 
 
-def test_two_heads_of_two_class_counts(tmp_path):
+def test_two_heads_with_different_numbers_of_classes(tmp_path):
     held = tensors("deit_distilled")
     held["head_dist.weight"] = np.ones((5, 48), "float32")
     held["head_dist.bias"] = np.ones(5, "float32")
     lines = refused("deit_distilled", held, tmp_path).splitlines()
-    assert lines[0].endswith("0 tensors missing, 0 left over, 2 of another shape.")
+    assert "0 tensors missing, 0 left over, 2 of another shape" in lines[0]

@@ -1,4 +1,4 @@
-"""Weights by `hf://OWNER/NAME`, the hub being played by a function that gives local files."""
+"""Weights by `hf://OWNER/NAME`; a function that returns local files replaces the hub."""
 
 import huggingface_hub
 import numpy as np
@@ -15,7 +15,7 @@ NAME = "hf://timm/deit_tiny_patch16_224.fb_in1k"
 
 @pytest.fixture
 def hub(monkeypatch):
-    """Plays the hub: repositories by name, each a local file or an error; notes what is asked."""
+    """Replaces the hub by a dictionary from repository to local file or error; records requests."""
     repositories, asked = {}, []
 
     def download(repo_id, filename):
@@ -43,7 +43,7 @@ def test_messages_name_the_repository(hub):
     repositories["timm/deit_tiny_patch16_224.fb_in1k"] = DATA / "cait.safetensors"
     with pytest.raises(InputError) as error:
         load_pretrained(scrambled("deit"), NAME)
-    assert str(error.value) == f"{NAME} holds a CaiT; deit_tiny_patch16_224 is a DeiT."
+    assert all(part in str(error.value) for part in (NAME, "CaiT", "DeiT"))
 
 
 def response(status):
@@ -55,36 +55,36 @@ def response(status):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (errors.RepositoryNotFoundError("404", response=response(404)), "knows no such repository"),
-        (errors.GatedRepoError("403", response=response(403)), "its owner has to grant access"),
+        (errors.RepositoryNotFoundError("404", response=response(404)), "no such repository"),
+        (errors.GatedRepoError("403", response=response(403)), "grant access"),
         (errors.RemoteEntryNotFoundError("404", response=response(404)), "no model.safetensors"),
-        (errors.LocalEntryNotFoundError("no network"), "cannot be reached, and its cache does not"),
-        (errors.HfHubHTTPError("500\nat noon", response=response(500)), "loaded: 500 at noon"),
-        (OSError("No space left"), "loaded: No space left"),
+        (errors.LocalEntryNotFoundError("no network"), "cannot be reached"),
+        (errors.HfHubHTTPError("500\nat noon", response=response(500)), "500 at noon"),
+        (OSError("No space left"), "No space left"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )  # fmt: skip
-def test_what_the_hub_refuses_is_one_line(error, message, hub):
+def test_errors_of_the_hub_are_one_line(error, message, hub):
     repositories, _ = hub
     repositories["timm/deit_tiny_patch16_224.fb_in1k"] = error
     model = scrambled("deit")
     before = [numpy(variable) for variable in model.variables]
     with pytest.raises(InputError, match=message) as told:
         load_pretrained(model, NAME)
-    assert str(told.value).startswith(f"{NAME} cannot be loaded: ")
+    assert NAME in str(told.value)
     assert "\n" not in str(told.value)
     assert all(map(np.array_equal, before, [numpy(variable) for variable in model.variables]))
 
 
 @pytest.mark.parametrize("name", ["hf://deit", "hf://", "hf://a/b/c", "hf://a b/c", "hf:///c"])
-def test_names_that_are_none(name, hub):
+def test_invalid_names(name, hub):
     _, asked = hub
-    with pytest.raises(InputError, match="A model on the hub should be hf://OWNER/NAME, not 'hf:"):
+    with pytest.raises(InputError, match=r"hf://OWNER/NAME.*hf:"):
         create_model(**values("deit"), weights=name)
     assert not asked
 
 
-def test_every_name_of_the_model_table_is_one(hub):
+def test_every_name_in_the_model_table_is_valid(hub):
     repositories, asked = hub
     names = [file for name in list_models() for file in get_spec(name).files]
     names = [name for name in names if name.startswith("hf://")]

@@ -1,4 +1,4 @@
-"""What can be wrong with a file of weights, and this package's own files."""
+"""Files of weights that cannot be read, and this package's own files."""
 
 import decimal
 import fractions
@@ -35,7 +35,7 @@ def as_torch(arrays):
 
 
 def refusal(path):
-    """The one line that is said, after a look at the model."""
+    """Returns the error of a file, one line, after a check that the model has not changed."""
     model = scrambled("deit")
     before = [numpy(variable) for variable in model.variables]
     with pytest.raises(InputError) as error:
@@ -58,13 +58,13 @@ def refusal(path):
         *("zip", "zeros"),
     ],
 )
-def test_files_that_are_not_what_they_are_called(content, suffix, tmp_path):
+def test_files_that_do_not_hold_what_their_name_says(content, suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
     assert str(path) in refusal(path)
 
 
-def test_cut_short_by_one_byte_is_seen_in_every_format(tmp_path):
+def test_a_missing_last_byte_is_noticed_in_every_format(tmp_path):
     model = create_model(**values("deit"))
     torch.save(as_torch(tensors("deit")), tmp_path / "a.pth")
     torch.save(as_torch(tensors("deit")), tmp_path / "old.pth",
@@ -77,8 +77,8 @@ def test_cut_short_by_one_byte_is_seen_in_every_format(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "old.pth", "a.weights.h5", "a.keras"])
-def test_broken_anywhere(name, tmp_path):
-    """Cut, or with other bytes near its start or its end, where it says what it holds."""
+def test_a_file_that_is_corrupt_anywhere(name, tmp_path):
+    """Cut off, or with other bytes near the start or the end, where a file describes itself."""
     model = create_model(TINY, **SMALL_VALUES)
     path = tmp_path / name
     if name.endswith(".safetensors"):
@@ -109,21 +109,20 @@ def test_broken_anywhere(name, tmp_path):
             after = [numpy(variable) for variable in model.variables]
             assert all(map(np.array_equal, before, after))
             refused += 1
-        else:  # what was hit says nothing, or is a number among others
+        else:  # Unused bytes were hit, or those of a number.
             for variable, value in zip(model.variables, before, strict=True):
                 variable.assign(value)
     assert refused > trial / 3
 
 
-def test_what_is_no_file(tmp_path):
+def test_paths_that_are_not_weight_files(tmp_path):
     (tmp_path / "a.safetensors").mkdir()
-    assert refusal(tmp_path / "a.safetensors").endswith("a.safetensors' is a directory, "
-                                                        "not a weights file.")  # fmt: skip
-    assert refusal(tmp_path / "b.pth") == f"There is no weights file '{tmp_path}/b.pth'."
-    assert refusal("weights.npz") == (
-        "Weights should be a file (.safetensors, .pth, .pt, .bin, .keras, .weights.h5) or "
-        "hf://OWNER/NAME, not 'weights.npz'."
-    )
+    assert re.search(r"a\.safetensors.*directory", refusal(tmp_path / "a.safetensors"))
+    assert re.search(r"no .*b\.pth", refusal(tmp_path / "b.pth"))
+    line = refusal("weights.npz")
+    for part in (".safetensors", ".pth", ".pt", ".bin", ".keras", ".weights.h5", "hf://"):
+        assert part in line
+    assert "weights.npz" in line
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
@@ -136,11 +135,10 @@ def test_values_that_are_not_finite(value, suffix, tmp_path):
         torch.save(as_torch(held), path)
     else:
         save_file(held, path)
-    message = "a is broken: blocks.2.mlp.fc2.bias has values that are not finite."
-    assert refusal(path).endswith(message.replace("a is", f"a.{suffix} is"))
+    assert re.search(rf"a\.{suffix} .*blocks\.2\.mlp\.fc2\.bias .*not finite", refusal(path))
 
 
-def test_large_values_are_fine(tmp_path):
+def test_large_finite_values_are_loaded(tmp_path):
     """Their sum is not finite in float32."""
     held = tensors("deit")
     held["norm.weight"][:] = 3e38
@@ -151,7 +149,7 @@ def test_large_values_are_fine(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-def test_weights_that_are_integers(suffix, tmp_path):
+def test_integers_are_not_weights(suffix, tmp_path):
     held = {**tensors("deit"), "head.bias": np.arange(7)}
     path = tmp_path / f"a.{suffix}"
     if suffix == "pth":
@@ -164,18 +162,18 @@ def test_weights_that_are_integers(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([torch.ones(3)], "holds no tensors by name, but a list"),
-        ({}, "holds no tensors by name, but a dict"),
-        (torch.ones(3), "holds no tensors by name, but a Tensor"),
-        ({"model": {"a": 1}}, "its 'a' is a int"),
-        ({"norm.weight": torch.ones(3), "epoch": 3}, "its 'epoch' is a int"),
-        ({0: torch.ones(3)}, "holds no tensors by name; it has one under 0"),
-        ({"model": {}, "args": decimal.Decimal(1)}, "wants to run decimal.Decimal; only files"),
-        ({"model": {}, "args": fractions.Fraction(1)}, "wants to run fractions.Fraction; only"),
+        ([torch.ones(3)], "no tensors by name.*list"),
+        ({}, "no tensors by name.*dict"),
+        (torch.ones(3), "no tensors by name.*Tensor"),
+        ({"model": {"a": 1}}, "'a'.*int"),
+        ({"norm.weight": torch.ones(3), "epoch": 3}, "'epoch'.*int"),
+        ({0: torch.ones(3)}, "no tensors by name.* 0"),
+        ({"model": {}, "args": decimal.Decimal(1)}, r"decimal\.Decimal.*plain tensors"),
+        ({"model": {}, "args": fractions.Fraction(1)}, r"fractions\.Fraction.*plain tensors"),
     ],
     ids=str,
 )
-def test_pytorch_files_of_something_else(content, message, tmp_path):
+def test_pytorch_files_without_tensors_by_name(content, message, tmp_path):
     torch.save(content, tmp_path / "a.pth")
     assert re.search(message, refusal(tmp_path / "a.pth"))
 
@@ -184,68 +182,69 @@ def test_pytorch_files_of_something_else(content, message, tmp_path):
     ("kind", "made"),
     [("sparse", torch.Tensor.to_sparse), ("meta", lambda tensor: tensor.to("meta"))],
 )
-def test_tensors_that_are_not_plain(kind, made, tmp_path):
+def test_sparse_and_meta_tensors(kind, made, tmp_path):
     held = as_torch(tensors("deit"))
     held["norm.weight"] = made(held["norm.weight"])
     torch.save(held, tmp_path / "a.pth")
-    message = f"holds norm.weight as a {kind} tensor, not as a plain one."
-    assert refusal(tmp_path / "a.pth").endswith(message)
+    assert re.search(rf"norm\.weight .*{kind} tensor", refusal(tmp_path / "a.pth"))
 
 
-def test_nobody_is_told_to_run_what_is_in_a_file(tmp_path):
-    """PyTorch's own advice is to read it again without weights_only."""
+def test_errors_do_not_advise_to_run_code_in_a_file(tmp_path):
+    """PyTorch's own message advises to read the file again without weights_only."""
     path = tmp_path / "a.pth"
     torch.jit.script(torch.nn.Linear(2, 2)).save(path)
-    assert "holds a TorchScript program; only files of plain tensors" in refusal(path)
+    line = refusal(path)
+    assert "TorchScript" in line and "weights_only" not in line
     path.write_bytes(pickle.dumps({"a": 1}, protocol=5))
-    assert refusal(path) == f"{path} cannot be read as a PyTorch file: Unsupported operand 149"
+    line = refusal(path)
+    assert str(path) in line and "weights_only" not in line
 
 
 @pytest.mark.parametrize(("flag", "value"), [(8, 1), (10, 99)], ids=["encrypted", "compressed"])
-def test_zip_files_of_another_kind(flag, value, tmp_path):
-    """In the directory at the end of the file, where each entry starts with PK\\1\\2."""
+def test_zip_files_that_python_cannot_read(flag, value, tmp_path):
+    """The directory at the end of the file says so; each of its entries starts with PK\\1\\2."""
     path = tmp_path / "a.keras"
     create_model(TINY, **SMALL_VALUES).save(path)
     content = bytearray(path.read_bytes())
     for entry in re.finditer(rb"PK\x01\x02", bytes(content)):
         content[entry.start() + flag] = value
     path.write_bytes(content)
-    assert refusal(path).startswith(f"{path} cannot be read as a Keras file: ")
+    assert str(path) in refusal(path)
 
 
-def test_a_file_of_no_tensors(tmp_path):
+def test_a_file_without_tensors(tmp_path):
     save_file({}, tmp_path / "a.safetensors")
-    assert refusal(tmp_path / "a.safetensors").endswith("a.safetensors holds no tensors.")
+    assert "no tensors" in refusal(tmp_path / "a.safetensors")
 
 
-def test_a_name_that_is_there_twice(tmp_path):
-    """One of the two would be left out unseen."""
+def test_two_tensors_of_one_name(tmp_path):
+    """One of them would be ignored."""
     held = tensors("deit")
     held["module.norm.weight"] = held["norm.weight"] + 1
     save_file(held, tmp_path / "a.safetensors")
     torch.save(as_torch(held), tmp_path / "a.pth")
     for suffix in ("safetensors", "pth"):
         line = refusal(tmp_path / f"a.{suffix}")
-        assert re.search(r"holds norm\.weight twice, as (module\.)?norm.* and as .*weight\.$", line)
+        assert re.search(r"norm\.weight twice", line) and "module.norm.weight" in line
 
 
 def test_pytorch_files_need_pytorch(tmp_path, monkeypatch):
     torch.save(as_torch(tensors("deit")), tmp_path / "a.pth")
     model = scrambled("deit")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"needs PyTorch, which is not installed; a \.safetensors"):
+    with pytest.raises(InputError, match=r"PyTorch.*not installed"):
         load_pretrained(model, tmp_path / "a.pth")
 
 
-def test_hdf5_of_something_else(tmp_path):
+def test_hdf5_files_that_are_not_weights(tmp_path):
     with h5py.File(tmp_path / "a.weights.h5", "w") as file:
         file["numbers"] = np.ones(3)
-    assert "it holds 0 weights" in refusal(tmp_path / "a.weights.h5")
+    assert "0 weights" in refusal(tmp_path / "a.weights.h5")
 
 
 @pytest.mark.parametrize("moved", ["layer_normalization", "transformer_block/attention_branch"])
-def test_own_weights_that_fit_in_part_leave_the_model_as_it_was(moved, tmp_path):
-    """The shapes are those of the model, in other layers."""
+def test_own_weights_that_fit_in_part_do_not_change_the_model(moved, tmp_path):
+    """The shapes are those of the model, but in other layers."""
     path = tmp_path / "a.weights.h5"
     create_model(**values("deit")).save_weights(path)
     with h5py.File(path, "r+") as file:
@@ -265,10 +264,10 @@ def test_own_weights_are_loaded(tmp_path):
 
 
 def test_own_weights_of_a_compiled_and_trained_model_are_loaded(tmp_path):
-    """Its file holds the optimizer's variables too."""
+    """The file holds the optimizer's variables too."""
     model = create_model(TINY, **SMALL_VALUES)
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
-    model.compile(optimizer="adam", loss="mse")
+    model.compile(optimizer="adam", loss="mse", jit_compile=False)
     model.train_on_batch(images, np.zeros((2, 3)))
     model.save_weights(tmp_path / "a.weights.h5")
     loaded = create_model(TINY, weights=tmp_path / "a.weights.h5", **SMALL_VALUES)
@@ -278,24 +277,24 @@ def test_own_weights_of_a_compiled_and_trained_model_are_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"distilled": True}, "it holds 32 weights, the model has 35"),
-        ({"depth": 1}, "it holds 32 weights, the model has 20"),
-        ({"depth": 3}, "it holds 32 weights, the model has 44"),
-        ({"num_classes": 4}, r"it holds shapes \(3,\), \(8, 3\) where the model has \(4,\), "),
+        ({"distilled": True}, "32 weights.*35"),
+        ({"depth": 1}, "32 weights.*20"),
+        ({"depth": 3}, "32 weights.*44"),
+        ({"num_classes": 4}, r"\(3,\), \(8, 3\).*\(4,\), \(8, 4\)"),
     ],
     ids=str,
 )
-def test_own_weights_of_another_model_are_refused(changed, reason, tmp_path):
+def test_own_weights_of_another_model_are_an_error(changed, reason, tmp_path):
     path = tmp_path / "a.weights.h5"
     create_model(TINY, **SMALL_VALUES).save_weights(path)
-    message = rf"a\.weights\.h5 does not fit deit_tiny_patch16_224: .*{reason}"
+    message = rf"a\.weights\.h5 .*deit_tiny_patch16_224.*{reason}"
     with pytest.raises(InputError, match=message) as error:
         create_model(TINY, weights=path, **{**SMALL_VALUES, **changed})
     assert "\n" not in str(error.value)
 
 
-def test_keras_files_of_ours_are_loaded(tmp_path):
-    """With the stochastic depth's random state, which is no weight, and another image size."""
+def test_our_keras_files_are_loaded(tmp_path):
+    """The random state of stochastic depth is not a weight, and the image size may be another."""
     model = create_model(**values("deit", drop_path_rate=0.2))
     load_pretrained(model, DATA / "deit.safetensors")
     model.compile(optimizer="adam", loss="mse")
@@ -309,23 +308,23 @@ def test_keras_files_of_ours_are_loaded(tmp_path):
         np.testing.assert_array_equal(numpy(received), numpy(expected))
 
 
-def test_keras_files_of_other_models_are_refused(tmp_path):
+def test_keras_files_of_other_models_are_an_error(tmp_path):
     path = tmp_path / "a.keras"
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
-    assert refusal(path) == f"{path} holds a Sequential, no model of this package."
+    assert re.search(r"a\.keras .*Sequential", refusal(path))
     create_model(**values("resmlp")).save(path)
-    assert refusal(path) == f"{path} holds a ResMLP; deit_tiny_patch16_224 is a DeiT."
+    assert re.search(r"a\.keras .*ResMLP.*deit_tiny_patch16_224.*DeiT", refusal(path))
 
 
-def test_models_of_others_are_refused():
+def test_weights_are_not_loaded_into_other_keras_models():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with pytest.raises(InputError, match=r"Only models of this package can take .* a Sequential"):
+    with pytest.raises(InputError, match="Sequential"):
         load_pretrained(model, DATA / "deit.safetensors")
 
 
-def test_random_states_are_left_alone():
+def test_random_states_are_not_loaded():
     model = create_model(**values("deit", drop_path_rate=0.3))
-    model.compile(optimizer="sgd", loss="mse")
+    model.compile(optimizer="sgd", loss="mse", jit_compile=False)
     model.train_on_batch(np.zeros((2, 48, 48, 3)), np.zeros((2, 7)))
     weights = {id(weight) for weight in model.weights}
     others = [variable for variable in model.variables if id(variable) not in weights]

@@ -21,6 +21,7 @@ def contents(path):
     return sorted(str(entry.relative_to(path)) for entry in path.rglob("*"))
 
 
+@pytest.mark.slow
 def test_versions_count_up_and_the_output_describes_them(run, tmp_path):
     lines = []
     first = export_run(run.path, tmp_path, top_k=2, print_fn=lines.append)

@@ -10,6 +10,7 @@ from keras_deit.core.image_format import ImageFormat
 from keras_deit.teachers import TeacherRequest, abstract_teacher, build_teacher_model
 
 STUDENT = ImageFormat(32, 32)
+slow = pytest.mark.slow
 
 
 def build(name, num_classes, size, **request):
@@ -24,7 +25,7 @@ def shapes(model):
     ("name", "size"),
     [
         ("applications:MobileNetV2", 64),
-        pytest.param("applications:Xception", 71, marks=pytest.mark.slow),
+        pytest.param("applications:Xception", 71, marks=slow),
         ("kerascv:resnet18_v2", 32),
     ],
 )
@@ -57,7 +58,7 @@ def test_multiply_adds_agree_with_the_papers(name, size, published):
 @pytest.mark.parametrize(
     ("name", "request_values", "size"),
     [
-        ("kerascv:efficientnetv2_s_imagenet_classifier", {}, 1000),
+        pytest.param("kerascv:efficientnetv2_s_imagenet_classifier", {}, 1000, marks=slow),
         ("kerascv:efficientnetv2_s_imagenet", {}, 7),
         ("applications:MobileNetV2", {"weights": "imagenet"}, 7),
     ],

@@ -83,7 +83,7 @@ def test_smallest_image_is_that_of_keras_applications(name: str):
 
 @pytest.mark.backends("torch")
 def test_nasnet_mobile_is_refused_on_torch():
-    with pytest.raises(InputError, match="NASNetMobile.*torch"):
+    with pytest.raises(InputError, match=r"NASNetMobile.*torch"):
         build_teacher_model("NASNetMobile", 10, 224, 224)
     with pytest.raises(ValueError, match="torch"):
         keras.applications.NASNetMobile(weights=None)

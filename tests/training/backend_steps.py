@@ -1,4 +1,4 @@
-"""Five distilled steps of SGD without random layers, on whatever backend runs.
+"""Five distilled steps of SGD without random layers, on any backend.
 
 backend_steps.py RESULT.npz
 """
@@ -15,8 +15,8 @@ from keras_deit.optimizers import SGD
 STEPS, BATCH_SIZE = 5, 8
 
 
-def train() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The weights, with their averages, before and after; they start from NumPy's numbers."""
+def train() -> dict[str, np.ndarray]:
+    """Returns the weights before and after, and their averages; NumPy draws the initial ones."""
     distiller = Distiller(small_student(), small_teacher(), alpha=0.5, ema_decay=0.5)
     start = distiller.student.get_weights()
     jit = keras.backend.backend() == "jax"
@@ -24,13 +24,10 @@ def train() -> tuple[list[np.ndarray], list[np.ndarray]]:
     distiller.compile(optimizer, jit_compile=jit)
     x, y, weights = batch(STEPS * BATCH_SIZE)
     distiller.fit(x, y, batch_size=BATCH_SIZE, sample_weight=weights, shuffle=False, verbose=0)
-    return start, [*distiller.student.get_weights(), *distiller.ema.get_weights()]
+    student, ema = distiller.student.get_weights(), distiller.ema.get_weights()
+    named = {"start": start, "weight": student, "average": ema}
+    return {f"{name} {index}": v for name in named for index, v in enumerate(named[name])}
 
 
 if __name__ == "__main__":
-    before, after = train()
-    np.savez(
-        sys.argv[1],
-        **{f"before_{i}": weight for i, weight in enumerate(before)},
-        **{f"after_{i}": weight for i, weight in enumerate(after)},
-    )
+    np.savez(sys.argv[1], **train())

@@ -151,5 +151,5 @@ def test_inference_is_the_same():
 @pytest.mark.backends("tensorflow")
 def test_a_model_without_blocks_is_refused():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="small")
-    with pytest.raises(InputError, match="blocks.*small"):
+    with pytest.raises(InputError, match=r"blocks.*small"):
         enable_activation_checkpointing(model)

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 
-import keras
 import numpy as np
 import pytest
 from run_files import (

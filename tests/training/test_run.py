@@ -75,7 +75,7 @@ def test_a_run_has_a_model_with_its_final_weights_or_their_average(run, model):
         for found, value in zip(run.model(weights).get_weights(), expected, strict=True):
             np.testing.assert_array_equal(found, value)
     assert run.model().name == "deit_tiny_patch16_224"
-    with pytest.raises(InputError, match="best.*ema, final"):
+    with pytest.raises(InputError, match=r"best.*ema, final"):
         run.model("best")
 
 

@@ -149,7 +149,7 @@ def test_the_teacher_of_a_run_is_found_while_its_file_is_there(teacher_file, tmp
 def test_a_batch_larger_than_the_data_is_refused_by_the_name_of_its_flag(
     digits, recipe, tmp_path, built
 ):
-    with pytest.raises(InputError, match="teacher_batch_size 2000 .*1257"):
+    with pytest.raises(InputError, match=r"teacher_batch_size 2000 .*1257"):
         resolve(changed(recipe, batch_size=2000), digits, tmp_path)
     assert not built
 

@@ -329,6 +329,6 @@ def test_trained_heads_keep_their_weights_at_the_start(augreg, tmp_path):
 
 
 def test_a_warm_up_that_is_longer_than_the_training_is_refused_before_it_starts(tmp_path):
-    with pytest.raises(InputError, match="warmup_steps .*6"):
+    with pytest.raises(InputError, match=r"warmup_steps .*6"):
         train_job(augreg_job(warmup_steps=7), str(tmp_path / "run"), quiet)
     assert not (tmp_path / "run").exists()
