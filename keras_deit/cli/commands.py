@@ -144,7 +144,7 @@ def _convert_options() -> list[Option]:
         ),
         Option("num_classes", int, "Number of classes; by default that of the file."),
         Option("overwrite", bool, "Whether to replace the output."),
-        *model_options("Value of the model, instead of the published one."),
+        *model_options(),
     ]
 
 

@@ -81,7 +81,7 @@ def recipe_options() -> list[Option]:
             *field_options(Optimization),
             *field_options(Augmentation),
             *teacher_options(prefix="teacher_"),
-            *model_options("Value of the model, instead of the recipe's or the published one."),
+            *model_options(),
         ]
     )
 
@@ -95,21 +95,17 @@ def teacher_options(prefix: str = "") -> list[Option]:
     ]
 
 
-def model_options(text: str) -> list[Option]:
-    """Returns the values of all model families, without the number of classes.
-
-    Args:
-        text: the help.
-    """
-    values = {}
+def model_options() -> list[Option]:
+    """Returns the values of all model families, without the number of classes."""
+    options = {}
     for name in list_models():
-        values |= model_values(name)
-    del values["num_classes"]
-    # A value that is None by default, such as LayerScale's, is a number otherwise.
-    return [
-        Option(name, "sides" if name == "image_size" else _kind_of_value(value) or float, text)
-        for name, value in values.items()
-    ]
+        for key, value in model_values(name).items():
+            # A value that is None by default, such as LayerScale's, is a number otherwise.
+            kind = "sides" if key == "image_size" else _kind_of_value(value) or float
+            help_text = f"Of the model: {_help(get_spec(name).family, key)}"
+            options.setdefault(key, Option(key, kind, help_text))
+    del options["num_classes"]
+    return list(options.values())
 
 
 def field_options(
@@ -120,11 +116,12 @@ def field_options(
     Args:
         cls: a dataclass whose docstring lists its attributes.
         names: of the fields; None for all.
-        prefix: of the options' names.
+        prefix: of the options' names, such as "teacher_".
     """
     hints = typing.get_type_hints(cls)
+    owner = f"Of the {prefix.removesuffix('_')}: " if prefix else ""
     return [
-        Option(prefix + field.name, _kind(hints[field.name]), _help(cls, field.name))
+        Option(prefix + field.name, _kind(hints[field.name]), owner + _help(cls, field.name))
         for field in dataclasses.fields(cls)
         if names is None or field.name in names
     ]
@@ -180,7 +177,7 @@ def apply_options(recipe: Recipe, given: dict) -> Recipe:
     Raises:
         InputError: a value is out of range, or the values do not fit together.
     """
-    own_values = {o.name: given[o.name] for o in model_options("") if o.name in given}
+    own_values = {o.name: given[o.name] for o in model_options() if o.name in given}
     objective = _objective(recipe.objective, given)
     return dataclasses.replace(
         recipe,

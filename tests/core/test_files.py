@@ -70,7 +70,6 @@ def test_a_folder_that_is_a_file_cannot_be_written_below(tmp_path):
 def test_only_one_process_holds_the_lock(tmp_path):
     path = tmp_path / "run" / "lock"
     with exclusive_lock(path), pytest.raises(InputError, match="Another process"):
-        with exclusive_lock(path):
-            pass
+        exclusive_lock(path).__enter__()
     with exclusive_lock(path):
         pass
