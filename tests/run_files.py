@@ -1,7 +1,6 @@
 """Helpers for tests of runs and their files."""
 
 import contextlib
-import json
 import resource
 import signal
 
@@ -75,10 +74,6 @@ def checkpoint_names(run) -> list[str]:
 def files_below(path) -> dict:
     """Returns the content of all files below a folder."""
     return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-
-
-def effective(run) -> dict:
-    return json.loads(run.config_file.read_text())["effective"]
 
 
 @contextlib.contextmanager

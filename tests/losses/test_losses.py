@@ -1,4 +1,4 @@
-"""Each loss against NumPy."""
+"""Each loss equals NumPy."""
 
 import keras
 import numpy as np
@@ -6,12 +6,15 @@ import numpy_reference as reference
 import pytest
 from harness import numpy
 
+from keras_deit import InputError
 from keras_deit.losses import (
+    LABEL_LOSSES,
     BinaryLabelCrossentropy,
     HardDistillation,
     LabelCrossentropy,
     SigmoidLabelCrossentropy,
     SoftDistillation,
+    label_loss,
 )
 
 pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
@@ -22,7 +25,7 @@ STUDENT = RNG.normal(0, 3, (5, 4)).astype("float32")
 WEIGHTS = RNG.uniform(0, 2, 5).astype("float32")
 DISTRIBUTIONS = RNG.dirichlet(np.ones(4), 5).astype("float32")
 INTEGERS = np.array([3, 0, 1, 1, 2])
-# As Mixup leaves them: one class, or two with λ and 1 − λ.
+# Labels after Mixup: one class, or two with λ and 1 − λ.
 MIXED = np.array(
     [[0, 0, 0, 1], [0.99, 0, 0.01, 0], [0, 0.5, 0.5, 0], [0, 1, 0, 0], [0.3, 0, 0, 0.7]], "float32"
 )
@@ -96,6 +99,7 @@ def test_samples_are_weighted(loss, target, values):
     np.testing.assert_allclose(weighted, (values * WEIGHTS).mean(), rtol=1e-5)
 
 
+@pytest.mark.backends("tensorflow")
 @by_case
 def test_configuration_round_trip(loss, target, values):
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
@@ -104,12 +108,13 @@ def test_configuration_round_trip(loss, target, values):
     np.testing.assert_array_equal(numpy(twin(target, STUDENT)), numpy(loss(target, STUDENT)))
 
 
-def test_every_argument_of_the_soft_loss_is_kept():
+@pytest.mark.backends("tensorflow")
+def test_configuration_of_the_soft_loss_has_every_argument():
     config = SoftDistillation(temperature=2.5, name="kd", reduction="sum").get_config()
     assert (config["temperature"], config["name"], config["reduction"]) == (2.5, "kd", "sum")
 
 
-def test_logits_whose_exponentials_overflow_give_the_losses_they_should():
+def test_losses_of_logits_whose_exponentials_overflow():
     teacher = np.array([[0, 1e4, 0]], "float32")
     student = np.array([[1e4, 0, -1e4]], "float32")
     assert numpy(LabelCrossentropy()(np.array([2]), student)) == 2e4
@@ -117,7 +122,7 @@ def test_logits_whose_exponentials_overflow_give_the_losses_they_should():
     np.testing.assert_allclose(numpy(SoftDistillation(2.0)(teacher, student)), 2e4, rtol=1e-6)
 
 
-def test_soft_loss_of_the_teacher_itself_is_nothing():
+def test_soft_loss_of_the_teacher_itself_is_0():
     assert abs(numpy(SoftDistillation()(TEACHER, TEACHER))) < 1e-6
 
 
@@ -127,9 +132,10 @@ def test_as_many_samples_as_classes_are_still_integers():
     np.testing.assert_allclose(numpy(LabelCrossentropy()(labels, STUDENT[:4])), expected, rtol=1e-5)
 
 
-@pytest.mark.backends("tensorflow")  # It knows some shapes only at run time.
+# Only TensorFlow has shapes that are known at run time.
+@pytest.mark.backends("tensorflow")
 @pytest.mark.parametrize(("labels", "logits"), [(5, None), (None, 5), (None, None)])
-def test_distributions_are_known_as_such_when_a_batch_size_is_not(labels, logits):
+def test_distributions_are_recognized_without_a_batch_size(labels, logits):
     import tensorflow as tf
 
     specs = [tf.TensorSpec((size, 4), tf.float32) for size in (labels, logits)]
@@ -138,7 +144,14 @@ def test_distributions_are_known_as_such_when_a_batch_size_is_not(labels, logits
     np.testing.assert_allclose(loss(DISTRIBUTIONS, STUDENT), expected, rtol=1e-5)
 
 
-def test_logits_of_any_size_have_a_finite_binary_loss():
+def test_binary_loss_of_large_logits_is_finite():
     logits = np.array([[300.0, -300.0, 300.0, -300.0]], "float32")
     loss = numpy(BinaryLabelCrossentropy()(np.array([[1.0, 1.0, 0.0, 0.0]]), logits))
     assert loss == pytest.approx(600 / 4)
+
+
+@pytest.mark.backends("tensorflow")
+def test_label_losses_by_name():
+    assert {name: type(label_loss(name)) for name in LABEL_LOSSES} == LABEL_LOSSES
+    with pytest.raises(InputError, match=r"cross_entropie.*cross_entropy"):
+        label_loss("cross_entropie")

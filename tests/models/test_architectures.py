@@ -156,7 +156,13 @@ def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     assert np.linalg.norm(numpy(logits) - expected) < 2e-2 * np.linalg.norm(expected)
 
 
-@by_case
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=() if name == "distilled DeiT" else pytest.mark.slow)
+        for name, case in CASES.items()
+    ],
+)
 def test_gradient_reaches_every_trainable_variable(case):
     model = case.build()
     randomize(model)

@@ -15,6 +15,7 @@ from resmlp_model_cases import CLASS_MLP, RESMLP
 from resmlp_reference import resmlp_tokens
 
 from keras_deit import InputError
+from keras_deit.core.precision import precision
 from keras_deit.layers import Block, PatchEmbedding
 from keras_deit.models import Classifier, DeiT
 from keras_deit.models.classifier import classification_head, constructor_values
@@ -96,7 +97,10 @@ def test_attention_model_returns_the_maps_of_every_block_with_attention(case, re
 
 
 def test_attention_maps_are_float32_under_every_policy():
-    maps = DISTILLED.build(dtype="mixed_bfloat16").attention_model()(DISTILLED.inputs())
+    with precision("mixed_bfloat16"):
+        model = DISTILLED.build()
+    assert model.blocks[0].compute_dtype == "bfloat16"
+    maps = model.attention_model()(DISTILLED.inputs())
     assert {keras.backend.standardize_dtype(value.dtype) for value in maps.values()} == {"float32"}
 
 

@@ -50,7 +50,12 @@ def test_training_resumes_from_a_file(distilled, tmp_path):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("kind", "none"), ("alpha", 0.1), ("temperature", 1.0), ("validate_agreement", False)],
+    [
+        ("kind", "none"),
+        ("alpha", 0.1),
+        pytest.param("temperature", 1.0, marks=pytest.mark.slow),
+        pytest.param("validate_agreement", False, marks=pytest.mark.slow),
+    ],
 )
 def test_argument_changes_the_logs_and_is_in_the_configuration(argument, value):
     values = {"kind": "soft", "alpha": 0.5, "temperature": 3.0, "validate_agreement": True}
@@ -79,7 +84,7 @@ def test_a_distiller_without_a_teacher_is_built_from_its_configuration():
     ("kind", "jit_compile"),
     [
         pytest.param("hard", "auto", marks=pytest.mark.slow),
-        ("soft", False),
+        pytest.param("soft", False, marks=pytest.mark.slow),
         pytest.param("none", False, marks=pytest.mark.slow),
     ],
 )
@@ -105,6 +110,7 @@ def test_mixed_bfloat16(kind, jit_compile):
     assert history["loss"][1] < history["loss"][0] < expected["loss"]
 
 
+@pytest.mark.slow
 def test_compiling_the_student_alone_changes_nothing():
     assert jit_plan("auto", small_student()) == (False, True)
     assert jit_plan(True, small_student()) == (False, True)

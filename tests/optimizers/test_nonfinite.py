@@ -33,7 +33,7 @@ def gradients(count):
     ]
 
 
-def spoiled(step, value):
+def with_last_value(step, value):
     """Returns the gradients with another value in the last one, not in the first."""
     first, last = (gradient.copy() for gradient in step)
     last[2] = value
@@ -82,11 +82,11 @@ def test_a_nonfinite_step_changes_nothing_and_is_counted(kind, value):
     plain.apply(good[:2])
     disturbed.apply(good[:2])
     assert disturbed.counts() == (0, -1)
-    disturbed.apply([spoiled(good[2], value)])
+    disturbed.apply([with_last_value(good[2], value)])
     assert_same(disturbed.state(), plain.state())
     assert disturbed.counts() == (1, 2)
     # It continues to the bit as if that step had never been, with the same schedule and moments.
-    disturbed.apply([good[3], spoiled(good[3], value), good[4]])
+    disturbed.apply([good[3], with_last_value(good[3], value), good[4]])
     plain.apply([good[3], good[4]])
     assert_same(disturbed.state(), plain.state())
     assert disturbed.counts() == (2, 2)
@@ -99,7 +99,7 @@ def test_an_accumulated_step_with_one_nonfinite_gradient_is_skipped(kind):
     plain = Training(kind(gradient_accumulation_steps=2))
     disturbed = Training(kind(gradient_accumulation_steps=2))
     plain.apply(good[:2] + good[4:])
-    disturbed.apply([*good[:2], spoiled(good[2], np.nan), good[3]])
+    disturbed.apply([*good[:2], with_last_value(good[2], np.nan), good[3]])
     assert disturbed.counts() == (1, 3)
     assert int(numpy(disturbed.optimizer.iterations)) == 1
     disturbed.apply(good[4:])
@@ -115,7 +115,7 @@ def test_an_overflow_of_float16_is_not_counted(kind):
     )
     good = gradients(3)
     plain.apply(good)
-    disturbed.apply([*good[:2], spoiled(good[2], np.inf)])
+    disturbed.apply([*good[:2], with_last_value(good[2], np.inf)])
     assert disturbed.counts() == (0, -1)
     assert int(numpy(disturbed.optimizer.iterations)) == 2
     # The scale is halved now, so the scaled gradients are, too.
@@ -126,7 +126,7 @@ def test_an_overflow_of_float16_is_not_counted(kind):
 @by_kind
 def test_counts_are_part_of_the_optimizer_state(kind):
     training = Training(kind())
-    training.apply([spoiled(gradients(1)[0], np.nan)])
+    training.apply([with_last_value(gradients(1)[0], np.nan)])
     store = {}
     training.optimizer.save_own_variables(store)
     twin = Training(kind())

@@ -188,6 +188,12 @@ def test_an_optimizer_is_restored_from_its_configuration(case):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_configuration_of_an_earlier_version_is_restored():
+    config = AdamW(0.1, no_weight_decay=NO_WEIGHT_DECAY).get_config()
+    config["undecayed"] = config.pop("no_weight_decay")
+    assert AdamW.from_config(config).no_weight_decay == tuple(sorted(NO_WEIGHT_DECAY))
+
+
 def test_groups_of_unknown_variables_are_refused():
     optimizer = AdamW(0.1, no_weight_decay=["norm/gamma"], learning_rate_factors={"a/kernel": 0.5})
     with pytest.raises(ValueError, match="norm/gamma"):

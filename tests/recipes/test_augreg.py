@@ -1,4 +1,4 @@
-"""AugReg's recipes: the table of levels, the start of the heads and the loss, Mixup's lambda."""
+"""AugReg's recipes: levels, regularization, schedule, initial loss, Mixup's lambda."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from harness import numpy
 from keras_deit import InputError
 from keras_deit.data import mixing
 from keras_deit.losses import SigmoidLabelCrossentropy
-from keras_deit.models import DeiT, PatchConvNet, abstract_model
+from keras_deit.models import DeiT, abstract_model
 from keras_deit.optimizers import build_optimizer, learning_rate_schedule
 from keras_deit.recipes import get_recipe, list_recipes
 
@@ -28,7 +28,7 @@ LEVELS = {
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_level_is_its_augmentation_and_nothing_else(level):
+def test_levels_differ_in_augmentation_only(level):
     recipe = get_recipe(f"augreg_{level}")
     augmentation = recipe.augmentation
     assert (augmentation.auto_augment, augmentation.mixup_alpha) == LEVELS[level]
@@ -45,7 +45,7 @@ def test_a_level_is_its_augmentation_and_nothing_else(level):
     assert dataclasses.replace(recipe, **same) == medium2
 
 
-def test_the_level_chosen_for_a_model():
+def test_level_by_size_of_the_model():
     for name in ("augreg", "augreg_regularized"):
         recipe = get_recipe(name)
         for size, level in (("tiny", "light1"), ("small", "medium2"), ("base", "medium2")):
@@ -56,7 +56,7 @@ def test_the_level_chosen_for_a_model():
 def test_regularization_is_dropout_and_stochastic_depth_of_a_tenth():
     for name in (name for name in list_recipes() if name.startswith("augreg")):
         recipe = get_recipe(name)
-        config = abstract_model(recipe.model, **recipe.model_values).get_config()
+        config = abstract_model(recipe.model, **{**recipe.model_values, "depth": 1}).get_config()
         rate = 0.1 if name == "augreg_regularized" else 0.0
         assert config["dropout_rate"] == config["drop_path_rate"] == rate
 
@@ -94,7 +94,7 @@ def test_gradients_are_clipped_and_the_decay_is_a_tenth_of_the_learning_rate():
 
 
 @pytest.mark.parametrize("classes", [1000, 10])
-def test_loss_begins_where_the_heads_bias_puts_it(classes):
+def test_initial_loss_follows_from_the_head_bias(classes):
     keras.utils.set_random_seed(0)
     model = DeiT(image_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=classes)
     model.init_head_bias(get_recipe("augreg").head_bias)
@@ -105,23 +105,9 @@ def test_loss_begins_where_the_heads_bias_puts_it(classes):
     assert loss == pytest.approx(classes * math.log(1 + math.exp(-6.9)) + 6.9, rel=1e-5)
 
 
-def test_every_head_starts_so():
-    distilled = DeiT(
-        image_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=3, distilled=True
-    )
-    by_class = PatchConvNet(
-        image_size=32, embed_dim=16, depth=1, num_classes=3, token_per_class=True
-    )
-    for model in (distilled, by_class):
-        model.init_head_bias(-2.0)
-        images = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:]))
-        for logits in model.heads(images.astype("float32")).values():
-            np.testing.assert_array_equal(numpy(logits), np.full((2, 3), -2.0))
-
-
 @pytest.mark.parametrize("count", [4, 6])
 def test_lambda_and_its_complement_mix_the_same_batch(count):
-    """Why nothing is lost without AugReg's λ ← max(λ, 1 − λ)."""
+    """Therefore AugReg's λ ← max(λ, 1 − λ) would change nothing."""
     batch = np.random.default_rng(0).normal(size=(count, 4, 4, 3)).astype("float32")
     results = []
     for kept in (0.3, 0.7):
@@ -141,11 +127,11 @@ def test_lambda_and_its_complement_mix_the_same_batch(count):
         ),
     ],
 )
-def test_warm_up_in_steps_that_cannot_be(changes, message):
+def test_impossible_warm_up_in_steps(changes, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(get_recipe("augreg").optimization, **changes)
 
 
-def test_a_training_shorter_than_its_warm_up_is_refused():
+def test_a_training_shorter_than_its_warm_up_is_an_error():
     with pytest.raises(InputError, match="9300"):
         learning_rate_schedule(get_recipe("augreg").optimization, 31)

@@ -1,4 +1,4 @@
-"""The published recipes: their values, by model, as the papers and command lines have them."""
+"""The published recipes have the values of the papers and of the published command lines."""
 
 import dataclasses
 
@@ -85,10 +85,44 @@ def test_numbers_of_a_recipe_for_a_model(name, model):
     assert optimization.schedule == "epoch_cosine"
 
 
+# Thesis, table 3.16.
+CAIT_DROP_PATH = {
+    **{"xxs24": 0.05, "xxs36": 0.1, "xs24": 0.05, "xs36": 0.1, "s24": 0.1, "s36": 0.2},
+    **{"s48": 0.3, "m24": 0.2, "m36": 0.3, "m48": 0.4},
+}
+# Thesis, table 5.8.
+PATCHCONVNET_DROP_PATH = {
+    **{"s20": 0.0, "s36": 0.05, "s60": 0.15, "s120": 0.2, "b36": 0.2, "b60": 0.3, "b120": 0.4}
+}
+
+
+def drop_path(recipe, model):
+    return get_recipe(recipe).for_model(model).model_values.get("drop_path_rate")
+
+
+@pytest.mark.parametrize("size", CAIT_DROP_PATH)
+@pytest.mark.parametrize("recipe", ["cait", "cait_distilled", "transfer_cifar10"])
+def test_stochastic_depth_of_cait(recipe, size):
+    assert drop_path(recipe, f"cait_{size}_224") == CAIT_DROP_PATH[size]
+
+
+@pytest.mark.parametrize("size", PATCHCONVNET_DROP_PATH)
+def test_stochastic_depth_of_patchconvnet(size):
+    """It is 0.1 lower in fine-tuning and with ImageNet-21k (§5.2.3)."""
+    rate = PATCHCONVNET_DROP_PATH[size]
+    assert drop_path("patchconvnet", f"patchconvnet_{size}_224") == rate
+    lower = pytest.approx(max(rate - 0.1, 0))
+    for model in set(list_models(f"patchconvnet_{size}_???")) - {f"patchconvnet_{size}_224"}:
+        assert drop_path("patchconvnet_finetune", model) == lower
+    assert drop_path("patchconvnet_21k", f"patchconvnet_{size}_224") == lower
+    assert drop_path("patchconvnet_21k_finetune", f"patchconvnet_{size}_224") == lower
+
+
 def test_size_at_which_deit3_trains():
     for size, side in (("small_patch16", 224), ("base_patch16", 192), ("large_patch16", 192)):
         recipe = get_recipe("deit3_1k").for_model(f"deit3_{size}_224")
-        assert abstract_model(recipe.model, **recipe.model_values).image_format.height == side
+        model = abstract_model(recipe.model, **{**recipe.model_values, "depth": 1})
+        assert model.image_format.height == side
     huge = get_recipe("deit3_1k").for_model("deit3_huge_patch14_224")
     assert huge.model_values["image_size"] == 154
 
@@ -132,7 +166,7 @@ def test_augmentation(name):
     ) == AUGMENTATIONS[name]
 
 
-def test_cait_keeps_its_own_training_when_it_is_transferred():
+def test_cait_is_transferred_with_the_augmentation_of_its_training():
     own = get_recipe("cait").for_model("cait_s36_224").augmentation
     for name in ("cifar10", "cifar100", "cars", "flowers", "inat18", "inat19"):
         recipe = get_recipe(f"transfer_{name}")
@@ -141,13 +175,13 @@ def test_cait_keeps_its_own_training_when_it_is_transferred():
         assert recipe.for_model("deit3_base_patch16_224").crop_ratio == 1.0
 
 
-def test_deit3_trains_its_attention_alone_on_flowers():
+def test_deit3_trains_only_its_attention_on_flowers():
     flowers = get_recipe("transfer_flowers")
     assert flowers.for_model("deit3_large_patch16_224").optimization.trainable == "attention"
     assert flowers.for_model("cait_s36_224").optimization.trainable == "all"
 
 
-def test_evaluation_is_the_models_unless_the_recipe_says_otherwise():
+def test_evaluation_is_that_of_the_model_unless_the_recipe_has_another():
     deit = get_recipe("deit")
     assert (deit.crop_ratio, deit.interpolation) == (0.875, "bicubic")
     linear = dataclasses.replace(deit.augmentation, interpolation="bilinear")
@@ -169,14 +203,14 @@ def test_modes_of_fine_tuning():
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_can_be_run(name):
+def test_every_recipe_fits_its_models(name):
     """Its model builds, and its variants name models and values that exist."""
     recipe = get_recipe(name)
     assert recipe.name == name
     assert recipe.about.source and recipe.about.hardware and recipe.expected
     chosen = recipe.for_model(recipe.model)
     assert not chosen.variants
-    values = abstract_model(recipe.model, **chosen.model_values).get_config()
+    values = abstract_model(recipe.model, **{**chosen.model_values, "depth": 1}).get_config()
     assert values["drop_path_rate"] == chosen.model_values.get("drop_path_rate", 0)
     for variant in recipe.variants:
         models = list_models(variant.pattern)
@@ -188,7 +222,7 @@ def test_every_recipe_can_be_run(name):
     assert run_identity(job)["recipe"] == name
 
 
-def test_a_distilling_recipe_has_a_teacher_and_the_others_have_none():
+def test_only_distillation_has_a_teacher():
     for name in list_recipes():
         distills = "distilled" in name or name in ("digits", "cait_finetune_448")
         objective = get_recipe(name).objective
@@ -197,17 +231,17 @@ def test_a_distilling_recipe_has_a_teacher_and_the_others_have_none():
         assert not distills or objective.kind == "hard"
 
 
-def test_fine_tuning_without_weights_is_refused():
+def test_fine_tuning_without_weights_is_an_error():
     with pytest.raises(InputError, match=r"deit3_1k_finetune.*--weights"):
         Job("digits", get_recipe("deit3_1k_finetune"))
 
 
-def test_expected_results_are_those_of_the_models():
+def test_expected_results_are_taken_from_the_models():
     assert "deit_tiny_patch16_224 72.2" in get_recipe("deit").expected
     assert get_recipe("deit3_1k").for_model("deit3_base_patch16_224").expected
 
 
-def test_words_about_a_recipe_make_no_other_run():
+def test_texts_about_a_recipe_are_not_part_of_a_run():
     recipe = get_recipe("deit")
     about = dataclasses.replace(recipe.about, expected="something else")
     other = dataclasses.replace(recipe, about=about)

@@ -1,24 +1,33 @@
 """A run whose steps TensorFlow compiles; other tests of runs do without."""
 
-import pytest
-from run_files import Killed, before_call, kill, quiet, result_bits
+import shutil
 
-from keras_deit.training import train_job
+import pytest
+from run_files import checkpoint_names, quiet, result_bits
+
+from keras_deit.training import Run, train_job
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_compiled_run_that_is_killed_ends_like_one_that_is_not(tiny_job, tmp_path, monkeypatch):
+def test_a_compiled_run_that_is_resumed_ends_like_the_run_that_wrote_the_checkpoint(
+    tiny_job, tmp_path
+):
     job = tiny_job(
         {"optimizer": "lamb", "ema_decay": 0.75},
-        {"checkpoint_seconds": 0.0},
+        {"checkpoint_seconds": 0.0, "keep_checkpoints": 100},
         model_values={"drop_path_rate": 0.3, "dropout_rate": 0.1},
     )
     whole = train_job(job, str(tmp_path / "whole"), quiet)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        before_call(patch, "step_ends", 4, kill)
-        train_job(job, str(tmp_path / "killed"), quiet)
+    name = "epoch-00001-step-0000001.safetensors"
+    assert name in checkpoint_names(whole)
+    # All that is left of a run that is killed after this checkpoint.
+    resumed = Run(tmp_path / "resumed")
+    resumed.checkpoints.mkdir(parents=True)
+    for path in (whole.config_file, whole.metrics_file, whole.best_weights):
+        shutil.copy(path, resumed.path)
+    shutil.copy(whole.checkpoints / name, resumed.checkpoints)
     lines = []
-    resumed = train_job(job, str(tmp_path / "killed"), lines.append)
+    train_job(job, str(resumed.path), lines.append)
     assert any("epoch 2, step 1" in line for line in lines)
     assert result_bits(resumed) == result_bits(whole)

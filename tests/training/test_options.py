@@ -231,3 +231,18 @@ def test_train_teacher_refuses_what_is_not_its_own(tuned, tmp_path):
             train_teacher(**values)
     assert not tuned
     assert not {"alpha", "mixed_precision"} & {o.name for o in teacher_training_options()}
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"checkpoint_seconds": -1.0}, "checkpoint_seconds"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints"),
+        ({"on_nan": "stop"}, "on_nan"),
+        ({"recipe": get_recipe("deit_finetune_384")}, "--weights"),
+    ],
+)
+def test_a_job_out_of_range_is_refused(values, word):
+    with pytest.raises(InputError, match=word):
+        Job("digits", **{"recipe": DIGITS, **values})

@@ -1,0 +1,44 @@
+"""The settings of an optimization: what follows from them, and which are refused."""
+
+import pytest
+
+from keras_deit import InputError
+from keras_deit.optimizers import Optimization
+
+
+def test_a_learning_rate_scales_with_the_batch_unless_the_recipe_says_otherwise():
+    values = {"learning_rate": 3e-3, "batch_size": 2048}
+    assert Optimization(**values).peak_learning_rate == pytest.approx(1.2e-2)
+    assert Optimization(**values, learning_rate_scaling=False).peak_learning_rate == 3e-3
+
+
+def test_only_lamb_clips_gradients_unless_the_recipe_says_otherwise():
+    clips = {
+        (name, clip): Optimization(optimizer=name, clip_norm=clip).gradient_clip
+        for name in ("adamw", "lamb", "sgd")
+        for clip in (None, 0.0, 2.5)
+    }
+    default = {name: clips.pop((name, None)) for name in ("adamw", "lamb", "sgd")}
+    assert default == {"adamw": 0.0, "lamb": 1.0, "sgd": 0.0}
+    assert all(value == clip for (_, clip), value in clips.items())
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"epochs": 0}, "epochs .*above 0"),
+        ({"epochs": 2, "warmup_epochs": 5}, "warmup_epochs .*epochs=2"),
+        ({"weight_decay": -1.0}, "weight_decay .*0 or more"),
+        ({"optimizer": "lamp"}, "optimizer 'lamp'.*lamb"),
+        ({"schedule": "linear"}, "schedule 'linear'.*cosine"),
+        ({"trainable": "none"}, "trainable 'none'.*attention"),
+        ({"momentum": 1.0}, "momentum .*below 1"),
+        ({"ema_decay": 1.0}, "ema_decay .*below 1"),
+        ({"clip_norm": -1.0}, "clip_norm .*0 or more"),
+        ({"layer_decay": 0.0}, r"layer_decay .*\(0, 1\]"),
+        ({"batch_size": 10, "accumulation_steps": 4}, "accumulation_steps .*batch_size=10"),
+    ],
+)
+def test_values_out_of_range_are_refused(values, words):
+    with pytest.raises(InputError, match=words):
+        Optimization(**values)
