@@ -198,21 +198,23 @@ class Distiller(TrainingModel):
         objective.use_teacher(teacher)
         super().__init__(student, objective, **kwargs)
 
-    @property
-    def teacher(self) -> keras.layers.Layer | None:
-        return self.objective.teacher
+    # The arguments under their names.
+    teacher = property(lambda self: self.objective.teacher)
+    kind = property(lambda self: self.objective.kind)
+    alpha = property(lambda self: self.objective.alpha)
+    temperature = property(lambda self: self.objective.temperature)
+    validate_agreement = property(lambda self: self.objective.validate_agreement)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
-        objective = self.objective
         return {
             **super().get_config(),
             "student": serialize(self.student),
             "teacher": None if self.teacher is None else serialize(self.teacher),
-            "kind": objective.kind,
-            "alpha": objective.alpha,
-            "temperature": objective.temperature,
-            "validate_agreement": objective.validate_agreement,
+            "kind": self.kind,
+            "alpha": self.alpha,
+            "temperature": self.temperature,
+            "validate_agreement": self.validate_agreement,
             **self.training_values,
         }
 
