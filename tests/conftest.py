@@ -2,6 +2,9 @@
 
 import keras
 import pytest
+from processes import prepare_backend
+
+prepare_backend()
 
 
 def pytest_collection_modifyitems(config, items):

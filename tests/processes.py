@@ -61,14 +61,14 @@ def free_port() -> int:
 def prepare_backend() -> None:
     """Prepares the backend of this process for many trainings of small models.
 
-    JAX shares the cache of `start`. PyTorch runs one thread: with more it is many times slower as
+    JAX has the settings of `start`. PyTorch runs one thread: with more it is many times slower as
     soon as another process of the tests uses the other cores.
     """
     backend = os.environ.get("KERAS_BACKEND")
     if backend == "jax":
         import jax
 
-        for name, value in _jax_cache().items():
+        for name, value in {**_jax_cache(), "jax_disable_most_optimizations": True}.items():
             jax.config.update(name, value)
     if backend == "torch":
         import torch

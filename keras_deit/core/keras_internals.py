@@ -11,9 +11,10 @@ import keras
 
 # Attributes and methods, by the class whose instances have them, for the test.
 USED = {
-    keras.Model: ("_symbolic_build",),
+    keras.Model: ("_symbolic_build", "_nodes_by_depth"),
     keras.layers.Layer: ("_flatten_layers",),
     keras.Variable: ("_value",),
+    keras.Sequential: ("_functional",),
     keras.optimizers.Optimizer: (
         *("_clip_gradients", "_apply_weight_decay", "_backend_update_step"),
         *("_get_variable_index", "_get_current_learning_rate"),
@@ -57,6 +58,22 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     `keras.Model.layers` is public, but other layers have no such property.
     """
     return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def functional_calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, list[tuple]]]:
+    """Yields each call of a layer in a functional model, with the shapes of its inputs.
+
+    `keras.Model.layers` is public but names a layer once, and `Layer.input` is the input of its
+    first call.
+    """
+    # A sequential model is a functional one inside.
+    model = getattr(model, "_functional", None) or model
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            called = node.operation
+            is_layer = isinstance(called, keras.layers.Layer)
+            if is_layer and not isinstance(called, keras.layers.InputLayer):
+                yield called, [tuple(tensor.shape) for tensor in node.input_tensors]
 
 
 @contextlib.contextmanager

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_deit.core.errors import InputError
-from keras_deit.core.keras_internals import sublayers
+from keras_deit.core.keras_internals import functional_calls, sublayers
 
 
 class TracedCall(NamedTuple):
@@ -45,24 +44,20 @@ def trace_calls(
 
 
 def functional_layers(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, tuple]]:
-    """Yields the layers of a functional model and of the models in it, with their input shapes.
+    """Yields the calls of layers in a functional model and in the models in it.
 
-    Of a layer with several inputs the shape is that of the first.
+    Args:
+        model: functional or sequential, built.
 
-    Raises:
-        InputError: a layer is called more than once.
+    Yields:
+        The layer and the shape of its input, the first one of several; a layer that is called
+        twice comes twice.
     """
-    for layer in model.layers:
+    for layer, shapes in functional_calls(model):
         if isinstance(layer, keras.Model):
             yield from functional_layers(layer)
-        elif not isinstance(layer, keras.layers.InputLayer):
-            try:
-                inputs = keras.tree.flatten(layer.input)
-            except AttributeError as error:
-                raise InputError(
-                    f"{layer.name} should be called once in a functional model."
-                ) from error
-            yield layer, inputs[0].shape
+        else:
+            yield layer, shapes[0]
 
 
 class _Caller(keras.layers.Layer):

@@ -132,7 +132,7 @@ def model_values(name: str) -> dict:
 
 
 def build_model(
-    name: str, num_classes: int = 1000, dtype: str | None = None, **overrides
+    name: str, num_classes: int | None = None, dtype: str | None = None, **overrides
 ) -> Classifier:
     """Builds a model with new weights; the arguments and errors are those of `create_model`."""
     spec = get_spec(name)
@@ -140,7 +140,9 @@ def build_model(
     for key in overrides:
         if key not in known:
             raise unknown_name(f"value of {name}", key, known)
-    values = {"name": name, **spec.config, "num_classes": num_classes, **overrides}
+    if num_classes is not None:
+        overrides["num_classes"] = num_classes
+    values = {"name": name, **spec.config, **overrides}
     with precision(dtype or keras.config.dtype_policy()):
         return spec.family(**values)
 

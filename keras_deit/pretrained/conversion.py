@@ -27,8 +27,8 @@ def model_from(
     Args:
         source: as `load_pretrained` takes it.
         name: of the model; a `.keras` file needs none.
-        num_classes: by default that of the file, or 1000 for a `.weights.h5` file, which does not
-            say it.
+        num_classes: by default that of the file, or the published one for a `.weights.h5` file,
+            which does not say it.
         **values: of the model, if they are not the published ones; of a `.keras` file only the
             image size can change.
 
@@ -42,7 +42,7 @@ def model_from(
         raise InputError(f"{source} does not say which model it is of; give its name.")
     if is_own_weights(path):
         image_size = values.pop("image_size", None)
-        model = create_model(name, source, num_classes or 1000, **values)
+        model = create_model(name, source, num_classes, **values)
         return change_model(model, image_size=image_size)
     if num_classes is None:
         num_classes = _count_classes(open_tensors(path, source), name)

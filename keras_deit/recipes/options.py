@@ -104,7 +104,7 @@ def model_options() -> list[Option]:
             kind = "sides" if key == "image_size" else _kind_of_value(value) or float
             help_text = f"Of the model: {_help(get_spec(name).family, key)}"
             options.setdefault(key, Option(key, kind, help_text))
-    del options["num_classes"]
+    options.pop("num_classes", None)
     return list(options.values())
 
 

@@ -18,7 +18,7 @@ from keras_deit.training.teachers import (
     resolve_teacher,
     teacher_of_run,
 )
-from keras_deit.training.train import score_split, train_job
+from keras_deit.training.trainer import score_split, train_job
 
 __all__ = [
     "InputPipeline",

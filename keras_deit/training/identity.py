@@ -160,7 +160,7 @@ def upgraded_run(identity: dict) -> dict:
         name=get_recipe(recipe["name"]).name,
         about=get_recipe(recipe["name"]).about,
         optimization=optimization,
-        augmentation=_augmentation_from_format_1(recipe["augmentation"]),
+        augmentation=Augmentation(**recipe["augmentation"]),
         objective=objective,
         **{name: recipe[name] for name in fields},
     )
@@ -216,8 +216,9 @@ _DISTILLATION_1 = {
     *("loss", "kind", "alpha", "temperature", "validate_agreement"),
     *("teacher", "teacher_weights", "teacher_recipe", "teacher_pixels", "teacher_outputs"),
 }
+# Values of a run that format 1 did not store; a run of that format resumes with any of them.
+NOT_IN_FORMAT_1 = ("objective.teacher_pixels", "objective.teacher_outputs")
 _OLD_RECIPE_NAMES = {"augreg_regularized": "augreg_regularised"}
-_OLD_FILLS = {"gray": "grey"}
 
 
 def _run_identity_of_format_1(job: Job) -> dict | None:
@@ -286,9 +287,8 @@ def _optimization_in_format_1(optimization: Optimization, loss: str) -> dict | N
 
 def _augmentation_in_format_1(augmentation: Augmentation) -> dict | None:
     values = _in_format_1(augmentation, _AUGMENTATION_1)
-    if values:
-        fill = values["geometric_fill"]
-        values["geometric_fill"] = _OLD_FILLS.get(fill, fill)
+    if values and values["geometric_fill"] == "gray":
+        values["geometric_fill"] = "grey"
     return values
 
 
@@ -304,17 +304,10 @@ def _optimization_from_format_1(values: dict) -> tuple[Optimization, str]:
     return Optimization(**values), loss
 
 
-def _augmentation_from_format_1(values: dict) -> Augmentation:
-    present = {old: new for new, old in _OLD_FILLS.items()}
-    fill = values["geometric_fill"]
-    return Augmentation(**{**values, "geometric_fill": present.get(fill, fill)})
-
-
 def _teacher_recipe_from_format_1(values: dict) -> TeacherRecipe:
     optimization, _ = _optimization_from_format_1(values["optimisation"])
     rest = {name: values[name] for name in ("image_size", "batch_norm_momentum")}
-    augmentation = _augmentation_from_format_1(values["augmentation"])
-    return TeacherRecipe(optimization, augmentation, **rest)
+    return TeacherRecipe(optimization, Augmentation(**values["augmentation"]), **rest)
 
 
 def _changed(values, names: tuple[str, ...] | None = None) -> dict:

@@ -30,7 +30,7 @@ from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import ON_PROBLEM, Job
 from keras_deit.training.run import Run
 from keras_deit.training.teachers import check_output, fine_tune_teacher
-from keras_deit.training.train import train_job
+from keras_deit.training.trainer import train_job
 
 _logger = logging.getLogger("keras_deit")
 

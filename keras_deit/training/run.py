@@ -9,7 +9,7 @@ from keras_deit.core.files import atomic_write, check_writable, read_json, write
 from keras_deit.core.processes import addressable, is_writer
 from keras_deit.models import Classifier
 from keras_deit.pretrained import create_model
-from keras_deit.training.identity import FORMAT, upgraded_run
+from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
 
 _CONFIG_KEYS = {
     *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),
@@ -118,7 +118,10 @@ class Run:
         if not self.path.is_dir():
             raise InputError(f"{self.path} is not a directory; give another --run_dir.")
         if self.config_file.exists():
-            stored, wanted = flatten(self.config["run"]), flatten(identity)
+            config = self.config
+            stored, wanted = flatten(config["run"]), flatten(identity)
+            if config.get("format", 1) == 1:
+                wanted = {k: v for k, v in wanted.items() if k not in NOT_IN_FORMAT_1}
             keys = sorted(k for k in {*stored, *wanted} if stored.get(k) != wanted.get(k))
             if keys:
                 shown = ", ".join(

@@ -20,7 +20,7 @@ from keras_deit.recipes import DIGITS, get_recipe
 from keras_deit.serving import export_run
 from keras_deit.training import InputPipeline, Job, fine_tune_teacher, resolve_teacher, train_job
 from keras_deit.training.identity import digest
-from keras_deit.training.train import default_run_dir
+from keras_deit.training.trainer import default_run_dir
 
 FOLDER = pathlib.Path(__file__).with_name("format1")
 BACKEND = keras.backend.backend()
@@ -105,6 +105,14 @@ def test_a_finished_run_is_not_trained_again(folder):
 def test_a_different_job_is_refused_and_the_value_is_named(folder):
     with pytest.raises(ValueError, match="seed"):
         train_job(job(seed=1), "finished")
+
+
+def test_what_old_runs_did_not_store_makes_no_difference(folder):
+    given = job().recipe.objective.copy(teacher_pixels="0-255", teacher_outputs="logits")
+    other = dataclasses.replace(job().recipe, objective=given)
+    with no_training():
+        run = train_job(dataclasses.replace(job(), recipe=other), "finished", lambda line: None)
+    assert run.summary
 
 
 def test_a_finished_run_evaluates_to_the_same_figures(folder):

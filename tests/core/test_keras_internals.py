@@ -25,6 +25,9 @@ def instance(cls):
         optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
         optimizer.build([keras.Variable(0.0)])
         return optimizer
+    if cls is keras.Model:
+        inputs = keras.Input((2,))
+        return keras.Model(inputs, keras.layers.Dense(1)(inputs))
     return cls()
 
 
@@ -114,3 +117,15 @@ def test_building_from_the_first_batch_creates_all_variables_and_loses_no_batch(
     model.fit((b for b in batches), steps_per_epoch=3, epochs=1, verbose=0)
     assert int(model.optimizer.iterations.numpy()) == 3
     assert not np.array_equal(before[0], model.get_weights()[0])
+
+
+def test_every_call_of_a_layer_counts():
+    shared, inputs = keras.layers.Dense(3), keras.Input((3,))
+    twice = keras.Model(inputs, shared(shared(inputs)))
+    calls = [(layer, shapes) for layer, shapes in internals.functional_calls(twice)]
+    assert calls == [(shared, [(None, 3)])] * 2
+    # A call outside of the model does not.
+    shared(keras.Input((3,)))
+    assert len(list(internals.functional_calls(twice))) == 2
+    sequential = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    assert [shapes for _, shapes in internals.functional_calls(sequential)] == [[(None, 3)]]

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from processes import prepare_backend
 from sklearn.datasets import load_digits
 
 from keras_deit import create_model, list_models
@@ -22,7 +21,6 @@ MODELS = {
     "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
 }
 
-prepare_backend()
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 
 

@@ -23,7 +23,7 @@ from keras_deit.training.identity import (
     upgraded_run,
     upgraded_teacher_metadata,
 )
-from keras_deit.training.train import default_run_dir
+from keras_deit.training.trainer import default_run_dir
 
 FORMAT_1 = pathlib.Path(__file__).parents[1] / "compatibility" / "format1"
 

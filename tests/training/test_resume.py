@@ -27,7 +27,7 @@ from keras_deit.training.checkpoints.file import read_checkpoint
 from keras_deit.training.loop import TrainingData, TrainingLoop
 
 # The package has a function of the same name.
-_MODULE = importlib.import_module("keras_deit.training.train")
+_MODULE = importlib.import_module("keras_deit.training.trainer")
 
 on_every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]

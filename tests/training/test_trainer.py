@@ -15,7 +15,7 @@ from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_mode
 from keras_deit.training import Job, Run, train_job
 from keras_deit.training.checkpoints.file import read_checkpoint
 from keras_deit.training.identity import run_identity
-from keras_deit.training.train import default_run_dir
+from keras_deit.training.trainer import default_run_dir
 
 pytestmark = pytest.mark.usefixtures("eager")
 

@@ -354,7 +354,7 @@ def _speed(timer: StepTimer, optimization) -> dict[str, float | None]:
 
 
 def _print_nothing(line: str) -> None:
-    """What the processes print that do not write."""
+    """Prints nothing, in a process that does not write."""
 
 
 @contextlib.contextmanager
