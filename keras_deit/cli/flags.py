@@ -23,6 +23,25 @@ class _Bounds(flags.ArgumentParser):
         return low, high
 
 
+class _Numbers(flags.ArgumentParser):
+    """Numbers with commas between them."""
+
+    syntactic_help = "NUMBER,NUMBER,..."
+
+    def parse(self, argument):
+        try:
+            return tuple(_number(text) for text in argument.split(","))
+        except ValueError:
+            raise ValueError("numbers with commas between them are needed") from None
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 class _Sides(flags.ArgumentParser):
     """A side in pixels, or height and width with an x between them."""
 
@@ -43,6 +62,7 @@ _PARSERS = {
     float: (flags.FloatParser, "NUMBER"),
     str: (flags.ArgumentParser, "TEXT"),
     "bounds": (_Bounds, _Bounds.syntactic_help),
+    "numbers": (_Numbers, _Numbers.syntactic_help),
     "sides": (_Sides, _Sides.syntactic_help),
 }
 
@@ -84,8 +104,6 @@ def _define(option: Option, name: str, values: flags.FlagValues) -> None:
         flags.DEFINE_bool(name, None, option.help, flag_values=values)
     elif option.choices is not None:
         flags.DEFINE_enum(name, None, option.choices, option.help, flag_values=values)
-    elif option.repeated:
-        flags.DEFINE_multi_string(name, None, option.help, flag_values=values)
     else:
         parser = _PARSERS[option.kind][0]()
         if option.minimum is not None:

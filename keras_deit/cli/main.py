@@ -22,7 +22,6 @@ _IMPORT = Option(
     "import",
     str,
     "Python file to run first, which registers your models, recipes or objectives; repeatable.",
-    repeated=True,
 )
 _HELP = ("-h", "-help", "--help", "--helpfull", "help")
 

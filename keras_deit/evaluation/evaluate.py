@@ -1,8 +1,10 @@
 """Evaluating a finished run."""
 
+import dataclasses
+
 from keras_deit.core.errors import InputError
 from keras_deit.core.precision import precision
-from keras_deit.data import load_dataset
+from keras_deit.data import Dataset, load_dataset, take_examples
 from keras_deit.objectives.scoring import Scores
 from keras_deit.training import (
     InputPipeline,
@@ -51,12 +53,12 @@ def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64, print_
             models["ema_scores"] = run.model("ema")
         image_format = models["scores"].image_format
         objective = objective_from(identity)
-        teacher = teacher_of_run(config, image_format)
-        if teacher is None and config["teacher"] is not None:
-            print_fn(f"The teacher {config['teacher']} does not exist any more; no agreement.")
-        if config["teacher"] is not None:
+        if objective.teacher_request is not None:
+            teacher = teacher_of_run(config, objective.teacher_request, image_format)
+            if teacher is None:
+                print_fn(f"The teacher {config['teacher']} does not exist any more; no agreement.")
             objective.use_teacher(teacher)
-        dataset = load_dataset(identity["dataset"], config["data_dir"])
+        dataset = _dataset(identity, config["data_dir"])
         pipeline = InputPipeline(
             image_format, dataset.num_classes, config["crop_ratio"], config["interpolation"]
         )
@@ -65,6 +67,13 @@ def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64, print_
             for name, model in models.items()
         }
     return {"examples": len(getattr(dataset, split)), **scores}
+
+
+def _dataset(identity: dict, data_dir: str | None) -> Dataset:
+    dataset, examples = load_dataset(identity["dataset"], data_dir), identity.get("train_examples")
+    if examples is None:
+        return dataset
+    return dataclasses.replace(dataset, train=take_examples(dataset.train, examples))
 
 
 def score_table(scores: Scores, ema: Scores | None = None) -> str:
@@ -79,8 +88,6 @@ def score_table(scores: Scores, ema: Scores | None = None) -> str:
     averaged = {name: row for name, row in (ema or {}).items() if name != "teacher"}
     rows += [(f"{_TITLES.get(n, n)}, EMA", averaged[n]) for n in names if n in averaged]
     figures = list(dict.fromkeys(figure for _, row in rows for figure in row))
-    if "top1" in figures and "agreement" not in figures:
-        figures.append("agreement")
     titles = [_FIGURES.get(figure, figure) for figure in figures]
     widths = [max(8, len(title) + 4 * (index > 0)) for index, title in enumerate(titles)]
     width = 26 if ema else 20

@@ -7,6 +7,8 @@ from keras_deit.models.deit3 import DeiT3
 from keras_deit.models.macs import count_macs
 from keras_deit.models.patchconvnet import PatchConvNet
 from keras_deit.models.registry import (
+    FAMILIES,
+    SPECS,
     abstract_model,
     build_model,
     get_spec,
@@ -19,6 +21,9 @@ from keras_deit.models.registry import (
 )
 from keras_deit.models.resmlp import ResMLP
 from keras_deit.models.spec import ModelSpec, Result
+
+FAMILIES.protect()
+SPECS.protect()
 
 __all__ = [
     "CaiT",

@@ -8,11 +8,12 @@ import keras
 from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.precision import precision
+from keras_deit.core.registry import Registry
 from keras_deit.models.classifier import Classifier, constructor_values
 from keras_deit.models.spec import ModelSpec, Result
 
-_FAMILIES: dict[str, type[Classifier]] = {}
-_SPECS: dict[str, ModelSpec] = {}
+FAMILIES: Registry[type[Classifier]] = Registry("model family")
+SPECS: Registry[ModelSpec] = Registry("model")
 
 
 def register_family(cls: type[Classifier]) -> type[Classifier]:
@@ -22,18 +23,18 @@ def register_family(cls: type[Classifier]) -> type[Classifier]:
     published files. `register_model` gives its configurations their names.
 
     Raises:
-        InputError: the class is not a `Classifier`.
+        InputError: the class is not a `Classifier`, or has the name of a family of the package.
     """
     if not issubclass(cls, Classifier):
         raise InputError(f"A model family should be a keras_deit.Classifier. Received: {cls}")
     package = "keras_deit" if cls.__module__.startswith("keras_deit.") else cls.__module__
-    _FAMILIES[cls.__name__] = cls
+    FAMILIES.add(cls.__name__, cls)
     return keras.saving.register_keras_serializable(package=package)(cls)
 
 
 def registered_families() -> list[type[Classifier]]:
     """Returns the model families, in the order of their registration."""
-    return list(_FAMILIES.values())
+    return FAMILIES.values()
 
 
 def register_model(
@@ -59,10 +60,8 @@ def register_model(
         **config: constructor arguments of `family` that differ from its defaults.
 
     Raises:
-        InputError: the name is taken, or `family` has no such argument.
+        InputError: the name is that of a model of the package, or `family` has no such argument.
     """
-    if name in _SPECS:
-        raise InputError(f"A model named {name!r} is registered already.")
     known = constructor_values(family)
     for key in config:
         if key not in known:
@@ -79,7 +78,7 @@ def register_model(
         interpolation=interpolation,
         source=source,
     )
-    _SPECS[name] = spec
+    SPECS.add(name, spec)
     return spec
 
 
@@ -103,7 +102,7 @@ def list_models(
     """
     names = [
         spec.name
-        for spec in _SPECS.values()
+        for spec in SPECS.values()
         if fnmatch.fnmatchcase(spec.name, pattern)
         and image_size in (None, spec.image_size)
         and (max_parameters is None or (spec.parameters or 0) <= max_parameters)
@@ -120,9 +119,7 @@ def get_spec(name: str) -> ModelSpec:
     Raises:
         InputError: no model has this name; close names are listed.
     """
-    if name not in _SPECS:
-        raise unknown_name("model", name, _SPECS)
-    return _SPECS[name]
+    return SPECS[name]
 
 
 def model_values(name: str) -> dict:
@@ -168,7 +165,7 @@ def model_table(names: Iterable[str]) -> str:
         InputError: no model has one of these names.
     """
     wanted = {get_spec(name).name for name in names}
-    rows = [_COLUMNS, *(_row(spec) for spec in _SPECS.values() if spec.name in wanted)]
+    rows = [_COLUMNS, *(_row(spec) for spec in SPECS.values() if spec.name in wanted)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = tuple("-" * width for width in widths)
     return "\n".join(_line(row, widths) for row in (rows[0], rule, *rows[1:]))

@@ -3,6 +3,7 @@
 from keras_deit.objectives.distillation import KINDS, Distillation, Distiller
 from keras_deit.objectives.ema import ExponentialMovingAverage
 from keras_deit.objectives.objective import (
+    OBJECTIVES,
     Batch,
     Features,
     Objective,
@@ -13,6 +14,8 @@ from keras_deit.objectives.objective import (
 )
 from keras_deit.objectives.supervised import Supervised
 from keras_deit.objectives.training_model import TrainingModel
+
+OBJECTIVES.protect()
 
 __all__ = [
     "KINDS",

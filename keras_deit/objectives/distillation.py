@@ -79,7 +79,6 @@ class Distillation(Supervised):
         self._request = teacher and TeacherRequest(
             teacher, teacher_weights, teacher_recipe, teacher_pixels, teacher_outputs
         )
-        self._teacher = None
         is_soft = kind == "soft"
         self.distillation_loss = SoftDistillation(temperature) if is_soft else HardDistillation()
 
@@ -91,23 +90,14 @@ class Distillation(Supervised):
     def teacher_request(self) -> TeacherRequest | None:
         return self._request
 
-    def use_teacher(self, teacher: keras.layers.Layer | None) -> None:
-        if teacher is not None:
-            teacher.trainable = False
-        self._teacher = teacher
-
-    @property
-    def teacher(self):
-        return self._teacher
-
     def build(self, model):
         super().build(model)
         self.metrics = ("class_accuracy", "distillation_accuracy", "accuracy", "agreement")
-        if self._teacher is None:
+        if self.teacher is None:
             if self.kind != "none":
                 raise InputError(f"{self.kind} distillation needs a teacher. Received: None")
             return
-        classes = self._teacher.compute_output_shape((None, *model.input_shape[1:]))[-1]
+        classes = self.teacher.compute_output_shape((None, *model.input_shape[1:]))[-1]
         if classes != model.output_shape[-1]:
             raise InputError(
                 f"The teacher has {classes} classes and the student {model.output_shape[-1]}; "
@@ -117,10 +107,10 @@ class Distillation(Supervised):
     def has_targets(self, training: bool) -> bool:
         if training:
             return self.kind != "none"
-        return self.validate_agreement and self._teacher is not None
+        return self.validate_agreement and self.teacher is not None
 
     def targets(self, batch: Batch) -> dict:
-        return {"teacher": ops.stop_gradient(self._teacher(batch.images, training=False))}
+        return {"teacher": ops.stop_gradient(self.teacher(batch.images, training=False))}
 
     def compute_loss(self, batch: Batch, training: bool) -> dict:
         if self.kind == "none":

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method, unknown_name
+from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
 from keras_deit.teachers import Teacher, TeacherRequest
 
@@ -76,6 +77,9 @@ class Objective:
         monitor: name of the logged value by which the best weights are selected.
         mode: whether the best value of `monitor` is the largest ("max") or the smallest ("min").
         flag_names: names of flags by constructor argument, if they are different.
+
+    Attributes:
+        teacher: the teacher that `use_teacher` has set, or None.
     """
 
     views: ClassVar[int] = 1
@@ -85,6 +89,7 @@ class Objective:
     monitor: ClassVar[str] = "val_accuracy"
     mode: ClassVar[str] = "max"
     flag_names: ClassVar[dict[str, str]] = {}
+    teacher: Teacher | None = None
 
     def __new__(cls, *args, **kwargs):
         objective = super().__new__(cls)
@@ -157,14 +162,12 @@ class Objective:
         """Sets the teacher that `teacher_request` asks for.
 
         Args:
-            teacher: layer that maps the student's images to logits (batch, classes).
+            teacher: layer that maps the student's images to logits (batch, classes). It is frozen,
+                and no part of a checkpoint.
         """
-        raise missing_method(self, "use_teacher(teacher)", "the teacher that it asks for")
-
-    @property
-    def teacher(self) -> Teacher | None:
-        """The teacher that `use_teacher` has set. It is not part of a checkpoint."""
-        return None
+        if teacher is not None:
+            teacher.trainable = False
+        self.teacher = teacher
 
     def build(self, model: keras.Model) -> None:
         """Creates further layers and variables, which are trained and checkpointed.
@@ -207,7 +210,7 @@ class Objective:
         """Computes the loss.
 
         Returns:
-            "loss", a scalar to minimize, and a scalar for each name in `losses`.
+            "loss", a scalar to minimize, and a scalar for each name in `losses` that is logged.
         """
         raise missing_method(self, "compute_loss(batch, training)", "a training")
 
@@ -215,7 +218,7 @@ class Objective:
         """Computes the metrics.
 
         Returns:
-            One value per image (batch,) for each name in `metrics` that this batch has values for.
+            One value per image (batch,) for each name in `metrics` that is logged.
         """
         logits = self.predictions(batch)
         return {"accuracy": hits(decisions(batch.labels, logits), logits)}
@@ -228,7 +231,8 @@ class Objective:
         """Computes scores after an epoch, from the features of both splits.
 
         If a subclass implements this, it replaces the validation by loss and metrics, and also
-        computes the scores of the test split at the end.
+        computes the scores of the test split at the end. `keras-deit evaluate` calls it on an
+        objective that is not built, so it uses the arguments of the constructor and no layer.
 
         Args:
             train: features of the training split, without augmentation.
@@ -245,7 +249,7 @@ class Objective:
         return type(self).validate is not Objective.validate
 
 
-_OBJECTIVES: dict[str, type[Objective]] = {}
+OBJECTIVES: Registry[type[Objective]] = Registry("objective")
 
 
 def register_objective(cls: type[Objective]) -> type[Objective]:
@@ -266,7 +270,7 @@ def register_objective(cls: type[Objective]) -> type[Objective]:
     for name, default in cls.defaults().items():
         if default is inspect.Parameter.empty:
             raise InputError(f"The argument {name!r} of {cls.__name__} should have a default.")
-    _OBJECTIVES[objective_name(cls)] = cls
+    OBJECTIVES.add(objective_name(cls), cls)
     return cls
 
 
@@ -281,14 +285,12 @@ def get_objective(name: str) -> type[Objective]:
     Raises:
         InputError: there is no such objective.
     """
-    if name not in _OBJECTIVES:
-        raise unknown_name("objective", name, _OBJECTIVES)
-    return _OBJECTIVES[name]
+    return OBJECTIVES[name]
 
 
 def registered_objectives() -> dict[str, type[Objective]]:
     """Returns the objectives by name."""
-    return dict(_OBJECTIVES)
+    return {name: OBJECTIVES[name] for name in OBJECTIVES}
 
 
 def fused_logits(outputs):

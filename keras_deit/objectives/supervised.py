@@ -60,7 +60,8 @@ class Supervised(Objective):
         return {"loss": loss, "class_loss": loss}
 
     def compute_metrics(self, batch: Batch) -> dict:
-        return accuracies(batch)
+        figures = accuracies(batch)
+        return {name: figures[name] for name in self.metrics}
 
 
 def accuracies(batch: Batch) -> dict:

@@ -126,6 +126,10 @@ class TrainingModel(AveragedModel):
         whole, student = jit_plan(jit_compile, self.student)
         self._jit_student = student and not kwargs.get("run_eagerly", False)
         if loss is not None:
+            if not hasattr(self.objective, "label_loss"):
+                raise InputError(
+                    f"{type(self.objective).__name__} computes its own loss. Received: loss={loss}"
+                )
             self.objective.label_loss = _as_loss(loss)
         super().compile(optimizer=optimizer, jit_compile=whole, **kwargs)
 
@@ -167,9 +171,11 @@ class TrainingModel(AveragedModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         batch = Batch.unpack(x, y, sample_weight, y_pred)
         terms = self.objective.compute_loss(batch, training)
-        for name in self.objective.losses:
-            if name in terms:
-                self._track_loss(name, terms[name], x)
+        self._check_names("losses", {*terms, "loss"}, training)
+        if "loss" not in terms:
+            raise InputError(f"{type(self.objective).__name__}.compute_loss should return a loss.")
+        for name in terms.keys() - {"loss"}:
+            self._track_loss(name, terms[name], x)
         regularization = sum(self.losses) / num_replicas_in_sync() if self.losses else 0.0
         total = terms["loss"] + regularization
         if self.skip_nonfinite:
@@ -178,9 +184,10 @@ class TrainingModel(AveragedModel):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         batch = Batch.unpack(x, y, sample_weight, y_pred)
-        for name, values in self.objective.compute_metrics(batch).items():
-            if name in self._trackers:
-                self._trackers[name].update_state(values, sample_weight=sample_weight)
+        figures = self.objective.compute_metrics(batch)
+        self._check_names("metrics", figures.keys(), training=not self._evaluating)
+        for name, values in figures.items():
+            self._trackers[name].update_state(values, sample_weight=sample_weight)
         predictions = self.objective.predictions(batch)
         return super().compute_metrics(x, batch.labels, predictions, sample_weight)
 
@@ -188,6 +195,21 @@ class TrainingModel(AveragedModel):
         logged = self.objective.logged(training=not self._evaluating)
         silent = {*self.objective.losses, *self.objective.metrics} - set(logged)
         return {k: v for k, v in super().get_metrics_result().items() if k not in silent}
+
+    def _check_names(self, kind: str, returned: set[str], training: bool) -> None:
+        """Checks the names of the losses or metrics that the objective has computed.
+
+        One that is missing would be logged as 0, and one that is not declared would be lost.
+        """
+        declared = {*getattr(self.objective, kind)}
+        missing = (declared & {*self.objective.logged(training)}) - returned
+        surplus = returned - declared - {"loss"}
+        if missing or surplus:
+            raise InputError(
+                f"{type(self.objective).__name__} should compute the {kind} that it declares: "
+                f"{', '.join(sorted(declared))}. Missing: {', '.join(sorted(missing)) or 'none'}; "
+                f"not declared: {', '.join(sorted(surplus)) or 'none'}."
+            )
 
     def _with_targets(self, data, training: bool, state=None):
         """Returns the batch with the objective's targets beside the labels."""
@@ -243,6 +265,10 @@ def _own_layers(layers: list[keras.layers.Layer], others: set[int]) -> Iterator:
 
 
 def _check_built(objective: Objective) -> None:
+    if objective.mode not in ("min", "max"):
+        raise InputError(
+            f"mode of {type(objective).__name__} should be min or max. Received: {objective.mode!r}"
+        )
     for layer in objective.tracked():
         if isinstance(layer, keras.layers.Layer) and not layer.built:
             raise InputError(

@@ -23,7 +23,7 @@ from keras_deit.planning.memory import (
 )
 from keras_deit.planning.plan import Plan, PlanOverrides
 from keras_deit.recipes import DEFAULT_TEACHER_RECIPE
-from keras_deit.teachers import Teacher
+from keras_deit.teachers import Teacher, TeacherRequest, own_head_classes
 from keras_deit.teachers.abstract import abstract_teacher
 from keras_deit.training import Job
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
@@ -66,7 +66,7 @@ def make_plan(job: Job, overrides: PlanOverrides | None = None) -> Plan:
         dataset=dataset,
         parameters=parameters_line(model, optimization.trainable),
         teacher_parameters=teacher and teacher.model.count_params(),
-        trains_teacher=request is not None and not request.name.endswith(".keras"),
+        trains_teacher=request is not None and _is_trained(request, dataset.classes),
         replicas=replicas,
         shards=shards,
         images=images,
@@ -76,6 +76,11 @@ def make_plan(job: Job, overrides: PlanOverrides | None = None) -> Plan:
         device_source=device_source,
         checkpoint=checkpoint,
     )
+
+
+def _is_trained(request: TeacherRequest, num_classes: int) -> bool:
+    own_classes = own_head_classes(request.name, num_classes, request.weights)
+    return own_classes is None and not request.name.endswith(".keras")
 
 
 def _dataset(job: Job, overrides: PlanOverrides) -> DatasetSize:

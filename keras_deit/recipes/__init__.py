@@ -15,6 +15,7 @@ from keras_deit.recipes.options import (
 from keras_deit.recipes.patchconvnet import PATCHCONVNET_RECIPES
 from keras_deit.recipes.recipe import (
     DEFAULT_TEACHER_RECIPE,
+    RECIPES,
     About,
     Recipe,
     TeacherRecipe,
@@ -38,6 +39,7 @@ for _recipe in (
     *TRANSFER_RECIPES,
 ):
     add_recipe(_recipe)
+RECIPES.protect()
 
 __all__ = [
     "DEFAULT_TEACHER_RECIPE",

@@ -3,8 +3,13 @@
 import dataclasses
 import inspect
 import logging
+import numbers
+import os
 import re
+import types
 import typing
+
+import numpy as np
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.data import Augmentation
@@ -20,8 +25,10 @@ from keras_deit.optimizers import Optimization
 from keras_deit.recipes.recipe import (
     DEFAULT_TEACHER_RECIPE,
     STUDENT_ONLY,
+    About,
     Recipe,
     TeacherRecipe,
+    Variant,
     add_recipe,
     get_recipe,
 )
@@ -46,14 +53,13 @@ class Option:
 
     Attributes:
         name: of the value; a flag has the same.
-        kind: bool, int, float or str; "bounds" for two numbers; "sides" for a side in pixels or
-            (height, width).
+        kind: bool, int, float or str; "bounds" for two numbers; "numbers" for any number of them;
+            "sides" for a side in pixels or (height, width).
         help: what it is.
         choices: all values that are possible; None for any.
         default: what it is if it is not given; None for the recipe's value.
         old_name: that it had in earlier versions and still has.
         required: whether a command needs it.
-        repeated: whether it can be given several times.
         minimum: the smallest value that is possible; None for any.
     """
 
@@ -64,7 +70,6 @@ class Option:
     default: object = None
     old_name: str | None = None
     required: bool = False
-    repeated: bool = False
     minimum: int | None = None
 
 
@@ -101,9 +106,10 @@ def model_options() -> list[Option]:
     for name in list_models():
         for key, value in model_values(name).items():
             # A value that is None by default, such as LayerScale's, is a number otherwise.
-            kind = "sides" if key == "image_size" else _kind_of_value(value) or float
+            kind = "sides" if key == "image_size" else _kind_of_value(value, float)
             help_text = f"Of the model: {_help(get_spec(name).family, key)}"
-            options.setdefault(key, Option(key, kind, help_text))
+            if kind is not None:
+                options.setdefault(key, Option(key, kind, help_text))
     options.pop("num_classes", None)
     return list(options.values())
 
@@ -120,10 +126,11 @@ def field_options(
     """
     hints = typing.get_type_hints(cls)
     owner = f"Of the {prefix.removesuffix('_')}: " if prefix else ""
+    kinds = {name: _kind(hints[name]) for name in names or hints}
     return [
-        Option(prefix + field.name, _kind(hints[field.name]), owner + _help(cls, field.name))
-        for field in dataclasses.fields(cls)
-        if names is None or field.name in names
+        Option(prefix + name, kind, owner + _help(cls, name), _choices(hints[name]))
+        for name, kind in kinds.items()
+        if kind is not None
     ]
 
 
@@ -153,18 +160,36 @@ def register_recipe(name: str, base: str = "deit", **values) -> Recipe:
 
     Args:
         name: for `train` and the commands.
-        base: the recipe to start from.
+        base: the recipe to start from. What it sets for some models holds for those too, except
+            for the given values.
         **values: any value of a recipe, of its model or of its objective, by the name of its flag.
 
     Raises:
-        InputError: there is no such recipe or value, or a value is out of range.
+        InputError: there is no such recipe or value, or a value is out of range; or the name is
+            that of a recipe of the package.
     """
-    recipe = get_recipe(base)
-    model = values.get("model", recipe.model)
-    recipe = apply_options(recipe.for_model(get_spec(model).name), values)
-    recipe = dataclasses.replace(recipe, name=name)
+    values = checked_values(values, recipe_options())
+    recipe = apply_options(get_recipe(base), values)
+    recipe = dataclasses.replace(
+        recipe,
+        name=name,
+        model=get_spec(recipe.model).name,
+        about=About(source=f"your own, from {base}", hardware=""),
+        variants=tuple(_without(variant, values) for variant in recipe.variants),
+    )
     add_recipe(recipe)
     return recipe
+
+
+def _without(variant: Variant, values: dict) -> Variant:
+    """Returns a variant without the given values and without its published result."""
+    kept = {
+        part: {name: v for name, v in getattr(variant, part).items() if name not in values}
+        for part in ("model_values", "optimization", "augmentation")
+    }
+    if "evaluation_crop_ratio" in values:
+        kept["evaluation_crop_ratio"] = None
+    return dataclasses.replace(variant, **kept, expected="")
 
 
 def apply_options(recipe: Recipe, given: dict) -> Recipe:
@@ -230,7 +255,7 @@ def _objective_options() -> list[Option]:
             if known.kind != option.kind:
                 raise InputError(
                     f"The value {option.name!r} of the objective {name} should be of the type "
-                    f"{known.kind.__name__}, as in another objective."
+                    f"{getattr(known.kind, '__name__', known.kind)}, as in another objective."
                 )
     return list(options.values())
 
@@ -238,21 +263,21 @@ def _objective_options() -> list[Option]:
 def _values_of(cls: type[Objective]) -> list[Option]:
     """Returns the options of an objective; those of a teacher's recipe come by themselves."""
     hints = typing.get_type_hints(cls.__init__)
-    return [
-        Option(
-            cls.flag_names.get(name, name),
-            _kind(hints[name]) if name in hints else _kind_of_value(default) or str,
-            _help(cls, name),
-        )
-        for name, default in cls.defaults().items()
-        if name != _TEACHER_RECIPE
-    ]
+    options = []
+    for name, default in cls.defaults().items():
+        kind = _kind(hints[name]) if name in hints else _kind_of_value(default, str)
+        if name != _TEACHER_RECIPE and kind is not None:
+            flag = cls.flag_names.get(name, name)
+            options.append(Option(flag, kind, _help(cls, name), _choices(hints.get(name))))
+    return options
 
 
 def _objective(objective: Objective, given: dict) -> Objective:
-    cls = _objective_class(objective, given)
+    old, cls = type(objective), _objective_class(objective, given)
     defaults = cls.defaults()
-    values = {name: value for name, value in objective.values.items() if name in defaults}
+    # In another kind of objective an argument of the same name means something else.
+    related = issubclass(cls, old) or issubclass(old, cls)
+    values = {n: v for n, v in objective.values.items() if n in defaults} if related else {}
     for name in defaults:
         flag = cls.flag_names.get(name, name)
         if flag in given:
@@ -271,12 +296,11 @@ def _objective_class(objective: Objective, given: dict) -> type[Objective]:
     if given.get("objective") is not None:
         return get_objective(given["objective"])
     kind, cls = given.get("distillation"), type(objective)
-    if not issubclass(cls, Supervised):
+    if cls not in (Supervised, Distillation):
         return cls
-    if kind == "none" and given.get("teacher") is None:
-        return Supervised if cls is Distillation else cls
-    wants_teacher = kind is not None or given.get("teacher") is not None
-    return Distillation if wants_teacher and not issubclass(cls, Distillation) else cls
+    if given.get("teacher") is None and kind in (None, "none"):
+        return cls if kind is None else Supervised
+    return Distillation
 
 
 def _warn_of_unused(cls: type[Objective], given: dict) -> None:
@@ -292,31 +316,96 @@ def _warn_of_unused(cls: type[Objective], given: dict) -> None:
         )
 
 
-def check_names(given: dict, options: list[Option]) -> None:
-    """Checks that all names are options, and that values are among the choices.
+def checked_values(given: dict, options: list[Option]) -> dict:
+    """Returns values that are given in Python as a command would read them.
+
+    A value has then the same type, and a run the same identity, wherever it is given.
+
+    Args:
+        given: by the name of the option; None means the default.
+        options: all that are possible.
 
     Raises:
-        InputError: one is not; close names are listed.
+        InputError: there is no such option, or a value is of another type or not among the
+            choices; close names are listed.
     """
     known = {option.name: option for option in options}
+    values = {}
     for name, value in given.items():
         if name not in known:
             raise unknown_name("option", name, known)
-        choices = known[name].choices
-        if choices is not None and value is not None and value not in choices:
-            raise unknown_name(name, value, choices)
+        if value is not None:
+            values[name] = _converted(known[name], value)
+            choices = known[name].choices
+            if choices is not None and values[name] not in choices:
+                raise unknown_name(name, value, choices)
+    return values
 
 
-def _kind(hint) -> type | str:
-    kinds = [hint, *typing.get_args(hint)]
-    for kind in (bool, int, str):
-        if kind in kinds and typing.get_origin(hint) is not tuple:
-            return kind
-    return "bounds" if typing.get_origin(hint) is tuple else float
+def _converted(option: Option, value):
+    if option.kind in _ITEMS and isinstance(value, (tuple, list)):
+        item, count = _ITEMS[option.kind]
+        if count in (None, len(value)) and all(_is_a(item, x) for x in value):
+            return tuple(float(x) if option.kind == "bounds" else x for x in value)
+    kind = int if option.kind == "sides" else option.kind
+    if kind not in _ITEMS and _is_a(kind, value):
+        value = kind(value)
+        if option.minimum is None or value >= option.minimum:
+            return value
+    least = "" if option.minimum is None else f", {option.minimum} or more"
+    named = getattr(option.kind, "__name__", option.kind)
+    raise InputError(f"{option.name} should be of the type {named}{least}. Received: {value!r}")
 
 
-def _kind_of_value(value) -> type | None:
-    return type(value) if isinstance(value, (bool, int, float, str)) else None
+# The type of the items and their number, of the kinds of several.
+_ITEMS = {"bounds": (float, 2), "sides": (int, 2), "numbers": (float, None)}
+
+
+_ABSTRACT_KINDS = {
+    bool: (bool, np.bool_),
+    int: numbers.Integral,
+    float: numbers.Real,
+    str: (str, os.PathLike),
+}
+
+
+def _is_a(kind: type, value) -> bool:
+    is_bool = isinstance(value, _ABSTRACT_KINDS[bool])
+    return isinstance(value, _ABSTRACT_KINDS[kind]) and is_bool == (kind is bool)
+
+
+def _kind(hint) -> type | str | None:
+    """Returns the kind of an option from a type hint; None if no flag can hold such a value."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return str
+    if origin is tuple:
+        return "bounds" if len(inner) == 2 and Ellipsis not in inner else "numbers"
+    if origin in (typing.Union, types.UnionType):
+        kinds = [_kind(argument) for argument in inner if argument is not types.NoneType]
+        return kinds[0] if len(kinds) == 1 else None
+    return hint if hint in (bool, int, float, str) else None
+
+
+def _choices(hint) -> tuple[str, ...] | None:
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return inner
+    return next(filter(None, map(_choices, inner)), None)
+
+
+def _kind_of_value(value, of_none: type) -> type | str | None:
+    """Likewise from a default.
+
+    Args:
+        value: the default.
+        of_none: the kind if the default is None, which says nothing of the type.
+    """
+    if value is None:
+        return of_none
+    if isinstance(value, (tuple, list)):
+        return "numbers" if all(_is_a(float, item) for item in value) else None
+    return type(value) if type(value) in (bool, int, float, str) else None
 
 
 def _help(cls: type, name: str) -> str:

@@ -3,8 +3,8 @@
 import dataclasses
 import fnmatch
 
-from keras_deit.core.errors import unknown_name
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.registry import Registry
 from keras_deit.data import Augmentation
 from keras_deit.data.transforms import check_evaluation_view
 from keras_deit.models import get_spec, list_models
@@ -189,19 +189,23 @@ class Recipe:
         return self.evaluation_interpolation or get_spec(self.model).interpolation
 
 
-_RECIPES: dict[str, Recipe] = {}
+RECIPES: Registry[Recipe] = Registry("recipe")
 # Names that recipes had in earlier versions.
 _OLD_NAMES = {"augreg_regularised": "augreg_regularized"}
 
 
 def add_recipe(recipe: Recipe) -> None:
-    """Makes a recipe known by its name; one of the same name is replaced."""
-    _RECIPES[recipe.name] = recipe
+    """Registers a recipe, in the place of one that has the same name.
+
+    Raises:
+        InputError: the name is that of a recipe of the package.
+    """
+    RECIPES.add(recipe.name, recipe)
 
 
 def list_recipes() -> list[str]:
     """Returns the names that `get_recipe` and the commands know, in the order of registration."""
-    return list(_RECIPES)
+    return list(RECIPES)
 
 
 def get_recipe(name: str) -> Recipe:
@@ -210,10 +214,7 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         InputError: there is no such recipe.
     """
-    name = _OLD_NAMES.get(name, name)
-    if name not in _RECIPES:
-        raise unknown_name("recipe", name, _RECIPES)
-    return _RECIPES[name]
+    return RECIPES[_OLD_NAMES.get(name, name)]
 
 
 def recipe_table(recipe: Recipe) -> str:

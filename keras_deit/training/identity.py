@@ -328,5 +328,13 @@ def _changed_values(objective: Objective) -> dict:
 
 
 def _as_json(values: dict) -> dict:
-    """Returns the values as they come back from a JSON file, where tuples are lists."""
-    return json.loads(json.dumps(values))
+    """Returns the values as they come back from a JSON file, where tuples are lists.
+
+    Whole numbers are integers, so that 5 and 5.0 have the same digest.
+    """
+    return json.loads(json.dumps(values), parse_float=_number)
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator
@@ -51,7 +52,8 @@ class TrainingLoop:
         with loop.running():
             while not loop.finished:
                 loop.train_epoch()
-                loop.validate()
+                if loop.validate():
+                    ...  # The validation is the best so far.
                 loop.end_epoch()
 
     Args:
@@ -178,24 +180,43 @@ class TrainingLoop:
         )
         self.stop_if_asked()
 
-    def validate(self) -> None:
+    def validate(self) -> bool:
         """Validates if it is time to, and adds the epoch to the history.
 
+        Returns:
+            Whether the figure that the objective monitors is the best so far.
+
         Raises:
-            InputError: a loss is not finite.
+            InputError: a loss is not finite, or the validation has not that figure.
             Stopped: by a signal; the validation is then done again after resuming.
         """
         number, every = self.progress.epoch + 1, self._data.validation_epochs
-        logs = dict(self.progress.logs)
+        logs, best = dict(self.progress.logs), self.progress.best
         if self._data.validate is not None and (number % every == 0 or number == self._epochs):
             stop = _StopInValidation(self, self._state.read_random_state())
             figures = self._data.validate(stop)
             logs |= {f"val_{name}": float(value) for name, value in figures.items()}
+            best = self._best(number, logs)
         self._callbacks.on_epoch_end(self.progress.epoch, dict(logs))
         history = (*self.progress.history, {"epoch": self.progress.epoch, **logs})
+        improved = best is not self.progress.best
         self.progress = dataclasses.replace(
-            self.progress, epoch=number, step=0, logs=None, history=history
+            self.progress, epoch=number, step=0, logs=None, history=history, best=best
         )
+        return improved
+
+    def _best(self, number: int, logs: dict) -> dict:
+        """Returns number and figure of the best epoch, after epoch `number`."""
+        objective, best = self._model.objective, self.progress.best
+        name, sign = objective.monitor, -1 if objective.mode == "min" else 1
+        if name not in logs:
+            raise InputError(
+                f"{type(objective).__name__} monitors {name}, which is not among the figures of an "
+                f"epoch: {', '.join(logs)}."
+            )
+        if sign * logs[name] > sign * best.get(name, -sign * math.inf):
+            return {"epoch": number, name: logs[name]}
+        return best
 
     def end_epoch(self) -> None:
         """Writes a checkpoint if it is time to or all epochs are done."""

@@ -19,7 +19,7 @@ from keras_deit.recipes import (
     recipe_options,
 )
 from keras_deit.recipes.options import (
-    check_names,
+    checked_values,
     field_options,
     teacher_options,
     teacher_recipe,
@@ -107,10 +107,9 @@ def make_job(**given) -> Job:
     Raises:
         InputError: there is no such option, or a value is out of range.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    given = _with_new_names(given)
     options = training_options()
-    check_names(given, options)
+    given = {name: value for name, value in given.items() if value is not None}
+    given = checked_values(_with_new_names(given), options)
     values = {o.name: o.default for o in options if o.default is not None} | given
     devices = {field.name: values.get(field.name) for field in dataclasses.fields(Devices)}
     fields = [field.name for field in dataclasses.fields(Job)]
@@ -196,9 +195,8 @@ def train_teacher(**given) -> dict[str, float]:
             output exists already.
         Stopped: by SIGTERM or Ctrl-C; the same call resumes.
     """
-    given = {name: value for name, value in given.items() if value is not None}
     options = teacher_training_options()
-    check_names(given, options)
+    given = checked_values(given, options)
     for option in options:
         if option.required and option.name not in given:
             raise InputError(f"{option.name} is required: {option.help}")

@@ -47,9 +47,7 @@ def _objective(objective: Objective) -> str:
     values = [
         f"{name} {value}"
         for name, value in objective.values.items()
-        if isinstance(value, (str, int, float))
-        and value is not False
-        and not name.startswith("teacher")
+        if isinstance(value, (str, int, float)) and value is not False and name != "teacher"
     ]
     return ", ".join([objective_name(type(objective)), *values])
 

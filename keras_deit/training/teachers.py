@@ -118,26 +118,25 @@ def _kept_file(
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def teacher_of_run(config: dict, student_format: ImageFormat) -> Teacher | None:
-    """Returns the teacher that a run was distilled from; None if it had none or its file is gone.
+def teacher_of_run(
+    config: dict, request: TeacherRequest, student_format: ImageFormat
+) -> Teacher | None:
+    """Returns the teacher that a run was distilled from; None if its file is gone.
 
     Args:
         config: of the run.
+        request: of its objective.
         student_format: of the images that the teacher gets.
     """
     source = config["teacher"]
-    if source is None:
-        return None
     contract = TeacherContract.from_dict(config["teacher_contract"])
     if source.endswith(".keras"):
         if not pathlib.Path(source).is_file():
             return None
         return Teacher(*load_teacher_model(source, contract), student_format)
     size = (contract.image_format.height, contract.image_format.width)
-    weights = config["run"]["objective"].get("teacher_weights")
-    return Teacher(
-        *build_teacher_model(source, contract.num_classes, *size, weights), student_format
-    )
+    model = build_teacher_model(source, contract.num_classes, *size, request.weights)
+    return Teacher(*model, student_format)
 
 
 def fine_tune_teacher(

@@ -1,15 +1,16 @@
-"""From a job to a finished run."""
+"""Trains a model from a job to a finished run."""
 
 import contextlib
 import dataclasses
 import errno
-import math
+import functools
 from collections.abc import Callable, Iterator
 
 import keras
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import exclusive_lock
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import (
     all_gather,
@@ -87,34 +88,21 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
 
     # Load the data.
     dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image)
-    source = _training_source(job, dataset)
+    splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
     steps = dataset_steps(optimization, dataset)
+    bad_images = BadImages(job.on_bad_image)
     pipeline = InputPipeline(
-        image_format,
-        dataset.num_classes,
-        recipe.crop_ratio,
-        recipe.interpolation,
-        BadImages(job.on_bad_image),
-    )
-    data = TrainingData(
-        pipeline.for_objective(objective).train_batches(
-            source, recipe.augmentation, optimization, job.seed
-        ),
-        steps * optimization.accumulation_steps,
-        lambda callback: _validate(model, dataset, source, pipeline, optimization, callback),
-        recipe.validation_epochs,
-        pipeline.bad_images,
+        image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation, bad_images
     )
 
     # Build the student and its teacher.
     keras.utils.set_random_seed(job.seed)
-    student = _build_student(recipe, dataset.num_classes)
-    if job.activation_checkpointing:
-        enable_activation_checkpointing(student)
+    student = _build_student(job, dataset.num_classes)
     teacher_source = _resolve_teacher(job, objective, dataset, pipeline)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
     model = _compile(job, student, objective, steps)
+    data = _training_data(job, model, splits, pipeline, steps)
 
     with exclusive_lock(run.lock):
         if run.summary is not None:  # Another process has finished it meanwhile.
@@ -123,7 +111,7 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
         for name, value in effective.items():
             print_fn(f"{name:24} {value}")
         run.start(_config(job, student, dataset, pipeline, objective, teacher_source, effective))
-        checkpoints = _checkpoints(job, run, source, dataset, objective.teacher, print_fn)
+        checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
             model, "student", data, optimization, checkpoints, events, on_nan=job.on_nan
@@ -134,24 +122,24 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
         with loop.running():
             while not loop.finished:
                 loop.train_epoch()
-                loop.validate()
-                _save_epoch(run, loop, model)
+                if loop.validate():
+                    run.save_weights(student, run.best_weights)
+                run.write_metrics(loop.progress.history)
                 loop.end_epoch()
 
         # Save and score.
+        score_test = functools.partial(
+            *(score_split, objective, student, splits, "test", pipeline),
+            optimization.micro_batch_size,
+        )
         run.save_weights(student, run.final_weights)
-        summary = _training_summary(loop, optimization, steps)
-        batch_size = optimization.micro_batch_size
-        summary["test"] = score_split(objective, student, dataset, "test", pipeline, batch_size)
-        summary["test_examples"] = len(dataset.test)
+        summary = {"test": score_test("test"), "test_examples": len(dataset.test)}
         if model.ema is not None:
             with model.ema.swap_weights(student):
                 run.save_weights(student, run.ema_weights)
-                summary["test_ema"] = score_split(
-                    objective, student, dataset, "test", pipeline, batch_size, "test, EMA"
-                )
-        summary["bad_images"] = all_gather(pipeline.bad_images.names)
-        run.finish(summary)
+                summary["test_ema"] = score_test("test, EMA")
+        summary["bad_images"] = all_gather(bad_images.names)
+        run.finish({**_training_summary(loop, optimization, steps), **summary})
         # Every process reads the summary that one of them has written.
         barrier("run")
 
@@ -168,7 +156,7 @@ def default_run_dir(job: Job) -> str:
 def score_split(
     objective: Objective,
     student: Classifier,
-    dataset: Dataset,
+    splits: Dataset,
     split: str,
     pipeline: InputPipeline,
     batch_size: int,
@@ -179,7 +167,7 @@ def score_split(
     Args:
         objective: of the training; its teacher, if there is one, is scored too.
         student: the trained model.
-        dataset: with the split.
+        splits: the dataset, with the images that the student is trained on as its training split.
         split: "validation" or "test".
         pipeline: of the student's images.
         batch_size: images at a time.
@@ -188,11 +176,11 @@ def score_split(
     Returns:
         Figures by the names of the rows of the report.
     """
-    source, title = getattr(dataset, split), title or split
+    source, title = getattr(splits, split), title or split
     data, batches = _pass_over(source, pipeline, batch_size)
     if not objective.validates_features:
         return score_student(student, objective.teacher, data, batches, title)
-    train = compute_features(student, *_pass_over(dataset.train, pipeline, batch_size), "train")
+    train = compute_features(student, *_pass_over(splits.train, pipeline, batch_size), "train")
     scored = compute_features(student, data, batches, title)
     return {"features": objective.validate(train, scored)}
 
@@ -201,7 +189,7 @@ def _pass_over(source: Source, pipeline: InputPipeline, batch_size: int):
     return pipeline.evaluation_batches(source, batch_size), num_batches(len(source), batch_size)
 
 
-def _check(recipe: Recipe, objective: Objective):
+def _check(recipe: Recipe, objective: Objective) -> ImageFormat:
     """Checks all names and sizes of a recipe; returns the image format of its model."""
     abstract = abstract_model(recipe.model, **recipe.model_values)
     split_like(abstract)
@@ -225,12 +213,15 @@ def _training_source(job: Job, dataset: Dataset) -> Source:
     return source
 
 
-def _build_student(recipe: Recipe, num_classes: int) -> Classifier:
+def _build_student(job: Job, num_classes: int) -> Classifier:
+    recipe = job.recipe
     student = create_model(
         recipe.model, recipe.weights, num_classes=num_classes, **recipe.model_values
     )
     if recipe.head_bias is not None and recipe.weights is None:
         student.init_head_bias(recipe.head_bias)
+    if job.activation_checkpointing:
+        enable_activation_checkpointing(student)
     return student
 
 
@@ -266,19 +257,42 @@ def _compile(job: Job, student: Classifier, objective: Objective, steps: int) ->
     return model
 
 
-def _validate(model, dataset, source, pipeline, optimization, callback) -> dict[str, float]:
-    objective, batch_size = model.objective, optimization.micro_batch_size
-    if objective.validates_features:
-        splits = {"train": source, "validation": dataset.validation}
-        features = [
-            compute_features(
-                model.student, *_pass_over(split, pipeline, batch_size), name, [callback]
-            )
-            for name, split in splits.items()
-        ]
-        return objective.validate(*features)
-    batches = pipeline.for_objective(objective).evaluation_batches(dataset.validation, batch_size)
-    return model.evaluate(batches, callbacks=[callback], return_dict=True, verbose=0)
+def _training_data(
+    job: Job, model: TrainingModel, splits: Dataset, pipeline: InputPipeline, steps: int
+) -> TrainingData:
+    recipe, optimization = job.recipe, job.recipe.optimization
+    return TrainingData(
+        pipeline.for_objective(model.objective).train_batches(
+            splits.train, recipe.augmentation, optimization, job.seed
+        ),
+        steps * optimization.accumulation_steps,
+        functools.partial(_validate, model, splits, pipeline, optimization.micro_batch_size),
+        recipe.validation_epochs,
+        pipeline.bad_images,
+    )
+
+
+def _validate(
+    model: TrainingModel,
+    splits: Dataset,
+    pipeline: InputPipeline,
+    batch_size: int,
+    callback: keras.callbacks.Callback,
+) -> dict[str, float]:
+    objective = model.objective
+    if not objective.validates_features:
+        batches = pipeline.for_objective(objective).evaluation_batches(
+            splits.validation, batch_size
+        )
+        return model.evaluate(batches, callbacks=[callback], return_dict=True, verbose=0)
+    train, validation = (
+        compute_features(
+            *(model.student, *_pass_over(getattr(splits, name), pipeline, batch_size)),
+            *(name, [callback]),
+        )
+        for name in ("train", "validation")
+    )
+    return objective.validate(train, validation)
 
 
 def _config(job, student, dataset, pipeline, objective, teacher_source, effective) -> dict:
@@ -299,33 +313,20 @@ def _config(job, student, dataset, pipeline, objective, teacher_source, effectiv
 
 
 def _checkpoints(
-    job: Job, run: Run, source: Source, dataset: Dataset, teacher: Teacher | None, print_fn
+    job: Job, run: Run, splits: Dataset, teacher: Teacher | None, print_fn: Callable[[str], None]
 ) -> CheckpointManager:
     return CheckpointManager(
         run.checkpoints,
         job.checkpoint_seconds,
         job.keep_checkpoints,
         resume_metadata={
-            "number of training examples": len(source),
-            "classes": list(dataset.class_names),
+            "number of training examples": len(splits.train),
+            "classes": list(splits.class_names),
             "teacher": teacher and fingerprint(teacher),
         },
         writes=is_writer(),
         print_fn=print_fn,
     )
-
-
-def _save_epoch(run: Run, loop: TrainingLoop, model: TrainingModel) -> None:
-    """Writes the log, and the weights if the validation is the best so far."""
-    progress, objective = loop.progress, model.objective
-    run.write_metrics(progress.history)
-    figure = progress.history[-1].get(objective.monitor)
-    sign = -1 if objective.mode == "min" else 1
-    best = progress.best.get(objective.monitor, -sign * math.inf)
-    if figure is not None and sign * figure > sign * best:
-        run.save_weights(model.student, run.best_weights)
-        best = {"epoch": progress.epoch, objective.monitor: figure}
-        loop.progress = dataclasses.replace(progress, best=best)
 
 
 def _training_summary(loop: TrainingLoop, optimization, steps: int) -> dict:

@@ -15,7 +15,7 @@ OPTIONS = [
     Option("fast", bool, "Whether it is fast."),
     Option("scale", "bounds", "Range."),
     Option("size", "sides", "Size."),
-    Option("file", str, "Files.", repeated=True),
+    Option("depths", "numbers", "Depths."),
 ]
 
 
@@ -33,7 +33,8 @@ OPTIONS = [
         (["--scale=0.1,1"], {"scale": (0.1, 1.0)}),
         (["--size=32"], {"size": 32}),
         (["--size=32x64"], {"size": (32, 64)}),
-        (["--file=a", "--file=b"], {"file": ["a", "b"]}),
+        (["--depths=2,6,2"], {"depths": (2, 6, 2)}),
+        (["--depths=2,0.5"], {"depths": (2, 0.5)}),
     ],
 )
 def test_values_of_given_flags(arguments, values):
@@ -53,6 +54,7 @@ def test_values_of_given_flags(arguments, values):
         ("--rate=high", "rate.*high"),
         ("--scale=1", "scale.*two numbers"),
         ("--size=1x2x3", "size.*HEIGHTxWIDTH"),
+        ("--depths=2,x", "depths.*numbers"),
     ],
 )
 def test_other_values_are_rejected(argument, words):

@@ -66,7 +66,7 @@ register_recipe("{name}", "digits", epochs=7)
     ("name", "form"), [("recipe_of_mine", "--import={}"), ("other_of_mine", "--import {}")]
 )
 def test_an_imported_file_registers_recipes(name, form, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "_RECIPES", dict(recipe._RECIPES))
+    monkeypatch.setattr(recipe.RECIPES, "_values", dict(recipe.RECIPES._values))
     file = tmp_path / f"{name}.py"
     file.write_text(RECIPE.format(name=name))
     flags = form.format(file).split()

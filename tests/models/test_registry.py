@@ -137,8 +137,8 @@ def test_an_abstract_model_has_the_same_errors():
 @pytest.fixture
 def registry(monkeypatch):
     """Forgets what a test registers."""
-    monkeypatch.setattr(registry_module, "_SPECS", dict(registry_module._SPECS))
-    monkeypatch.setattr(registry_module, "_FAMILIES", dict(registry_module._FAMILIES))
+    monkeypatch.setattr(registry_module.SPECS, "_values", dict(registry_module.SPECS._values))
+    monkeypatch.setattr(registry_module.FAMILIES, "_values", dict(registry_module.FAMILIES._values))
 
 
 def test_a_registered_model_is_listed_and_built(registry):

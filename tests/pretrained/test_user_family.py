@@ -37,8 +37,8 @@ class Flat(Classifier):
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     """Registers both families during a test."""
-    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
-    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    monkeypatch.setattr(registry.SPECS, "_values", dict(registry.SPECS._values))
+    monkeypatch.setattr(registry.FAMILIES, "_values", dict(registry.FAMILIES._values))
     register_family(SharpDeiT)
     register_model("sharp_deit", SharpDeiT, sharpness=2.0, **SIZES)
     register_family(Flat)

@@ -2,12 +2,15 @@
 
 import dataclasses
 import logging
+from typing import Literal
 
+import numpy as np
 import pytest
 
 from keras_deit import InputError
 from keras_deit.models import model_values
-from keras_deit.objectives import Supervised
+from keras_deit.objectives import Objective, Supervised
+from keras_deit.objectives.objective import OBJECTIVES
 from keras_deit.recipes import (
     DIGITS,
     Option,
@@ -19,14 +22,14 @@ from keras_deit.recipes import (
     register_recipe,
 )
 from keras_deit.recipes import recipe as recipe_module
-from keras_deit.recipes.options import unique_options
+from keras_deit.recipes.options import checked_values, field_options, unique_options
 from keras_deit.recipes.recipe import STUDENT_ONLY
 
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
     """Forgets the recipes that a test registers."""
-    monkeypatch.setattr(recipe_module, "_RECIPES", dict(recipe_module._RECIPES))
+    monkeypatch.setattr(recipe_module.RECIPES, "_values", dict(recipe_module.RECIPES._values))
 
 
 def test_a_registered_recipe_differs_from_its_base_in_the_given_values():
@@ -40,10 +43,92 @@ def test_a_registered_recipe_differs_from_its_base_in_the_given_values():
     assert recipe.objective == base.objective
 
 
-def test_a_registered_recipe_has_the_variants_of_its_model():
-    recipe = register_recipe("mine", "deit3_1k", model="deit3_large_patch16_224")
-    assert (recipe.model, recipe.variants) == ("deit3_large_patch16_224", ())
-    assert recipe.model_values == {"drop_path_rate": 0.45, "image_size": 192}
+def test_a_registered_recipe_has_the_variants_of_its_base():
+    recipe = register_recipe("mine", "deit3_1k", model="deit3_large_patch16_224", epochs=100)
+    assert recipe.model == "deit3_large_patch16_224"
+    for size, drop_path_rate in (("large", 0.45), ("base", 0.2)):
+        of_size = recipe.for_model(f"deit3_{size}_patch16_224")
+        assert of_size.model_values["drop_path_rate"] == drop_path_rate
+        assert of_size.optimization.epochs == 100
+    own = register_recipe("mine", "deit3_1k", drop_path_rate=0.07)
+    assert own.for_model("deit3_large_patch16_224").model_values["drop_path_rate"] == 0.07
+
+
+def test_a_registered_recipe_has_no_published_result():
+    recipe = register_recipe("mine", "deit3_1k")
+    assert recipe.expected == "" and "deit3_1k" in recipe.about.source
+    assert recipe.for_model("deit3_large_patch16_224").expected == ""
+
+
+class Own(Objective):
+    def __init__(self, temperature: float = 0.2, teacher: str | None = None):
+        self.temperature = temperature
+
+
+def test_another_objective_keeps_no_values_of_the_old_one(monkeypatch):
+    monkeypatch.setattr(OBJECTIVES, "_values", {**OBJECTIVES._values, "own": Own})
+    recipe = register_recipe("mine", "digits", objective="own")
+    assert recipe.objective == Own(0.2)
+    with_teacher = apply_options(recipe, {"teacher": "some.keras"})
+    assert with_teacher.objective == Own(0.2, "some.keras")
+
+
+class Kinds:
+    """Values of several types.
+
+    Attributes:
+        mode: a mode.
+        depths: the depths.
+        scale: two numbers.
+        limit: a limit.
+        other: nothing that a flag can hold.
+    """
+
+    mode: Literal["fast", "slow"] = "fast"
+    depths: tuple[int, ...] = (2, 2)
+    scale: tuple[float, float] = (0.0, 1.0)
+    limit: float | None = None
+    other: dict | None = None
+
+
+KINDS = {o.name: o for o in field_options(dataclasses.dataclass(Kinds))}
+
+
+def test_kinds_of_options():
+    kinds = {name: option.kind for name, option in KINDS.items()}
+    assert kinds == {"mode": str, "depths": "numbers", "scale": "bounds", "limit": float}
+    assert KINDS["mode"].choices == ("fast", "slow")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("limit", 1, 1.0),
+        ("limit", np.float32(0.5), 0.5),
+        ("scale", [0, 1], (0.0, 1.0)),
+        ("depths", [2, 6], (2, 6)),
+        ("mode", "slow", "slow"),
+    ],
+)
+def test_values_in_python_are_those_of_a_flag(name, given, value):
+    found = checked_values({"limit": None, name: given}, KINDS.values())[name]
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("limit", "1"),
+        ("limit", True),
+        ("scale", (1,)),
+        ("scale", 1),
+        ("mode", "quick"),
+        ("modes", "fast"),
+    ],
+)
+def test_other_values_in_python_are_refused(name, given):
+    with pytest.raises(InputError, match=name):
+        checked_values({name: given}, KINDS.values())
 
 
 @pytest.mark.parametrize(
@@ -52,8 +137,10 @@ def test_a_registered_recipe_has_the_variants_of_its_model():
         ("diet", {}, "diet.*deit"),
         ("deit", {"model": "deit_tinny"}, "deit_tinny"),
         ("deit", {"epochs": 0}, "epochs.*0"),
+        ("deit", {"epoch": 3}, "epoch.*epochs"),
+        ("deit", {"epochs": "3"}, "epochs.*int.*3"),
     ],
-    ids=["base", "model", "value"],
+    ids=["base", "model", "value", "name", "type"],
 )
 def test_recipes_that_cannot_be_registered(base, values, words):
     with pytest.raises(InputError, match=words):

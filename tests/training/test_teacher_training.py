@@ -127,9 +127,9 @@ def test_a_teacher_by_name_has_the_size_of_its_contract(built):
     config = {
         "teacher": "applications:MobileNetV3Small",
         "teacher_contract": contract.to_dict(),
-        "run": {"objective": {"teacher_weights": "imagenet"}},
     }
-    teacher = teacher_of_run(config, STUDENT_FORMAT)
+    request = TeacherRequest("applications:MobileNetV3Small", weights="imagenet")
+    teacher = teacher_of_run(config, request, STUDENT_FORMAT)
     assert teacher.model.input_shape == (None, 24, 20, 3)
     assert built == [("applications:MobileNetV3Small", 10, 24, 20, "imagenet")]
     assert teacher(np.zeros((2, 16, 16, 3), "float32")).shape == (2, 10)
@@ -138,12 +138,11 @@ def test_a_teacher_by_name_has_the_size_of_its_contract(built):
 def test_the_teacher_of_a_run_is_found_while_its_file_is_there(teacher_file, tmp_path):
     _, contract = load_teacher_model(teacher_file)
     config = {"teacher": str(teacher_file), "teacher_contract": contract.to_dict()}
-    teacher = teacher_of_run(config, STUDENT_FORMAT)
+    request = TeacherRequest(str(teacher_file))
+    teacher = teacher_of_run(config, request, STUDENT_FORMAT)
     assert teacher.contract == contract and teacher.model.output_shape == (None, 10)
     gone = {**config, "teacher": str(tmp_path / "gone.keras")}
-    assert teacher_of_run(gone, STUDENT_FORMAT) is None
-    without = {"teacher": None, "teacher_contract": None}
-    assert teacher_of_run(without, STUDENT_FORMAT) is None
+    assert teacher_of_run(gone, request, STUDENT_FORMAT) is None
 
 
 def test_a_batch_larger_than_the_data_is_refused_by_the_name_of_its_flag(
