@@ -43,6 +43,7 @@ _LAZY = {
     "evaluate_run": "evaluation",
     "list_recipes": "recipes",
     "load_run": "training",
+    "plan_training": "planning",
     "register_recipe": "recipes",
     "train": "training",
     "train_teacher": "training",

@@ -9,13 +9,12 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import Classifier, get_spec, list_models, model_table
-from keras_deit.planning import PlanOverrides, advice, make_plan, plan_report
+from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, change_model, model_from, save_model
 from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
 from keras_deit.recipes.options import model_options
 from keras_deit.serving import export_run, serving_commands
 from keras_deit.training import (
-    Job,
     load_run,
     make_job,
     teacher_training_options,
@@ -45,45 +44,24 @@ class Command:
     run: Callable[[dict], None]
 
 
-def _plan_options() -> list[Option]:
-    return [
-        Option("plan_devices", int, "Plan for this number of devices.", minimum=1),
-        Option("device_memory_gb", float, "Plan for devices with this many 10⁹ bytes."),
-        Option(
-            "plan_examples",
-            int,
-            "Plan for this number of training images, and do not look at the data.",
-            minimum=1,
-        ),
-        Option("plan_classes", int, "Plan for this number of classes, with --plan_examples."),
-    ]
-
-
 def _train_options() -> list[Option]:
     plan = Option("plan", bool, "Only print what the training would take, like keras-deit plan.")
-    return [*training_options(), plan, *_plan_options()]
+    return [*training_options(), plan, *plan_options()]
 
 
 def _train(values: dict) -> None:
-    plan_values = {o.name: values.pop(o.name) for o in _plan_options() if o.name in values}
     if values.pop("plan", False):
-        _print_plan(make_job(**values), plan_values)
+        _plan(values)
         return
-    if plan_values:
-        raise InputError(f"--{next(iter(plan_values))} needs --plan.")
+    for option in plan_options():
+        if option.name in values:
+            raise InputError(f"--{option.name} needs --plan.")
     run = train_job(make_job(**values), values.get("run_dir"))
     print(final_report(run))
 
 
 def _plan(values: dict) -> None:
-    names = {option.name for option in _plan_options()}
-    job = make_job(**{name: value for name, value in values.items() if name not in names})
-    _print_plan(job, {name: value for name, value in values.items() if name in names})
-
-
-def _print_plan(job: Job, values: dict) -> None:
-    values = {name.removeprefix("plan_"): value for name, value in values.items()}
-    plan = make_plan(job, PlanOverrides(**values))
+    plan = plan_training(**values)
     print(plan_report(plan))
     if plan.fits is False:
         raise InputError(advice(plan))
@@ -268,7 +246,7 @@ COMMANDS = {
     "plan": Command(
         "Print what a training would take: parameters, steps, memory of each device.",
         "plan --model NAME --recipe NAME --plan_examples 1281167 --plan_classes 1000",
-        lambda: [*training_options(), *_plan_options()],
+        lambda: [*training_options(), *plan_options()],
         _plan,
     ),
     "train-teacher": Command(

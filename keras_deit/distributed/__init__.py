@@ -2,14 +2,12 @@
 
 from keras_deit.distributed.layouts import LayerwiseParallel, split_axes, split_like
 from keras_deit.distributed.strategies import (
-    STRATEGIES,
     Devices,
     check_backend,
     strategy_scope,
 )
 
 __all__ = [
-    "STRATEGIES",
     "Devices",
     "LayerwiseParallel",
     "check_backend",

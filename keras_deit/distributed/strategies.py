@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from typing import Literal, get_args
 
 import keras
 
@@ -14,7 +15,7 @@ _OF_BACKEND = {
     "jax": ("data_parallel", "model_parallel", "tpu"),
     "torch": (),
 }
-STRATEGIES = ("none", "mirrored", "data_parallel", "model_parallel", "tpu")
+Strategy = Literal["none", "mirrored", "data_parallel", "model_parallel", "tpu"]
 _PROCESSES = ("coordinator_address", "num_processes", "process_id")
 
 
@@ -40,7 +41,7 @@ class Devices:
         process_id: number of this process among the JAX processes, from 0.
     """
 
-    strategy: str = "none"
+    strategy: Strategy = "none"
     tpu: str = ""
     virtual_devices: int = 0
     model_devices: int = 0
@@ -49,8 +50,8 @@ class Devices:
     process_id: int | None = None
 
     def __post_init__(self):
-        if self.strategy not in STRATEGIES:
-            known = ", ".join(STRATEGIES)
+        if self.strategy not in get_args(Strategy):
+            known = ", ".join(get_args(Strategy))
             raise InputError(f"--strategy should be one of {known}, not {self.strategy!r}.")
         for name in ("virtual_devices", "model_devices"):
             if getattr(self, name) < 0:

@@ -115,22 +115,28 @@ def model_options() -> list[Option]:
 
 
 def field_options(
-    cls: type, names: tuple[str, ...] | None = None, prefix: str = ""
+    cls: type, names: tuple[str, ...] | None = None, prefix: str = "", with_defaults: bool = False
 ) -> list[Option]:
     """Returns an option for each field of a dataclass, with the help of its docstring.
 
     Args:
         cls: a dataclass whose docstring lists its attributes.
-        names: of the fields; None for all.
-        prefix: of the options' names, such as "teacher_".
+        names: names of the fields; None for all that a flag can hold.
+        prefix: prefix of the options' names, such as "teacher_".
+        with_defaults: whether the options have the defaults of the fields.
     """
-    hints = typing.get_type_hints(cls)
+    hints, fields = typing.get_type_hints(cls), cls.__dataclass_fields__
     owner = f"Of the {prefix.removesuffix('_')}: " if prefix else ""
-    kinds = {name: _kind(hints[name]) for name in names or hints}
     return [
-        Option(prefix + name, kind, owner + _help(cls, name), _choices(hints[name]))
-        for name, kind in kinds.items()
-        if kind is not None
+        Option(
+            prefix + name,
+            _kind(hints[name]),
+            owner + _help(cls, name),
+            _choices(hints[name]),
+            fields[name].default if with_defaults else None,
+        )
+        for name in names or fields
+        if _kind(hints[name]) is not None
     ]
 
 

@@ -84,8 +84,10 @@ def objective_from(identity: dict) -> Objective:
     """
     values = dict(identity["objective"])
     cls = get_objective(values.pop("name"))
-    if isinstance(values.get("teacher_recipe"), dict):
-        values["teacher_recipe"] = _teacher_recipe_from(values["teacher_recipe"])
+    recipe = values.pop("teacher_recipe", None)
+    # An objective without this argument has the default recipe for its teacher.
+    if recipe is not None and "teacher_recipe" in cls.defaults():
+        values["teacher_recipe"] = _teacher_recipe_from(recipe)
     return cls(**values)
 
 
@@ -115,14 +117,14 @@ def teacher_identity(
             "teacher": request.name,
             "weights": request.weights,
             "recipe": teacher_recipe_identity(recipe),
-            **_teacher_data(dataset, student_format),
+            "student_format": _changed(student_format),
+            **_teacher_data(dataset),
         }
     )
 
 
-def _teacher_data(dataset: Dataset, student_format: ImageFormat) -> dict:
+def _teacher_data(dataset: Dataset) -> dict:
     return {
-        "student_format": dataclasses.asdict(student_format),
         "dataset": dataset.name,
         "classes": dataset.class_names,
         "examples": len(dataset.train),
@@ -192,7 +194,8 @@ def teacher_digests(
         "teacher": request.name,
         "weights": request.weights,
         "recipe": _teacher_recipe_in_format_1(recipe),
-        **_teacher_data(dataset, student_format),
+        "student_format": {name: getattr(student_format, name) for name in _IMAGE_FORMAT_1},
+        **_teacher_data(dataset),
     }
     present = teacher_identity(request, recipe, dataset, student_format)
     return [digest(present), *([digest(old)] if old["recipe"] else [])]
@@ -212,6 +215,7 @@ _AUGMENTATION_1 = (
     *("label_smoothing", "repeated_augmentation", "interpolation", "geometric_interpolation"),
     "geometric_fill",
 )
+_IMAGE_FORMAT_1 = ("height", "width", "mean", "std", "channels")
 _DISTILLATION_1 = {
     *("loss", "kind", "alpha", "temperature", "validate_agreement"),
     *("teacher", "teacher_weights", "teacher_recipe", "teacher_pixels", "teacher_outputs"),

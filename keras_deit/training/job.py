@@ -1,12 +1,13 @@
-"""What a training is asked to do."""
+"""A job: what a training does."""
 
 import dataclasses
+from typing import Literal, get_args
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.distributed import Devices
 from keras_deit.recipes import Recipe
 
-ON_PROBLEM = ("fail", "skip")
+OnProblem = Literal["fail", "skip"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Job:
     teacher_dir: str = "runs/teachers"
     checkpoint_seconds: float = 300.0
     keep_checkpoints: int = 2
-    on_nan: str = "fail"
-    on_bad_image: str = "fail"
+    on_nan: OnProblem = "fail"
+    on_bad_image: OnProblem = "fail"
 
     def __post_init__(self):
         for name in ("on_nan", "on_bad_image"):
-            if getattr(self, name) not in ON_PROBLEM:
-                raise unknown_name(name, getattr(self, name), ON_PROBLEM)
+            if getattr(self, name) not in get_args(OnProblem):
+                raise unknown_name(name, getattr(self, name), get_args(OnProblem))
         if self.checkpoint_seconds < 0:
             raise InputError(
                 f"checkpoint_seconds should be 0 or more. Received: {self.checkpoint_seconds}"

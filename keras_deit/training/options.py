@@ -6,7 +6,7 @@ import pathlib
 
 from keras_deit.core.errors import InputError
 from keras_deit.data import Augmentation, load_dataset
-from keras_deit.distributed import STRATEGIES, Devices
+from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
     DEFAULT_TEACHER_RECIPE,
@@ -27,12 +27,14 @@ from keras_deit.recipes.options import (
 )
 from keras_deit.teachers import check_teacher_name
 from keras_deit.training.input_pipeline import InputPipeline
-from keras_deit.training.job import ON_PROBLEM, Job
+from keras_deit.training.job import Job
 from keras_deit.training.run import Run
 from keras_deit.training.teachers import check_output, fine_tune_teacher
 from keras_deit.training.trainer import train_job
 
 _logger = logging.getLogger("keras_deit")
+
+DEFAULT_DATASET = "digits"
 
 PRECISIONS = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -44,7 +46,7 @@ def data_options() -> list[Option]:
             "dataset",
             str,
             '"digits", "folder:PATH", or a name of TensorFlow Datasets.',
-            default="digits",
+            default=DEFAULT_DATASET,
         ),
         Option("data_dir", str, "Where TensorFlow Datasets keeps its data."),
         Option(
@@ -58,44 +60,26 @@ def data_options() -> list[Option]:
 
 def training_options() -> list[Option]:
     """Returns all options of a training."""
-    help_of = {option.name: option for option in field_options(Job)}
-    devices = {option.name: option for option in field_options(Devices)}
-
-    def of_job(name: str, **changes) -> Option:
-        return dataclasses.replace(help_of[name], **changes)
-
-    defaults = {field.name: field.default for field in dataclasses.fields(Job)}
+    job = {option.name: option for option in field_options(Job, with_defaults=True)}
+    checkpointing = "activation_checkpointing"
+    job[checkpointing] = dataclasses.replace(job[checkpointing], old_name="rematerialise")
+    own = {option.name: option for option in data_options()}
+    own["mixed_precision"] = Option(
+        "mixed_precision",
+        str,
+        "What to compute in besides float32.",
+        tuple(PRECISIONS),
+        default="none",
+    )
     return unique_options(
         [
-            *data_options(),
+            *own.values(),
             *recipe_options(),
             Option("run_dir", str, "Directory of the run; by default one below runs/."),
-            of_job("train_examples"),
-            of_job("seed", default=0),
-            Option(
-                "mixed_precision",
-                str,
-                "What to compute in besides float32.",
-                tuple(PRECISIONS),
-                default="none",
-            ),
-            of_job("activation_checkpointing", default=False, old_name="rematerialise"),
-            of_job("teacher_dir", default=defaults["teacher_dir"]),
-            of_job("checkpoint_seconds", default=defaults["checkpoint_seconds"]),
-            of_job("keep_checkpoints", default=defaults["keep_checkpoints"]),
-            of_job("on_nan", choices=ON_PROBLEM, default="fail"),
-            of_job("on_bad_image", choices=ON_PROBLEM, default="fail"),
-            dataclasses.replace(devices.pop("strategy"), choices=STRATEGIES, default="none"),
-            *(
-                dataclasses.replace(option, default=_default_of(Devices, name))
-                for name, option in devices.items()
-            ),
+            *(option for name, option in job.items() if name not in own),
+            *field_options(Devices, with_defaults=True),
         ]
     )
-
-
-def _default_of(cls: type, name: str):
-    return next(field.default for field in dataclasses.fields(cls) if field.name == name)
 
 
 def make_job(**given) -> Job:
@@ -107,18 +91,17 @@ def make_job(**given) -> Job:
     Raises:
         InputError: there is no such option, or a value is out of range.
     """
-    options = training_options()
     given = {name: value for name, value in given.items() if value is not None}
-    given = checked_values(_with_new_names(given), options)
-    values = {o.name: o.default for o in options if o.default is not None} | given
-    devices = {field.name: values.get(field.name) for field in dataclasses.fields(Devices)}
-    fields = [field.name for field in dataclasses.fields(Job)]
-    special = ("recipe", "devices", "mixed_precision")
+    given = checked_values(_with_new_names(given), training_options())
+    devices = {name: given[name] for name in Devices.__dataclass_fields__ if name in given}
+    special = ("dataset", "recipe", "devices", "mixed_precision")
+    fields = [name for name in Job.__dataclass_fields__ if name not in special]
     return Job(
+        dataset=given.get("dataset", DEFAULT_DATASET),
         recipe=chosen_recipe(given),
-        devices=Devices(**{k: v for k, v in devices.items() if v is not None}),
-        mixed_precision=PRECISIONS[values["mixed_precision"]],
-        **{name: values[name] for name in fields if name in values and name not in special},
+        devices=Devices(**devices),
+        mixed_precision=PRECISIONS[given.get("mixed_precision", "none")],
+        **{name: given[name] for name in fields if name in given},
     )
 
 
@@ -142,7 +125,7 @@ def chosen_recipe(given: dict) -> Recipe:
 
 
 def _recipe_by_name(given: dict) -> Recipe:
-    return get_recipe(given.get("recipe") or default_recipe(given.get("dataset", "digits")))
+    return get_recipe(given.get("recipe") or default_recipe(given.get("dataset", DEFAULT_DATASET)))
 
 
 def train(print_fn=print, **options) -> Run:
@@ -208,7 +191,7 @@ def train_teacher(**given) -> dict[str, float]:
     check_output(output)
     check_teacher_name(given["teacher"])
     student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
-    dataset = load_dataset(given.get("dataset", "digits"), given.get("data_dir"))
+    dataset = load_dataset(given.get("dataset", DEFAULT_DATASET), given.get("data_dir"))
     return fine_tune_teacher(
         given["teacher"],
         dataset,

@@ -20,6 +20,7 @@ from keras_deit.training import (
     train_teacher,
     training_options,
 )
+from keras_deit.training.identity import run_digests
 
 
 def test_without_options_a_job_is_the_recipe_of_the_digits():
@@ -139,6 +140,9 @@ FLAGS = {
     "epochs": 7,
     "learning_rate": 3e-4,
     "crop_scale": (0.2, 0.9),
+    # Whole numbers are the same with and without a point.
+    "mixup_alpha": 0,
+    "teacher_warmup_epochs": 2,
     "image_size": (64, 32),
     "patch_size": 8,
     "learning_rate_scaling": False,
@@ -165,6 +169,7 @@ def test_train_does_the_job_of_the_command(trained):
     run_command(["train"])
     train()
     assert trained[0] == trained[1]
+    assert run_digests(trained[0][0]) == run_digests(trained[1][0])
     assert trained[2] == trained[3] == (make_job(), None)
     job, run_dir = trained[0]
     assert run_dir == "runs/mine"
