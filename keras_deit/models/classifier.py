@@ -17,7 +17,7 @@ from keras_deit.layers.introspection import (
     SplitVariable,
     attention_layers,
     model_parallel_axes,
-    no_weight_decay_variables,
+    no_weight_decay,
     position_tables,
 )
 from keras_deit.layers.positions import PositionTable
@@ -98,18 +98,19 @@ class Classifier(keras.Model):
     def _layer_of(self, tensor) -> keras.layers.Layer:
         return next(layer for layer in self.layers if layer.output is tensor)
 
-    @property
-    def patch_grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the patches that the images are cut into first; None for none."""
+    def patch_grid(self, input_shape: tuple | None = None) -> tuple[int, int] | None:
+        """Returns rows and columns of the patches that the images are cut into first.
+
+        None for none. `input_shape` is there as in a layer; the shape of a model is fixed.
+        """
         for layer in self.layers:
             if hasattr(layer, "patch_grid"):
                 return layer.patch_grid(layer.input.shape)
         return None
 
-    @property
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The variables that are excluded from weight decay besides biases and those of rank 1."""
-        return [v for layer in self.layers for v in no_weight_decay_variables(layer)]
+        """Returns the variables without weight decay, besides biases and those of rank 1."""
+        return [variable for layer in self.layers for variable in no_weight_decay(layer)]
 
     def layer_groups(self) -> list[tuple[keras.layers.Layer, int]]:
         """Returns the layers with the group that each belongs to in layer-wise decay.
