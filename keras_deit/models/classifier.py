@@ -177,9 +177,18 @@ class Classifier(keras.Model):
 
         They are trained with `trainable="attention"`, together with the class head and the
         positions ("Three things everyone should know about Vision Transformers" §4).
+
+        Raises:
+            InputError: a block has attention maps and no attention layer that is known.
         """
-        found = (attention for layer in self.layers for attention in attention_layers(layer))
-        return [variable for attention in found for variable in attention.weights]
+        variables = []
+        for layer in self.layers:
+            found = attention_layers(layer)
+            if not found and hasattr(layer, "attention_maps"):
+                method = "attention_probabilities(tokens) on its attention layer"
+                raise missing_method(layer, method, "--trainable attention")
+            variables += [variable for attention in found for variable in attention.weights]
+        return variables
 
     def position_tables(self) -> list[PositionTable]:
         """Returns the variables whose shape depends on the image size, with their resize rule."""

@@ -175,6 +175,26 @@ def test_a_block_inside_of_a_block_is_a_part_of_it():
         model.attention_model()
 
 
+class Unknown(Block):
+    """A block whose attention is a layer without methods."""
+
+    def build(self, input_shape):
+        self.scores = keras.layers.Dense(4, name="scores")
+        self.scores.build(input_shape)
+
+    def call(self, tokens):
+        return self.attention_maps(tokens) @ tokens
+
+    def attention_maps(self, tokens):
+        return keras.ops.softmax(self.scores(tokens))
+
+
+def test_attention_that_is_not_known_is_not_left_out():
+    model = staged(Unknown(name="unknown"))
+    with pytest.raises(InputError, match=r"Unknown .*attention_probabilities\(tokens\)"):
+        select_trainable(model, "attention")
+
+
 class Listed(Classifier):
     """Names its blocks itself."""
 
