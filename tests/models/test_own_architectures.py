@@ -216,6 +216,16 @@ def test_groups_of_blocks_that_a_model_lists_itself():
         learning_rate_factors(model, 0.5)
 
 
+def test_an_error_in_blocks_is_not_hidden():
+    class Broken(Listed):
+        @property
+        def blocks(self):
+            return self.no_such_attribute
+
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        enable_activation_checkpointing(Broken())
+
+
 def test_a_model_without_blocks_has_no_tokens():
     with pytest.raises(InputError, match=r"token_model.*blocks.*own"):
         classifier(patches()).token_model()
