@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_deit.core.keras_internals import sublayers
 from keras_deit.layers.initializers import skip_init
-from keras_deit.layers.introspection import no_weight_decay_variables, position_tables
+from keras_deit.layers.introspection import no_weight_decay, position_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _training_output(case, layer):
 
 
 def _no_weight_decay(case, layer):
-    return [path_below(layer, variable) for variable in no_weight_decay_variables(layer)]
+    return [path_below(layer, variable) for variable in no_weight_decay(layer)]
 
 
 def _grids(case, layer):

@@ -76,6 +76,30 @@ def functional_calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, l
                 yield called, [tuple(tensor.shape) for tensor in node.input_tensors]
 
 
+def calls_before(model: keras.Model, counted: list[keras.layers.Layer]) -> dict[int, int]:
+    """Returns how many calls of some layers come before each layer of a functional model.
+
+    They are counted on the longest path from the inputs to the layer. If the layer is called
+    several times, the call with the fewest before it counts.
+
+    Args:
+        model: functional.
+        counted: layers of the model.
+
+    Returns:
+        The count by the id of the layer or operation.
+    """
+    ids = {id(layer) for layer in counted}
+    passed, before = {}, {}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            called = id(node.operation)
+            count = max((passed[id(tensor)] for tensor in node.input_tensors), default=0)
+            before[called] = min(before.get(called, count), count)
+            passed |= dict.fromkeys(map(id, node.output_tensors), count + (called in ids))
+    return before
+
+
 @contextlib.contextmanager
 def replaced_value(variable: keras.Variable, value) -> Iterator[None]:
     """Gives a variable another backend tensor during the block.

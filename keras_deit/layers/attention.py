@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
@@ -14,12 +15,12 @@ def head_width(width: int, num_heads: int) -> int:
     """Returns the width of one head.
 
     Raises:
-        ValueError: the width of the tokens is not a multiple of `num_heads`.
+        InputError: the width of the tokens is not a multiple of `num_heads`.
     """
     if width % num_heads:
-        raise ValueError(
-            "The width of the tokens should be a multiple of `num_heads`. "
-            f"Received: width={width}, num_heads={num_heads}"
+        raise InputError(
+            f"The width of the tokens, embed_dim {width}, is not a multiple of num_heads "
+            f"{num_heads}."
         )
     return width // num_heads
 

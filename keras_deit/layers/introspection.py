@@ -1,6 +1,7 @@
 """What the rest of the package asks of a layer.
 
-A layer answers by a method; a layer without that method answers by its sublayers.
+A layer answers by a method; a layer without that method answers by its sublayers. A model is a
+layer, too.
 
 | method of a layer | returns |
 |---|---|
@@ -11,6 +12,7 @@ A layer answers by a method; a layer without that method answers by its sublayer
 | `no_weight_decay()` | its variables without weight decay, besides those of rank 1 |
 | `attention_probabilities(tokens)` | of an attention layer: (batch, heads, queries, keys) |
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
+| `layer_group(blocks_before)` | its group in layer-wise decay, if it is not that of its place |
 | `patch_grid(input_shape)` | of a layer that cuts images into patches: (rows, columns) |
 """
 
@@ -31,6 +33,11 @@ _CONVOLUTIONS = (
     *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
     *(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D),
     *(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D),
+)
+
+_KERAS_ATTENTION = (
+    *(keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention),
+    *(keras.layers.Attention, keras.layers.AdditiveAttention),
 )
 
 
@@ -85,16 +92,14 @@ def position_tables(layer: keras.layers.Layer) -> list[PositionTable]:
     return _collect(layer, "position_tables")
 
 
-def no_weight_decay_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Returns the variables that a layer excludes from weight decay."""
+def no_weight_decay(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Returns the variables that a layer or model lists to exclude from weight decay."""
     return _collect(layer, "no_weight_decay")
 
 
 def attention_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Returns the attention layers in a layer, in their order."""
-    if hasattr(layer, "attention_probabilities") or isinstance(
-        layer, keras.layers.MultiHeadAttention
-    ):
+    if hasattr(layer, "attention_probabilities") or isinstance(layer, _KERAS_ATTENTION):
         return [layer]
     return [found for inner in sublayers(layer) for found in attention_layers(inner)]
 

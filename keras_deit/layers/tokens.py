@@ -43,6 +43,11 @@ class PrependToken(keras.layers.Layer):
     def no_weight_decay(self):
         return [] if self.weight_decay else [self.token]
 
+    def layer_group(self, blocks_before: int) -> int:
+        """Returns 0: a token that comes in late, as in CaiT, is as far from the heads as the
+        patches (timm's groups)."""
+        return 0
+
     def macs(self, input_shape) -> int:
         """Returns 0: the learned tensor is in no matrix product."""
         return 0

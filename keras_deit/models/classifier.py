@@ -3,6 +3,7 @@
 import functools
 import inspect
 import numbers
+from collections.abc import Iterator
 from typing import ClassVar
 
 import keras
@@ -10,14 +11,15 @@ from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+from keras_deit.core.keras_internals import calls_before, sublayers
 from keras_deit.core.precision import precision
-from keras_deit.layers import Block, PositionEmbedding, PrependToken
+from keras_deit.layers import Block
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import (
     SplitVariable,
     attention_layers,
     model_parallel_axes,
-    no_weight_decay_variables,
+    no_weight_decay,
     position_tables,
 )
 from keras_deit.layers.positions import PositionTable
@@ -44,6 +46,9 @@ class Classifier(keras.Model):
     Args:
         inputs: the symbolic images.
         heads: symbolic logits by name, "class" first.
+
+    Raises:
+        InputError: there is no head "class".
     """
 
     # The names that weights of the family have in published files, by who publishes them.
@@ -55,6 +60,9 @@ class Classifier(keras.Model):
             cls.__init__ = _recording_arguments(cls.__init__)
 
     def __init__(self, inputs, heads: dict, **kwargs):
+        if "class" not in heads:
+            names = ", ".join(heads) or "none"
+            raise InputError(f"{type(self).__name__} should have a head 'class'. Received: {names}")
         logits = list(heads.values())
         if len(logits) == 1:
             outputs = logits[0]
@@ -87,71 +95,112 @@ class Classifier(keras.Model):
 
     @property
     def blocks(self) -> list[keras.layers.Layer]:
-        """The blocks, from the images to the heads."""
+        """The blocks, from the images to the heads.
+
+        Raises:
+            InputError: a block is inside of another layer, where it has no tensors of the model.
+        """
+        for layer in self.layers:
+            if hidden := next(_blocks_in(layer), None):
+                raise InputError(
+                    f"{type(self).__name__} should call its blocks itself, one by one. "
+                    f"Received: {hidden.name} inside of {layer.name}"
+                )
         return [layer for layer in self.layers if isinstance(layer, Block)]
 
     @property
     def head_layers(self) -> dict[str, keras.layers.Layer]:
-        """The layer that computes the logits of each head, by the name of the head."""
-        return {name: self._layer_of(logits) for name, logits in self._heads.items()}
+        """The layer that computes the logits of each head, by the name of the head.
 
-    def _layer_of(self, tensor) -> keras.layers.Layer:
-        return next(layer for layer in self.layers if layer.output is tensor)
+        Raises:
+            InputError: logits do not come from a layer of the model with weights. A subclass can
+                override the property and name the layers.
+        """
+        return {name: self._head_layer(name) for name in self._heads}
 
-    @property
-    def patch_grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the patches that the images are cut into first; None for none."""
+    def _head_layer(self, name: str) -> keras.layers.Layer:
+        for layer in self.layers:
+            # A model in the model, such as a sequential one, has tensors of its own.
+            is_simple = layer.weights and not isinstance(layer, keras.Model)
+            if is_simple and layer.output is self._heads[name]:
+                return layer
+        raise InputError(
+            f"{type(self).__name__} should override the property head_layers: the logits of its "
+            f"head {name!r} do not come from one layer with weights."
+        )
+
+    def patch_grid(self, input_shape: tuple | None = None) -> tuple[int, int] | None:
+        """Returns rows and columns of the patches that the images are cut into first.
+
+        None for none. `input_shape` is there as in a layer; the shape of a model is fixed.
+        """
         for layer in self.layers:
             if hasattr(layer, "patch_grid"):
                 return layer.patch_grid(layer.input.shape)
         return None
 
-    @property
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The variables that are excluded from weight decay besides biases and those of rank 1."""
-        return [v for layer in self.layers for v in no_weight_decay_variables(layer)]
+        """Returns the variables without weight decay, besides biases and those of rank 1."""
+        return [variable for layer in self.layers for variable in no_weight_decay(layer)]
 
     def layer_groups(self) -> list[tuple[keras.layers.Layer, int]]:
         """Returns the layers with the group that each belongs to in layer-wise decay.
 
         Group 0 is the patch embedding with tokens and positions, group i is block i and what leads
-        to it, and the last group is the final norm with the heads (BEiT, §3.2).
+        to it, and the last group is the final norm with the heads (BEiT, §3.2). What counts is the
+        number of blocks on the longest path from the images. A layer can answer otherwise by a
+        method `layer_group(blocks_before)`.
+
+        Raises:
+            InputError: blocks are not layers of the model itself.
         """
-        blocks = {id(block): number for number, block in enumerate(self.blocks, start=1)}
-        groups, passed = [], 0
+        blocks = {id(block) for block in self.blocks}
+        if not blocks <= {id(layer) for layer in self.layers}:
+            raise missing_method(self, "layer_groups()", "layer_decay")
+        before = calls_before(self, self.blocks)
+        groups = []
         for layer in self.layers:
-            if id(layer) in blocks:
-                passed = blocks[id(layer)]
-                groups.append((layer, passed))
-            elif passed == 0 or isinstance(layer, (PositionEmbedding, PrependToken)):
-                # The class token of CaiT comes in late, and is as far from the heads as patches.
-                groups.append((layer, 0))
-            else:
-                groups.append((layer, passed + 1))
-        return groups
+            group = before[id(layer)]
+            if hasattr(layer, "layer_group"):
+                group = layer.layer_group(group)
+            elif group or id(layer) in blocks:
+                group += 1
+            groups.append((layer, group))
+        top = max(group for _, group in groups)
+        return [(layer, top if self._is_head(layer) else group) for layer, group in groups]
+
+    def _is_head(self, layer: keras.layers.Layer) -> bool:
+        return any(layer.output is logits for logits in self._heads.values())
 
     def attention_variables(self) -> list[keras.Variable]:
         """Returns the variables of the attention layers.
 
         They are trained with `trainable="attention"`, together with the class head and the
         positions ("Three things everyone should know about Vision Transformers" §4).
+
+        Raises:
+            InputError: a block has attention maps and no attention layer that is known.
         """
-        found = (attention for layer in self.layers for attention in attention_layers(layer))
-        return [variable for attention in found for variable in attention.weights]
+        variables = []
+        for layer in self.layers:
+            found = attention_layers(layer)
+            if not found and hasattr(layer, "attention_maps"):
+                method = "attention_probabilities(tokens) on its attention layer"
+                raise missing_method(layer, method, "--trainable attention")
+            variables += [variable for attention in found for variable in attention.weights]
+        return variables
 
     def position_tables(self) -> list[PositionTable]:
         """Returns the variables whose shape depends on the image size, with their resize rule."""
         return [table for layer in self.layers for table in position_tables(layer)]
 
     def class_axes(self) -> list[tuple[keras.Variable, int]]:
-        """Returns the variables that have an axis with one entry per class, with that axis."""
-        axes = []
-        for layer in self.head_layers.values():
-            if hasattr(layer, "class_axes"):
-                axes += layer.class_axes()
-            else:
-                axes += [(layer.kernel, 1), *([(layer.bias, 0)] if layer.use_bias else [])]
-        return axes
+        """Returns the variables that have an axis with one entry per class, with that axis.
+
+        Raises:
+            InputError: a head is not a dense layer and does not answer.
+        """
+        return [axis for layer in self.head_layers.values() for axis in _class_axes(layer)]
 
     def model_parallel_axes(self) -> list[SplitVariable]:
         """Returns the variables that are split when several devices share the model."""
@@ -177,8 +226,15 @@ class Classifier(keras.Model):
 
         AugReg starts at −log of the number of classes: a sigmoid loss then begins near that of a
         guess instead of far above it.
+
+        Raises:
+            InputError: a head has no kernel or no bias.
         """
-        for layer in self.head_layers.values():
+        layers = self.head_layers.values()
+        if any(getattr(x, name, None) is None for x in layers for name in ("kernel", "bias")):
+            method = "init_head_bias(bias) for its head without kernel or bias"
+            raise missing_method(self, method, "the head_bias of a recipe")
+        for layer in layers:
             layer.kernel.assign(ops.zeros(layer.kernel.shape, layer.kernel.dtype))
             layer.bias.assign(ops.full(layer.bias.shape, bias, layer.bias.dtype))
 
@@ -187,8 +243,14 @@ class Classifier(keras.Model):
         return keras.Model(self.input, self.head_layers["class"].input, name="features")
 
     def token_model(self) -> keras.Model:
-        """Returns a model that shares the weights: images to the output of every block by name."""
+        """Returns a model that shares the weights: images to the output of every block by name.
+
+        Raises:
+            InputError: the model has no blocks.
+        """
         outputs = {block.name: block.output for block in self.blocks}
+        if not outputs:
+            raise InputError(f"token_model needs a model of blocks. Received: {self.name}")
         return keras.Model(self.input, outputs, name="tokens")
 
     def attention_model(self) -> keras.Model:
@@ -197,13 +259,14 @@ class Classifier(keras.Model):
         A map has the shape (batch, heads, queries, keys), float32.
 
         Raises:
-            InputError: no block has attention.
+            InputError: no block has attention, or one that has it does not return its maps.
         """
-        maps = {
-            block.name: _AttentionMaps(block, name=f"{block.name}_maps")(block.input)
-            for block in self.blocks
-            if hasattr(block, "attention_maps")
-        }
+        maps = {}
+        for block in self.blocks:
+            if hasattr(block, "attention_maps"):
+                maps[block.name] = _AttentionMaps(block, name=f"{block.name}_maps")(block.input)
+            elif attention_layers(block):
+                raise missing_method(block, "attention_maps(tokens)", "attention_model()")
         if not maps:
             raise missing_method(self, "attention_maps(tokens) on its blocks", "an attention map")
         return keras.Model(self.input, maps, name="attention")
@@ -232,6 +295,21 @@ class _AttentionMaps(keras.layers.Layer):
 
     def call(self, tokens):
         return self.block.attention_maps(ops.cast(tokens, self.block.compute_dtype))
+
+
+def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:
+    """Yields the blocks inside of a layer that is no block itself."""
+    inner = () if isinstance(layer, Block) else sublayers(layer)
+    for below in inner:
+        yield from [below] if isinstance(below, Block) else _blocks_in(below)
+
+
+def _class_axes(head: keras.layers.Layer) -> list[tuple[keras.Variable, int]]:
+    if hasattr(head, "class_axes"):
+        return head.class_axes()
+    if not isinstance(head, keras.layers.Dense):
+        raise missing_method(head, "class_axes()", "the number of classes in a weight file")
+    return [(head.kernel, 1), *([] if head.bias is None else [(head.bias, 0)])]
 
 
 def _recording_arguments(constructor):
@@ -285,16 +363,6 @@ def classification_head(num_classes: int, name: str) -> keras.layers.Dense:
     )
 
 
-def check_width(embed_dim: int, num_heads: int) -> None:
-    """Checks that the heads divide the width of the tokens.
-
-    Raises:
-        InputError: they do not.
-    """
-    if embed_dim % num_heads:
-        raise InputError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}.")
-
-
 def check_rate(**rates: float) -> None:
     """Checks that rates of dropping are in [0, 1).
 
@@ -306,16 +374,27 @@ def check_rate(**rates: float) -> None:
             raise InputError(f"{name} should be in [0, 1). Received: {rate}")
 
 
-def check_positive(**sizes: float) -> None:
-    """Checks that sizes are above 0, and integers unless their name ends in "_ratio".
+def check_positive(**sizes: int) -> None:
+    """Checks that sizes are whole numbers above 0.
 
     Raises:
         InputError: one is not; the message names it.
     """
-    for name, value in sizes.items():
-        kind = numbers.Real if name.endswith("_ratio") else numbers.Integral
+    _check_above_zero(sizes, numbers.Integral, "whole number")
+
+
+def check_ratio(**ratios: float) -> None:
+    """Checks that ratios are numbers above 0.
+
+    Raises:
+        InputError: one is not; the message names it.
+    """
+    _check_above_zero(ratios, numbers.Real, "number")
+
+
+def _check_above_zero(values: dict, kind: type, expected: str) -> None:
+    for name, value in values.items():
         if not isinstance(value, kind):
-            expected = "number" if kind is numbers.Real else "whole number"
             raise InputError(f"{name} should be a {expected}. Received: {value!r}")
         if value <= 0:
             raise InputError(f"{name} should be above 0. Received: {value}")

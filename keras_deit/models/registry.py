@@ -137,11 +137,17 @@ def build_model(
     for key in overrides:
         if key not in known:
             raise unknown_name(f"value of {name}", key, known)
-    if num_classes is not None:
+    if num_classes is not None and "num_classes" in known:
         overrides["num_classes"] = num_classes
     values = {"name": name, **spec.config, **overrides}
     with precision(dtype or keras.config.dtype_policy()):
-        return spec.family(**values)
+        model = spec.family(**values)
+    if num_classes not in (None, model.num_classes):
+        raise InputError(
+            f"{name} has {model.num_classes} classes, because {spec.family.__name__} has no "
+            f"argument num_classes. Received: num_classes={num_classes}"
+        )
+    return model
 
 
 def abstract_model(name: str, **values) -> Classifier:

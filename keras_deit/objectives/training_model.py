@@ -9,7 +9,7 @@ from keras import ops
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import num_replicas_in_sync
-from keras_deit.layers.introspection import no_weight_decay_variables
+from keras_deit.layers.introspection import no_weight_decay
 from keras_deit.objectives.ema import AveragedModel, ExponentialMovingAverage
 from keras_deit.objectives.finite import FiniteMean, with_finite_statistics
 from keras_deit.objectives.jit import compiled_on_tensorflow, jit_plan
@@ -76,13 +76,10 @@ class TrainingModel(AveragedModel):
             "skip_nonfinite": self.skip_nonfinite,
         }
 
-    @property
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The variables that the student and the objective's layers exclude from weight decay."""
-        listed = list(getattr(self.student, "no_weight_decay", ()))
-        for layer in self.objective_layers:
-            listed += no_weight_decay_variables(layer)
-        return listed
+        """Returns what the student and the objective's layers exclude from weight decay."""
+        layers = (self.student, *self.objective_layers)
+        return [variable for layer in layers for variable in no_weight_decay(layer)]
 
     @property
     def objective_layers(self) -> list[keras.layers.Layer]:

@@ -1,10 +1,12 @@
 """Groups of variables: which are trained, which have weight decay, and their learning rates."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import keras
 
 from keras_deit.core.errors import InputError, missing_method, unknown_name
+from keras_deit.layers.introspection import no_weight_decay
 from keras_deit.models import Classifier
 from keras_deit.optimizers.settings import TRAINABLE
 
@@ -13,9 +15,9 @@ def no_weight_decay_variables(model: keras.Model) -> list[keras.Variable]:
     """Returns the trainable variables without weight decay.
 
     They are those of rank 1 or less (biases, norms, LayerScale), every bias, and those that the
-    model lists as `no_weight_decay`, such as position embeddings and the class token.
+    model or its layers list in `no_weight_decay()`, such as positions and the class token.
     """
-    listed = {id(variable) for variable in getattr(model, "no_weight_decay", ())}
+    listed = {id(variable) for variable in no_weight_decay(model)}
     return [
         variable
         for variable in model.trainable_variables
@@ -36,7 +38,8 @@ def learning_rate_factors(model: Classifier, layer_decay: float) -> dict[str, fl
             the same learning rate everywhere.
 
     Raises:
-        InputError: the model does not group its layers, or has no blocks.
+        InputError: the model does not group its layers, has no blocks, or has two variables with
+            the same path in different groups.
     """
     if not hasattr(model, "layer_groups"):
         raise missing_method(model, "layer_groups()", "layer_decay")
@@ -44,10 +47,13 @@ def learning_rate_factors(model: Classifier, layer_decay: float) -> dict[str, fl
     top = max(group for _, group in groups)
     if top == 0:
         raise InputError(f"layer_decay needs a model of blocks. Received: {model.name}")
+    grouped = defaultdict(list)
+    for layer, group in groups:
+        grouped[group] += layer.trainable_variables
     return {
-        variable.path: layer_decay ** (top - group)
-        for layer, group in groups
-        for variable in layer.trainable_variables
+        path: layer_decay ** (top - group)
+        for group, variables in grouped.items()
+        for path in unique_paths(variables, model)
     }
 
 
@@ -64,10 +70,15 @@ def select_trainable(model: Classifier, which: str) -> None:
             authors' script, norms and the distillation head stay frozen); "head" for the heads.
 
     Raises:
-        InputError: there is no such choice, or the model has no attention.
+        InputError: there is no such choice, or the model has no attention or no heads.
     """
     if which not in TRAINABLE:
         raise unknown_name("choice of trainable weights", which, TRAINABLE)
+    if which != "all" and not isinstance(model, Classifier):
+        raise InputError(
+            f"trainable {which!r} needs a keras_deit.Classifier. Received: {model.name}, a "
+            f"{type(model).__name__}"
+        )
     # On TensorFlow Keras ignores an assignment that changes nothing at the top level.
     model.trainable = False
     model.trainable = True
@@ -79,9 +90,8 @@ def select_trainable(model: Classifier, which: str) -> None:
     else:
         attention = model.attention_variables()
         if not attention:
-            raise InputError(
-                f"trainable 'attention' needs attention layers. Received: {model.name}"
-            )
+            method = "attention_probabilities(tokens) on its attention layers"
+            raise missing_method(model, method, f"--trainable attention of {model.name}")
         positions = [table.variable for table in model.position_tables()]
         chosen = [*attention, *positions, *heads["class"].variables]
     ids = {id(variable) for variable in chosen}
@@ -101,7 +111,7 @@ def unique_paths(chosen: Iterable[keras.Variable], model: keras.Model) -> list[s
     shared = sorted({variable.path for variable in chosen} & others)
     if shared:
         raise InputError(
-            f"{model.name} has two variables with the same path, and only one of them decays: "
+            f"{model.name} has variables with the same path in different groups of the optimizer: "
             f"{', '.join(shared[:5])}. Give its layers different names."
         )
     return [variable.path for variable in chosen]

@@ -62,10 +62,15 @@ def change_model(model: Classifier, **values) -> Classifier:
             its patches.
     """
     config = model.get_config()
-    values = {name: v for name, v in values.items() if v not in (None, config.get(name))}
+    sides = model.input_shape[1:3]
+    fixed = {"image_size": sides, "num_classes": model.num_classes}
+    if sides[0] == sides[1]:
+        fixed["image_size"] = sides[0]
+    own = {**fixed, **config}
+    values = {name: v for name, v in values.items() if v not in (None, own.get(name))}
     for name in values:
-        if name not in ("image_size", "num_classes"):
-            raise InputError(f"{name} of {model.name} cannot change; it is {config.get(name)}.")
+        if name not in fixed or name not in config:
+            raise InputError(f"{name} of {model.name} cannot change; it is {own.get(name)}.")
     if not values:
         return model
     changed = type(model).from_config({**config, **values})
@@ -93,9 +98,9 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
         model.save(partial)
 
 
-def _count_classes(file: TensorFile, name: str) -> int:
+def _count_classes(file: TensorFile, name: str) -> int | None:
     model = abstract_model(name)
     tables = (*model.weight_names().values(), {})
     counts = [count_classes(model, file.shapes, table) for table in tables]
     # If no head is found, loading explains what is wrong.
-    return next((count for count in counts if count), 1000)
+    return next((count for count in counts if count), None)

@@ -35,7 +35,7 @@ class ModelTensors(TensorFile):
         tables = model.weight_names()
         entries = model_entries(model, tables.get(naming) or tables.get("authors", {}))
         self.source = source
-        self.grid = model.patch_grid if model.position_tables() else None
+        self.grid = model.patch_grid() if model.position_tables() else None
         self.shapes = {name: entry.tensor_shape for entry in entries for name in entry.names}
         self._owners = {name: entry for entry in entries for name in entry.names}
 

@@ -3,6 +3,7 @@
 import keras
 
 from keras_deit.core.errors import InputError, missing_method
+from keras_deit.models import Classifier
 
 
 def enable_activation_checkpointing(model: keras.Model) -> None:
@@ -16,7 +17,7 @@ def enable_activation_checkpointing(model: keras.Model) -> None:
     Raises:
         InputError: the model has no blocks, or one does not support it.
     """
-    blocks = getattr(model, "blocks", [])
+    blocks = model.blocks if isinstance(model, Classifier) else []
     if not blocks:
         raise InputError(
             f"activation_checkpointing needs a model of blocks. Received: {model.name}"

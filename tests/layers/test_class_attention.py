@@ -6,6 +6,7 @@ import pytest
 from cait_reference import class_attention_maps, talking_heads_attention, talking_heads_maps
 from harness import numpy, randomize, weights_by_path
 
+from keras_deit import InputError
 from keras_deit.layers import (
     ClassAttention,
     ClassAttentionBlock,
@@ -130,7 +131,7 @@ def test_float16_does_not_overflow_if_the_scaled_logits_do_not(kind):
 
 
 def test_heads_that_do_not_divide_the_width():
-    with pytest.raises(ValueError, match="width=10, num_heads=3"):
+    with pytest.raises(InputError, match=r"10.* num_heads 3"):
         ClassAttention(num_heads=3).build((None, 4, 10))
 
 

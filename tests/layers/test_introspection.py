@@ -10,7 +10,7 @@ from keras_deit.layers.introspection import (
     attention_layers,
     layer_macs,
     model_parallel_axes,
-    no_weight_decay_variables,
+    no_weight_decay,
     position_tables,
 )
 from keras_deit.layers.positions import AbsolutePositions
@@ -219,8 +219,8 @@ def test_position_tables(layer, expected):
     ],
     ids=["token", "decayed token", "positions", "block", "wrapper"],
 )
-def test_no_weight_decay_variables(layer, expected):
-    variables = no_weight_decay_variables(built(layer))
+def test_no_weight_decay(layer, expected):
+    variables = no_weight_decay(built(layer))
     assert [path_below(layer, variable) for variable in variables] == expected
 
 
@@ -246,6 +246,15 @@ def test_attention_layers(layer, expected):
     assert [found.name for found in attention_layers(built(layer))] == expected
 
 
-def test_attention_of_keras_is_an_attention_layer():
-    attention = keras.layers.MultiHeadAttention(2, 4)
+@pytest.mark.parametrize(
+    "attention",
+    [
+        keras.layers.MultiHeadAttention(2, 4),
+        keras.layers.GroupQueryAttention(4, 2, 1),
+        keras.layers.Attention(),
+        keras.layers.AdditiveAttention(),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_attention_of_keras_is_an_attention_layer(attention):
     assert attention_layers(attention) == [attention]

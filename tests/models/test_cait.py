@@ -36,7 +36,7 @@ def test_drop_path_is_uniform_and_class_attention_has_none():
 
 @pytest.mark.parametrize("case", [CAIT, DISTILLED_CAIT])
 def test_positions_and_class_token_have_no_weight_decay(case):
-    paths = {variable.path for variable in case.build().no_weight_decay}
+    paths = {variable.path for variable in case.build().no_weight_decay()}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 

@@ -127,7 +127,7 @@ def test_feature_model_returns_the_input_of_the_class_head(name):
 )
 def test_patch_grid(case, grid):
     """Of images that are not square."""
-    assert case.build().patch_grid == grid
+    assert case.build().patch_grid() == grid
 
 
 BLOCK_GROUPS = {"block_0": 1, "block_1": 2, "norm": 3, "class_head": 3}
@@ -230,9 +230,9 @@ class PooledBlock(Block):
 def test_a_users_architecture_answers_from_its_layers():
     model = Pooled(16, squared=True)
     assert [block.name for block in model.blocks] == ["only"]
-    assert model.patch_grid == (4, 4)
+    assert model.patch_grid() == (4, 4)
     assert model.num_classes == 3
-    assert model.position_tables() == model.no_weight_decay == model.model_parallel_axes() == []
+    assert model.position_tables() == model.no_weight_decay() == model.model_parallel_axes() == []
     groups = {layer.name: group for layer, group in model.layer_groups() if layer.weights}
     assert groups == {"stem": 0, "head": 2}
     assert model.weight_names() == {} and Pooled.describe_weights(["head.weight"]) is None

@@ -63,7 +63,7 @@ def test_drop_path_grows_linearly_from_0(depth, rate, expected):
 
 def test_positions_and_class_token_have_no_weight_decay():
     model = DISTILLED.build()
-    paths = {variable.path for variable in model.no_weight_decay}
+    paths = {variable.path for variable in model.no_weight_decay()}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 

@@ -48,7 +48,7 @@ def test_drop_path_is_uniform_over_blocks_and_branches(branches):
 
 @by_case
 def test_positions_and_class_token_have_no_weight_decay(case):
-    paths = {variable.path for variable in case.build().no_weight_decay}
+    paths = {variable.path for variable in case.build().no_weight_decay()}
     assert paths == {"class_token/token", "position_embedding/positions"}
 
 

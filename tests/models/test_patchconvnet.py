@@ -20,7 +20,7 @@ def test_drop_path_is_uniform_and_class_attention_has_none():
 
 @pytest.mark.parametrize("case", [PATCHCONVNET, TOKEN_PER_CLASS])
 def test_class_tokens_have_no_weight_decay(case):
-    assert {variable.path for variable in case.build().no_weight_decay} == {"class_token/token"}
+    assert {variable.path for variable in case.build().no_weight_decay()} == {"class_token/token"}
 
 
 def test_with_a_token_per_class_each_class_is_scored_by_its_token():

@@ -19,7 +19,7 @@ def test_drop_path_is_uniform():
 
 @pytest.mark.parametrize("case", [RESMLP, CLASS_MLP])
 def test_everything_but_vectors_has_weight_decay(case):
-    assert case.build().no_weight_decay == []
+    assert case.build().no_weight_decay() == []
 
 
 def test_the_class_blocks_do_not_change_the_patches():

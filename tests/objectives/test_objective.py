@@ -14,6 +14,7 @@ from two_views import TwoViews
 
 from keras_deit import Distillation, InputError, Objective, Supervised, register_objective
 from keras_deit.data import Augmentation
+from keras_deit.models import Classifier
 from keras_deit.objectives import TrainingModel, get_objective, registered_objectives
 from keras_deit.optimizers import (
     Optimization,
@@ -198,6 +199,48 @@ def test_weight_decay_and_layer_decay_of_the_layers_of_an_objective():
     optimizer = build_optimizer(model, Optimization(layer_decay=0.5), 3)
     assert dict(optimizer.learning_rate_factors) == factors
     assert set(optimizer.no_weight_decay) == without
+
+
+class _Momentum(TwoViews):
+    """Has a second model of the student's family, as MoCo, BYOL and DINO have."""
+
+    def build(self, model):
+        super().build(model)
+        self.momentum = type(model).from_config({**model.get_config(), "name": "momentum"})
+        self.momentum.trainable = self.trained
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_model_in_an_objective_answers_as_a_layer(trained):
+    objective = _Momentum()
+    objective.trained = trained
+    model = TrainingModel(small_student(depth=2), objective)
+    listed = {id(variable) for variable in model.no_weight_decay()}
+    assert {id(variable) for variable in objective.momentum.no_weight_decay()} <= listed
+    optimizer = build_optimizer(model, Optimization(), 3)
+    assert "class_token/token" in optimizer.no_weight_decay
+    if trained:
+        # Its blocks would be in the group of the heads, and those of the student are not.
+        with pytest.raises(InputError, match=r"same path.* class_token/token"):
+            learning_rate_factors(model, 0.5)
+    else:
+        assert learning_rate_factors(model, 0.5)["block_1/mlp/expand/kernel"] == 0.5
+
+
+class _Asking(keras.layers.Dense):
+    """Has a bug in a method that the package asks."""
+
+    def no_weight_decay(self):
+        return [self.no_such_attribute]
+
+
+def test_an_error_of_a_layer_is_not_hidden():
+    images = keras.Input((8, 8, 3))
+    logits = _Asking(3, name="head")(keras.layers.Flatten()(images))
+    for student in (keras.Model(images, logits), Classifier(images, {"class": logits})):
+        for model in (student, TrainingModel(student, Supervised())):
+            with pytest.raises(AttributeError, match="no_such_attribute"):
+                build_optimizer(model, Optimization(), 3)
 
 
 class _Unbuilt(TwoViews):

@@ -173,6 +173,23 @@ def test_variables_of_one_path_in_different_groups_are_refused():
         build_optimizer(model, Optimization(), 10)
 
 
+class _SamePaths(Classifier):
+    """Has a block and a head whose variables have the same paths."""
+
+    def __init__(self):
+        tokens = keras.Input((4, 8))
+        inner = keras.Model(tokens, keras.layers.Dense(8, name="class_head")(tokens), name="inner")
+        images = keras.Input((4, 8))
+        x = TransformerBlock(num_heads=2, name="block")(inner(images))
+        logits = keras.layers.Dense(3, name="class_head")(x[:, 0])
+        super().__init__(images, {"class": logits})
+
+
+def test_variables_of_one_path_with_different_learning_rates_are_refused():
+    with pytest.raises(InputError, match=r"path.* class_head/bias, class_head/kernel"):
+        learning_rate_factors(_SamePaths(), 0.5)
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "expected"),
     [

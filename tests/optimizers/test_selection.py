@@ -105,8 +105,18 @@ def test_attention_of_each_family_is_what_its_names_say(name):
 def test_what_cannot_be_chosen_is_refused():
     model = abstract_model("resmlp_12_224", image_size=32, embed_dim=8, depth=1)
     everything = len(model.trainable_variables)
-    with pytest.raises(InputError, match=r"attention.*resmlp"):
+    with pytest.raises(InputError, match=r"attention_probabilities.*resmlp"):
         select_trainable(model, "attention")
     assert len(model.trainable_variables) == everything
     with pytest.raises(InputError, match=r"'heads'.* head"):
         select_trainable(model, "heads")
+
+
+@pytest.mark.parametrize("which", ["attention", "head"])
+def test_a_plain_keras_model_has_no_roles_to_choose(which):
+    images = keras.Input((4,))
+    model = keras.Model(images, keras.layers.Dense(3)(images), name="plain")
+    model.trainable = False
+    with pytest.raises(InputError, match=rf"{which}.*Classifier.*plain"):
+        select_trainable(model, which)
+    assert not model.trainable

@@ -17,7 +17,7 @@ from keras_deit.models.classifier import (
     Classifier,
     check_image_size,
     check_positive,
-    check_width,
+    check_ratio,
     classification_head,
 )
 from keras_deit.models.registry import register_family
@@ -74,11 +74,10 @@ class CaiT(Classifier):
             embed_dim=embed_dim,
             depth=depth,
             num_heads=num_heads,
-            mlp_ratio=mlp_ratio,
             class_depth=class_depth,
             num_classes=num_classes,
         )
-        check_width(embed_dim, num_heads)
+        check_ratio(mlp_ratio=mlp_ratio)
         inputs = keras.Input((height, width, 3), name="image")
         embedding = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")
         x = embedding(inputs)

@@ -12,7 +12,7 @@ from keras_deit.models.classifier import (
     check_image_size,
     check_positive,
     check_rate,
-    check_width,
+    check_ratio,
     classification_head,
 )
 from keras_deit.models.deit import weights
@@ -66,10 +66,9 @@ class DeiT(Classifier):
             embed_dim=embed_dim,
             depth=depth,
             num_heads=num_heads,
-            mlp_ratio=mlp_ratio,
             num_classes=num_classes,
         )
-        check_width(embed_dim, num_heads)
+        check_ratio(mlp_ratio=mlp_ratio)
         check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
         inputs = keras.Input((height, width, 3), name="image")
         embedding = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")

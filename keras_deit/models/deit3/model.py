@@ -18,7 +18,7 @@ from keras_deit.models.classifier import (
     Classifier,
     check_image_size,
     check_positive,
-    check_width,
+    check_ratio,
     classification_head,
 )
 from keras_deit.models.deit3 import weights
@@ -73,11 +73,10 @@ class DeiT3(Classifier):
             embed_dim=embed_dim,
             depth=depth,
             num_heads=num_heads,
-            mlp_ratio=mlp_ratio,
             branches=branches,
             num_classes=num_classes,
         )
-        check_width(embed_dim, num_heads)
+        check_ratio(mlp_ratio=mlp_ratio)
         inputs = keras.Input((height, width, 3), name="image")
         embedding = _stem(stem, patch_size, embed_dim)
         x = embedding(inputs)

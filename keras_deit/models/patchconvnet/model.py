@@ -10,6 +10,7 @@ from keras_deit.models.classifier import (
     Classifier,
     check_image_size,
     check_positive,
+    check_ratio,
     classification_head,
 )
 from keras_deit.models.patchconvnet import weights
@@ -58,13 +59,8 @@ class PatchConvNet(Classifier):
         **kwargs,
     ):
         height, width = check_image_size(image_size, _PATCH, "the patch side")
-        check_positive(
-            embed_dim=embed_dim,
-            depth=depth,
-            squeeze_ratio=squeeze_ratio,
-            class_mlp_ratio=class_mlp_ratio,
-            num_classes=num_classes,
-        )
+        check_positive(embed_dim=embed_dim, depth=depth, num_classes=num_classes)
+        check_ratio(squeeze_ratio=squeeze_ratio, class_mlp_ratio=class_mlp_ratio)
         inputs = keras.Input((height, width, 3), name="image")
         x = ConvStem(embed_dim, name="stem")(inputs)
         for index in range(depth):

@@ -12,6 +12,7 @@ from keras_deit.models.classifier import (
     Classifier,
     check_image_size,
     check_positive,
+    check_ratio,
     classification_head,
 )
 from keras_deit.models.registry import register_family
@@ -59,9 +60,8 @@ class ResMLP(Classifier):
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
-        check_positive(
-            embed_dim=embed_dim, depth=depth, mlp_ratio=mlp_ratio, num_classes=num_classes
-        )
+        check_positive(embed_dim=embed_dim, depth=depth, num_classes=num_classes)
+        check_ratio(mlp_ratio=mlp_ratio)
         if pooling not in ("mean", "class_mlp"):
             raise InputError(f"pooling should be 'mean' or 'class_mlp'. Received: {pooling!r}")
         inputs = keras.Input((height, width, 3), name="image")
