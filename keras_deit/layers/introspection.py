@@ -11,7 +11,6 @@ A layer answers by a method; a layer without that method answers by its sublayer
 | `no_weight_decay()` | its variables without weight decay, besides those of rank 1 |
 | `attention_probabilities(tokens)` | of an attention layer: (batch, heads, queries, keys) |
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
-| `patch_grid(input_shape)` | of a layer that cuts images into patches: (rows, columns) |
 """
 
 import math

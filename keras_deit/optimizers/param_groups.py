@@ -82,7 +82,7 @@ def select_trainable(model: Classifier, which: str) -> None:
             raise InputError(
                 f"trainable 'attention' needs attention layers. Received: {model.name}"
             )
-        positions = [table.variable for table in model.position_tables()]
+        positions = [table.variable for table in model.position_tables() if table.is_embedding]
         chosen = [*attention, *positions, *heads["class"].variables]
     ids = {id(variable) for variable in chosen}
     for variable in model.trainable_variables:
