@@ -51,16 +51,16 @@ class Pooling(keras.layers.Layer):
         return {**super().get_config(), "grid": self.grid}
 
 
-def _block_names(ours: str, theirs: str) -> dict:
-    """Returns the names of a stage's weights in a published file."""
-    return {
-        f"{ours}/norm1": (f"{theirs}.norm1", NORM),
-        f"{ours}/attention/qkv": (f"{theirs}.attn.qkv", DENSE),
-        f"{ours}/attention/projection": (f"{theirs}.attn.proj", DENSE),
-        f"{ours}/norm2": (f"{theirs}.norm2", NORM),
-        f"{ours}/mlp/expand": (f"{theirs}.mlp.fc1", DENSE),
-        f"{ours}/mlp/contract": (f"{theirs}.mlp.fc2", DENSE),
-    }
+# The names of a block's weights in a published file.
+_OURS, _THEIRS = "stage{stage}_block{block}", "transformers.{stage}.blocks.{block}"
+_BLOCKS = {
+    f"{_OURS}/norm1": (f"{_THEIRS}.norm1", NORM),
+    f"{_OURS}/attention/qkv": (f"{_THEIRS}.attn.qkv", DENSE),
+    f"{_OURS}/attention/projection": (f"{_THEIRS}.attn.proj", DENSE),
+    f"{_OURS}/norm2": (f"{_THEIRS}.norm2", NORM),
+    f"{_OURS}/mlp/expand": (f"{_THEIRS}.mlp.fc1", DENSE),
+    f"{_OURS}/mlp/contract": (f"{_THEIRS}.mlp.fc2", DENSE),
+}
 
 
 @keras_deit.register_family
@@ -81,9 +81,8 @@ class Pyramid(keras_deit.Classifier):
         "authors": {
             "patch_embedding/projection": ("patch_embed.conv", CONVOLUTION),
             "position_embedding": ("pos_embed", BARE),
-            **_block_names("stage0_block{i}", "transformers.0.blocks.{i}"),
+            **_BLOCKS,
             "pooling/convolution": ("transformers.1.pool.conv", DEPTHWISE),
-            **_block_names("stage1_block{i}", "transformers.1.blocks.{i}"),
             "norm": ("norm", NORM),
             "class_head": ("head", DENSE),
         }

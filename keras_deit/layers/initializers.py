@@ -17,9 +17,10 @@ _skips_init = contextvars.ContextVar("skips_init", default=False)
 
 @contextlib.contextmanager
 def skip_init() -> Iterator[None]:
-    """Makes dense kernels, tokens and positions start at 0 in the block.
+    """Makes dense kernels, tokens and positions start as NaN in the block.
 
-    For models whose weights come from a file: drawing random values takes longer than reading.
+    For models whose weights come from a file: drawing random values takes longer than reading, and
+    NaN shows which weights the file did not have.
     """
     token = _skips_init.set(True)
     try:
@@ -30,10 +31,12 @@ def skip_init() -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class DenseKernel(initializers.RandomNormal):
-    """A normal distribution, or zeros inside `skip_init`."""
+    """A normal distribution, or NaN inside `skip_init`."""
 
     def __call__(self, shape, dtype=None):
-        return ops.zeros(shape, dtype) if _skips_init.get() else super().__call__(shape, dtype)
+        if _skips_init.get():
+            return ops.full(shape, float("nan"), dtype)
+        return super().__call__(shape, dtype)
 
 
 def dense_kernel() -> initializers.Initializer:

@@ -13,7 +13,6 @@ layer, too.
 | `attention_probabilities(tokens)` | of an attention layer: (batch, heads, queries, keys) |
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
 | `layer_group(blocks_before)` | its group in layer-wise decay, if it is not that of its place |
-| `patch_grid(input_shape)` | of a layer that cuts images into patches: (rows, columns) |
 """
 
 import math

@@ -10,7 +10,7 @@ from keras_deit.layers.block import Block
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.positions import PositionTable
+from keras_deit.layers.positions import PatchKernel
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 
 
@@ -114,7 +114,7 @@ class ResMLPBlock(Block):
         return column_parallel(self.cross_patch) + self.mlp.model_parallel_axes()
 
     def position_tables(self):
-        return [PositionTable(variable, None) for variable in self.cross_patch.weights]
+        return [PatchKernel(variable, None) for variable in self.cross_patch.weights]
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -197,7 +197,7 @@ class ClassMLPBlock(Block):
         return SavedActivations(2 * length * width + 4 * width) + mlp
 
     def position_tables(self):
-        return [PositionTable(self.gather.kernel, None)]
+        return [PatchKernel(self.gather.kernel, None)]
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -14,28 +15,48 @@ Grid = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class PositionTable:
-    """A variable whose shape depends on the image size and that cannot be resized.
+    """A variable whose shape depends on the image size; this one cannot be resized.
+
+    A subclass that can be resized has `shape` and `resize`.
 
     Attributes:
         variable: of a layer.
-        grid: rows and columns of the patches that it was built for; None if they are not known.
+        grid: rows and columns that it was built for: of the patches, of those of a later stage, or
+            of a window. None if they are not known, and then it cannot be resized.
+        is_embedding: whether it holds positions, and not weights of a layer over the patches.
     """
 
     variable: keras.Variable
     grid: Grid | None
+    is_embedding: ClassVar[bool] = True
 
-    resizable = False
-
-    def patches(self, shape: tuple[int, ...]) -> int | None:
-        """Returns how many patches a tensor of this shape, in Keras's layout, is for.
-
-        None if no image size would give the variable that shape.
-        """
-        return None
+    def shape(self, grid: Grid) -> tuple[int, ...]:
+        """Returns the shape that the variable would have for another grid."""
+        raise NotImplementedError
 
     def resize(self, value: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
-        """Returns the values for another grid of patches."""
+        """Returns the values for another grid."""
         raise NotImplementedError
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Returns whether shape, in Keras's layout, is the variable's, up to the grid."""
+        own = tuple(self.variable.shape)
+        if self.grid is None or len(shape) != len(own):
+            return shape == own
+        rows, columns = self.grid
+        larger = self.shape((rows + 1, columns + 1))
+        return all(a == b or b != c for a, b, c in zip(shape, own, larger, strict=True))
+
+    def square_grid(self, shape: tuple[int, ...]) -> Grid | None:
+        """Returns the square grid for which the variable has this shape; None if there is none."""
+        grids = ((side, side) for side in range(1, max(shape, default=0) + 1))
+        return next((grid for grid in grids if self.shape(grid) == shape), None)
+
+
+class PatchKernel(PositionTable):
+    """The weights of a linear layer over the patches, which cannot be resized."""
+
+    is_embedding = False
 
 
 class AbsolutePositions(PositionTable):
@@ -44,14 +65,9 @@ class AbsolutePositions(PositionTable):
     The prefix are class and distillation tokens, which keep their positions.
     """
 
-    resizable = True
-
-    def patches(self, shape: tuple[int, ...]) -> int | None:
-        own = self.variable.shape
-        if self.grid is None or len(shape) != 3 or shape[::2] != (1, own[2]):
-            return None
-        patches = shape[1] - (own[1] - math.prod(self.grid))
-        return patches if patches > 0 else None
+    def shape(self, grid: Grid) -> tuple[int, ...]:
+        first, length, width = self.variable.shape
+        return (first, length - math.prod(self.grid) + math.prod(grid), width)
 
     def resize(self, value: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
         return resize_positions(value, source, target)
@@ -79,12 +95,6 @@ def resize_positions(positions: np.ndarray, source: Grid, target: Grid) -> np.nd
     rows, columns = (_resize_matrix(a, b) for a, b in zip(source, target, strict=True))
     grid = np.einsum("ia,jb,abc->ijc", rows, columns, grid.reshape(*source, width), optimize=True)
     return np.concatenate([prefix, grid.reshape(-1, width)])[np.newaxis]
-
-
-def square_grid(patches: int) -> Grid | None:
-    """Returns the square grid of this many patches; None if there is none."""
-    side = math.isqrt(max(patches, 0))
-    return (side, side) if side and side * side == patches else None
 
 
 def _resize_matrix(source: int, target: int) -> np.ndarray:

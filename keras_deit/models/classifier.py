@@ -23,7 +23,7 @@ from keras_deit.layers.introspection import (
     position_tables,
 )
 from keras_deit.layers.positions import PositionTable
-from keras_deit.models.weight_names import Table
+from keras_deit.models.weight_names import Table, count_known
 
 # Arguments of every Keras model, which `get_config` reads from the model itself.
 _KERAS_ARGUMENTS = ("name", "trainable", "dtype")
@@ -53,6 +53,9 @@ class Classifier(keras.Model):
 
     # The names that weights of the family have in published files, by who publishes them.
     weight_tables: ClassVar[dict[str, Table]] = {}
+    # Regular expressions of what published files hold besides the weights, and what can be ignored
+    # if a model has no such weight. PyTorch counts the batches that a BatchNormalization has seen.
+    ignored_weights: ClassVar[tuple[str, ...]] = (r".*\.num_batches_tracked",)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -128,16 +131,6 @@ class Classifier(keras.Model):
             f"{type(self).__name__} should override the property head_layers: the logits of its "
             f"head {name!r} do not come from one layer with weights."
         )
-
-    def patch_grid(self, input_shape: tuple | None = None) -> tuple[int, int] | None:
-        """Returns rows and columns of the patches that the images are cut into first.
-
-        None for none. `input_shape` is there as in a layer; the shape of a model is fixed.
-        """
-        for layer in self.layers:
-            if hasattr(layer, "patch_grid"):
-                return layer.patch_grid(layer.input.shape)
-        return None
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """Returns the variables without weight decay, besides biases and those of rank 1."""
@@ -217,9 +210,10 @@ class Classifier(keras.Model):
     def describe_weights(cls, names: list[str]) -> str | None:
         """Returns what a published file with tensors of these names holds.
 
-        None if it does not belong to this family.
+        None if it does not belong to this family. By default it does if most of the names are in
+        `weight_tables`.
         """
-        return None
+        return cls.__name__ if 2 * count_known(cls.weight_tables, names) > len(names) else None
 
     def init_head_bias(self, bias: float) -> None:
         """Sets the kernel of every head to 0 and its bias to `bias`.

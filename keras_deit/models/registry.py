@@ -19,8 +19,8 @@ SPECS: Registry[ModelSpec] = Registry("model")
 def register_family(cls: type[Classifier]) -> type[Classifier]:
     """Class decorator that makes a subclass of `Classifier` known as a model family.
 
-    Its models can be saved to and loaded from `.keras` files, and its weights are recognized in
-    published files. `register_model` gives its configurations their names.
+    Its models can be saved to and loaded from `.keras` files, and files with the names of its
+    `weight_tables` are recognized. `register_model` gives its configurations their names.
 
     Raises:
         InputError: the class is not a `Classifier`, or has the name of a family of the package.

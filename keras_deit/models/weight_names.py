@@ -2,11 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+
+from keras_deit.core.errors import InputError
 
 if TYPE_CHECKING:
     from keras_deit.models.classifier import Classifier
@@ -37,6 +39,16 @@ class Transform:
             return value
         widened = value.reshape((1,) * self.squeeze + value.shape)
         return widened.transpose(np.argsort(self.axes))
+
+    def own_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Returns the variable's shape for a file's tensor of this shape; None if impossible."""
+        if self.axes is None:
+            return shape
+        if len(shape) != len(self.axes):
+            return None
+        permuted = tuple(shape[axis] for axis in self.axes)
+        removed = permuted[: self.squeeze]
+        return permuted[self.squeeze :] if all(side == 1 for side in removed) else None
 
     def file_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the shape in the file of a variable of this shape."""
@@ -71,9 +83,9 @@ BATCH_NORM: Layout = {
 AFFINE: Layout = {"alpha": (".alpha", COPY), "beta": (".beta", COPY)}
 WIDE_AFFINE: Layout = {"alpha": (".alpha", _WIDE), "beta": (".beta", _WIDE)}
 
-# By the path of a layer, with {i} for a number in it: the module that holds the same tensors in the
-# file, or several modules whose tensors are concatenated along their first axis. {k} in the name
-# of a module stands for every class.
+# By the path of a layer, with placeholders such as {i}, or {stage} and {block}, for its numbers:
+# the module that holds the same tensors in the file, or several modules whose tensors are
+# concatenated along their first axis. {k} in the name of a module stands for every class.
 Table = dict[str, tuple[str | tuple[str, ...], Layout]]
 
 
@@ -127,13 +139,24 @@ def model_entries(model: "Classifier", table: Table, num_classes: int | None = N
         model: whose weights to name.
         table: the names.
         num_classes: of the file; by default the model's.
+
+    Raises:
+        InputError: two weights have the same name, or a path has a placeholder twice.
     """
     num_classes = num_classes or model.num_classes
     class_axes = {id(variable): axis for variable, axis in model.class_axes()}
-    patterns = [(_pattern(path), *value) for path, value in table.items()]
-    entries = []
+    patterns = _patterns(table)
+    entries, owners = [], {}
     for variable in model.weights:
-        names, transform = _names(variable.path, patterns, num_classes)
+        names, transform = _names(variable.path, patterns)
+        if "{k}" in names[0]:
+            names = tuple(names[0].replace("{k}", str(k)) for k in range(num_classes))
+        for name in names:
+            if owners.setdefault(name, variable) is not variable:
+                raise InputError(
+                    f"{variable.path} and {owners[name].path} of {model.name} have the same name "
+                    f"in files, {name}. Give layers and placeholders different names."
+                )
         shape = list(variable.shape)
         if id(variable) in class_axes:
             shape[class_axes[id(variable)]] = num_classes
@@ -151,14 +174,19 @@ def count_classes(
         shapes: of the file's tensors by name.
         table: the file's names.
     """
-    layer = model.head_layers["class"]
-    module, layout = table.get(layer.path, (layer.path, {}))
-    if layout is ROWS:
-        pattern = re.compile(re.escape(module + ".bias").replace(r"\{k\}", r"\d+"))
-        return sum(map(bool, map(pattern.fullmatch, shapes))) or None
-    suffix, _ = layout.get("bias", ("/bias", COPY))
-    shape = shapes.get(module + suffix)
-    return shape[0] if shape else None
+    head = {id(variable) for variable in model.head_layers["class"].variables}
+    axes = [pair for pair in model.class_axes() if id(pair[0]) in head]
+    for variable, axis in sorted(axes, key=lambda pair: len(pair[0].shape)):
+        (name, *_), transform = _names(variable.path, _patterns(table))
+        if "{k}" in name:
+            pattern = re.compile(re.escape(name).replace(r"\{k\}", r"\d+"))
+            count = sum(map(bool, map(pattern.fullmatch, shapes)))
+        else:
+            shape = name in shapes and transform.own_shape(shapes[name])
+            count = shape[axis] if shape and len(shape) == len(variable.shape) else 0
+        if count:
+            return count
+    return None
 
 
 def tensor_names(table: Table) -> set[str]:
@@ -171,20 +199,40 @@ def tensor_names(table: Table) -> set[str]:
     }
 
 
+def count_known(tables: Mapping[str, Table], names: Iterable[str]) -> int:
+    """Returns how many tensors have a name that one of the tables has, whatever their numbers."""
+    known = {_without_numbers(name) for table in tables.values() for name in tensor_names(table)}
+    return sum(_without_numbers(name) in known for name in names)
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+|\{\w+\}", "#", name)
+
+
+def _patterns(table: Table) -> list:
+    return [(_pattern(path), *value) for path, value in table.items()]
+
+
 def _pattern(path: str) -> re.Pattern:
-    return re.compile(re.escape(path).replace(r"\{i\}", r"(\d+)"))
+    names = re.findall(r"\{(\w+)\}", path)
+    if len(set(names)) < len(names):
+        raise InputError(f"The placeholders in {path} should have different names.")
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(path)))
 
 
-def _names(path: str, patterns: list, num_classes: int) -> tuple[tuple[str, ...], Transform]:
+def _names(path: str, patterns: list) -> tuple[tuple[str, ...], Transform]:
+    """Returns the names of a variable's tensors, with {k} for the class, and its transform."""
     layer, leaf = path.rsplit("/", 1)
     for pattern, modules, layout in patterns:
         match = pattern.fullmatch(layer)
         if match and leaf in layout:
             suffix, transform = layout[leaf]
-            number = match[1] if match.groups() else ""
-            if layout is ROWS:
-                modules = tuple(modules.replace("{k}", str(k)) for k in range(num_classes))
-            elif isinstance(modules, str):
-                modules = (modules,)
-            return tuple(module.replace("{i}", number) + suffix for module in modules), transform
+            modules = (modules,) if isinstance(modules, str) else modules
+            return tuple(_filled(module, match) + suffix for module in modules), transform
     return (path,), COPY
+
+
+def _filled(module: str, match: re.Match) -> str:
+    for name, number in match.groupdict().items():
+        module = module.replace(f"{{{name}}}", number)
+    return module

@@ -92,7 +92,7 @@ def select_trainable(model: Classifier, which: str) -> None:
         if not attention:
             method = "attention_probabilities(tokens) on its attention layers"
             raise missing_method(model, method, f"--trainable attention of {model.name}")
-        positions = [table.variable for table in model.position_tables()]
+        positions = [table.variable for table in model.position_tables() if table.is_embedding]
         chosen = [*attention, *positions, *heads["class"].variables]
     ids = {id(variable) for variable in chosen}
     for variable in model.trainable_variables:

@@ -27,8 +27,8 @@ def model_from(
     Args:
         source: as `load_pretrained` takes it.
         name: of the model; a `.keras` file needs none.
-        num_classes: by default that of the file, or the published one for a `.weights.h5` file,
-            which does not say it.
+        num_classes: by default that of the file, or the published one if the file does not say it,
+            such as a `.weights.h5` file.
         **values: of the model, if they are not the published ones; of a `.keras` file only the
             image size can change.
 
@@ -45,7 +45,7 @@ def model_from(
         model = create_model(name, source, num_classes, **values)
         return change_model(model, image_size=image_size)
     if num_classes is None:
-        num_classes = _count_classes(open_tensors(path, source), name)
+        num_classes = _count_classes(open_tensors(path, source), abstract_model(name, **values))
     return create_model(name, source, num_classes, **values)
 
 
@@ -98,9 +98,9 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
         model.save(partial)
 
 
-def _count_classes(file: TensorFile, name: str) -> int | None:
-    model = abstract_model(name)
+def _count_classes(file: TensorFile, model: Classifier) -> int | None:
+    """Returns the classes of a file; None if they are the model's or it has no head."""
     tables = (*model.weight_names().values(), {})
     counts = [count_classes(model, file.shapes, table) for table in tables]
     # If no head is found, loading explains what is wrong.
-    return next((count for count in counts if count), None)
+    return next((count for count in counts if count and count != model.num_classes), None)

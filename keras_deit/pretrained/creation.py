@@ -2,6 +2,8 @@
 
 import pathlib
 
+import keras
+
 from keras_deit.layers.initializers import dense_kernel, skip_init
 from keras_deit.models import Classifier, build_model
 from keras_deit.pretrained.loading import load_weights
@@ -39,7 +41,7 @@ def create_model(
     with skip_init():
         model = build_model(name, num_classes, dtype, **overrides)
     for variable in load_weights(model, weights):
-        # Biases start at 0 anyway.
-        if len(variable.shape) > 1:
+        # What `skip_init` has left out; everything else is as the family's constructor starts it.
+        if keras.ops.any(keras.ops.isnan(variable.value)):
             variable.assign(dense_kernel()(variable.shape, variable.dtype))
     return model

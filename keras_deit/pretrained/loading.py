@@ -32,8 +32,8 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
         model: of this package.
         source: the path of a file (`.safetensors`; `.pth`, `.pt` or `.bin`, which need PyTorch;
             `.weights.h5` or `.keras` of this package), or `hf://OWNER/NAME`, such as
-            `hf://timm/deit_tiny_patch16_224.fb_in1k`. Names of tensors may be the authors',
-            timm's or, for DeiT, Hugging Face's.
+            `hf://timm/deit_tiny_patch16_224.fb_in1k`. Names of tensors may be those of
+            every publisher in the family's `weight_tables`.
 
     Raises:
         InputError: the file cannot be read, holds another architecture or does not fit; the model

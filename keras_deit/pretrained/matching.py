@@ -5,21 +5,12 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from keras_deit.core.errors import InputError
-from keras_deit.layers.positions import PositionTable, square_grid
+from keras_deit.layers.positions import Grid, PositionTable
 from keras_deit.models import Classifier, registered_families
-from keras_deit.models.weight_names import Entry, count_classes, model_entries, tensor_names
+from keras_deit.models.weight_names import Entry, count_classes, count_known, model_entries
 from keras_deit.pretrained.tensor_file import TensorFile
 
-# What published files hold besides the weights, and why it can be ignored.
-_IGNORED = (
-    # PyTorch counts the batches that a BatchNormalization has seen; its averages do not need it.
-    re.compile(r".*\.num_batches_tracked"),
-    # transformers' dense layer behind the class token, for other tasks than classification.
-    re.compile(r"\w+\.pooler\.dense\.(weight|bias)"),
-)
 _MAX_LISTED = 100
 
 
@@ -63,7 +54,7 @@ def match(model: Classifier, file: TensorFile) -> Match:
     tables = {id(table.variable): table for table in model.position_tables()}
     _check_fixed_tables(model, entries, tables, file)
     wanted = {name: entry for entry in entries for name in entry.names}
-    held = {name: shape for name, shape in file.shapes.items() if not _is_ignored(name)}
+    held = _held(model, file, wanted)
     differences = _Differences(
         held=held,
         wanted={name: entry.tensor_shape for name, entry in wanted.items()},
@@ -94,22 +85,21 @@ def _best_entries(model: Classifier, file: TensorFile) -> list[Entry]:
     )
 
 
-def _is_ignored(name: str) -> bool:
-    return any(pattern.fullmatch(name) for pattern in _IGNORED)
-
-
-def _keras_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Returns the shape in Keras's layout of a tensor of this shape; None if it has no such."""
-    if len(shape) != len(entry.tensor_shape):
-        return None
-    return entry.transform.from_file(np.broadcast_to(np.float32(0), shape)).shape
+def _held(model: Classifier, file: TensorFile, wanted: Iterable[str]) -> dict[str, tuple]:
+    """Returns the shapes in a file, without what the model's family ignores."""
+    ignored = re.compile("|".join(model.ignored_weights))
+    return {
+        name: shape
+        for name, shape in file.shapes.items()
+        if name in wanted or not ignored.fullmatch(name)
+    }
 
 
 def _fits(entry: Entry, table: PositionTable | None, shape: tuple[int, ...]) -> bool:
-    if table is not None and table.resizable:
-        own = _keras_shape(entry, shape)
-        return own is not None and table.patches(own) is not None
-    return shape == entry.tensor_shape
+    if table is None:
+        return shape == entry.tensor_shape
+    own = entry.transform.own_shape(shape)
+    return own is not None and table.fits(own)
 
 
 def _check_fixed_tables(model, entries, tables, file) -> None:
@@ -117,7 +107,7 @@ def _check_fixed_tables(model, entries, tables, file) -> None:
     for entry in entries:
         table = tables.get(id(entry.variable))
         shape = file.shapes.get(entry.names[0], entry.tensor_shape)
-        if table is None or table.resizable or len(shape) != len(entry.tensor_shape):
+        if table is None or table.grid or len(shape) != len(entry.tensor_shape):
             continue
         if shape != entry.tensor_shape:
             raise InputError(
@@ -131,27 +121,28 @@ def _resized(model, entries, tables, file) -> dict[int, Resize]:
     resized = {}
     for entry in entries:
         table = tables.get(id(entry.variable))
-        if table is None or not table.resizable:
+        if table is None or table.grid is None:
             continue
-        shape = _keras_shape(entry, file.shapes[entry.names[0]])
-        grid = _source_grid(table, shape, file)
+        name = entry.names[0]
+        shape = entry.transform.own_shape(file.shapes[name])
+        grid = _source_grid(table, shape, file.grids.get(name))
         if grid is None and shape != tuple(entry.variable.shape):
             rows, columns = table.grid
             raise InputError(
-                f"{file.source} has positions for {table.patches(shape)} patches, which is not a "
-                f"square; {model.name} has {rows}×{columns}, so they cannot be resized."
+                f"{file.source} does not say for which grid its {name} {file.shapes[name]} is, and "
+                f"no square one has that shape; that of {model.name} is {rows}×{columns}, so it "
+                "cannot be resized."
             )
         if grid is not None and grid != table.grid:
             resized[id(entry.variable)] = Resize(table, grid)
     return resized
 
 
-def _source_grid(table, shape, file) -> tuple[int, int] | None:
-    patches = table.patches(shape)
-    if file.grid and file.grid[0] * file.grid[1] == patches:
-        return file.grid
+def _source_grid(table: PositionTable, shape: tuple, recorded: Grid | None) -> Grid | None:
+    if recorded and table.shape(recorded) == shape:
+        return recorded
     # Released weights are for square images; a table of the same length may be of another grid.
-    return square_grid(patches)
+    return table.square_grid(shape)
 
 
 def describe(names: Iterable[str]) -> tuple[type, str] | None:
@@ -161,22 +152,11 @@ def describe(names: Iterable[str]) -> tuple[type, str] | None:
     """
     names = list(names)
     found = [
-        (_coverage(family, names), family, description)
+        (count_known(family.weight_tables, names), family, description)
         for family in registered_families()
         if (description := family.describe_weights(names)) is not None
     ]
     return max(found, key=lambda candidate: candidate[0])[1:] if found else None
-
-
-def _coverage(family: type[Classifier], names: list[str]) -> int:
-    """Returns how many tensors have a name that the family knows, whatever their numbers."""
-    tables = family.weight_tables.values()
-    known = {_without_numbers(name) for table in tables for name in tensor_names(table)}
-    return sum(_without_numbers(name) in known for name in names)
-
-
-def _without_numbers(name: str) -> str:
-    return re.sub(r"\d+|\{\w\}", "#", name)
 
 
 def _explained(model, file, wanted, differences: "_Differences") -> InputError:

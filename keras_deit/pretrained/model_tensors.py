@@ -35,7 +35,9 @@ class ModelTensors(TensorFile):
         tables = model.weight_names()
         entries = model_entries(model, tables.get(naming) or tables.get("authors", {}))
         self.source = source
-        self.grid = model.patch_grid() if model.position_tables() else None
+        grids = {id(table.variable): table.grid for table in model.position_tables() if table.grid}
+        variables = {entry.names[0]: id(entry.variable) for entry in entries}
+        self.grids = {name: grids[key] for name, key in variables.items() if key in grids}
         self.shapes = {name: entry.tensor_shape for entry in entries for name in entry.names}
         self._owners = {name: entry for entry in entries for name in entry.names}
 
@@ -63,8 +65,7 @@ def read_model(path: pathlib.Path, source: str) -> Classifier:
 def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = "timm") -> None:
     """Writes a model's weights in float32 and PyTorch's layout.
 
-    PatchConvNet and the convolutional stem of DeiT III are not in timm, so "timm" means the
-    authors' names there.
+    For a model that is not in timm, "timm" means the authors' names.
 
     Args:
         model: of this package.
@@ -78,8 +79,8 @@ def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = 
 
     tensors = ModelTensors(model, model.name, naming)
     metadata = {"format": "pt"}
-    if tensors.grid:
-        metadata[GRID_KEY] = json.dumps(tensors.grid)
+    if tensors.grids:
+        metadata[GRID_KEY] = json.dumps(tensors.grids)
     values = {name: tensors.read(name) for name in tensors.shapes}
     with atomic_write(pathlib.Path(path)) as partial:
         save_file(values, partial, metadata)

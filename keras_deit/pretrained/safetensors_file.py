@@ -2,13 +2,15 @@
 
 import json
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
-# The metadata of this package's files: the patches of the positions, JSON, [rows, columns].
+# The metadata of this package's files: JSON, {tensor: [rows, columns]} of those whose shape depends
+# on the image size. In older files [rows, columns] of the patches, for every tensor that it fits.
 GRID_KEY = "patch_grid"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -39,7 +41,7 @@ class SafetensorsFile(TensorFile):
         slices = {name: self._file.get_slice(held) for name, held in self._names.items()}
         self.shapes = {name: tuple(piece.get_shape()) for name, piece in slices.items()}
         self._dtypes = {name: piece.get_dtype() for name, piece in slices.items()}
-        self.grid = _grid(self._file.metadata() or {})
+        self.grids = _grids(self._file.metadata() or {}, self.shapes)
 
     def read(self, name: str) -> np.ndarray:
         dtype = self._dtypes[name]
@@ -50,11 +52,16 @@ class SafetensorsFile(TensorFile):
         return self._file.get_tensor(self._names[name]).astype("float32", copy=False)
 
 
-def _grid(metadata: dict[str, str]) -> tuple[int, int] | None:
-    """Returns the grid; None if there is none, because another program may use the same key."""
+def _grids(metadata: dict[str, str], names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Returns the grids that are valid, because another program may use the same key."""
     try:
-        rows, columns = json.loads(metadata[GRID_KEY])
-    except (KeyError, ValueError, TypeError):
-        return None
-    whole = type(rows) is int and type(columns) is int
-    return (rows, columns) if whole and rows > 0 and columns > 0 else None
+        held = json.loads(metadata.get(GRID_KEY, "{}"))
+    except ValueError:
+        return {}
+    held = held if isinstance(held, dict) else dict.fromkeys(names, held)
+    return {name: tuple(grid) for name, grid in held.items() if _is_grid(grid)}
+
+
+def _is_grid(value) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and all(type(side) is int and side > 0 for side in value)

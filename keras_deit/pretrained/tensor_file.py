@@ -1,7 +1,8 @@
 """A file of named tensors, whatever its format."""
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,12 +16,13 @@ class TensorFile(abc.ABC):
         source: the name that the user gave.
         shapes: of the tensors by name, without the prefix `model.` of nested weights and the
             `module.` of PyTorch's data parallelism.
-        grid: rows and columns of the patches of the positions; None if the file does not say it.
+        grids: by the name of a tensor whose shape depends on the image size, the rows and columns
+            that it was made for; only what the file says.
     """
 
     source: str
     shapes: dict[str, tuple[int, ...]]
-    grid: tuple[int, int] | None = None
+    grids: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from keras_deit.core.errors import InputError, first_line
+from keras_deit.core.errors import InputError, first_line, not_installed
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
 # The keys of the weights in checkpoints, beside the optimizer, the epoch and the arguments. The
@@ -50,10 +50,8 @@ def _load(path: pathlib.Path, source: str):
     try:
         import torch
     except ImportError as error:
-        raise InputError(
-            f"Reading {source} needs PyTorch, which is not installed; a .safetensors file of the "
-            "same weights can be read without."
-        ) from error
+        instead = "A .safetensors file of the same weights can be read without PyTorch."
+        raise not_installed(f"Reading {source}", "torch", instead) from error
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
         # It warns of files that are refused below.
         warnings.simplefilter("ignore", UserWarning)

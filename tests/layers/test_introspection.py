@@ -205,7 +205,8 @@ def test_position_tables(layer, expected):
     tables = position_tables(built(layer))
     assert {path_below(layer, table.variable): table.grid for table in tables} == expected
     for table in tables:
-        assert table.resizable == isinstance(table, AbsolutePositions) == (table.grid is not None)
+        is_absolute = isinstance(table, AbsolutePositions)
+        assert table.is_embedding == is_absolute == (table.grid is not None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from keras_deit.layers.positions import (
     AbsolutePositions,
     PositionTable,
     resize_positions,
-    square_grid,
 )
 
 GRIDS = [
@@ -56,37 +55,35 @@ def table(grid=(2, 3), prefix=1):
 @pytest.mark.parametrize("prefix", [0, 1, 2])
 def test_absolute_positions_of_any_number_of_patches_can_be_resized(prefix):
     positions = table(prefix=prefix)
-    assert positions.resizable
-    for patches in (1, 6, 16):
-        assert positions.patches((1, prefix + patches, 5)) == patches
+    for grid in ((1, 1), (3, 2), (4, 4)):
+        shape = (1, prefix + grid[0] * grid[1], 5)
+        assert positions.shape(grid) == shape and positions.fits(shape)
     value = random_positions(prefix, (4, 4))
     resized = positions.resize(value, (4, 4), (2, 3))
     np.testing.assert_array_equal(resized, resize_positions(value, (4, 4), (2, 3)))
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [(1, 7, 4), (2, 7, 5), (7, 5), (1, 7, 5, 1), (), (1, 1, 5), (1, 0, 5)],
-    ids=str,
-)
+@pytest.mark.parametrize("shape", [(1, 7, 4), (2, 7, 5), (7, 5), (1, 7, 5, 1), ()], ids=str)
 def test_other_shapes_are_not_positions_of_any_image_size(shape):
-    """The width, the first axis, the rank or the number of patches is impossible."""
-    assert table().patches(shape) is None
+    """The width, the first axis or the rank is impossible."""
+    assert not table().fits(shape)
+    assert table().square_grid(shape) is None
 
 
-def test_absolute_positions_of_an_unknown_grid_cannot_be_resized():
-    assert table(grid=None).patches((1, 7, 5)) is None
+@pytest.mark.parametrize("grid", [None, (2, 3)])
+def test_every_table_takes_its_own_shape(grid):
+    positions = table(grid)
+    assert positions.fits((1, 7, 5)) and positions.fits((1, 8, 5)) == (grid is not None)
 
 
 def test_other_tables_are_bound_to_their_shape():
     fixed = PositionTable(keras.Variable(np.ones((6, 6), "float32")), None)
-    assert not fixed.resizable
-    assert fixed.patches((9, 9)) is None
+    assert fixed.fits((6, 6)) and not fixed.fits((9, 9))
     with pytest.raises(NotImplementedError):
         fixed.resize(np.ones((9, 9)), (3, 3), (2, 3))
 
 
 def test_square_grid():
-    grids = {patches: square_grid(patches) for patches in (-4, 0, 1, 2, 15, 16, 196)}
-    expected = {-4: None, 0: None, 1: (1, 1), 2: None, 15: None, 16: (4, 4), 196: (14, 14)}
+    grids = {length: table().square_grid((1, length, 5)) for length in (0, 1, 2, 3, 16, 17, 197)}
+    expected = {0: None, 1: None, 2: (1, 1), 3: None, 16: None, 17: (4, 4), 197: (14, 14)}
     assert grids == expected

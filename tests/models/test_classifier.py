@@ -119,17 +119,6 @@ def test_feature_model_returns_the_input_of_the_class_head(name):
     np.testing.assert_array_equal(numpy(logits), numpy(model.heads(case.inputs())["class"]))
 
 
-@pytest.mark.parametrize(
-    ("case", "grid"),
-    [(PLAIN, (3, 2)), (CAIT, (3, 2)), (RESMLP, (3, 2)), (DEIT3, (2, 3)), (HMLP, (2, 3))]
-    + [(PATCHCONVNET, (2, 1)), (TOKEN_PER_CLASS, (2, 1))],
-    ids=lambda value: value.kind.__name__ if hasattr(value, "kind") else None,
-)
-def test_patch_grid(case, grid):
-    """Of images that are not square."""
-    assert case.build().patch_grid() == grid
-
-
 BLOCK_GROUPS = {"block_0": 1, "block_1": 2, "norm": 3, "class_head": 3}
 STEM = {"patch_embedding": 0, "position_embedding": 0, "class_token": 0}
 CLASS_BLOCKS = {"class_block_0": 3, "class_block_1": 4, "norm": 5, "class_head": 5}
@@ -230,7 +219,6 @@ class PooledBlock(Block):
 def test_a_users_architecture_answers_from_its_layers():
     model = Pooled(16, squared=True)
     assert [block.name for block in model.blocks] == ["only"]
-    assert model.patch_grid() == (4, 4)
     assert model.num_classes == 3
     assert model.position_tables() == model.no_weight_decay() == model.model_parallel_axes() == []
     groups = {layer.name: group for layer, group in model.layer_groups() if layer.weights}

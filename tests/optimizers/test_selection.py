@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from harness import numpy
 
-from keras_deit import Distiller, InputError
-from keras_deit.models import DeiT, abstract_model
+from keras_deit import Distiller, InputError, layers
+from keras_deit.models import Classifier, DeiT, abstract_model
 from keras_deit.optimizers import Optimization, build_optimizer, select_trainable
 
 ATTENTION = {
@@ -120,3 +120,17 @@ def test_a_plain_keras_model_has_no_roles_to_choose(which):
     with pytest.raises(InputError, match=rf"{which}.*Classifier.*plain"):
         select_trainable(model, which)
     assert not model.trainable
+
+
+def test_kernels_over_the_patches_are_not_positions():
+    """In a model that has both, they are trained with all weights only."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.PatchEmbedding(4, 8, name="patch_embedding")(inputs)
+    x = layers.PositionEmbedding((2, 2), name="positions")(x)
+    x = layers.TransformerBlock(2, name="block_0")(x)
+    x = layers.ResMLPBlock(0.1, name="block_1")(x)
+    logits = keras.layers.Dense(3, name="head")(x[:, 0])
+    model = Classifier(inputs, {"class": logits})
+    select_trainable(model, "attention")
+    trained = {variable.path.split("/")[0] for variable in model.trainable_variables}
+    assert trained == {"positions", "block_0", "head"}

@@ -56,7 +56,7 @@ def test_a_subclass_of_deit_takes_published_weights():
 
 def test_a_subclass_of_deit_resizes_positions_and_round_trips_a_keras_file(tmp_path):
     model = create_model("sharp_deit", DATA / "deit.safetensors", image_size=(32, 72))
-    assert model.patch_grid() == (4, 9)
+    assert [table.grid for table in model.position_tables()] == [(4, 9)]
     model.save(tmp_path / "sharp.keras")
     loaded = keras.saving.load_model(tmp_path / "sharp.keras")
     assert isinstance(loaded, SharpDeiT) and configuration(loaded) == configuration(model)
