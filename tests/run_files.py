@@ -1,4 +1,4 @@
-"""Helpers for tests of runs and their files."""
+"""Interrupts trainings, and compares runs and their files."""
 
 import contextlib
 import resource

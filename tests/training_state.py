@@ -1,4 +1,4 @@
-"""The arguments of the functions that Keras compiles on JAX."""
+"""Makes the arguments of the functions that Keras compiles on JAX."""
 
 import keras
 

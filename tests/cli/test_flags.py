@@ -1,4 +1,4 @@
-"""Flags made of options: their values, their help, and what is rejected."""
+"""Flags are made of options, with values and a help, and reject other input."""
 
 import pytest
 

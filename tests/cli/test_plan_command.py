@@ -1,4 +1,4 @@
-"""The command `plan`, and `train --plan`."""
+"""The command `plan` and `train --plan` print what a training takes, and do not train."""
 
 import pytest
 from commands import call

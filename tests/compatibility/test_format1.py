@@ -1,4 +1,4 @@
-"""Runs, teachers and models that version 0.1.0.dev0 wrote; see README.md in this folder."""
+"""Runs, teachers and models of version 0.1.0.dev0 still work; README.md describes them."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""The memory of JAX's compiled training step besides its arguments, and the plan's estimate of it.
+"""Measures the memory of JAX's training step besides its arguments, and the plan's estimate.
 
     step_memory.py CASES_AS_JSON
 
