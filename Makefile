@@ -35,7 +35,7 @@ $(RUNS):
 	KERAS_BACKEND=$(firstword $(subst @, ,$@)) $(BIN)/python -m pytest $(lastword $(subst @, ,$@))
 
 check: $(VENV)/installed-test lint
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m "not slow"
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The command `keras-deit convert`."""
+"""Runs the command `keras-deit convert`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `keras-deit evaluate`."""
+"""Runs the command `keras-deit evaluate`."""
 
 import sys
 

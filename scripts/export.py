@@ -1,4 +1,4 @@
-"""The command `keras-deit export`."""
+"""Runs the command `keras-deit export`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `keras-deit models`."""
+"""Runs the command `keras-deit models`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `keras-deit recipes`."""
+"""Runs the command `keras-deit recipes`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `keras-deit train`."""
+"""Runs the command `keras-deit train`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `keras-deit train-teacher`."""
+"""Runs the command `keras-deit train-teacher`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""CaiT and its layers in plain NumPy and float64."""
+"""Computes CaiT and its layers in plain NumPy and float64."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""On which backends a test runs, and the same random numbers for every test."""
+"""Chooses the tests for a backend, and gives each test the same random numbers."""
 
 import keras
 import pytest

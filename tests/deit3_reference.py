@@ -1,4 +1,4 @@
-"""DeiT III, its parallel blocks and the hMLP stem in plain NumPy and float64."""
+"""Computes DeiT III, its parallel blocks and the hMLP stem in plain NumPy and float64."""
 
 import numpy as np
 from numpy_reference import (

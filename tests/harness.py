@@ -1,4 +1,4 @@
-"""Checks and helpers for every layer and every model."""
+"""Checks what holds for every layer and every model."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""The layers, DeiT and the losses in plain NumPy and float64.
+"""Computes the layers, DeiT and the losses in plain NumPy and float64.
 
 `w` holds the weights by their path, as `harness.weights_by_path` returns them; `at` returns those
 below a path.

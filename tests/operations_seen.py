@@ -1,4 +1,4 @@
-"""The operations that a model really runs, and in which dtype."""
+"""Records which operations a model really runs, and in which dtype."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""PatchConvNet and its layers in plain NumPy and float64."""
+"""Computes PatchConvNet and its layers in plain NumPy and float64."""
 
 import numpy as np
 from cait_reference import class_block, class_block_maps

@@ -1,4 +1,4 @@
-"""Python in separate processes that can import the package and the modules of the tests."""
+"""Runs Python in separate processes that can import the package and the tests' modules."""
 
 import functools
 import os

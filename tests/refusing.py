@@ -1,4 +1,4 @@
-"""For scripts of tests: importing some distributions raises, as if they were not there."""
+"""Lets imports of some distributions raise in scripts of tests, as if they were not there."""
 
 import importlib.machinery
 import sys

@@ -1,4 +1,4 @@
-"""ResMLP in plain NumPy and float64."""
+"""Computes ResMLP in plain NumPy and float64."""
 
 import numpy as np
 from numpy_reference import at, dense, mlp, patch_tokens, prepend

@@ -1,11 +1,11 @@
-"""Helpers for tests of runs and their files."""
+"""Interrupts trainings, and compares runs and their files."""
 
 import contextlib
 import resource
 import signal
 
-import h5py
 import numpy as np
+from weight_files import stored_weights
 
 from keras_deit.training.loop import TrainingLoop
 
@@ -32,16 +32,6 @@ def before_call(monkeypatch, method, number, action):
 
 def quiet(line):
     """Prints nothing."""
-
-
-def stored_weights(path) -> dict[str, np.ndarray]:
-    """Returns the arrays of a `.weights.h5` file by name."""
-    arrays = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
-        )
-    return arrays
 
 
 def result_bits(run) -> dict:

@@ -1,4 +1,4 @@
-"""Reading `.weights.h5` files without a model."""
+"""Reads `.weights.h5` files without a model."""
 
 import h5py
 import numpy as np

@@ -5,7 +5,9 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+import pathlib
+import warnings
+from collections.abc import Iterable, Iterator
 
 import keras
 
@@ -13,13 +15,22 @@ import keras
 USED = {
     keras.Model: ("_symbolic_build", "_nodes_by_depth"),
     keras.layers.Layer: ("_flatten_layers",),
-    keras.Variable: ("_value",),
+    keras.Variable: ("_value", "_layout"),
     keras.Sequential: ("_functional",),
     keras.optimizers.Optimizer: (
         *("_clip_gradients", "_apply_weight_decay", "_backend_update_step"),
         *("_get_variable_index", "_get_current_learning_rate"),
         *("_iterations", "_learning_rate", "_accumulated_gradients"),
     ),
+}
+# The same on one backend.
+USED_ON = {
+    "tensorflow": {
+        keras.Model: ("_maybe_symbolic_build",),
+        keras.optimizers.Optimizer: ("_all_reduce_sum_gradients",),
+    },
+    "jax": {keras.Model: ("jax_state_sync",)},
+    "torch": {},
 }
 
 
@@ -36,9 +47,10 @@ def build_from_first_batch(model: keras.Model, batches: Iterator) -> Iterator:
     """
     first = next(batches)
     model._symbolic_build(data_batch=first)
-    # Under tf.distribute Keras calls this in every `fit` and `evaluate` with a batch that it takes
-    # from the iterator and then neither trains on nor counts.
-    model._maybe_symbolic_build = lambda **data: None
+    if keras.backend.backend() == "tensorflow":
+        # Under tf.distribute Keras calls this in every `fit` and `evaluate` with a batch that it
+        # takes from the iterator and then neither trains on nor counts.
+        model._maybe_symbolic_build = lambda **data: None
     return itertools.chain([first], batches)
 
 
@@ -48,7 +60,7 @@ def sync_state(model: keras.Model) -> None:
     On JAX Keras keeps the state in the step's arguments during an epoch, and a checkpoint between
     two steps needs it. The method has a public name but is not documented.
     """
-    if hasattr(model, "jax_state_sync"):
+    if keras.backend.backend() == "jax":
         model.jax_state_sync()
 
 
@@ -66,8 +78,9 @@ def functional_calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, l
     `keras.Model.layers` is public but names a layer once, and `Layer.input` is the input of its
     first call.
     """
-    # A sequential model is a functional one inside.
-    model = getattr(model, "_functional", None) or model
+    if isinstance(model, keras.Sequential):
+        # It is a functional model inside.
+        model = model._functional
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             called = node.operation
@@ -119,7 +132,50 @@ def own_layout(variable: keras.Variable):
 
     `Distribution.get_variable_layout` of Keras reads it the same way.
     """
-    return getattr(variable, "_layout", None)
+    return variable._layout
+
+
+def stored_shapes(path: pathlib.Path) -> list[tuple[int, ...]]:
+    """Returns the shapes of the weights in a `.weights.h5` file of a functional model.
+
+    Keras ignores what a file holds beyond the layers of a model, and documents nowhere that the
+    weights are below `layers/`.
+    """
+    import h5py  # Keras's own dependency
+
+    shapes = []
+
+    def collect(name, item):
+        if name.startswith("layers/") and isinstance(item, h5py.Dataset):
+            shapes.append(item.shape)
+
+    with h5py.File(path) as file:
+        file.visititems(collect)
+    return shapes
+
+
+@contextlib.contextmanager
+def left_out_weights_are_errors() -> Iterator[None]:
+    """Makes `load_weights` fail where Keras only warns that it leaves weights of a model out.
+
+    The warning has no class of its own, so that its text tells it from others.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping nested container")
+        yield
+
+
+def names_to_save(names: Iterable[str], left_out: tuple[str, ...]) -> list[str]:
+    """Returns the result of a layer's `__dir__` without the properties that are not to be saved.
+
+    Keras saves whatever `dir` lists and walks through the value of each property. There is no
+    public way to leave one out.
+
+    Args:
+        names: of `super().__dir__()`.
+        left_out: properties that create a layer or a model whenever they are read.
+    """
+    return [name for name in names if name not in left_out]
 
 
 def accumulated_gradients(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:

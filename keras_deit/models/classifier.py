@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
-from keras_deit.core.keras_internals import calls_before, sublayers
+from keras_deit.core.keras_internals import calls_before, names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
 from keras_deit.layers.initializers import dense_kernel
@@ -83,8 +83,7 @@ class Classifier(keras.Model):
         return keras.Model(self.input, dict(self._heads), name=f"{self.name}_heads")
 
     def __dir__(self):
-        # Keras saves whatever `dir` lists, and would walk through a new `heads` at every save.
-        return [name for name in super().__dir__() if name != "heads"]
+        return names_to_save(super().__dir__(), left_out=("heads",))
 
     @property
     def num_classes(self) -> int:

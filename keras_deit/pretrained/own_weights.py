@@ -1,12 +1,12 @@
 """This package's own weight files."""
 
 import pathlib
-import warnings
 from collections import Counter
 
 import keras
 
 from keras_deit.core.errors import InputError, first_line
+from keras_deit.core.keras_internals import left_out_weights_are_errors, stored_shapes
 
 OWN_SUFFIX = ".weights.h5"
 
@@ -20,9 +20,7 @@ def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
     before = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
     try:
         _check_shapes(model, path)
-        with warnings.catch_warnings():
-            # Keras only warns if it leaves weights out.
-            warnings.filterwarnings("error", "Skipping nested container")
+        with left_out_weights_are_errors():
             model.load_weights(path)
     except Exception as error:  # h5py and Keras raise anything for a corrupt file
         # Keras assigns layer by layer, and may have assigned some.
@@ -34,16 +32,7 @@ def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
 def _check_shapes(model: keras.Model, path: pathlib.Path) -> None:
     """Compares all shapes, because Keras ignores what a file holds beyond the model's layers, such
     as more blocks."""
-    import h5py  # Keras's own dependency
-
-    shapes = []
-
-    def collect(name, item):
-        if name.startswith("layers/") and isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
-
-    with h5py.File(path) as file:
-        file.visititems(collect)
+    shapes = stored_shapes(path)
     if len(shapes) != len(model.weights):
         raise ValueError(f"it holds {len(shapes)} weights, the model has {len(model.weights)}.")
     held, wanted = Counter(shapes), Counter(tuple(weight.shape) for weight in model.weights)

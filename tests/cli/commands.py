@@ -1,4 +1,4 @@
-"""Commands in this process and in separate ones."""
+"""Runs commands in this process and in separate ones."""
 
 import contextlib
 import io

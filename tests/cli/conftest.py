@@ -1,4 +1,4 @@
-"""Trained runs that the tests of the commands share."""
+"""The tests of the commands share one trained run."""
 
 import types
 

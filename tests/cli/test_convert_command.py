@@ -1,4 +1,4 @@
-"""The command `convert`."""
+"""The command `convert` writes weights into other files."""
 
 import logging
 import re

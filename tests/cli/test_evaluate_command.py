@@ -1,4 +1,4 @@
-"""The command `evaluate`."""
+"""The command `evaluate` prints the figures of a run."""
 
 import pytest
 from commands import call, table_rows

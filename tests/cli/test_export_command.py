@@ -1,4 +1,4 @@
-"""The command `export`."""
+"""The command `export` writes a SavedModel and prints how it is served."""
 
 import pytest
 from commands import call, run_process

@@ -1,11 +1,10 @@
-"""Flags made of options: their values, their help, and what is rejected."""
+"""Flags are made of options, with values and a help, and reject other input."""
 
 import pytest
 
 from keras_deit.cli.flags import options_help, parse_flags
 from keras_deit.core.errors import InputError
 from keras_deit.recipes import Option
-from keras_deit.training import make_job, training_options
 
 OPTIONS = [
     Option("epochs", int, "number of epochs.", minimum=1, default=3),
@@ -78,24 +77,3 @@ def test_the_help_has_values_defaults_and_texts():
     assert "  --[no]fast" in lines
     assert "  --scale LOW,HIGH" in lines
     assert "title" not in "\n".join(lines)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "epochs", "steps"),
-    [
-        ([], 0, 10_000),
-        # In a shorter training the warm-up is shorter in proportion.
-        (["--epochs=30"], 0, 1_000),
-        (["--epochs=600"], 0, 10_000),
-        (["--epochs=30", "--warmup_steps=7"], 0, 7),
-        (["--warmup_epochs=2"], 2, None),
-        (["--epochs=30", "--warmup_epochs=2"], 2, None),
-        (["--recipe=deit", "--epochs=30"], 0.5, None),
-        (["--recipe=deit", "--schedule=cosine", "--warmup_steps=9"], 5, 9),
-    ],
-)
-def test_the_flags_of_the_warm_up(arguments, epochs, steps):
-    values = parse_flags(training_options(), ["--recipe=augreg", *arguments])
-    optimization = make_job(**values).recipe.optimization
-    assert optimization.warmup_epochs == pytest.approx(epochs)
-    assert optimization.warmup_steps == steps

@@ -1,4 +1,4 @@
-"""The entry point: commands, their help, files of the user, exit codes and stderr."""
+"""The entry point finds commands, prints help, imports files, and sets exit codes and stderr."""
 
 import dataclasses
 import re

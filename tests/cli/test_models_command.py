@@ -1,4 +1,4 @@
-"""The command `models`."""
+"""The command `models` prints the table of models, or a part of it."""
 
 import re
 

@@ -1,8 +1,9 @@
-"""The command `plan`, and `train --plan`."""
+"""The command `plan` and `train --plan` print what a training takes, and do not train."""
 
 import pytest
 from commands import call
 
+from keras_deit.cli.main import run_command
 from keras_deit.core.errors import InputError
 
 FLAGS = ("--depth=1", "--embed_dim=24", "--distillation=none")
@@ -27,6 +28,8 @@ def test_the_size_of_the_data_can_be_given():
     assert "5,000 training images, 7 classes" in text and "2 device(s)" in text
 
 
-def test_a_plan_that_does_not_fit_is_an_error_with_advice():
-    with pytest.raises(InputError, match="--accumulation_steps"):
-        call("plan", *FLAGS, "--device_memory_gb=0.003")
+@pytest.mark.parametrize("command", [("plan",), ("train", "--plan")], ids=" ".join)
+def test_a_plan_that_does_not_fit_is_printed_and_an_error_with_advice(command, capsys):
+    with pytest.raises(InputError, match=r"fit.*--accumulation_steps"):
+        run_command([*command, *FLAGS, "--device_memory_gb=0.003"])
+    assert "DOES NOT FIT" in capsys.readouterr().out

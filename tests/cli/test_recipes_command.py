@@ -1,4 +1,4 @@
-"""The command `recipes`."""
+"""The command `recipes` prints recipes and their values."""
 
 import pytest
 from commands import call

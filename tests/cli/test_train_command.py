@@ -1,4 +1,4 @@
-"""The commands `train` and `train-teacher`."""
+"""The commands `train` and `train-teacher` train, resume and refuse bad input."""
 
 import json
 import pathlib

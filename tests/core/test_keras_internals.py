@@ -1,8 +1,10 @@
 """What is used of Keras and is not public is still there, and is used in one file only."""
 
 import ast
+import importlib
 import inspect
 import pathlib
+import warnings
 
 import keras
 import numpy as np
@@ -11,10 +13,19 @@ import pytest
 from keras_deit.core import keras_internals as internals
 
 ROOT = pathlib.Path(__file__).parents[2]
-FILE = ROOT / "keras_deit" / "core" / "keras_internals.py"
-USED = [(cls, name) for cls, names in internals.USED.items() for name in names]
-# Keras documents these for subclasses; torch and TensorFlow have private names of their own.
-FOREIGN = {"_fields", "_asdict", "_replace", "_exit"}
+PACKAGE = ROOT / "keras_deit"
+FILE = PACKAGE / "core" / "keras_internals.py"
+TABLES = (internals.USED, internals.USED_ON[keras.backend.backend()])
+USED = [(cls, name) for table in TABLES for cls, names in table.items() for name in names]
+ALL_NAMES = {
+    name
+    for table in (internals.USED, *internals.USED_ON.values())
+    for names in table.values()
+    for name in names
+}
+# `os._exit` is documented, and `GroupedOptimizer` sets the others by
+# the names of its slots.
+FOREIGN = {"_exit", "_momentums", "_velocities"}
 
 
 def instance(cls):
@@ -38,56 +49,81 @@ def test_keras_still_has_it(cls, name):
     assert hasattr(instance(cls), name), message
 
 
-def test_keras_still_sums_over_replicas_by_this_name():
-    assert hasattr(keras.optimizers.Optimizer, "_all_reduce_sum_gradients")
+def private_functions(cls) -> list[str]:
+    """Returns the private methods and properties that a class itself defines."""
+    return [name for name in vars(cls) if name.startswith("_") and not name.startswith("__")]
+
+
+def overridden_names(cls) -> set[str]:
+    """Returns the private names of Keras's classes that a class overrides."""
+    bases = [base for base in cls.__mro__[1:] if base.__module__.split(".")[0] == "keras"]
+    return {name for name in private_functions(cls) if any(name in vars(base) for base in bases)}
 
 
 def test_the_hooks_of_an_optimizer_are_called_with_the_same_arguments():
-    for name in ("_clip_gradients", "_apply_weight_decay", "_backend_update_step"):
+    hooks = overridden_names(internals.OptimizerHooks)
+    # All of them are Keras's, so that none is a method that nobody calls.
+    assert hooks == set(private_functions(internals.OptimizerHooks)) and len(hooks) == 5
+    for name in hooks:
         theirs = inspect.signature(getattr(keras.optimizers.Optimizer, name))
         ours = inspect.signature(getattr(internals.OptimizerHooks, name))
         assert list(ours.parameters) == list(theirs.parameters), name
 
 
-def private_names(path: pathlib.Path) -> set[str]:
-    """Returns the names that begin with one underscore and are read from another object than
-    `self`, `cls` or `super()`, or overridden in a subclass of a Keras class."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
-            continue
-        own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
-        if not own and not node.attr.startswith("__"):
-            found.add(node.attr)
-    return found - FOREIGN
+def read_names(path: pathlib.Path) -> set[str]:
+    """Returns the names with one underscore in front that are read as attributes."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    names = {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
+    return {name for name in names if name.startswith("_") and not name.startswith("__")} - FOREIGN
 
 
-def defined_names() -> set[str]:
-    """Returns every private attribute and function that this package defines itself."""
+def own_names() -> set[str]:
+    """Returns every attribute and method that a class of this package defines or sets."""
     names = set()
-    for path in (ROOT / "keras_deit").rglob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                names.add(node.name)
+            if isinstance(node, ast.ClassDef):
+                names |= set().union(*map(class_names, node.body))
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
                 names.add(node.attr)
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                names.add(node.id)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "object.__setattr__":
+                names.add(getattr(node.args[1], "value", ""))
     return names
 
 
-def test_private_names_of_keras_are_in_that_file_only():
-    ours = defined_names()
-    of_keras = {name for names in internals.USED.values() for name in names}
-    for path in (ROOT / "keras_deit").rglob("*.py"):
+def class_names(statement: ast.stmt) -> set[str]:
+    """Returns the names that a statement in the body of a class defines."""
+    if isinstance(statement, ast.FunctionDef):
+        return {statement.name}
+    if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        return set()
+    names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
+
+
+def test_private_names_of_keras_are_read_in_that_file_only():
+    ours = own_names()
+    for path in PACKAGE.rglob("*.py"):
         if path != FILE:
-            used = private_names(path)
+            used = read_names(path)
             assert not used - ours, f"{path}: {used - ours}"
-            assert not used & of_keras, f"{path}: {used & of_keras}"
+            assert not used & ALL_NAMES, f"{path}: {used & ALL_NAMES}"
 
 
-def test_the_search_finds_what_it_looks_for():
-    assert {"_symbolic_build", "_flatten_layers"} <= private_names(FILE)
+def test_the_search_finds_every_name_of_the_table():
+    read = read_names(FILE) | overridden_names(internals.OptimizerHooks)
+    replaced = {"_maybe_symbolic_build"}
+    assert {name for name in ALL_NAMES if name.startswith("_")} == (read & ALL_NAMES) | replaced
+
+
+def test_private_methods_of_keras_are_overridden_in_that_file_only():
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+        classes = [cls for _, cls in inspect.getmembers(module, inspect.isclass)]
+        for cls in classes:
+            if cls.__module__ == module.__name__ != internals.__name__:
+                assert not overridden_names(cls), f"{path}: {cls.__name__} {overridden_names(cls)}"
 
 
 def test_sublayers_are_those_that_a_layer_holds_directly():
@@ -129,3 +165,68 @@ def test_every_call_of_a_layer_counts():
     assert len(list(internals.functional_calls(twice))) == 2
     sequential = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
     assert [shapes for _, shapes in internals.functional_calls(sequential)] == [[(None, 3)]]
+
+
+class Outer(keras.Model):
+    """A model with a layer of its own and a property that counts how often it is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+        self.reads = 0
+
+    def call(self, x):
+        return self.dense(x)
+
+    @property
+    def counted(self):
+        self.reads += 1
+        return None
+
+
+class WithoutCounted(Outer):
+    def __dir__(self):
+        return internals.names_to_save(super().__dir__(), ("counted",))
+
+
+@pytest.mark.parametrize(("cls", "reads"), [(Outer, 1), (WithoutCounted, 0)])
+def test_keras_reads_at_a_save_what_dir_lists(cls, reads, tmp_path):
+    model = cls()
+    model(np.ones((1, 2)))
+    model.save_weights(tmp_path / "a.weights.h5")
+    assert min(model.reads, 1) == reads
+
+
+def test_the_shapes_in_a_weights_file_are_those_of_the_model(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((1, 2)), np.ones((1, 1)), verbose=0)
+    model.save_weights(tmp_path / "a.weights.h5")
+    shapes = sorted(internals.stored_shapes(tmp_path / "a.weights.h5"))
+    assert shapes == sorted(tuple(weight.shape) for weight in model.weights)
+
+
+class Nested(keras.layers.Layer):
+    """A layer with layers in a list of tuples."""
+
+    def __init__(self, depth: int, **kwargs):
+        super().__init__(**kwargs)
+        self.pairs = [(keras.layers.Dense(2),) for _ in range(depth)]
+
+    def call(self, x):
+        for (layer,) in self.pairs:
+            x = layer(x)
+        return x
+
+
+def test_weights_that_keras_leaves_out_with_a_warning_are_an_error(tmp_path):
+    inputs = keras.Input((2,))
+    smaller, model = (keras.Model(inputs, Nested(depth, name="x")(inputs)) for depth in (0, 1))
+    smaller.save_weights(tmp_path / "a.weights.h5")
+    with pytest.warns(UserWarning):
+        model.load_weights(tmp_path / "a.weights.h5")
+    with pytest.raises(UserWarning), internals.left_out_weights_are_errors():
+        model.load_weights(tmp_path / "a.weights.h5")
+    with warnings.catch_warnings(), internals.left_out_weights_are_errors():
+        warnings.simplefilter("ignore", append=True)
+        warnings.warn("Something else", stacklevel=1)

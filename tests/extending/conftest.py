@@ -1,4 +1,4 @@
-"""The examples, each in a folder of its own."""
+"""Gives each example a folder of its own."""
 
 import pytest
 from examples import Example

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, and short trainings with them."""
+"""Runs the examples of docs/extending.md and short trainings with them."""
 
 import pathlib
 import sys

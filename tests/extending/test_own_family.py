@@ -70,12 +70,14 @@ def test_a_killed_training_resumes_to_the_same_bits(pyramid, run_dir):
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_a_finished_run_opens_and_evaluates(pyramid, run_dir, capsys):
     pyramid.run("evaluate", f"--run_dir={run_dir}", "--batch_size=360")
     top1 = load_run(run_dir).summary["test"]["fused"]["top1"]
     assert f"{top1:.4f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_converts_and_its_published_names_are_understood(pyramid, run_dir):
     file = pyramid.folder / "pyramid.safetensors"
     pyramid.run("convert", f"--weights={run_dir}", f"--output={file}")
@@ -92,6 +94,7 @@ def test_it_converts_and_its_published_names_are_understood(pyramid, run_dir):
     np.testing.assert_array_equal(head[0], larger_head[0])
 
 
+@pytest.mark.slow
 def test_it_saves_and_loads_as_a_keras_file(pyramid, run_dir):
     file = pyramid.folder / "pyramid.keras"
     pyramid.run("convert", f"--weights={run_dir}", f"--output={file}")
@@ -101,6 +104,7 @@ def test_it_saves_and_loads_as_a_keras_file(pyramid, run_dir):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_exports(pyramid, run_dir):
     output = pyramid.folder / "savedmodels"
     pyramid.run("export", f"--run_dir={run_dir}", f"--output_dir={output}", "--name=pyramid")
@@ -116,6 +120,7 @@ def test_layer_wise_decay_knows_its_blocks(pyramid):
     assert factors["class_head/kernel"] == 1
 
 
+@pytest.mark.slow
 def test_it_trains_with_layer_wise_decay_and_attention_alone(pyramid):
     run = pyramid.train("tuned", "--epochs=2", "--layer_decay=0.7", "--trainable=attention")
     identity = json.loads((run / "config.json").read_text())["run"]
@@ -138,6 +143,7 @@ def test_its_blocks_give_tokens_and_attention_maps(pyramid):
     assert model.token_model()(images)["stage1_block0"].shape == (1, 16, 24)
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_and_accumulation_work_together_with_it(pyramid):
     flags = ("--epochs=1", "--activation_checkpointing", "--accumulation_steps=2")
     assert load_run(pyramid.train("checkpointed", *flags)).summary["steps"] == 3

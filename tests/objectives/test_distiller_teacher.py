@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from harness import numpy
 from small_models import JIT, assert_logs, batch, expected_logs, small_student, small_teacher
+from training_state import training_state
 
 from keras_deit import Distiller
 from keras_deit.objectives import Batch
@@ -142,12 +143,7 @@ def test_the_weights_of_the_teacher_are_no_constants_of_the_program():
     distiller.compile(optimizer="sgd")
     x, y, _ = batch()
     distiller.train_on_batch(x, y)
-    state = distiller._get_jax_state(
-        trainable_variables=True,
-        non_trainable_variables=True,
-        optimizer_variables=True,
-        metrics_variables=True,
-    )
+    state = training_state(distiller)
     program = jax.make_jaxpr(distiller.train_step)(state, (x, y, None))
     assert largest_constant(program) < kernel_size
     assert largest_constant(jax.make_jaxpr(teacher)(x)) == kernel_size

@@ -1,4 +1,4 @@
-"""The memory of JAX's compiled training step besides its arguments, and the plan's estimate of it.
+"""Measures the memory of JAX's training step besides its arguments, and the plan's estimate.
 
     step_memory.py CASES_AS_JSON
 
@@ -12,10 +12,12 @@ import sys
 
 import jax
 import numpy as np
+from training_state import training_state
 from two_views import TwoViews
 
 from keras_deit import Supervised, create_model
 from keras_deit.core.abstract import build_abstract
+from keras_deit.core.keras_internals import build_from_first_batch
 from keras_deit.distributed import split_axes
 from keras_deit.distributed.jax_strategies import distribution
 from keras_deit.models import abstract_model
@@ -37,10 +39,9 @@ def compiled_step(model, scope):
         np.zeros((IMAGES, *views, image_format.height, image_format.width, 3), "float32"),
         np.zeros((IMAGES, model.student.num_classes), "float32"),
     )
-    model._symbolic_build(data_batch=batch)
+    next(build_from_first_batch(model, iter([batch])))
     model.optimizer.build(model.trainable_variables)
-    kinds = ("trainable", "non_trainable", "optimizer", "metrics")
-    state = model._get_jax_state(**{f"{kind}_variables": True for kind in kinds})
+    state = training_state(model)
     if scope is not None:
         batch = [jax.device_put(x, scope.get_data_layout(x.shape).backend_layout) for x in batch]
     return jax.jit(model.train_step, donate_argnums=0).lower(state, tuple(batch)).compile()

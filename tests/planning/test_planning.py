@@ -10,7 +10,6 @@ import pytest
 from two_views import TwoViews
 
 from keras_deit import InputError, Supervised, create_model
-from keras_deit.cli.main import run_command
 from keras_deit.core.abstract import build_abstract
 from keras_deit.core.precision import precision
 from keras_deit.models import abstract_model
@@ -232,16 +231,3 @@ def test_data_are_not_read_if_their_size_is_given(tiny_job):
 def test_impossible_plans_are_refused(tiny_job, overrides, message):
     with pytest.raises(InputError, match=message):
         plan(tiny_job(), **overrides)
-
-
-@pytest.mark.parametrize("command", [["plan"], ["train", "--plan"]], ids=" ".join)
-def test_the_command_prints_the_plan(teacher_file, tmp_path, monkeypatch, capsys, command):
-    monkeypatch.chdir(tmp_path)
-    command = [*command, f"--teacher={teacher_file}"]
-    run_command([*command, "--device_memory_gb=4"])
-    printed = capsys.readouterr().out
-    assert "679,796, 670,176 with weight decay and 9,620 without" in printed
-    with pytest.raises(InputError, match=r"fit.*--accumulation_steps"):
-        run_command([*command, "--device_memory_gb=0.04"])
-    assert "DOES NOT FIT" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The scripts that are only other names of the commands."""
+"""Some scripts are only other names of the commands."""
 
 import pathlib
 import runpy

@@ -79,20 +79,29 @@ def test_an_old_name_is_accepted_with_one_warning(caplog):
     assert make_job(activation_checkpointing=True) == job
 
 
-def test_a_shorter_training_has_a_shorter_warm_up():
-    def warm_up(**given):
-        return make_job(**given).recipe.optimization.warmup_epochs
-
-    assert warm_up() == 10
-    assert warm_up(epochs=11) == pytest.approx(1)
-    assert warm_up(epochs=1) == pytest.approx(10 / 110)
-    assert warm_up(epochs=220) == 10
-    assert warm_up(epochs=11, warmup_epochs=5) == 5
-    by_step = get_recipe("augreg").optimization
-    shorter = make_job(recipe="augreg", epochs=by_step.epochs // 3).recipe.optimization
-    assert shorter.warmup_steps == pytest.approx(by_step.warmup_steps / 3, abs=1)
-    # Epochs take the place of steps.
-    assert make_job(recipe="augreg", warmup_epochs=2).recipe.optimization.warmup_steps is None
+@pytest.mark.parametrize(
+    ("given", "epochs", "steps"),
+    [
+        ({}, 10, None),
+        ({"epochs": 11}, 1, None),
+        ({"epochs": 1}, 10 / 110, None),
+        # A longer training has the same warm-up.
+        ({"epochs": 220}, 10, None),
+        ({"epochs": 11, "warmup_epochs": 5}, 5, None),
+        ({"recipe": "augreg"}, 0, 10_000),
+        ({"recipe": "augreg", "epochs": 30}, 0, 1_000),
+        ({"recipe": "augreg", "epochs": 600}, 0, 10_000),
+        ({"recipe": "augreg", "epochs": 30, "warmup_steps": 7}, 0, 7),
+        # Epochs take the place of steps.
+        ({"recipe": "augreg", "warmup_epochs": 2}, 2, None),
+        ({"recipe": "augreg", "epochs": 30, "warmup_epochs": 2}, 2, None),
+        ({"recipe": "deit", "schedule": "cosine", "warmup_steps": 9}, 5, 9),
+    ],
+)
+def test_a_shorter_training_has_a_shorter_warm_up(given, epochs, steps):
+    optimization = make_job(**given).recipe.optimization
+    assert optimization.warmup_epochs == pytest.approx(epochs)
+    assert optimization.warmup_steps == steps
 
 
 @pytest.mark.parametrize(

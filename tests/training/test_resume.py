@@ -1,7 +1,6 @@
 """A training that is stopped in the middle and resumed ends like one that is not stopped."""
 
 import dataclasses
-import importlib
 import os
 import re
 import signal
@@ -22,12 +21,9 @@ from run_files import (
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import write_weights
 from keras_deit.pretrained import create_model
-from keras_deit.training import Run, Stopped, train_job
+from keras_deit.training import Run, Stopped, train_job, trainer
 from keras_deit.training.checkpoints.file import read_checkpoint
 from keras_deit.training.loop import TrainingData, TrainingLoop
-
-# The package has a function of the same name.
-_MODULE = importlib.import_module("keras_deit.training.trainer")
 
 on_every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
@@ -141,7 +137,7 @@ def test_a_run_is_trained_by_one_process_and_resumes_only_with_the_same_teacher(
         before_call(patch, "train_epoch", 1, start_again)
         train_job(job, str(tmp_path), quiet)
     assert len(refused) == 1 and "Another process" in refused[0] and str(tmp_path) in refused[0]
-    monkeypatch.setattr(_MODULE, "fingerprint", lambda teacher: "another")
+    monkeypatch.setattr(trainer, "fingerprint", lambda teacher: "another")
     with pytest.raises(InputError, match=r"teacher was [0-9a-f]+ and is another now"):
         train_job(job, str(tmp_path), quiet)
 
@@ -156,7 +152,7 @@ def _make_not_finite(monkeypatch, step):
 
         return TrainingData(spoiled, *arguments)
 
-    monkeypatch.setattr(_MODULE, "TrainingData", data)
+    monkeypatch.setattr(trainer, "TrainingData", data)
 
 
 @on_every_backend

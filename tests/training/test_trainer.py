@@ -6,7 +6,8 @@ import math
 import keras
 import numpy as np
 import pytest
-from run_files import checkpoint_names, files_below, quiet, stored_weights
+from run_files import checkpoint_names, files_below, quiet
+from weight_files import stored_weights
 
 from keras_deit import InputError
 from keras_deit.objectives import Supervised
