@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 
 import keras
@@ -34,6 +35,21 @@ def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
         fsync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def user_path(text: str | os.PathLike) -> pathlib.Path:
+    """Returns a path as a user wrote it, with ~ for the home folder.
+
+    Raises:
+        InputError: it is the address of a bucket or a server.
+    """
+    scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(text))
+    if scheme:
+        raise InputError(
+            f"{str(text)!r} is not a path of a file system: {scheme[0]}/ addresses are not "
+            "supported. Mount the bucket (gcsfuse, s3fs) and give its path."
+        )
+    return pathlib.Path(text).expanduser()
 
 
 def fsync(path: pathlib.Path) -> None:

@@ -3,24 +3,32 @@
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.batches import num_batches
-from keras_deit.data.datasets import DatasetSize, dataset_size, load_dataset, take_examples
+from keras_deit.data.datasets import (
+    DatasetSize,
+    dataset_size,
+    full_name,
+    load_dataset,
+    take_examples,
+)
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
     steps_per_epoch,
     train_pipeline,
 )
 from keras_deit.data.shards import Shard
-from keras_deit.data.source import Dataset, Source
+from keras_deit.data.source import Dataset, Relabeled, Source
 
 __all__ = [
     "Augmentation",
     "BadImages",
     "Dataset",
     "DatasetSize",
+    "Relabeled",
     "Shard",
     "Source",
     "dataset_size",
     "evaluation_pipeline",
+    "full_name",
     "load_dataset",
     "num_batches",
     "steps_per_epoch",

@@ -1,10 +1,12 @@
 """Datasets by name: the embedded digits, a folder of images, or one of TensorFlow Datasets."""
 
 import dataclasses
+import os
 
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import user_path
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
@@ -12,13 +14,38 @@ from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import fixed_permutation
 from keras_deit.data.tfds_source import load_tfds, tfds_size
 
-__all__ = ["Dataset", "DatasetSize", "Source", "dataset_size", "load_dataset", "take_examples"]
+__all__ = [
+    "Dataset",
+    "DatasetSize",
+    "Source",
+    "dataset_size",
+    "full_name",
+    "load_dataset",
+    "take_examples",
+]
 
 _FOLDER_PREFIX = "folder:"
 _OTHER_NAMES = ("digits", f"{_FOLDER_PREFIX}PATH")
 
 
-def load_dataset(name: str, data_dir: str | None = None, on_bad_image: str = "fail") -> Dataset:
+def full_name(name: str) -> str:
+    """Returns the name of a dataset, with an absolute path if it is a folder.
+
+    Raises:
+        InputError: the path is the address of a bucket.
+    """
+    if not name.startswith(_FOLDER_PREFIX):
+        return name
+    path = name.removeprefix(_FOLDER_PREFIX)
+    return _FOLDER_PREFIX + (path and os.path.abspath(user_path(path)))
+
+
+def load_dataset(
+    name: str,
+    data_dir: str | None = None,
+    on_bad_image: str = "fail",
+    test_share: float | None = None,
+) -> Dataset:
     """Loads a dataset by name.
 
     Args:
@@ -27,15 +54,21 @@ def load_dataset(name: str, data_dir: str | None = None, on_bad_image: str = "fa
         data_dir: the directory of TFDS's prepared data; None for TFDS's default.
         on_bad_image: a policy of `BadImages`. With "fail" all files of a folder are checked here;
             with "skip" they are not, and the pipelines skip bad ones.
+        test_share: as for `load_folder`.
 
     Raises:
         InputError: the name or the policy is unknown, or the data cannot be read.
     """
     policy = BadImages(on_bad_image).policy
+    if name.startswith(_FOLDER_PREFIX):
+        path = full_name(name).removeprefix(_FOLDER_PREFIX)
+        return load_folder(path, policy == "fail", test_share)
+    if test_share is not None:
+        raise InputError(f"test_share is for {_FOLDER_PREFIX}PATH. Received: {name!r}")
     if name == "digits":
         return load_digits()
-    if name.startswith(_FOLDER_PREFIX):
-        return load_folder(name.removeprefix(_FOLDER_PREFIX), check=policy == "fail")
+    if os.path.isdir(os.path.expanduser(name)):
+        raise InputError(f"{name!r} is a folder: give {_FOLDER_PREFIX}{name}.")
     return load_tfds(name, data_dir, _OTHER_NAMES)
 
 
@@ -55,18 +88,21 @@ class DatasetSize:
     examples: int
 
 
-def dataset_size(name: str, data_dir: str | None = None) -> DatasetSize:
+def dataset_size(
+    name: str, data_dir: str | None = None, test_share: float | None = None
+) -> DatasetSize:
     """Returns the size of a dataset, without reading an image or preparing data.
 
     Args:
-        name, data_dir: as for `load_dataset`.
+        name, data_dir, test_share: as for `load_dataset`.
 
     Raises:
         InputError: the name is unknown, or the size is not known before the data is prepared.
     """
-    if name != "digits" and not name.startswith(_FOLDER_PREFIX):
+    is_folder = name.startswith(_FOLDER_PREFIX) or os.path.isdir(os.path.expanduser(name))
+    if name != "digits" and not is_folder:
         return DatasetSize(*tfds_size(name, data_dir, _OTHER_NAMES))
-    dataset = load_dataset(name, on_bad_image="skip")
+    dataset = load_dataset(name, on_bad_image="skip", test_share=test_share)
     return DatasetSize(dataset.name, dataset.num_classes, len(dataset.train))
 
 

@@ -1,6 +1,7 @@
 """A folder of images by class, with its own splits or with fixed ones."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,16 +9,15 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_deit.core.errors import InputError
-from keras_deit.data.images import EncodedImage, UnreadableImage
+from keras_deit.data.folder_files import SUFFIXES, FolderFiles, listed, printable, scan_folder
+from keras_deit.data.images import EncodedImage, UnreadableImage, jpeg_size
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, stratified_split
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_VALIDATION_NAMES = ("validation", "val")
-_PERCENTS = {"test": TEST_PERCENT, "validation": VALIDATION_PERCENT}
-_MAX_LISTED = 20
 _MIN_FILES_FOR_PROGRESS = 1000
 _FILES_PER_TASK = 64
+# A photograph has up to 64 KB of camera data before its size.
+_HEADER_BYTES = 2**16
 
 
 class FileSource:
@@ -42,91 +42,112 @@ class FileSource:
     def read(self, index: int) -> tuple[EncodedImage, int]:
         return _read(self.paths[index]), int(self.labels[index])
 
+    def check(self, indices: Iterable[int] | None = None) -> None:
+        """Looks at the beginning and the end of every file, or of those at some indices.
 
-def load_folder(path: str, check: bool = True) -> Dataset:
+        Raises:
+            InputError: some are unreadable; they are named.
+        """
+        paths = self.paths if indices is None else [self.paths[index] for index in indices]
+        _require_readable(paths)
+
+
+def load_folder(path: str, check: bool = True, test_share: float | None = None) -> Dataset:
     """Loads images that are sorted into one folder per class.
 
     Two layouts are supported:
 
-    - `PATH/train/CLASS/*.jpg`, and beside `train` the folders `validation` (or `val`) and `test`.
-      A missing split is held out of `train`: 20 % for test, 10 % for validation.
+    - `PATH/train/CLASS/*.jpg`, and beside `train` the folders `validation` (or `val`, `valid`) and
+      `test`, in any capitals. A missing validation split, 10 %, is held out of `train`. Without
+      `test`, the test split is held out too, 20 %, if there is no validation split either or
+      `test_share` is given; otherwise there is none, and the validation split is reported.
     - `PATH/CLASS/*.jpg`, of which 70 % are for training, 10 % for validation and 20 % for test.
 
-    Held-out splits are stratified by class and the same for every training seed. Class indices
-    follow the sorted names of the class folders. Image files are recognized by suffix (.jpg, .jpeg,
-    .png, .bmp or .webp in any case); hidden files are ignored.
+    Images in folders inside of a class folder belong to the class. Held-out splits are stratified
+    by class and the same for every training seed. Class indices follow the sorted names of the
+    class folders. Image files are recognized by suffix: all that OpenCV decodes. What is not used
+    is in `notes` of the dataset, counted by reason.
 
     Args:
         path: the path of the folder.
-        check: whether to decode every file once now, so that a run does not fail on a bad file
-            after hours. Unreadable files are never left out, because the index of an example
-            depends on the names of the files only.
+        check: whether to look at the beginning and the end of every file once now, so that a run
+            does not fail on a truncated file after hours, and to refuse images in a format that
+            cannot be decoded, such as .heic. Unreadable files are never left out, because the
+            index of an example depends on the names of the files only.
+        test_share: the share of the images to hold out for test if there is no test split, above 0
+            and below 0.9.
 
     Raises:
         InputError: there are no images, fewer than two classes, classes that differ between the
             splits or have too few images, or unreadable files, all of which are named.
     """
-    root = Path(path)
+    root = Path(path).expanduser()
     if not path or not root.is_dir():
         raise InputError(f"No such folder: {path!r}. Give folder:PATH, PATH holding CLASS/*.jpg.")
-    folders = _split_folders(root)
-    files = {split: _files_by_class(folder) for split, folder in folders.items()}
-    class_names = tuple(sorted(files["train"]))
-    _check_classes(files, folders)
+    files = scan_folder(root)
+    if check and files.undecodable:
+        raise InputError(
+            f"{len(files.undecodable)} images in a format that cannot be decoded: "
+            f'{listed(files.undecodable)}. Convert them, or give on_bad_image="skip".'
+        )
+    class_names = tuple(sorted(files.by_class["train"]))
+    _check_classes(files)
     sources: dict[str, Source] = {
-        split: _file_source(by_class, class_names) for split, by_class in files.items()
+        split: _file_source(by_class, class_names) for split, by_class in files.by_class.items()
     }
     if check:
-        _require_readable([file for source in sources.values() for file in source.paths])
-    missing = {split: percent for split, percent in _PERCENTS.items() if split not in sources}
+        for source in sources.values():
+            source.check()
+    missing = _missing_splits(sources, test_share)
     if missing:
         train = sources["train"]
-        cut = stratified_split(train.labels, missing, class_names, str(folders["train"]))
+        cut = stratified_split(train.labels, missing, class_names, str(files.folders["train"]))
         sources.update({split: Subset(train, indices) for split, indices in cut.items()})
-    return Dataset(name=f"folder:{path}", class_names=class_names, **sources)
+    return Dataset(
+        name=f"folder:{path}",
+        class_names=class_names,
+        notes=(*_split_notes(files, missing), *(f"not used: {note}" for note in files.notes())),
+        **sources,
+    )
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Returns the folder of each split that has one; `root` as "train" if none has."""
-    found = {name: root / name for name in ("train", *_VALIDATION_NAMES, "test")}
-    found = {name: folder for name, folder in found.items() if folder.is_dir()}
-    if not found:
-        return {"train": root}
-    if "train" not in found:
-        raise InputError(f"{root} has a folder {next(iter(found))!r} but no folder 'train'.")
-    if all(name in found for name in _VALIDATION_NAMES):
-        raise InputError(f"{root} has both a folder 'validation' and a folder 'val': keep one.")
-    return {"validation" if name == "val" else name: folder for name, folder in found.items()}
+def _missing_splits(sources: dict[str, Source], test_share: float | None) -> dict[str, float]:
+    """Returns the percentage to hold out of train, by split."""
+    if test_share is not None and not 0 < test_share < 0.9:
+        raise InputError(f"test_share should be above 0 and below 0.9. Received: {test_share}")
+    if test_share is not None and "test" in sources:
+        raise InputError("test_share is for data without a test split, and there is a folder test.")
+    missing = {}
+    if "test" not in sources and (test_share is not None or "validation" not in sources):
+        missing["test"] = TEST_PERCENT if test_share is None else 100 * test_share
+    if "validation" not in sources:
+        missing["validation"] = VALIDATION_PERCENT
+    return missing
 
 
-def _files_by_class(folder: Path) -> dict[str, list[str]]:
-    """Returns the sorted image files of each class folder, by the name of the folder."""
-    with os.scandir(folder) as entries:
-        classes = [entry for entry in entries if entry.is_dir() and entry.name[0] != "."]
-    return {entry.name: _image_files(entry.path) for entry in classes}
+def _split_notes(files: FolderFiles, missing: dict[str, float]) -> list[str]:
+    notes = [f"{split}: held out of train, {percent:g} %" for split, percent in missing.items()]
+    if "test" not in files.folders and "test" not in missing:
+        notes.append("test: none; the validation split is reported (test_share holds one out)")
+    return notes
 
 
-def _image_files(folder: str) -> list[str]:
-    names = sorted(name for name in os.listdir(folder) if name[0] != ".")
-    return [os.path.join(folder, name) for name in names if name.lower().endswith(_SUFFIXES)]
-
-
-def _check_classes(files: dict[str, dict[str, list[str]]], folders: dict[str, Path]) -> None:
-    train = set(files["train"])
-    for split, by_class in files.items():
-        folder = folders[split]
+def _check_classes(files: FolderFiles) -> None:
+    train = set(files.by_class["train"])
+    for split, by_class in files.by_class.items():
+        folder = files.folders[split]
         empty = sorted(name for name, paths in by_class.items() if not paths)
         if len(empty) == len(by_class):
-            raise InputError(f"No images in {folder}: expected CLASS/*{'|'.join(_SUFFIXES)}.")
+            raise InputError(f"No images in {folder}: expected CLASS/*{'|'.join(SUFFIXES)}.")
         if len(by_class) == 1:
             raise InputError(f"{folder} has one class, {min(by_class)!r}: at least two are needed.")
         if empty:
-            raise InputError(f"No images in class folders of {folder}: {_listed(empty)}.")
+            raise InputError(f"No images in class folders of {folder}: {listed(empty)}.")
         if set(by_class) != train:
             different = sorted(train.symmetric_difference(by_class))
             raise InputError(
-                f"{folder} and {folders['train']} must have the same classes; only one of the two "
-                f"has: {_listed(different)}."
+                f"{folder} and {files.folders['train']} must have the same classes; only one of "
+                f"the two has: {listed(different)}."
             )
 
 
@@ -140,15 +161,40 @@ def _read(path: str) -> EncodedImage:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UnreadableImage(f"Cannot read image {path}: {error.strerror}.", path) from error
-    return EncodedImage(data, path)
+        name = printable(path)
+        raise UnreadableImage(f"Cannot read image {name}: {error.strerror}.", name) from error
+    return EncodedImage(data, printable(path))
 
 
 def _is_unreadable(path: str) -> bool:
     try:
-        _read(path).decode()
+        if not _seems_complete(path):
+            _read(path).decode()
     except InputError:
         return True
+    return False
+
+
+def _seems_complete(path: str) -> bool:
+    """Returns whether a file begins and ends like a complete image of a common format."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_HEADER_BYTES)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 12))
+            end = file.read()
+    except OSError:
+        return False
+    if start.startswith(b"\xff\xd8\xff"):
+        return end.endswith(b"\xff\xd9") and jpeg_size(start) is not None
+    if start.startswith(b"\x89PNG\r\n"):
+        return b"IEND" in end
+    if start.startswith(b"GIF8"):
+        return end.endswith(b";")
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return size == int.from_bytes(start[4:8], "little") + 8
+    if start.startswith(b"BM"):
+        return size == int.from_bytes(start[2:6], "little")
     return False
 
 
@@ -171,11 +217,6 @@ def _require_readable(paths: list[str]) -> None:
     if unreadable:
         noun = "file" if len(unreadable) == 1 else "files"
         raise InputError(
-            f"{len(unreadable)} unreadable image {noun}: {_listed(unreadable)}. "
+            f"{len(unreadable)} unreadable image {noun}: {listed(unreadable)}. "
             'Repair or remove them, or give on_bad_image="skip".'
         )
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MAX_LISTED
-    return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

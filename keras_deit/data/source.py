@@ -32,18 +32,32 @@ class Dataset:
         class_names: the names of the classes by index.
         train: the examples for training.
         validation: the examples for choosing the best epoch and hyper-parameters.
-        test: the examples for the reported accuracy; nothing is chosen by them.
+        test: the examples for the reported accuracy; nothing is chosen by them. None if the data
+            has none; the validation split is reported then.
+        notes: lines for the user, such as which files are not used.
     """
 
     name: str
     class_names: tuple[str, ...]
     train: Source
     validation: Source
-    test: Source
+    test: Source | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def examples(self) -> dict[str, int]:
+        """The number of examples by split."""
+        sources = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        return {name: len(source) for name, source in sources.items() if source is not None}
+
+    @property
+    def reported_split(self) -> str:
+        """The split of the reported accuracy: "test", or "validation" if there is no test split."""
+        return "validation" if self.test is None else "test"
 
 
 class ArraySource:
@@ -83,6 +97,38 @@ class Subset:
 
     def read(self, index: int) -> tuple[np.ndarray | EncodedImage, int]:
         return read(self._source, int(self._indices[index]))
+
+    def check(self) -> None:
+        """Checks the files of the examples, if they are files; see `FileSource.check`."""
+        if hasattr(self._source, "check"):
+            self._source.check(self._indices)
+
+
+class Relabeled:
+    """A source of the examples of another one with other class indices.
+
+    Args:
+        source: the other source.
+        new_labels: the new class index by the old one.
+    """
+
+    def __init__(self, source: Source, new_labels: Sequence[int]):
+        self._source = source
+        self._new_labels = np.asarray(new_labels, np.int64)
+        labels = getattr(source, "labels", None)
+        if labels is not None:
+            self.labels = self._new_labels[labels]
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        image, label = self._source[index]
+        return image, int(self._new_labels[label])
+
+    def read(self, index: int) -> tuple[np.ndarray | EncodedImage, int]:
+        image, label = read(self._source, index)
+        return image, int(self._new_labels[label])
 
 
 def read(source: Source, index: int) -> tuple[np.ndarray | EncodedImage, int]:

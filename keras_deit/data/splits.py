@@ -1,5 +1,6 @@
 """Splits that do not depend on the seed of the training."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ _SPLIT_SEED = 0
 
 
 def stratified_split(
-    labels: np.ndarray, percents: Mapping[str, int], class_names: Sequence[str], origin: str
+    labels: np.ndarray, percents: Mapping[str, float], class_names: Sequence[str], origin: str
 ) -> dict[str, np.ndarray]:
     """Splits examples such that the classes have the same proportions in every split.
 
@@ -33,7 +34,7 @@ def stratified_split(
         InputError: a class has too few examples for every split to have one.
     """
     counts = np.bincount(labels, minlength=len(class_names))
-    needed = -(-100 // min(percents.values()))
+    needed = math.ceil(100 / min(percents.values()))
     if counts.min() < needed:
         raise InputError(
             f"{origin}: class {class_names[counts.argmin()]!r} has {counts.min()} images, too few "
@@ -45,7 +46,7 @@ def stratified_split(
     for name, percent in percents.items():
         remaining, held_out = train_test_split(
             remaining,
-            test_size=-(-len(labels) * percent // 100),
+            test_size=math.ceil(len(labels) * percent / 100),
             stratify=labels[remaining],
             random_state=_SPLIT_SEED,
         )
@@ -58,5 +59,5 @@ def fixed_permutation(count: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(_SPLIT_SEED)).permutation(count)
 
 
-def _percent_list(percents: Mapping[str, int]) -> str:
-    return " and ".join(f"{percent} % for {name}" for name, percent in percents.items())
+def _percent_list(percents: Mapping[str, float]) -> str:
+    return " and ".join(f"{percent:g} % for {name}" for name, percent in percents.items())

@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.precision import precision
-from keras_deit.data import Dataset, load_dataset, take_examples
+from keras_deit.data import BadImages, Dataset, Relabeled, Source, load_dataset, take_examples
 from keras_deit.objectives.scoring import Scores
 from keras_deit.training import (
     InputPipeline,
@@ -26,30 +26,45 @@ _TITLES = {
 _FIGURES = {"top1": "top-1", "agreement": "agreement with teacher"}
 
 
-def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64, print_fn=print) -> dict:
-    """Evaluates the final model of a run on a split of its data.
+def evaluate_run(
+    run_dir: str,
+    split: str | None = None,
+    batch_size: int = 64,
+    weights: str | None = None,
+    dataset: str | None = None,
+    on_bad_image: str | None = None,
+    print_fn=print,
+) -> dict:
+    """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
     Args:
-        run_dir: of a finished run.
-        split: "validation" or "test".
-        batch_size: images at a time.
-        print_fn: called with each line for the user.
+        run_dir: directory of a finished run.
+        split: "validation" or "test"; None for the test split, or for the validation split of data
+            without one.
+        batch_size: number of images at a time.
+        weights: "final", "best" or "ema", see `Run.model`; None for the final weights and, if the
+            run has it, their moving average.
+        dataset: name of the data, as for a training; None for the data of the run. Its classes are
+            matched by name.
+        on_bad_image: "fail" or "skip" for images that cannot be read; None for what the run did.
+        print_fn: function that is called with each line for the user.
 
     Returns:
-        `scores` as in the summary of the run, the number of `examples` and, if the run has a moving
-        average of its weights, the `ema_scores` of that.
+        `scores` as in the summary of the run, the `split` and its number of `examples` and, if the
+        run has a moving average of its weights, the `ema_scores` of that.
 
     Raises:
-        InputError: there is no such split, or the run is not finished.
+        InputError: there is no such split, the run is not finished, or the data has other classes.
     """
-    if split not in SPLITS:
+    if split not in (None, *SPLITS):
         raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
     run = load_run(run_dir)
     config = run.config
     identity = config["run"]
+    bad_images = BadImages(on_bad_image or config.get("on_bad_image", "fail"))
     with precision(identity.get("mixed_precision", "float32")):
-        models = {"scores": run.model()}
-        if run.ema_weights.is_file():
+        models = {"scores": run.model(weights or "final")}
+        if weights is None and run.ema_weights.is_file():
             models["ema_scores"] = run.model("ema")
         image_format = models["scores"].image_format
         objective = objective_from(identity)
@@ -58,22 +73,52 @@ def evaluate_run(run_dir: str, split: str = "test", batch_size: int = 64, print_
             if teacher is None:
                 print_fn(f"The teacher {config['teacher']} does not exist any more; no agreement.")
             objective.use_teacher(teacher)
-        dataset = _dataset(identity, config["data_dir"])
+        data = _dataset(config, dataset)
+        split = split or data.reported_split
+        source = _checked_split(data, split, bad_images.policy)
         pipeline = InputPipeline(
-            image_format, dataset.num_classes, config["crop_ratio"], config["interpolation"]
+            *(image_format, data.num_classes, config["crop_ratio"], config["interpolation"]),
+            bad_images,
         )
         scores = {
-            name: score_split(objective, model, dataset, split, pipeline, batch_size)
+            name: score_split(objective, model, data, split, pipeline, batch_size)
             for name, model in models.items()
         }
-    return {"examples": len(getattr(dataset, split)), **scores}
+    if bad_images.names:
+        print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")
+    return {"split": split, "examples": len(source), **scores}
 
 
-def _dataset(identity: dict, data_dir: str | None) -> Dataset:
-    dataset, examples = load_dataset(identity["dataset"], data_dir), identity.get("train_examples")
-    if examples is None:
-        return dataset
-    return dataclasses.replace(dataset, train=take_examples(dataset.train, examples))
+def _checked_split(data: Dataset, split: str, policy: str) -> Source:
+    source = getattr(data, split)
+    if source is None:
+        raise InputError(f"{data.name} has no {split} split.")
+    if policy == "fail" and hasattr(source, "check"):
+        source.check()
+    return source
+
+
+def _dataset(config: dict, name: str | None) -> Dataset:
+    """Returns the data with the class indices of the run."""
+    identity = config["run"]
+    examples = identity.get("train_examples") if name is None else None
+    share = identity.get("test_share") if name is None else None
+    # What is unreadable in other splits does not matter here.
+    data = load_dataset(name or identity["dataset"], config["data_dir"], "skip", share)
+    if examples is not None:
+        data = dataclasses.replace(data, train=take_examples(data.train, examples))
+    wanted = config["class_names"]
+    if list(data.class_names) == wanted:
+        return data
+    different = sorted({*wanted} ^ {*data.class_names})
+    if different or len(wanted) != data.num_classes:
+        raise InputError(
+            f"{data.name} has other classes than the run. Only one of the two has: "
+            f"{', '.join(different[:10])}."
+        )
+    new_labels = [wanted.index(class_name) for class_name in data.class_names]
+    sources = {split: Relabeled(getattr(data, split), new_labels) for split in data.examples}
+    return dataclasses.replace(data, class_names=tuple(wanted), **sources)
 
 
 def score_table(scores: Scores, ema: Scores | None = None) -> str:
@@ -105,8 +150,9 @@ def score_table(scores: Scores, ema: Scores | None = None) -> str:
 def final_report(run: Run) -> str:
     """Returns the result of a finished run: its table, its speed and its directory."""
     summary = run.summary
-    table = score_table(summary["test"], summary.get("test_ema"))
-    lines = [f"Test split, {summary['test_examples']} images:", table]
+    split = "test" if "test" in summary else "validation"
+    table = score_table(summary[split], summary.get(f"{split}_ema"))
+    lines = [f"{split.capitalize()} split, {summary[f'{split}_examples']} images:", table]
     if summary["median_step_ms"] is not None:
         lines.append(
             f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."

@@ -86,7 +86,7 @@ def _is_trained(request: TeacherRequest, num_classes: int) -> bool:
 def _dataset(job: Job, overrides: PlanOverrides) -> DatasetSize:
     if overrides.examples is not None:
         return DatasetSize(f"{job.dataset}, as given", overrides.classes, overrides.examples)
-    return dataset_size(job.dataset, job.data_dir)
+    return dataset_size(job.dataset, job.data_dir, job.test_share)
 
 
 def _abstract_training_model(job: Job, num_classes: int) -> TrainingModel:

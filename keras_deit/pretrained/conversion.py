@@ -3,7 +3,7 @@
 import pathlib
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import atomic_write, write_weights
+from keras_deit.core.files import atomic_write, user_path, write_weights
 from keras_deit.models import Classifier, abstract_model
 from keras_deit.models.weight_names import count_classes
 from keras_deit.pretrained.creation import create_model
@@ -85,7 +85,7 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
     Raises:
         InputError: the name ends in something else.
     """
-    path = pathlib.Path(path)
+    path = user_path(path)
     if not path.name.endswith(OUTPUTS):
         raise InputError(f"The file should end in {', '.join(OUTPUTS)}, not be {str(path)!r}.")
     if path.suffix == ".safetensors":

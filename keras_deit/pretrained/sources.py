@@ -3,6 +3,7 @@
 import pathlib
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import user_path
 from keras_deit.pretrained import hub
 from keras_deit.pretrained.model_tensors import ModelTensors, read_model
 from keras_deit.pretrained.own_weights import OWN_SUFFIX
@@ -27,7 +28,7 @@ def local_file(source: str | pathlib.Path) -> pathlib.Path:
     """
     if str(source).startswith(hub.PREFIX):
         return hub.download(str(source))
-    path = pathlib.Path(source)
+    path = user_path(source)
     if not is_own_weights(path) and path.suffix not in _READERS:
         formats = ", ".join([*_READERS, OWN_SUFFIX])
         raise InputError(

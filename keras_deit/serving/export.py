@@ -6,6 +6,7 @@ import tempfile
 import keras
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import user_path
 from keras_deit.serving.versions import check_name, publish
 from keras_deit.training import Run, load_run
 
@@ -18,6 +19,7 @@ def export_run(
     output_dir: str | pathlib.Path = "savedmodels",
     name: str | None = None,
     top_k: int = 5,
+    weights: str = "final",
     print_fn=print,
 ) -> pathlib.Path:
     """Writes the model of a finished run as a SavedModel with two signatures.
@@ -35,6 +37,7 @@ def export_run(
         output_dir: the directory of the served models; it is created if needed.
         name: the name of the served model; None for the name of the run's directory.
         top_k: the number k of labels to return, at most K.
+        weights: "final", "best" or "ema", see `Run.model`.
         print_fn: called with each line for the user.
 
     Returns:
@@ -57,20 +60,21 @@ def export_run(
     run = load_run(run_dir)
     name = run.path.resolve().name if name is None else name
     check_name(name)
-    served = _load(run, top_k)
+    output = user_path(output_dir)
+    served = _load(run, top_k, weights)
     try:
-        return _write(served, pathlib.Path(output_dir), name, print_fn)
+        return _write(served, output, name, print_fn)
     except OSError as error:
         path = error.filename or output_dir
         raise InputError(f"Cannot write to {path}: {error.strerror or error}.") from error
 
 
-def _load(run: Run, top_k: int):
+def _load(run: Run, top_k: int, weights: str):
     """Returns the `ServedClassifier` of a run."""
     from keras_deit.serving.served_classifier import ServedClassifier
 
     config = run.config
-    model, names = run.model(), config["class_names"]
+    model, names = run.model(weights), config["class_names"]
     if len(names) != model.num_classes:
         raise InputError(
             f"{run.path} is corrupt: {len(names)} class names for the {model.num_classes} classes "

@@ -9,7 +9,7 @@ import zipfile
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import fsync
+from keras_deit.core.files import fsync, user_path
 from keras_deit.teachers.applications import (
     IMAGENET_CLASSES,
     applications_names,
@@ -74,7 +74,7 @@ def check_teacher_name(name: str) -> None:
         InputError: there is no such name or file, or a package that it needs is not installed.
     """
     if name.endswith(".keras"):
-        if not pathlib.Path(name).is_file():
+        if not user_path(name).is_file():
             raise InputError(f"Teacher file {name} does not exist.")
         return
     lowered = name.lower()
@@ -219,7 +219,7 @@ def _layer_before(model: keras.Model, tensor):
 
 
 def _keras_path(path: str | pathlib.Path) -> pathlib.Path:
-    path = pathlib.Path(path)
+    path = user_path(path)
     if path.suffix != ".keras":
         raise InputError(f"A teacher file ends in .keras. Received: {path}.")
     return path

@@ -3,7 +3,7 @@
 from keras_deit.training.identity import objective_from
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.interruption import Stopped
-from keras_deit.training.job import Job
+from keras_deit.training.job import Job, OnProblem
 from keras_deit.training.options import (
     make_job,
     teacher_training_options,
@@ -23,6 +23,7 @@ from keras_deit.training.trainer import score_split, train_job
 __all__ = [
     "InputPipeline",
     "Job",
+    "OnProblem",
     "Run",
     "Stopped",
     "check_output",

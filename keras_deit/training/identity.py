@@ -10,11 +10,12 @@ Format 1, of version 0.1.0.dev0, held every value under the names of that time.
 import dataclasses
 import hashlib
 import json
+import os
 
 import keras
 
 from keras_deit.core.image_format import ImageFormat
-from keras_deit.data import Augmentation, Dataset
+from keras_deit.data import Augmentation, Dataset, full_name
 from keras_deit.objectives import (
     Distillation,
     Objective,
@@ -53,7 +54,7 @@ def run_identity(job: Job) -> dict:
         "optimization": _changed(recipe.optimization),
         "augmentation": _changed(recipe.augmentation),
         "objective": objective_identity(recipe.objective),
-        **_changed(job, ("train_examples", "seed", "mixed_precision")),
+        **_changed(job, ("test_share", "train_examples", "seed", "mixed_precision")),
         **_changed(
             recipe,
             (
@@ -174,6 +175,7 @@ def upgraded_run(identity: dict) -> dict:
 
 def upgraded_teacher_metadata(metadata: dict) -> dict:
     """Returns the resume metadata of a teacher's checkpoint in the present format."""
+    metadata = {**metadata, "dataset": full_name(metadata.get("dataset", ""))}
     recipe = metadata.get("recipe")
     if not isinstance(recipe, dict) or "optimisation" not in recipe:
         return metadata
@@ -183,22 +185,42 @@ def upgraded_teacher_metadata(metadata: dict) -> dict:
 def run_digests(job: Job) -> list[str]:
     """Returns the digests that a run can have in the name of its directory, the present first."""
     old = _run_identity_of_format_1(job)
-    return [digest(run_identity(job)), *([digest(old)] if old else [])]
+    names = _names_of_format_1(job.dataset) if old else ()
+    return [digest(run_identity(job)), *(digest({**old, "dataset": name}) for name in names)]
 
 
-def teacher_digests(
+def short_name(dataset: str) -> str:
+    """Returns the part of a dataset's name that stands in the names of runs and teachers."""
+    return dataset.rstrip("/").split("/")[-1].replace(":", "_")
+
+
+def teacher_file_names(
     request: TeacherRequest, recipe: TeacherRecipe, dataset: Dataset, student_format: ImageFormat
 ) -> list[str]:
-    """Returns the digests that a trained teacher can have in its name, the present first."""
-    old = {
-        "teacher": request.name,
-        "weights": request.weights,
-        "recipe": _teacher_recipe_in_format_1(recipe),
-        "student_format": {name: getattr(student_format, name) for name in _IMAGE_FORMAT_1},
-        **_teacher_data(dataset),
-    }
+    """Returns the names that the file of a trained teacher can have, the present one first."""
     present = teacher_identity(request, recipe, dataset, student_format)
-    return [digest(present), *([digest(old)] if old["recipe"] else [])]
+    names = [f"{request.name}-{short_name(dataset.name)}-{digest(present)}"]
+    old_recipe = _teacher_recipe_in_format_1(recipe)
+    for name in _names_of_format_1(dataset.name) if old_recipe else ():
+        old = {
+            "teacher": request.name,
+            "weights": request.weights,
+            "recipe": old_recipe,
+            "student_format": {name: getattr(student_format, name) for name in _IMAGE_FORMAT_1},
+            **_teacher_data(dataset),
+            "dataset": name,
+        }
+        names.append(f"{request.name}-{name}-{digest(old)}")
+    return [f"{name.replace(':', '_').replace('/', '_')}.keras" for name in names]
+
+
+def _names_of_format_1(dataset: str) -> list[str]:
+    """Returns a dataset's name as it was stored: a path was that of the command."""
+    prefix, _, path = dataset.partition(":")
+    if not os.path.isabs(path):
+        return [dataset]
+    relative = os.path.relpath(path)
+    return [f"{prefix}:{spelled}" for spelled in (path, relative, f"{relative}/", f"./{relative}")]
 
 
 # The fields of format 1, in which every value was stored.
@@ -228,6 +250,8 @@ _OLD_RECIPE_NAMES = {"augreg_regularized": "augreg_regularised"}
 def _run_identity_of_format_1(job: Job) -> dict | None:
     """Returns the identity as format 1 had it; None if it could not express this run."""
     recipe, objective = job.recipe, job.recipe.objective
+    if job.test_share is not None:
+        return None
     if type(objective) is Supervised:
         values = Distillation(objective.loss, "none").values
     elif type(objective) is Distillation and set(_changed_values(objective)) <= _DISTILLATION_1:

@@ -4,6 +4,8 @@ import dataclasses
 from typing import Literal, get_args
 
 from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.files import user_path
+from keras_deit.data import full_name
 from keras_deit.distributed import Devices
 from keras_deit.recipes import Recipe
 
@@ -18,6 +20,8 @@ class Job:
         dataset: dataset to train on: "digits", "folder:PATH", or a name of TensorFlow Datasets.
         recipe: recipe with the user's changes.
         data_dir: directory in which TensorFlow Datasets stores its data.
+        test_share: share of the images of a folder to hold out for the test split, if it has none;
+            by default 0.2 if there is no validation split either.
         train_examples: number of training images to use; by default all. They are repeated so that
             an epoch keeps its number of steps. A teacher is trained on all images.
         seed: random seed of the initial weights, the order of the data, augmentation and stochastic
@@ -39,6 +43,7 @@ class Job:
     dataset: str
     recipe: Recipe
     data_dir: str | None = None
+    test_share: float | None = None
     train_examples: int | None = None
     seed: int = 0
     mixed_precision: str = "float32"
@@ -51,6 +56,11 @@ class Job:
     on_bad_image: OnProblem = "fail"
 
     def __post_init__(self):
+        # A folder is the same one however its path is written.
+        object.__setattr__(self, "dataset", full_name(self.dataset))
+        for name in ("data_dir", "teacher_dir"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, path and str(user_path(path)))
         for name in ("on_nan", "on_bad_image"):
             if getattr(self, name) not in get_args(OnProblem):
                 raise unknown_name(name, getattr(self, name), get_args(OnProblem))

@@ -2,9 +2,9 @@
 
 import dataclasses
 import logging
-import pathlib
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import user_path
 from keras_deit.data import Augmentation, load_dataset
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
@@ -187,11 +187,12 @@ def train_teacher(**given) -> dict[str, float]:
     recipe = recipe.for_model(recipe.model)
     sizes = {"image_size": given["image_size"]} if "image_size" in given else {}
     own_recipe = recipe.objective.values.get("teacher_recipe") or DEFAULT_TEACHER_RECIPE
-    output = pathlib.Path(given["output"])
+    output = user_path(given["output"])
     check_output(output)
     check_teacher_name(given["teacher"])
     student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
-    dataset = load_dataset(given.get("dataset", DEFAULT_DATASET), given.get("data_dir"))
+    name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
+    dataset = load_dataset(name, data_dir and str(user_path(data_dir)))
     return fine_tune_teacher(
         given["teacher"],
         dataset,

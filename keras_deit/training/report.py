@@ -4,18 +4,21 @@ import keras
 import numpy as np
 
 from keras_deit.core.processes import data_parallel_replicas
+from keras_deit.data import Dataset
 from keras_deit.objectives import Objective, TrainingModel, objective_name
 from keras_deit.optimizers import Optimization, no_weight_decay_variables
 from keras_deit.training.job import Job
 
 
-def start_report(job: Job, model: TrainingModel, steps: int, teacher: str | None) -> dict[str, str]:
+def start_report(
+    job: Job, model: TrainingModel, splits: Dataset, steps: int, teacher: str | None
+) -> dict[str, str]:
     """Returns the effective values of a training, in the order in which they are printed."""
     recipe, optimization = job.recipe, job.recipe.optimization
     return {
         "model": f"{recipe.model} ({recipe.name} recipe)",
         "parameters": parameters_line(model, optimization.trainable),
-        "data": f"{job.dataset}, {job.train_examples or 'all'} training examples",
+        "data": _data(splits),
         "objective": _objective(recipe.objective),
         "teacher": teacher or "none",
         "images per step": _images(optimization),
@@ -41,6 +44,11 @@ def parameters_line(model: TrainingModel, trainable: str) -> str:
     only = "" if trainable == "all" else f" ({trainable} only)"
     decay = f"{trained - without_decay:,} with weight decay and {without_decay:,} without"
     return f"{trained:,}{only}, {decay}"
+
+
+def _data(splits: Dataset) -> str:
+    counts = ", ".join(f"{split} {count:,}" for split, count in splits.examples.items())
+    return f"{splits.name}, {splits.num_classes} classes, images: {counts}"
 
 
 def _objective(objective: Objective) -> str:

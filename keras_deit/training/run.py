@@ -5,11 +5,20 @@ import pathlib
 from collections.abc import Iterable
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import atomic_write, check_writable, read_json, write_json, write_weights
+from keras_deit.core.files import (
+    atomic_write,
+    check_writable,
+    read_json,
+    user_path,
+    write_json,
+    write_weights,
+)
 from keras_deit.core.processes import addressable, is_writer
+from keras_deit.data import full_name, load_dataset
 from keras_deit.models import Classifier
 from keras_deit.pretrained import create_model
 from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
+from keras_deit.training.job import Job
 
 _CONFIG_KEYS = {
     *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),
@@ -30,7 +39,7 @@ class Run:
     """
 
     def __init__(self, path: str | pathlib.Path):
-        self.path = pathlib.Path(path)
+        self.path = user_path(path)
         self.lock = self.path / "lock"
         self.config_file = self.path / "config.json"
         self.summary_file = self.path / "summary.json"
@@ -61,7 +70,8 @@ class Run:
                 f"{self.path} was written by a newer version of keras_deit (format {version}); "
                 f"this one reads formats up to {FORMAT}."
             )
-        return {**config, "run": upgraded_run(config["run"])} if version == 1 else config
+        run = upgraded_run(config["run"]) if version == 1 else config["run"]
+        return {**config, "run": {**run, "dataset": full_name(run["dataset"])}}
 
     @property
     def summary(self) -> dict | None:
@@ -87,12 +97,17 @@ class Run:
         """Returns the model of a finished run.
 
         Args:
-            weights: "final", or "ema" for the moving average of the weights.
+            weights: "final"; "best" for the epoch with the best validation; or "ema" for the moving
+                average.
 
         Raises:
             InputError: the run is not finished or has no such weights, or its files are corrupt.
         """
-        files = {"final": self.final_weights, "ema": self.ema_weights}
+        files = {
+            "final": self.final_weights,
+            "best": self.best_weights,
+            "ema": self.ema_weights,
+        }
         if weights not in files:
             raise unknown_name("weights of a run", weights, files)
         values = self.config["model"]
@@ -102,6 +117,25 @@ class Run:
                 "The command that started it resumes it."
             )
         return create_model(**values, weights=files[weights])
+
+    def changes_of_data(self, job: Job) -> str:
+        """Returns in what the classes and the number of images of a folder have changed.
+
+        It is empty if nothing has, and for other data, which a run does not look at again.
+        """
+        stored = self.config
+        if not job.dataset.startswith("folder:") or "examples" not in stored:
+            return ""
+        dataset = load_dataset(job.dataset, None, "skip", job.test_share)
+        old, new = set(stored["class_names"]), set(dataset.class_names)
+        changes = [f"class {name!r} is new" for name in sorted(new - old)]
+        changes += [f"class {name!r} is gone" for name in sorted(old - new)]
+        changes += [
+            f"{split} {stored['examples'].get(split, 0):,} -> {dataset.examples.get(split, 0):,}"
+            for split in sorted({*stored["examples"], *dataset.examples})
+            if stored["examples"].get(split) != dataset.examples.get(split)
+        ]
+        return ", ".join(changes)
 
     def check(self, identity: dict) -> None:
         """Checks that the directory is free for a run, or holds that very run.

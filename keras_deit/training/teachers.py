@@ -6,7 +6,7 @@ import shutil
 import keras
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import check_writable, exclusive_lock
+from keras_deit.core.files import check_writable, exclusive_lock, user_path
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import precision
 from keras_deit.core.processes import barrier, has_accelerator, is_writer
@@ -30,7 +30,7 @@ from keras_deit.teachers import (
 from keras_deit.teachers.teacher import as_logits
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
 from keras_deit.training.identity import (
-    teacher_digests,
+    teacher_file_names,
     teacher_recipe_identity,
     upgraded_teacher_metadata,
 )
@@ -82,7 +82,7 @@ def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds):
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=request.pixels, outputs=request.outputs)
         check_classes(contract.num_classes, dataset.num_classes, name, dataset.name)
-        return model, contract, str(pathlib.Path(name).resolve())
+        return model, contract, str(user_path(name).resolve())
     recipe = request.recipe or DEFAULT_TEACHER_RECIPE
     size = recipe.model_size(pipeline.image_format)
     own_classes = own_head_classes(name, dataset.num_classes, weights)
@@ -112,9 +112,8 @@ def _kept_file(
     teacher_dir: str,
 ) -> pathlib.Path:
     """Returns the file that a trained teacher is kept in, also one of an earlier version."""
-    prefix = f"{request.name}-{dataset.name}".replace(":", "_").replace("/", "_")
-    digests = teacher_digests(request, recipe, dataset, student_format)
-    paths = [pathlib.Path(teacher_dir) / f"{prefix}-{digest}.keras" for digest in digests]
+    names = teacher_file_names(request, recipe, dataset, student_format)
+    paths = [pathlib.Path(teacher_dir) / name for name in names]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
@@ -262,7 +261,8 @@ def fit_teacher(
                 loop.end_epoch()
         top1 = {
             split: _top1(student, getattr(dataset, split), pipeline, recipe, split)
-            for split in ("validation", "test")
+            for split in dataset.examples
+            if split != "train"
         }
         if is_writer():
             save_teacher_model(model, contract, path, top1=top1, **record)

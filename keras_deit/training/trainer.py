@@ -40,7 +40,7 @@ from keras_deit.teachers import Teacher, check_teacher_name
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
 from keras_deit.training.callbacks import StepTimer, tensorboard_events
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import run_digests, run_identity
+from keras_deit.training.identity import run_digests, run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.loop import TrainingData, TrainingLoop
@@ -72,6 +72,8 @@ def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
     run.check(run_identity(job))
     if run.summary is not None:
         print_fn(f"{run.path} holds this run, finished; its result:")
+        if changes := run.changes_of_data(job):
+            print_fn(f"The data has changed since: {changes}. Another --run_dir trains on it.")
         return run
     scope, policy = strategy_scope(job.devices), training_precision(job.mixed_precision)
     with _disk_errors_as_input_errors(), scope, policy:
@@ -87,7 +89,7 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
     image_format = _check(recipe, objective)
 
     # Load the data.
-    dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image)
+    dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image, job.test_share)
     splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
     steps = dataset_steps(optimization, dataset)
     bad_images = BadImages(job.on_bad_image)
@@ -107,9 +109,11 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
     with exclusive_lock(run.lock):
         if run.summary is not None:  # Another process has finished it meanwhile.
             return
-        effective = start_report(job, model, steps, teacher_source)
+        effective = start_report(job, model, splits, steps, teacher_source)
         for name, value in effective.items():
             print_fn(f"{name:24} {value}")
+        for note in dataset.notes:
+            print_fn(f"{'':24} {note}")
         run.start(_config(job, student, dataset, pipeline, objective, teacher_source, effective))
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
@@ -128,16 +132,17 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
                 loop.end_epoch()
 
         # Save and score.
-        score_test = functools.partial(
-            *(score_split, objective, student, splits, "test", pipeline),
+        split = dataset.reported_split
+        score = functools.partial(
+            *(score_split, objective, student, splits, split, pipeline),
             optimization.micro_batch_size,
         )
         run.save_weights(student, run.final_weights)
-        summary = {"test": score_test("test"), "test_examples": len(dataset.test)}
+        summary = {split: score(split), f"{split}_examples": len(getattr(dataset, split))}
         if model.ema is not None:
             with model.ema.swap_weights(student):
                 run.save_weights(student, run.ema_weights)
-                summary["test_ema"] = score_test("test, EMA")
+                summary[f"{split}_ema"] = score(f"{split}, EMA")
         summary["bad_images"] = all_gather(bad_images.names)
         run.finish({**_training_summary(loop, optimization, steps), **summary})
         # Every process reads the summary that one of them has written.
@@ -147,8 +152,9 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
 def default_run_dir(job: Job) -> str:
     """Returns a directory for this run alone, so that the same command finds it again."""
     recipe = job.recipe
-    dataset = job.dataset.rstrip("/").replace(":", "_").split("/")[-1]
-    name = "-".join((recipe.model, dataset, recipe.objective.label, f"seed{job.seed}"))
+    name = "-".join(
+        (recipe.model, short_name(job.dataset), recipe.objective.label, f"seed{job.seed}")
+    )
     paths = [f"runs/{name}-{digest}" for digest in run_digests(job)]
     return next((path for path in paths if Run(path).config_file.is_file()), paths[0])
 
@@ -304,6 +310,8 @@ def _config(job, student, dataset, pipeline, objective, teacher_source, effectiv
         "data_dir": job.data_dir,
         "model": values,
         "class_names": list(dataset.class_names),
+        "examples": dataset.examples,
+        "on_bad_image": job.on_bad_image,
         "crop_ratio": pipeline.crop_ratio,
         "interpolation": pipeline.interpolation,
         "teacher": teacher_source,

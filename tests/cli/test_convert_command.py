@@ -34,7 +34,7 @@ def home(tmp_path_factory):
     save_safetensors(create_model(TINY, num_classes=7), home / "tiny.safetensors")
     run = Run(home / "run")
     keys = ("data_dir", "class_names", "crop_ratio", "interpolation", "teacher", "teacher_contract")
-    run.start({**dict.fromkeys(keys), "run": {}, "model": STUDENT})
+    run.start({**dict.fromkeys(keys), "run": {"dataset": "digits"}, "model": STUDENT})
     student = create_model(**STUDENT)
     randomize(student)
     run.save_weights(student, run.final_weights)

@@ -1,11 +1,15 @@
 """Folders of images by class: layouts, splits, decoding and bad input."""
 
+import json
+import os
+
 import cv2
 import numpy as np
 import pytest
 
 from keras_deit.core.errors import InputError
 from keras_deit.data.datasets import load_dataset
+from keras_deit.data.folder_files import SUFFIXES
 
 COLORS = {"ant": (200, 40, 10), "bee": (10, 180, 60), "cat": (30, 20, 220)}
 
@@ -22,8 +26,8 @@ def write_class(folder, name, count, suffix=".png"):
         write_image(folder / name / f"{number:03}{suffix}", COLORS[name])
 
 
-def load(path):
-    return load_dataset(f"folder:{path}")
+def load(path, **values):
+    return load_dataset(f"folder:{path}", **values)
 
 
 def sizes(dataset):
@@ -67,17 +71,169 @@ def test_folders_of_splits_are_used_unchanged(tmp_path, validation):
 
 
 @pytest.mark.parametrize(
-    ("present", "expected"),
-    [(("test",), [54, 6, 8]), (("validation",), [48, 8, 12]), ((), [42, 6, 12])],
+    ("present", "share", "expected"),
+    [
+        (("test",), None, [54, 6, 8]),
+        (("validation",), None, [60, 8]),
+        (("validation",), 0.1, [54, 8, 6]),
+        ((), None, [42, 6, 12]),
+        ((), 0.5, [24, 6, 30]),
+    ],
 )
-def test_missing_splits_are_held_out_of_train(tmp_path, present, expected):
+def test_missing_splits_are_held_out_of_train(tmp_path, present, share, expected):
     for split, count in (("train", 30), *((split, 4) for split in present)):
         write_class(tmp_path / split, "ant", count)
         write_class(tmp_path / split, "cat", count)
+    dataset = load(tmp_path, test_share=share)
+    assert list(dataset.examples.values()) == expected
+    for name in dataset.examples:
+        assert np.diff(np.bincount(getattr(dataset, name).labels)) == 0
+    # What is held out, or missing, is said.
+    held_out = {"train", "validation", "test"} - {"train", *present}
+    assert {note.split(":")[0] for note in dataset.notes} == held_out
+
+
+def test_without_a_test_split_the_validation_split_is_reported(tmp_path):
+    for split in ("train", "val"):
+        write_class(tmp_path / split, "ant", 3)
+        write_class(tmp_path / split, "cat", 3)
+    assert load(tmp_path).reported_split == "validation"
+    assert load(tmp_path, test_share=0.4).reported_split == "test"
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0, "test_share.*0"), (1.0, "test_share"), (0.2, "folder test")]
+)
+def test_shares_that_are_not_possible(tmp_path, share, words):
+    for split in ("train", "test"):
+        write_class(tmp_path / split, "ant", 3)
+        write_class(tmp_path / split, "cat", 3)
+    with pytest.raises(InputError, match=words):
+        load(tmp_path, test_share=share)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Train", "Valid", "TEST"), ("training", "VAL", "testing"), ("train", "Validation", "Test")],
+)
+def test_names_of_splits_in_any_form(tmp_path, names):
+    for split, count in zip(names, (5, 2, 3), strict=True):
+        write_class(tmp_path / split, "ant", count)
+        write_class(tmp_path / split, "bee", count)
     dataset = load(tmp_path)
-    assert sizes(dataset) == expected
-    for source in (dataset.train, dataset.validation, dataset.test):
-        assert np.diff(np.bincount(source.labels)) == 0
+    assert sizes(dataset) == [10, 4, 6] and dataset.notes == ()
+
+
+def test_classes_can_have_the_names_of_splits(tmp_path):
+    for name in ("train", "Test", "valley"):
+        for number in range(10):
+            write_image(tmp_path / name / f"{number}.png", (9, 9, 9))
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("Test", "train", "valley")
+    assert sum(sizes(dataset)) == 30
+    for split in ("train", "test"):
+        for name in ("train", "test", "valley"):
+            write_image(tmp_path / "inner" / split / name / "0.png", (9, 9, 9))
+            write_image(tmp_path / "inner" / "validation" / name / "0.png", (9, 9, 9))
+    inner = load(tmp_path / "inner")
+    assert inner.class_names == ("test", "train", "valley") and sizes(inner) == [3, 3, 3]
+
+
+def test_splits_inside_of_classes_are_refused(tmp_path):
+    for name in ("ant", "bee"):
+        for split in ("train", "val"):
+            write_class(tmp_path / name / split, "ant", 6)
+    assert_rejected(tmp_path, "CLASS/train")
+
+
+def test_splits_without_classes_are_refused(tmp_path):
+    for split in ("train", "test"):
+        for number in range(10):
+            write_image(tmp_path / split / f"{number}.png", (9, 9, 9))
+    assert_rejected(tmp_path, "test, train", "no image has a label")
+
+
+def test_folders_inside_of_a_class_belong_to_it(tmp_path):
+    for name in ("ant", "bee"):
+        write_class(tmp_path, name, 12)
+        for number in range(8):
+            write_image(tmp_path / name / "more" / "deep" / f"{number}.png", COLORS[name])
+    (tmp_path / "ant" / "loop").symlink_to(tmp_path / "ant")
+    dataset = load(tmp_path)
+    assert sum(sizes(dataset)) == 40 and not any("not used" in note for note in dataset.notes)
+
+
+def test_files_that_are_not_used_are_counted_by_reason(tmp_path):
+    for split in ("train", "validation"):
+        write_class(tmp_path / split, "ant", 3)
+        write_class(tmp_path / split, "bee", 3)
+    write_image(tmp_path / "train" / "unsorted.png", (1, 2, 3))
+    write_image(tmp_path / "test" / "unlabeled.png", (1, 2, 3))
+    write_image(tmp_path / "__MACOSX" / "train" / "ant" / "._0.png", (1, 2, 3))
+    for name in ("ant/notes.txt", "ant/boxes.xml", "bee/.DS_Store"):
+        (tmp_path / "train" / name).write_text("no image")
+    (tmp_path / "train" / "ant" / "iphone.HEIC").write_bytes(b"heic")
+    (tmp_path / "README.md").write_text("no image")
+    notes = load(tmp_path, on_bad_image="skip").notes
+    unused = [note.removeprefix("not used: ") for note in notes if note.startswith("not used")]
+    assert {note.split(",")[0]: note.split("such as ")[1] for note in unused} == {
+        "1 images without a class": str(tmp_path / "train" / "unsorted.png"),
+        "2 files that are no images": str(tmp_path / "train" / "ant" / "boxes.xml"),
+        "1 hidden files": str(tmp_path / "train" / "bee" / ".DS_Store"),
+        "1 images in a format that cannot be decoded": str(tmp_path / "train/ant/iphone.HEIC"),
+        "1 files that an archive program or a file server left": str(
+            tmp_path / "__MACOSX/train/ant/._0.png"
+        ),
+        "2 files beside the folders of the splits": str(tmp_path / "README.md"),
+    }
+    # Images must not be dropped without a choice.
+    assert_rejected(tmp_path, "1 images", "iphone.HEIC", "skip")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_is_of_a_format_that_is_decoded(tmp_path, suffix):
+    encoder = {".jfif": ".jpg", ".pgm": ".ppm", ".pbm": ".ppm"}.get(suffix, suffix)
+    image = np.full((64, 64, 3), (0, 0, 255), np.uint8)
+    for split in ("train", "validation", "test"):
+        for name in ("ant", "bee"):
+            path = tmp_path / split / name / f"0{suffix}"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(cv2.imencode(encoder, image)[1].tobytes())
+    pixels, _ = load(tmp_path).train[0]
+    np.testing.assert_allclose(pixels[8, 8], [255, 0, 0], atol=8)
+
+
+def test_names_that_no_terminal_shows(tmp_path):
+    """Latin-1 as in old archives, a newline, and a character that reverses the text."""
+    names = [b"caf\xe9", b"a\nb", "safe\u202egnp".encode(), "Käse".encode()]
+    for name in names:
+        folder = os.path.join(os.fsencode(tmp_path), name)
+        os.mkdir(folder)
+        for number in range(10):
+            with open(os.path.join(folder, b"%d\xff.png" % number), "wb") as file:
+                file.write(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    dataset = load(tmp_path)
+    assert set(dataset.class_names) == {"café", r"a\nb", r"safe\u202egnp", "Käse"}
+    json.dumps(dataset.class_names, ensure_ascii=False).encode()
+    assert dataset.train[0][0].shape == (4, 4, 3)
+    broken = os.path.join(os.fsencode(tmp_path), b"caf\xe9", b"3\xff.png")
+    with open(broken, "wb") as file:
+        file.write(b"no image")
+    assert_rejected(tmp_path, "café/3ÿ.png")
+
+
+def test_a_path_can_be_written_in_several_ways(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("ant", "bee"):
+        write_class(tmp_path / "d", name, 10)
+    written = ("d", "d/", "./d", "~/d", f"{tmp_path}/x/../d")
+    found = {load(path).name for path in written}
+    assert found == {f"folder:{tmp_path}/d"}
+    with pytest.raises(InputError, match="folder:d/"):
+        load_dataset("d/")
+    with pytest.raises(InputError, match=r"gs://"):
+        load("gs://bucket/d")
 
 
 def test_suffixes_in_any_case_and_hidden_files(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import logging
+import pathlib
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_each_part_of_a_job_gets_its_options():
         **{"teacher": "applications:MobileNetV3Small", "teacher_epochs": 4, "alpha": 0.2},
     )
     recipe = job.recipe
-    assert (job.dataset, job.seed, job.on_nan) == ("folder:images", 7, "skip")
+    assert (job.dataset, job.seed, job.on_nan) == (f"folder:{pathlib.Path.cwd()}/images", 7, "skip")
     assert job.mixed_precision == "mixed_bfloat16"
     assert job.devices == Devices("mirrored", virtual_devices=2)
     assert (recipe.name, recipe.model) == ("deit", "deit_small_patch16_224")

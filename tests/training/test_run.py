@@ -71,12 +71,13 @@ def test_a_run_has_a_model_with_its_final_weights_or_their_average(run, model):
     model.set_weights(averages)
     run.save_weights(model, run.ema_weights)
     model.set_weights(final)
-    for weights, expected in (("final", final), ("ema", averages)):
+    run.save_weights(model, run.best_weights)
+    for weights, expected in (("final", final), ("ema", averages), ("best", final)):
         for found, value in zip(run.model(weights).get_weights(), expected, strict=True):
             np.testing.assert_array_equal(found, value)
     assert run.model().name == "deit_tiny_patch16_224"
-    with pytest.raises(InputError, match=r"best.*ema, final"):
-        run.model("best")
+    with pytest.raises(InputError, match=r"first.*best, ema, final"):
+        run.model("first")
 
 
 def test_a_run_that_is_not_finished_has_no_model(run):

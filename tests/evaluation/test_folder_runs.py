@@ -1,0 +1,172 @@
+"""Runs on a user's own folder: how its path is written, what changes later, what is reported."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from keras_deit import InputError
+from keras_deit.evaluation import evaluate_run, final_report
+from keras_deit.training import load_run, train
+
+pytestmark = pytest.mark.usefixtures("eager")
+
+COLORS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
+FLAGS = {
+    **{"recipe": "digits", "distillation": "none", "embed_dim": 12, "depth": 1, "num_heads": 2},
+    **{"epochs": 2, "batch_size": 12, "warmup_epochs": 1, "ema_decay": 0.5},
+}
+
+
+def write_images(folder, name, count, color):
+    rng = np.random.default_rng(count)
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        image = np.clip(np.array(color) + rng.integers(-30, 30, (16, 16, 3)), 0, 255)
+        cv2.imwrite(str(folder / name / f"{number:02}.png"), image[..., ::-1].astype(np.uint8))
+
+
+def write_splits(root, splits):
+    for split, count in splits.items():
+        for name, color in COLORS.items():
+            write_images(root / split, name, count, color)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_splits(
+        tmp_path_factory.mktemp("data") / "colors", {"train": 8, "val": 4, "test": 5}
+    )
+
+
+def trained(folder, run_dir, **values):
+    lines = []
+    run = train(lines.append, dataset=f"folder:{folder}", run_dir=run_dir, **{**FLAGS, **values})
+    return run, lines
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory, eager):
+    return trained(folder, tmp_path_factory.mktemp("runs") / "run")[0]
+
+
+@pytest.fixture
+def copy(run, folder, tmp_path):
+    """A run in a folder of its own and its data, which a test may change."""
+    shutil.copytree(folder, tmp_path / "colors")
+    shutil.copytree(run.path, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(path.read_text().replace(str(folder), str(tmp_path / "colors")))
+    return load_run(tmp_path / "run"), tmp_path / "colors"
+
+
+def test_the_start_says_how_many_images_there_are(folder, tmp_path):
+    _, lines = trained(folder, tmp_path / "run")
+    (line,) = [line for line in lines if line.startswith("data ")]
+    assert all(words in line for words in ("train 24", "validation 12", "test 15", "3 classes"))
+
+
+def test_a_path_written_in_another_way_is_the_same_run(run, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    for path in ("colors", "./colors", "colors/"):
+        again, lines = trained(path, run.path)
+        assert "finished" in lines[0] and again.summary == run.summary
+
+
+def test_a_run_is_evaluated_from_any_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    relative, _ = trained("colors", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert evaluate_run(relative.path)["scores"] == relative.summary["test"]
+
+
+def test_without_a_test_split_the_validation_split_is_reported(tmp_path):
+    data = write_splits(tmp_path / "two", {"train": 8, "val": 4})
+    run, lines = trained(data, tmp_path / "run")
+    assert "test" not in run.summary and run.summary["validation_examples"] == 12
+    assert any("test_share" in line for line in lines)
+    assert final_report(run).startswith("Validation split, 12 images")
+    found = evaluate_run(run.path)
+    assert (found["split"], found["scores"]) == ("validation", run.summary["validation"])
+    with pytest.raises(InputError, match="no test split"):
+        evaluate_run(run.path, "test")
+    with_test, _ = trained(data, tmp_path / "other", test_share=0.25)
+    assert with_test.summary["test_examples"] == 6
+    assert evaluate_run(with_test.path)["scores"] == with_test.summary["test"]
+
+
+def test_any_weights_of_a_run_are_evaluated(run):
+    found = {
+        weights: evaluate_run(run.path, weights=weights) for weights in ("best", "final", "ema")
+    }
+    assert found["final"]["scores"] == run.summary["test"]
+    assert found["ema"]["scores"] == run.summary["test_ema"]
+    assert not any("ema_scores" in result for result in found.values())
+    best = evaluate_run(run.path, "validation", weights="best")["scores"]["fused"]["top1"]
+    assert best == pytest.approx(run.summary["best"]["val_accuracy"], abs=1e-6)
+
+
+def test_other_data_is_matched_by_the_names_of_the_classes(run, tmp_path):
+    """Folders of one level are split; the order of their classes is that of the names."""
+    for name, color in COLORS.items():
+        write_images(tmp_path / "new", name, 20, color)
+    found = evaluate_run(run.path, dataset=f"folder:{tmp_path / 'new'}")
+    assert found["examples"] == 12
+    write_images(tmp_path / "new", "aaa", 20, (0, 0, 0))
+    with pytest.raises(InputError, match=r"other classes.*aaa"):
+        evaluate_run(run.path, dataset=f"folder:{tmp_path / 'new'}")
+
+
+def test_classes_in_another_order_are_mapped(copy, monkeypatch):
+    """As a data set of TensorFlow Datasets may list them."""
+    changed, _ = copy
+    config = json.loads(changed.config_file.read_text())
+    config["class_names"] = config["class_names"][::-1]
+    changed.config_file.write_text(json.dumps(config))
+    scored = []
+    monkeypatch.setattr(
+        "keras_deit.evaluation.evaluate.score_split", lambda *args: scored.append(args[2])
+    )
+    evaluate_run(changed.path)
+    data = scored[0]
+    assert data.class_names == ("red", "green", "blue")
+    np.testing.assert_array_equal(data.test.labels, np.repeat([2, 1, 0], 5))
+    for index in (0, 7, 14):
+        image, label = data.test[index]
+        assert np.argmax(image.mean((0, 1))) == label
+
+
+def test_a_new_class_folder_is_refused_and_said_when_the_command_is_given_again(copy):
+    changed, data = copy
+    for split in ("train", "val", "test"):
+        write_images(data / split, "aaa", 3, (9, 9, 9))
+    with pytest.raises(InputError, match=r"other classes.*aaa"):
+        evaluate_run(changed.path)
+    _, lines = trained(data, changed.path)
+    assert "aaa" in lines[1] and "train 24 -> 27" in lines[1]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_only_unreadable_images_of_the_split_itself_stop_an_evaluation(copy, split):
+    changed, data = copy
+    (data / split / "red" / "03.png").write_bytes(b"no image")
+    if split == "train":
+        assert evaluate_run(changed.path)["scores"] == changed.summary["test"]
+        return
+    with pytest.raises(InputError, match=r"1 unreadable.*test/red/03.png"):
+        evaluate_run(changed.path)
+    lines = []
+    evaluate_run(changed.path, on_bad_image="skip", print_fn=lines.append)
+    assert "1" in lines[0]
+
+
+def test_a_run_that_skipped_unreadable_images_is_evaluated_so_too(folder, tmp_path):
+    data = tmp_path / "colors"
+    shutil.copytree(folder, data)
+    for split in ("train", "test"):
+        (data / split / "red" / "03.png").write_bytes(b"no image")
+    run, _ = trained(data, tmp_path / "run", on_bad_image="skip")
+    assert evaluate_run(run.path)["scores"] == run.summary["test"]
