@@ -38,7 +38,7 @@ def make_run():
         run.start(
             {
                 "model": values,
-                "run": {},
+                "run": {"dataset": "digits"},
                 "data_dir": None,
                 "teacher": None,
                 "teacher_contract": None,
