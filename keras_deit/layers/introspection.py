@@ -49,7 +49,8 @@ def layer_macs(layer: keras.layers.Layer, input_shape: Shape | list[Shape]) -> i
         input_shape: (batch, ...), or a list of them for several inputs; the batch size is not used.
 
     Raises:
-        InputError: the layer has matrices, and no method that says how it uses them.
+        InputError: the layer has matrices of its own and no method that says how it uses them, or
+            an operation in it is not known.
     """
     if hasattr(layer, "macs") and not isinstance(layer, keras.Model):
         return layer.macs(input_shape)
@@ -59,15 +60,15 @@ def layer_macs(layer: keras.layers.Layer, input_shape: Shape | list[Shape]) -> i
         return einsum_macs(layer.equation, [(1, *input_shape[1:]), tuple(layer.kernel.shape)])
     if isinstance(layer, keras.layers.MultiHeadAttention):
         return _attention_macs(layer, input_shape)
+    if not of_keras(layer) or isinstance(layer, (keras.Model, keras.layers.Lambda)):
+        return traced_macs(layer, input_shape)
     kernels = [weight.shape for weight in layer.weights if len(weight.shape) > 1]
     if isinstance(layer, _CONVOLUTIONS):
         positions = math.prod(layer.compute_output_shape(input_shape)[1:-1])
         return positions * sum(map(math.prod, kernels))
-    if isinstance(layer, _PRODUCTS_OF_INPUTS) or (kernels and not isinstance(layer, keras.Model)):
+    if kernels or isinstance(layer, _PRODUCTS_OF_INPUTS):
         raise missing_method(layer, "macs(input_shape)", "counting multiply-adds")
-    if of_keras(layer) and not isinstance(layer, (keras.Model, keras.layers.Lambda)):
-        return 0
-    return traced_macs(layer, input_shape)
+    return 0
 
 
 def traced_macs(layer: keras.layers.Layer, input_shape: Shape | list[Shape]) -> int:
