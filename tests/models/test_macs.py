@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_deit import InputError, count_macs
 from keras_deit.core.abstract import build_abstract
+from keras_deit.layers.activations import ACTIVATION_COSTS, model_activations
 from keras_deit.models import abstract_model
 
 
@@ -88,7 +89,11 @@ def test_a_model_answers_for_itself():
     # By the strides in its 1×1 convolutions; with those in the 3×3 ones ResNet-50 has 4.1e9.
     [("ResNet50", 3_857_973_248), ("MobileNetV2", 300_774_272)],
 )
-def test_bodies_of_keras(body, expected):
+def test_bodies_of_keras_are_counted_and_planned(body, expected):
     model = build_abstract(lambda: getattr(keras.applications, body)(weights=None))
     images = keras.Input((224, 224, 3))
-    assert count_macs(model) == count_macs(keras.Model(images, model(images))) == expected
+    around = keras.Model(images, model(images))
+    assert count_macs(model) == count_macs(around) == expected
+    costs = ACTIVATION_COSTS["jax"]
+    assert model_activations(around, costs) == model_activations(model, costs)
+    assert model_activations(model, costs).bytes(4) > 4 * 224 * 224 * 3
