@@ -4,19 +4,21 @@
 """
 
 import contextlib
+import functools
 import itertools
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import keras
 
 # Attributes and methods, by the class whose instances have them, for the test.
 USED = {
     keras.Model: ("_symbolic_build", "_nodes_by_depth"),
-    keras.layers.Layer: ("_flatten_layers",),
+    keras.Function: ("_nodes_by_depth",),
+    keras.layers.Layer: ("_flatten_layers", "_inbound_nodes"),
     keras.Variable: ("_value", "_layout"),
-    keras.Sequential: ("_functional",),
     keras.optimizers.Optimizer: (
         *("_clip_gradients", "_apply_weight_decay", "_backend_update_step"),
         *("_get_variable_index", "_get_current_learning_rate"),
@@ -72,21 +74,80 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
-def functional_calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, list[tuple]]]:
-    """Yields each call of a layer in a functional model, with the shapes of its inputs.
+class GraphNode(NamedTuple):
+    """One call in a symbolic graph.
 
-    `keras.Model.layers` is public but names a layer once, and `Layer.input` is the input of its
-    first call.
+    Attributes:
+        operation: a layer or an operation of `keras.ops`.
+        args, kwargs: what it was called with; tensors are symbolic.
+        outputs: its symbolic results.
     """
-    if isinstance(model, keras.Sequential):
-        # It is a functional model inside.
-        model = model._functional
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            called = node.operation
-            is_layer = isinstance(called, keras.layers.Layer)
-            if is_layer and not isinstance(called, keras.layers.InputLayer):
-                yield called, [tuple(tensor.shape) for tensor in node.input_tensors]
+
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: list
+
+
+def symbolic_graph(function: Callable, args: tuple, kwargs: dict) -> list[GraphNode]:
+    """Calls a function with new symbolic tensors and returns the graph that leads to its results.
+
+    `keras.Function` is public, but its nodes are not.
+
+    Args:
+        function: such as the method `call` of a layer, which has to be built.
+        args, kwargs: of the call; only shapes and dtypes of symbolic tensors in them are used.
+    """
+    args, kwargs = keras.tree.map_structure(_new_input, (args, kwargs))
+    with _symbolic_variables():
+        outputs = keras.tree.flatten(function(*args, **kwargs))
+    graph = keras.Function(
+        [x for x in keras.tree.flatten((args, kwargs)) if _is_symbolic(x)],
+        [x for x in outputs if _is_symbolic(x)],
+    )
+    nodes = [
+        node
+        for depth in sorted(graph._nodes_by_depth, reverse=True)
+        for node in graph._nodes_by_depth[depth]
+        if not node.is_input
+    ]
+    for node in nodes:
+        # The layers stay as they were before.
+        node.operation._inbound_nodes.remove(node)
+    return [GraphNode(n.operation, n.arguments.args, n.arguments.kwargs, n.outputs) for n in nodes]
+
+
+def _is_symbolic(value) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+def _new_input(value):
+    if not _is_symbolic(value):
+        return value
+    return keras.Input(batch_shape=value.shape, dtype=value.dtype)
+
+
+_OPERATORS = {
+    **{"__add__": keras.ops.add, "__sub__": keras.ops.subtract},
+    **{"__mul__": keras.ops.multiply, "__truediv__": keras.ops.divide},
+    "__matmul__": keras.ops.matmul,
+}
+
+
+@contextlib.contextmanager
+def _symbolic_variables() -> Iterator[None]:
+    """Lets a variable stand left of a symbolic tensor in a sum or product.
+
+    Keras's operators of a variable call the backend, which refuses symbolic tensors.
+    """
+    before = {name: getattr(keras.Variable, name) for name in _OPERATORS}
+    try:
+        for name, function in _OPERATORS.items():
+            setattr(keras.Variable, name, functools.partialmethod(function))
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(keras.Variable, name, method)
 
 
 def calls_before(model: keras.Model, counted: list[keras.layers.Layer]) -> dict[int, int]:

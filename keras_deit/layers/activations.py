@@ -1,84 +1,15 @@
-"""What a training step saves of the forward pass for the backward pass: an estimate."""
+"""What layers and models save of the forward pass for the backward pass: an estimate."""
 
-import dataclasses
 import math
 
 import keras
 
 from keras_deit.core.errors import missing_method
+from keras_deit.layers.costs import ACTIVATION_COSTS, NOTHING, ActivationCosts, SavedActivations
+from keras_deit.layers.operations import attention_saves, operation_saves
+from keras_deit.layers.tracing import Shape, TracedCall, model_input_shape, trace
 
-
-@dataclasses.dataclass(frozen=True)
-class SavedActivations:
-    """Numbers that are saved for one image.
-
-    Attributes:
-        computed: in the dtype that the layers compute in.
-        float32: in float32 under every dtype policy.
-        largest: size of the largest array, because gradients of that size come and go.
-    """
-
-    computed: float = 0
-    float32: float = 0
-    largest: float = 0
-
-    def __add__(self, other: "SavedActivations") -> "SavedActivations":
-        return SavedActivations(
-            self.computed + other.computed,
-            self.float32 + other.float32,
-            max(self.largest, other.largest),
-        )
-
-    def bytes(self, compute_bytes: int) -> float:
-        """Returns the bytes for one image, in a compute dtype of this many bytes."""
-        return self.computed * compute_bytes + self.float32 * 4
-
-
-NOTHING = SavedActivations()
-
-
-@dataclasses.dataclass(frozen=True)
-class ActivationCosts:
-    """How many arrays a backend saves for an operation, its input and output included.
-
-    Attributes:
-        norm: of a layer normalization, in the compute dtype: input and output.
-        norm_float32: of a layer normalization: what is between them, in float32.
-        gelu_arrays: of an exact GELU.
-        attended: of the values in an attention.
-        map_arrays: float32 arrays of (heads, queries, keys) in an attention; 0 if queries and
-            keys are multiplied again in the backward pass.
-        shards: devices that share the heads of an attention and the hidden width of an MLP.
-    """
-
-    norm_arrays: int = 2
-    norm_float32: int = 2
-    gelu_arrays: int = 4
-    attended: int = 1
-    map_arrays: int = 2
-    shards: int = 1
-
-    def norm(self, size: float) -> SavedActivations:
-        """Of a normalization of this many numbers."""
-        return SavedActivations(self.norm_arrays * size, self.norm_float32 * size)
-
-    def gelu(self, size: float, sharded: bool = True) -> SavedActivations:
-        """Of a GELU of this many numbers."""
-        size = size / self.shards if sharded else size
-        return SavedActivations(self.gelu_arrays * size, largest=size)
-
-    def attention_maps(self, size: float) -> SavedActivations:
-        """Of attention maps of this many numbers."""
-        return SavedActivations(0, size * self.map_arrays, size * (self.map_arrays > 0))
-
-
-# JAX: `saved_residuals` of each block. PyTorch: what its autograd saves of each block. Keras
-# writes a layer normalization and a GELU as single operations for TensorFlow as for JAX.
-ACTIVATION_COSTS = {
-    "jax": ActivationCosts(),
-    "tensorflow": ActivationCosts(),
-    "torch": ActivationCosts(norm_float32=0, gelu_arrays=2, attended=2, map_arrays=0),
-}
+__all__ = ["ACTIVATION_COSTS", "NOTHING", "ActivationCosts", "SavedActivations"]
 
 _NORMS = (
     keras.layers.LayerNormalization,
@@ -91,18 +22,28 @@ _PRODUCTS = (
     keras.layers.EinsumDense,
     *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D),
 )
-# These add numbers up or move them.
+_ACTIVATIONS = (
+    *(keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU),
+    keras.layers.Softmax,
+)
+_SAVES_INPUTS = (
+    *(keras.layers.Multiply, keras.layers.Maximum, keras.layers.Minimum),
+    *(keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling1D),
+    keras.layers.GlobalMaxPooling2D,
+)
+# These add numbers up, scale them or move them.
 _SAVES_NOTHING = (
-    keras.layers.InputLayer,
+    *(keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.RepeatVector),
     *(keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute, keras.layers.Identity),
-    *(keras.layers.Add, keras.layers.Average, keras.layers.Concatenate),
+    *(keras.layers.Add, keras.layers.Subtract, keras.layers.Average, keras.layers.Concatenate),
     *(keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D),
-    *(keras.layers.AveragePooling2D, keras.layers.ZeroPadding2D, keras.layers.UpSampling2D),
+    *(keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.ZeroPadding2D),
+    *(keras.layers.Cropping2D, keras.layers.UpSampling2D),
 )
 
 
 def saved_activations(
-    layer: keras.layers.Layer, input_shape: tuple, costs: ActivationCosts
+    layer: keras.layers.Layer, input_shape: Shape | list[Shape], costs: ActivationCosts
 ) -> SavedActivations:
     """Returns what a layer saves of one image, its input included if it needs it.
 
@@ -111,30 +52,97 @@ def saved_activations(
 
     Args:
         layer: built.
-        input_shape: (batch, ...); the batch size is not used.
+        input_shape: (batch, ...), or a list of them for several inputs; the batch size is not used.
         costs: of the backend.
 
     Raises:
         InputError: the layer is not one of Keras's simple layers and has no such method.
     """
+    if isinstance(layer, keras.Model):
+        return traced_activations(layer, input_shape, costs)
     if hasattr(layer, "saved_activations"):
         return layer.saved_activations(input_shape, costs)
-    size = math.prod(input_shape[1:])
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        return attention_saves(layer, input_shape, costs)
+    if isinstance(layer, _SAVES_NOTHING):
+        return NOTHING
+    size = _size(input_shape)
     if isinstance(layer, _NORMS):
         return costs.norm(size)
+    if isinstance(layer, _SAVES_INPUTS):
+        return SavedActivations(size)
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        return SavedActivations(size) + _of_separable(layer, input_shape, costs)
     if isinstance(layer, _PRODUCTS):
-        made = math.prod(layer.compute_output_shape(input_shape)[1:])
+        made = _size(layer.compute_output_shape(input_shape))
         return SavedActivations(size) + _of_activation(layer.activation, made, costs)
     if isinstance(layer, keras.layers.Activation):
         return _of_activation(layer.activation, size, costs)
+    if isinstance(layer, _ACTIVATIONS):
+        return SavedActivations(2 * size, largest=size)
     if isinstance(layer, keras.layers.Dropout):
         # The mask is boolean.
         return SavedActivations(float32=size / 4 * (layer.rate > 0))
-    if isinstance(layer, _SAVES_NOTHING):
-        return NOTHING
     raise missing_method(
         layer, "saved_activations(input_shape, costs)", "estimating the memory of a training"
     )
+
+
+def traced_activations(
+    layer: keras.layers.Layer, input_shape: Shape | list[Shape], costs: ActivationCosts
+) -> SavedActivations:
+    """Returns what the layers and operations in a layer save of one image.
+
+    Raises:
+        InputError: one of them is not known, or the layer cannot be traced.
+    """
+    calls = trace(layer, input_shape, "saved_activations")
+    return sum((saved_by_call(call, costs) for call in calls), NOTHING)
+
+
+def model_activations(model: keras.Model, costs: ActivationCosts) -> SavedActivations:
+    """Returns what a training step of a functional model saves of one image.
+
+    Layers below the first trained one save nothing. A block with activation checkpointing saves its
+    input only, but the backward pass needs the activations of one such block at a time, so those
+    of the largest are added.
+
+    Raises:
+        InputError: a layer or an operation does not say what it saves.
+    """
+    compute_bytes = 4 if model.compute_dtype == "float32" else 2
+    trained, total, largest_block = False, NOTHING, NOTHING
+    for call in trace(model, model_input_shape(model), "saved_activations"):
+        trained = trained or bool(getattr(call.operation, "trainable_variables", ()))
+        if not trained:
+            continue
+        saved = saved_by_call(call, costs)
+        if getattr(call.operation, "activation_checkpointing", False):
+            largest_block = max(largest_block, saved, key=lambda x: x.bytes(compute_bytes))
+            saved = SavedActivations(sum(map(math.prod, call.inputs)), largest=saved.largest)
+        total += saved
+    return total + largest_block
+
+
+def saved_by_call(call: TracedCall, costs: ActivationCosts) -> SavedActivations:
+    """Returns what a traced call saves of one image."""
+    if not isinstance(call.operation, keras.layers.Layer):
+        return operation_saves(call, costs)
+    saved = saved_activations(call.operation, call.input_shape, costs)
+    # The batch of a layer may be more than one image's, such as its windows.
+    return saved.times(call.inputs[0][0])
+
+
+def _size(shape: Shape | list[Shape]) -> int:
+    """Returns the numbers of one image in a tensor or several."""
+    return sum(math.prod(x[1:]) for x in (shape if isinstance(shape, list) else [shape]))
+
+
+def _of_separable(layer, input_shape: Shape, costs: ActivationCosts) -> SavedActivations:
+    """Returns the result of the depthwise half, and what the activation saves."""
+    made = layer.compute_output_shape(input_shape)
+    between = math.prod(made[1:-1]) * input_shape[-1] * layer.depth_multiplier
+    return SavedActivations(between) + _of_activation(layer.activation, _size(made), costs)
 
 
 def _of_activation(activation, size: float, costs: ActivationCosts) -> SavedActivations:

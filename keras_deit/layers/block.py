@@ -2,19 +2,16 @@
 
 import keras
 
-from keras_deit.core.errors import missing_method
-from keras_deit.core.keras_internals import sublayers
-from keras_deit.layers.activations import ActivationCosts, SavedActivations, saved_activations
-from keras_deit.layers.introspection import layer_macs
-from keras_deit.layers.tracing import trace_calls
+from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
+from keras_deit.layers.introspection import traced_macs
 
 
 class Block(keras.layers.Layer):
     """A block: the unit of layer-wise learning rate decay, activation checkpointing and of the
     outputs and attention maps by layer.
 
-    The methods below answer from the layers inside. A block whose `call` multiplies what two of
-    them computed, as an attention does, counts that in methods of its own.
+    The methods below answer from the layers and operations in `call`, which therefore has to take
+    symbolic tensors: `keras.ops` instead of functions of a backend.
 
     Activation checkpointing keeps only the input of a block for the backward pass and computes the
     rest a second time ("Training Deep Nets with Sublinear Memory Cost", Chen et al., 2016). It is
@@ -33,15 +30,9 @@ class Block(keras.layers.Layer):
         return run(inputs)
 
     def macs(self, input_shape) -> int:
-        """Returns the multiply-adds of the layers inside for one image."""
-        inside = {id(weight) for layer in sublayers(self) for weight in layer.weights}
-        if any(len(w.shape) > 1 and id(w) not in inside for w in self.weights):
-            raise missing_method(self, "macs(input_shape)", "counting multiply-adds")
-        calls = trace_calls(self, input_shape, lambda layer: hasattr(layer, "macs"))
-        return sum(layer_macs(call.layer, call.inputs[0]) for call in calls)
+        """Returns the multiply-adds of the layers and operations inside for one image."""
+        return traced_macs(self, input_shape)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what the layers inside save of one image for the backward pass."""
-        calls = trace_calls(self, input_shape, lambda layer: hasattr(layer, "saved_activations"))
-        saved = (saved_activations(call.layer, call.inputs[0], costs) for call in calls)
-        return sum(saved, SavedActivations())
+        """Returns what the layers and operations inside save of one image."""
+        return traced_activations(self, input_shape, costs)

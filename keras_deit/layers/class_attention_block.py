@@ -3,10 +3,8 @@
 import keras
 from keras import ops
 
-from keras_deit.layers.activations import ActivationCosts, SavedActivations, saved_activations
 from keras_deit.layers.attention import ClassAttention
 from keras_deit.layers.block import Block
-from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.residual import LayerScale
 
@@ -93,17 +91,6 @@ class ClassAttentionBlock(Block):
         """Returns the attention probabilities (batch, heads, class tokens, keys), float32."""
         norm, attention, *_ = self.attention_branch
         return attention.attention_probabilities(norm(tokens))
-
-    def macs(self, input_shape) -> int:
-        """Returns the multiply-adds for one image."""
-        return sum(layer_macs(layer, shape) for layer, shape in self._sublayers(input_shape))
-
-    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what is saved of one image."""
-        saved = (
-            saved_activations(layer, shape, costs) for layer, shape in self._sublayers(input_shape)
-        )
-        return sum(saved, SavedActivations())
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -126,10 +126,6 @@ class ConvBlock(Block):
             residual = layer(residual)
         return grid + (residual if factor is None else residual * factor)
 
-    def macs(self, input_shape) -> int:
-        """Returns the multiply-adds for one image."""
-        return sum(layer_macs(layer, input_shape) for layer in self.branch)
-
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns what is saved of one image: the norm, both GELUs, the gated grid and the input
         of LayerScale."""

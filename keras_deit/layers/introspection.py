@@ -21,7 +21,9 @@ import keras
 
 from keras_deit.core.errors import missing_method
 from keras_deit.core.keras_internals import sublayers
+from keras_deit.layers.operations import attention_lengths, einsum_macs, operation_macs, projections
 from keras_deit.layers.positions import PositionTable
+from keras_deit.layers.tracing import Shape, TracedCall, model_input_shape, of_keras, trace
 
 MODEL_AXIS = "model"
 
@@ -33,6 +35,8 @@ _CONVOLUTIONS = (
     *(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D),
     *(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D),
 )
+# They multiply their inputs with each other.
+_PRODUCTS_OF_INPUTS = (keras.layers.Dot, keras.layers.Attention, keras.layers.AdditiveAttention)
 
 _KERAS_ATTENTION = (
     *(keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention),
@@ -40,7 +44,7 @@ _KERAS_ATTENTION = (
 )
 
 
-def layer_macs(layer: keras.layers.Layer, input_shape: tuple) -> int:
+def layer_macs(layer: keras.layers.Layer, input_shape: Shape | list[Shape]) -> int:
     """Returns the multiply-adds of a layer for one image.
 
     Matrix products and convolutions count; biases, norms, activations and softmax do not, as in
@@ -48,22 +52,62 @@ def layer_macs(layer: keras.layers.Layer, input_shape: tuple) -> int:
 
     Args:
         layer: built.
-        input_shape: (batch, ...); the batch size is not used.
+        input_shape: (batch, ...), or a list of them for several inputs; the batch size is not used.
 
     Raises:
-        InputError: the layer has matrices, and no method that says how it uses them.
+        InputError: the layer has matrices of its own and no method that says how it uses them, or
+            an operation in it is not known.
     """
-    if hasattr(layer, "macs"):
+    if hasattr(layer, "macs") and not isinstance(layer, keras.Model):
         return layer.macs(input_shape)
-    if isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense)):
+    if isinstance(layer, keras.layers.Dense):
         return math.prod(input_shape[1:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.EinsumDense):
+        return einsum_macs(layer.equation, [(1, *input_shape[1:]), tuple(layer.kernel.shape)])
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        return _attention_macs(layer, input_shape)
+    if not of_keras(layer) or isinstance(layer, (keras.Model, keras.layers.Lambda)):
+        return traced_macs(layer, input_shape)
     kernels = [weight.shape for weight in layer.weights if len(weight.shape) > 1]
     if isinstance(layer, _CONVOLUTIONS):
         positions = math.prod(layer.compute_output_shape(input_shape)[1:-1])
         return positions * sum(map(math.prod, kernels))
-    if kernels:
+    if kernels or isinstance(layer, _PRODUCTS_OF_INPUTS):
         raise missing_method(layer, "macs(input_shape)", "counting multiply-adds")
     return 0
+
+
+def traced_macs(layer: keras.layers.Layer, input_shape: Shape | list[Shape]) -> int:
+    """Returns the multiply-adds of the layers and operations in a layer or model for one image.
+
+    Raises:
+        InputError: one of them is not known, or the layer cannot be traced.
+    """
+    return sum(_call_macs(call) for call in trace(layer, input_shape, "macs"))
+
+
+def model_macs(model: keras.Model) -> int:
+    """Returns the multiply-adds of the layers and operations of a functional model for one image.
+
+    Raises:
+        InputError: one of them is not known, or the image size is not fixed.
+    """
+    return traced_macs(model, model_input_shape(model))
+
+
+def _call_macs(call: TracedCall) -> int:
+    if not isinstance(call.operation, keras.layers.Layer):
+        return operation_macs(call)
+    # The batch of a layer may be more than one image's, such as its windows.
+    return call.inputs[0][0] * layer_macs(call.operation, call.input_shape)
+
+
+def _attention_macs(layer: keras.layers.MultiHeadAttention, input_shape) -> int:
+    queries, keys = attention_lengths(layer, input_shape)
+    kernel = {inner.name: math.prod(inner.kernel.shape) for inner in projections(layer)}
+    projected = queries * (kernel["query"] + kernel["attention_output"])
+    projected += keys * (kernel["key"] + kernel["value"])
+    return projected + layer.num_heads * queries * keys * (layer.key_dim + layer.value_dim)
 
 
 def column_parallel(dense: keras.layers.Dense) -> list[SplitVariable]:

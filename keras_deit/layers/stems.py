@@ -129,15 +129,11 @@ class ConvStem(keras.layers.Layer):
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image."""
-        total, shape = 0, input_shape
-        for convolution in self.convolutions:
-            total += layer_macs(convolution, _padded_shape(shape))
-            shape = convolution.compute_output_shape(_padded_shape(shape))
-        return total
+        return sum(layer_macs(*step) for step in _steps(self.convolutions, input_shape, padding=1))
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns the image and the GELUs."""
-        made = _output_sizes(self.convolutions, input_shape)
+        made = _output_sizes(self.convolutions, input_shape, padding=1)
         gelus = (costs.gelu(size, sharded=False) for size in made[:-1])
         return sum(gelus, SavedActivations(math.prod(input_shape[1:])))
 
@@ -216,11 +212,7 @@ class HierarchicalMLPStem(keras.layers.Layer):
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image."""
-        total = 0
-        for conv in self.convs:
-            total += layer_macs(conv, input_shape)
-            input_shape = conv.compute_output_shape(input_shape)
-        return total
+        return sum(layer_macs(*step) for step in _steps(self.convs, input_shape))
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns the image, the norms and the GELUs."""
@@ -240,16 +232,20 @@ def _padded(grid):
     return ops.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
-def _padded_shape(shape):
+def _padded_shape(shape, padding: int = 1):
     batch, height, width, channels = shape
-    return (batch, height + 2, width + 2, channels)
+    return (batch, height + 2 * padding, width + 2 * padding, channels)
 
 
-def _output_sizes(convolutions: list[keras.layers.Conv2D], input_shape) -> list[int]:
-    """Returns the size of what each convolution in a row computes of one image."""
-    height, width = input_shape[1:3]
-    sizes = []
+def _steps(convolutions: list[keras.layers.Conv2D], input_shape, padding: int = 0):
+    """Yields convolutions that follow each other, with the padded shapes of their inputs."""
     for convolution in convolutions:
-        height, width = (side // convolution.strides[0] for side in (height, width))
-        sizes.append(height * width * convolution.filters)
-    return sizes
+        padded = _padded_shape(input_shape, padding)
+        yield convolution, padded
+        input_shape = convolution.compute_output_shape(padded)
+
+
+def _output_sizes(convolutions, input_shape, padding: int = 0) -> list[int]:
+    """Returns the size of what each convolution in a row computes of one image."""
+    steps = _steps(convolutions, input_shape, padding)
+    return [math.prod(layer.compute_output_shape(shape)[1:]) for layer, shape in steps]

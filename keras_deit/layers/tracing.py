@@ -1,25 +1,132 @@
-"""Which layers a call goes through, and with which shapes."""
+"""Which layers and operations a call goes through, and with which shapes."""
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import keras
 
-from keras_deit.core.keras_internals import functional_calls, sublayers
+from keras_deit.core.errors import InputError, first_line
+from keras_deit.core.keras_internals import GraphNode, sublayers, symbolic_graph
+
+Shape = tuple[int, ...]
+ANSWERS = "macs(input_shape) and saved_activations(input_shape, costs)"
 
 
 class TracedCall(NamedTuple):
-    """One call of a layer.
+    """One call of a layer or operation.
 
     Attributes:
-        layer: that was called.
-        inputs, outputs: the shapes of its tensors, batch size 1.
+        operation: a layer, or an operation of `keras.ops`.
+        arguments: its arguments in the order of its signature, with structures flattened.
+        outputs: the shapes of its results.
     """
 
-    layer: keras.layers.Layer
-    inputs: list[tuple[int, ...]]
-    outputs: list[tuple[int, ...]]
+    operation: keras.Operation
+    arguments: list
+    outputs: list[Shape]
+
+    @property
+    def inputs(self) -> list[Shape]:
+        """The shapes of the tensors among its arguments, those of variables excluded."""
+        tensors = [x for x in self.arguments if not isinstance(x, keras.Variable)]
+        return _shapes(tensors)
+
+    @property
+    def input_shape(self) -> Shape | list[Shape]:
+        """The shape of its one input, or the list of the shapes of several."""
+        return self.inputs[0] if len(self.inputs) == 1 else self.inputs
+
+
+def own_matrices(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer has a variable of rank 2 or more that none of its sublayers has."""
+    inside = {id(weight) for inner in sublayers(layer) for weight in inner.weights}
+    return any(len(w.shape) > 1 and id(w) not in inside for w in layer.weights)
+
+
+def of_keras(layer: keras.Operation) -> bool:
+    """Returns whether Keras defines the class of a layer or operation."""
+    return type(layer).__module__.partition(".")[0] == "keras"
+
+
+def has_answer(layer: keras.layers.Layer, method: str) -> bool:
+    """Returns whether a layer is asked as a whole, not by the layers inside."""
+    if isinstance(layer, keras.Model):
+        return False
+    return hasattr(layer, method) or of_keras(layer) or not sublayers(layer)
+
+
+def trace(
+    layer: keras.layers.Layer, input_shape: Shape | list[Shape], method: str
+) -> Iterator[TracedCall]:
+    """Runs `call` symbolically on one image and yields the calls in it, from first to last.
+
+    Layers inside that do not answer are traced too. Branches into which no result leads are left
+    out, and so is what is computed from variables alone.
+
+    Args:
+        layer: built; a model is a layer too.
+        input_shape: (batch, ...), or a list of them for several inputs; the batch size is not used.
+        method: the name of the method by which a layer answers.
+
+    Raises:
+        InputError: a layer cannot be traced, or has matrices of its own.
+    """
+    shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+    inputs = [keras.KerasTensor((1, *shape[1:]), layer.compute_dtype) for shape in shapes]
+    separate = len(inputs) <= max(1, _tensor_parameters(layer))
+    yield from _trace(layer, tuple(inputs) if separate else (inputs,), {}, method)
+
+
+def _tensor_parameters(layer: keras.layers.Layer) -> int:
+    """Returns how many tensors the method `call` takes side by side."""
+    parameters = inspect.signature(layer.call).parameters.values()
+    names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    return len(names - {"training", "mask"})
+
+
+def _trace(layer, args: tuple, kwargs: dict, method: str) -> Iterator[TracedCall]:
+    for node in _graph(layer, args, kwargs):
+        called = node.operation
+        if isinstance(called, keras.layers.Layer) and not has_answer(called, method):
+            yield from _trace(called, node.args, node.kwargs, method)
+        else:
+            arguments = _flat_arguments(called, node.args, node.kwargs)
+            yield TracedCall(called, arguments, _shapes(node.outputs))
+
+
+def _graph(layer: keras.layers.Layer, args: tuple, kwargs: dict) -> list[GraphNode]:
+    if own_matrices(layer):
+        raise InputError(
+            f"{type(layer).__name__} has matrices of its own and should have methods {ANSWERS}."
+        )
+    try:
+        return symbolic_graph(layer.call, args, kwargs)
+    except Exception as error:
+        raise InputError(
+            f"{type(layer).__name__} should have methods {ANSWERS}, "
+            f"because its `call` does not take symbolic tensors: {first_line(error)}"
+        ) from error
+
+
+def _flat_arguments(operation: keras.Operation, args: tuple, kwargs: dict) -> list:
+    """Returns the arguments of a call in the order of the signature, with structures flattened."""
+    bound = inspect.signature(operation.call).bind(*args, **kwargs)
+    return keras.tree.flatten(tuple(bound.arguments.values()))
+
+
+def model_input_shape(model: keras.Model) -> list[Shape]:
+    """Returns the shapes of a functional model's inputs.
+
+    Raises:
+        InputError: a size is not fixed.
+    """
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if any(None in shape[1:] for shape in shapes):
+        raise InputError(f"The model {model.name} should have a fixed image size: {shapes}")
+    return shapes
 
 
 def trace_calls(
@@ -27,7 +134,9 @@ def trace_calls(
     input_shape: tuple,
     is_leaf: Callable[[keras.layers.Layer], bool] = lambda layer: False,
 ) -> list[TracedCall]:
-    """Calls a layer symbolically and records the calls of the innermost layers in it.
+    """Calls a layer in the backend and records the calls of the innermost layers in it.
+
+    Unlike `trace` it takes whatever the layer does, but sees no operations.
 
     Args:
         layer: built; a model is a layer too.
@@ -41,23 +150,6 @@ def trace_calls(
             stack.enter_context(_recorded(leaf, calls))
         _Caller(layer)(keras.Input(batch_shape=(1, *input_shape[1:])))
     return calls
-
-
-def functional_layers(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, tuple]]:
-    """Yields the calls of layers in a functional model and in the models in it.
-
-    Args:
-        model: functional or sequential, built.
-
-    Yields:
-        The layer and the shape of its input, the first one of several; a layer that is called
-        twice comes twice.
-    """
-    for layer, shapes in functional_calls(model):
-        if isinstance(layer, keras.Model):
-            yield from functional_layers(layer)
-        else:
-            yield layer, shapes[0]
 
 
 class _Caller(keras.layers.Layer):
@@ -84,9 +176,10 @@ def _leaves(layer, is_leaf) -> Iterator[keras.layers.Layer]:
 def _recorded(layer: keras.layers.Layer, calls: list[TracedCall]) -> Iterator[None]:
     call = layer.call
 
-    def recorded_call(inputs, *args, **kwargs):
-        outputs = call(inputs, *args, **kwargs)
-        calls.append(TracedCall(layer, _shapes(inputs), _shapes(outputs)))
+    @functools.wraps(call)
+    def recorded_call(*args, **kwargs):
+        outputs = call(*args, **kwargs)
+        calls.append(TracedCall(layer, _flat_arguments(layer, args, kwargs), _shapes(outputs)))
         return outputs
 
     # Keras would track an attribute that is assigned normally.
@@ -97,5 +190,5 @@ def _recorded(layer: keras.layers.Layer, calls: list[TracedCall]) -> Iterator[No
         object.__delattr__(layer, "call")
 
 
-def _shapes(structure) -> list[tuple[int, ...]]:
+def _shapes(structure) -> list[Shape]:
     return [tuple(x.shape) for x in keras.tree.flatten(structure) if hasattr(x, "shape")]

@@ -3,10 +3,8 @@
 import keras
 from keras import ops
 
-from keras_deit.layers.activations import ActivationCosts, SavedActivations, saved_activations
 from keras_deit.layers.attention import MultiHeadSelfAttention, TalkingHeadsAttention
 from keras_deit.layers.block import Block
-from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 
@@ -124,15 +122,6 @@ class TransformerBlock(Block):
             for norm, attention, *_ in attention_branches
         ]
         return ops.concatenate(maps, axis=1)
-
-    def macs(self, input_shape) -> int:
-        """Returns the multiply-adds for one image."""
-        return sum(layer_macs(layer, input_shape) for layer in self._sublayers())
-
-    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what is saved of one image."""
-        saved = (saved_activations(layer, input_shape, costs) for layer in self._sublayers())
-        return sum(saved, SavedActivations())
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -14,10 +14,12 @@ from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageForma
 from keras_deit.core.keras_internals import calls_before, names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
+from keras_deit.layers.activations import ActivationCosts, SavedActivations, model_activations
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import (
     SplitVariable,
     attention_layers,
+    model_macs,
     model_parallel_axes,
     no_weight_decay,
     position_tables,
@@ -197,6 +199,14 @@ class Classifier(keras.Model):
     def model_parallel_axes(self) -> list[SplitVariable]:
         """Returns the variables that are split when several devices share the model."""
         return [split for layer in self.layers for split in model_parallel_axes(layer)]
+
+    def macs(self) -> int:
+        """Returns the multiply-adds for one image, for `count_macs`."""
+        return model_macs(self)
+
+    def saved_activations(self, costs: ActivationCosts) -> SavedActivations:
+        """Returns what a training step saves of one image, for `keras-deit plan`."""
+        return model_activations(self, costs)
 
     def weight_names(self) -> dict[str, Table]:
         """Returns the names that the weights have in published files, by who publishes them.

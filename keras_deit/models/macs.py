@@ -2,8 +2,7 @@
 
 import keras
 
-from keras_deit.layers.introspection import layer_macs
-from keras_deit.layers.tracing import functional_layers
+from keras_deit.layers.introspection import model_macs
 
 
 def count_macs(model: keras.Model) -> int:
@@ -13,9 +12,11 @@ def count_macs(model: keras.Model) -> int:
     Divide by 10⁹ for the unit of the tables.
 
     Args:
-        model: functional, with a fixed image size; its layers may be models.
+        model: functional, with a fixed image size; its layers may be models. Its method `macs`
+            answers if it has one, as each `Classifier` does.
 
     Raises:
-        InputError: a layer has matrices, and no method that says how it uses them.
+        InputError: a layer has matrices, and no method that says how it uses them; or an operation
+            is not known.
     """
-    return sum(layer_macs(layer, shape) for layer, shape in functional_layers(model))
+    return model.macs() if hasattr(model, "macs") else model_macs(model)

@@ -1,7 +1,6 @@
 """An estimate of the memory of the activations in a training step."""
 
 import dataclasses
-import math
 
 import keras
 
@@ -9,19 +8,18 @@ from keras_deit.layers.activations import (
     ACTIVATION_COSTS,
     ActivationCosts,
     SavedActivations,
-    saved_activations,
+    model_activations,
+    saved_by_call,
 )
-from keras_deit.layers.tracing import functional_layers, trace_calls
+from keras_deit.layers.tracing import has_answer, trace_calls
 from keras_deit.objectives import TrainingModel
 
 
 def activation_bytes(model: TrainingModel, images: int, backend: str, shards: int = 1) -> int:
     """Estimates the bytes that a device needs for the activations in a training step.
 
-    It counts what the layers save for the backward pass, and two arrays as large as the largest of
-    them, which the backward pass works on. Layers below the first trained one save nothing. A block
-    with activation checkpointing saves its input only, but the backward pass needs the activations
-    of one such block at a time, so those of the largest are added.
+    It counts what the student and the layers of the objective save for the backward pass, and two
+    arrays as large as the largest of them, which the backward pass works on.
 
     Args:
         model: the student with its objective; it may be abstract.
@@ -38,19 +36,11 @@ def activation_bytes(model: TrainingModel, images: int, backend: str, shards: in
     costs = dataclasses.replace(ACTIVATION_COSTS[backend], shards=shards)
     student, views = model.student, model.objective.views
     compute_bytes = 4 if student.compute_dtype == "float32" else 2
-    trained, total, largest_block, working = False, 0.0, 0.0, 0.0
-    for layer, shape in functional_layers(student):
-        trained = trained or bool(layer.trainable_variables)
-        if not trained:
-            continue
-        saved = saved_activations(layer, shape, costs)
-        working = max(working, 2 * saved.largest * compute_bytes)
-        if getattr(layer, "activation_checkpointing", False):
-            largest_block = max(largest_block, saved.bytes(compute_bytes))
-            saved = SavedActivations(math.prod(shape[1:]))
-        total += saved.bytes(compute_bytes)
+    asked = getattr(student, "saved_activations", None)
+    saved = asked(costs) if asked else model_activations(student, costs)
+    of_student = saved.bytes(compute_bytes) + 2 * saved.largest * compute_bytes
     of_objective = _saved_by_objective(model, costs).bytes(compute_bytes)
-    return round(images * (views * (total + largest_block + working) + of_objective))
+    return round(images * (views * of_student + of_objective))
 
 
 def _saved_by_objective(model: TrainingModel, costs: ActivationCosts) -> SavedActivations:
@@ -61,13 +51,9 @@ def _saved_by_objective(model: TrainingModel, costs: ActivationCosts) -> SavedAc
     views = () if objective.views == 1 else (objective.views,)
     shape = (1, *views, *model.student.input_shape[1:])
     calls = trace_calls(
-        _ForwardPass(objective, layers), shape, lambda layer: hasattr(layer, "saved_activations")
+        _ForwardPass(objective, layers), shape, lambda layer: has_answer(layer, "saved_activations")
     )
-    total = SavedActivations()
-    for call in calls:
-        for _ in range(call.inputs[0][0]):  # They get the views in place of the batch.
-            total += saved_activations(call.layer, call.inputs[0], costs)
-    return total
+    return sum((saved_by_call(call, costs) for call in calls), SavedActivations())
 
 
 class _ForwardPass(keras.layers.Layer):

@@ -39,6 +39,9 @@ def instance(cls):
     if cls is keras.Model:
         inputs = keras.Input((2,))
         return keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    if cls is keras.Function:
+        inputs = keras.Input((2,))
+        return cls(inputs, keras.ops.relu(inputs))
     return cls()
 
 
@@ -155,16 +158,20 @@ def test_building_from_the_first_batch_creates_all_variables_and_loses_no_batch(
     assert not np.array_equal(before[0], model.get_weights()[0])
 
 
-def test_every_call_of_a_layer_counts():
-    shared, inputs = keras.layers.Dense(3), keras.Input((3,))
-    twice = keras.Model(inputs, shared(shared(inputs)))
-    calls = [(layer, shapes) for layer, shapes in internals.functional_calls(twice)]
-    assert calls == [(shared, [(None, 3)])] * 2
-    # A call outside of the model does not.
-    shared(keras.Input((3,)))
-    assert len(list(internals.functional_calls(twice))) == 2
-    sequential = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
-    assert [shapes for _, shapes in internals.functional_calls(sequential)] == [[(None, 3)]]
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_a_graph_has_every_call_of_a_layer_and_of_an_operation():
+    shared, inputs, ops = keras.layers.Dense(3), keras.Input((3,)), keras.ops
+    shared(inputs)
+    shift, calls = keras.Variable(np.ones(3, "float32")), len(shared._inbound_nodes)
+    nodes = internals.symbolic_graph(
+        lambda x: shift * ops.matmul(shared(shared(x)), shared.kernel), (inputs,), {}
+    )
+    names = [type(node.operation).__name__ for node in nodes]
+    assert names == ["Dense", "Dense", "Matmul", "Multiply"]
+    assert [tuple(x.shape) for x in nodes[-1].outputs] == [(None, 3)]
+    # Neither the layer nor Keras's variables are changed.
+    assert len(shared._inbound_nodes) == calls
+    assert keras.Variable.__mul__.__module__.startswith("keras.")
 
 
 class Outer(keras.Model):

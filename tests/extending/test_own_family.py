@@ -51,15 +51,25 @@ def test_it_is_planned(pyramid, capsys):
     assert "pyramid_tiny" in printed and "fits" in printed
 
 
-def test_a_layer_that_does_not_answer_is_named(pyramid, monkeypatch):
-    for method, count in (
-        ("macs", lambda: count_macs(abstract_model("pyramid_tiny", **VALUES))),
-        ("saved_activations", lambda: pyramid.run("plan", "--recipe=pyramid_digits")),
-    ):
-        with monkeypatch.context() as patch:
-            patch.delattr(module("pyramid").Pooling, method)
-            with pytest.raises(keras_deit.InputError, match=rf"Pooling.*{method}"):
-                count()
+def test_a_layer_without_methods_is_answered_from_the_layers_inside(pyramid, monkeypatch):
+    expected = count_macs(abstract_model("pyramid_tiny", **VALUES))
+    for method in ("macs", "saved_activations"):
+        monkeypatch.delattr(module("pyramid").Pooling, method)
+    assert count_macs(abstract_model("pyramid_tiny", **VALUES)) == expected
+    pyramid.run("plan", "--recipe=pyramid_digits")
+
+
+@pytest.mark.parametrize("method", ["macs", "saved_activations"])
+def test_what_is_not_known_is_named(pyramid, method, monkeypatch):
+    pooling = module("pyramid").Pooling
+    pool = pooling.call
+    monkeypatch.delattr(pooling, method)
+    monkeypatch.setattr(pooling, "call", lambda self, x: pool(self, keras.ops.fft((x, x))[0]))
+    with pytest.raises(keras_deit.InputError, match=rf"FFT.*{method}"):
+        if method == "macs":
+            count_macs(abstract_model("pyramid_tiny", **VALUES))
+        else:
+            pyramid.run("plan", "--recipe=pyramid_digits")
 
 
 @pytest.mark.slow

@@ -71,6 +71,9 @@ def test_an_unknown_layer_in_a_block_is_an_error():
         (keras.layers.Dropout(0.5), SavedActivations(0, SIZE / 4)),
         (keras.layers.Dropout(0.0), NOTHING),
         (keras.layers.Flatten(), NOTHING),
+        (keras.layers.ReLU(), SavedActivations(2 * SIZE, 0, SIZE)),
+        (keras.layers.Softmax(), SavedActivations(2 * SIZE, 0, SIZE)),
+        (keras.layers.Rescaling(1 / 255), NOTHING),
         (keras.layers.GlobalAveragePooling1D(), NOTHING),
     ],
     ids=lambda value: type(value).__name__,
@@ -116,6 +119,13 @@ def test_every_layer_knows_what_it_saves(case):
     assert one == many
     nothing = {layers.PrependToken, layers.PositionEmbedding, layers.StochasticDepth}
     assert (one.bytes(4) > 0) == (case.kind not in nothing)
+
+
+def test_the_padding_of_a_stem_counts():
+    """An image of 19×19 becomes 10, 5 and 3 pixels wide."""
+    gelus = 10 * 10 * 1 + 5 * 5 * 2 + 3 * 3 * 4
+    expected = SavedActivations(19 * 19 * 3 + COSTS.gelu_arrays * gelus, 0, 100)
+    assert saved(layers.ConvStem(8), (None, 19, 19, 3)) == expected
 
 
 def test_bytes_depend_on_the_compute_dtype_in_part():

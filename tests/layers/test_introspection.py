@@ -86,6 +86,10 @@ MACS = [
     (layers.SqueezeExcitation(3), (None, 4, 4, 8), 2 * 8 * 3),
     (layers.ConvBlock(), (None, 4, 4, 8), 2 * 16 * 64 + 16 * 9 * 8 + 2 * 8 * 2),
     (GatedWithMacs(), TOKENS, 6 * 144),
+    (Wrapper(keras.layers.Dense(12), GatedWithMacs()), TOKENS, 2 * 6 * 144),
+    # Each head has its own part of the kernel.
+    (keras.layers.EinsumDense("abcd,cde->abe", (None, 5)), (None, 6, 4, 3), 6 * 4 * 3 * 5),
+    (keras.layers.EinsumDense("...x,xy->...y", 5), (None, 4, 7), 4 * 7 * 5),
 ]
 
 
@@ -101,8 +105,8 @@ def test_macs_by_hand(layer, shape, expected):
     ("layer", "shape"),
     [
         (Gated(), TOKENS),
-        (Wrapper(keras.layers.Dense(12)), TOKENS),
         (keras.layers.LSTM(3), TOKENS),
+        (keras.layers.Dot(2), [TOKENS, TOKENS]),
         (keras.layers.Conv2DTranspose(3, 2), (None, 4, 4, 3)),
     ],
     ids=lambda value: type(value).__name__,

@@ -14,7 +14,6 @@ from keras_deit.core.abstract import build_abstract
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
 from keras_deit.layers.activations import ACTIVATION_COSTS, saved_activations
-from keras_deit.layers.tracing import functional_layers
 from keras_deit.models import abstract_model
 from keras_deit.objectives import TrainingModel
 from keras_deit.optimizers import select_trainable
@@ -118,17 +117,13 @@ def test_checkpointed_blocks_save_their_inputs_and_the_largest_is_computed_again
 ):
     student = abstract_model(name, **values, depth=3)
     before = activations(student)
-    blocks = [(layer, shape) for layer, shape in functional_layers(student) if is_block(layer)]
+    blocks = [(block, block.input.shape) for block in student.blocks]
     costs = ACTIVATION_COSTS["jax"]
     saved = [saved_activations(layer, shape, costs).bytes(4) for layer, shape in blocks]
     inputs = [4 * math.prod(shape[1:]) for _, shape in blocks]
     enable_activation_checkpointing(student)
     assert activations(student) == before + 8 * (sum(inputs) + max(saved) - sum(saved))
     assert activations(student) < before
-
-
-def is_block(layer):
-    return isinstance(layer, Block)
 
 
 def test_the_cases_above_have_every_kind_of_block():
