@@ -72,7 +72,7 @@ def parse_flags(options: list[Option], arguments: list[str]) -> dict:
 
     Args:
         options: a flag each, and another one for the old name.
-        arguments: of the command line.
+        arguments: arguments of the command line.
 
     Raises:
         InputError: there is no such flag, a value is not possible, or a required one is missing.

@@ -94,7 +94,7 @@ def read_json(path: pathlib.Path, complaint: str) -> dict:
     """Reads a JSON object.
 
     Args:
-        path: of the file.
+        path: path of the file.
         complaint: the beginning of the error message.
 
     Raises:
@@ -129,7 +129,7 @@ def exclusive_lock(path: pathlib.Path) -> Iterator[None]:
     Of several processes that train together, only the one that writes files takes the lock.
 
     Args:
-        path: of the lock file.
+        path: path of the lock file.
 
     Raises:
         InputError: another process holds the lock.

@@ -15,7 +15,7 @@ class ImageFormat:
     have mean 0.5 and std 0.5.
 
     Attributes:
-        height, width: in pixels.
+        height, width: size in pixels.
         mean, std: three numbers each, in the order R, G, B and in units of [0, 1] pixels.
         channels: "RGB", or "BGR" for weights that come from Caffe.
     """

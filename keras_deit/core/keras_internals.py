@@ -96,7 +96,8 @@ def symbolic_graph(function: Callable, args: tuple, kwargs: dict) -> list[GraphN
 
     Args:
         function: such as the method `call` of a layer, which has to be built.
-        args, kwargs: of the call; only shapes and dtypes of symbolic tensors in them are used.
+        args, kwargs: arguments of the call; only shapes and dtypes of symbolic tensors in them are
+            used.
     """
     args, kwargs = keras.tree.map_structure(_new_input, (args, kwargs))
     with _symbolic_variables():
@@ -233,7 +234,7 @@ def names_to_save(names: Iterable[str], left_out: tuple[str, ...]) -> list[str]:
     public way to leave one out.
 
     Args:
-        names: of `super().__dir__()`.
+        names: names of `super().__dir__()`.
         left_out: properties that create a layer or a model whenever they are read.
     """
     return [name for name in names if name not in left_out]

@@ -136,7 +136,7 @@ def barrier(name: str) -> None:
     """Returns once every process has called it.
 
     Args:
-        name: of the barrier, for the error when processes wait at different ones.
+        name: name of the barrier, for the error when processes wait at different ones.
     """
     if process_index_and_count()[1] > 1:
         from jax.experimental import multihost_utils
@@ -182,7 +182,7 @@ def addressable(variables: Iterable[keras.Variable]) -> Iterator[None]:
     processes needs this; elsewhere it does nothing. Assignments inside the block are lost.
 
     Args:
-        variables: of a model or an optimizer.
+        variables: variables of a model or an optimizer.
     """
     with contextlib.ExitStack() as stack:
         for variable in variables:

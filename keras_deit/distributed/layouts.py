@@ -19,7 +19,7 @@ def split_axes(model: Classifier, model_devices: int) -> SplitAxes:
     Every device has a copy of the others, and of those that cannot be split evenly.
 
     Args:
-        model: of this package; it may be abstract.
+        model: model of this package; it may be abstract.
         model_devices: devices that share a copy of the model.
 
     Raises:

@@ -125,8 +125,8 @@ def score_table(scores: Scores, ema: Scores | None = None) -> str:
     """Returns the figures by row, as lines of text.
 
     Args:
-        scores: of the trained weights: figures by the name of the row, such as a head.
-        ema: of their moving average, if there is one; it gets rows of its own.
+        scores: scores of the trained weights: figures by the name of the row, such as a head.
+        ema: scores of their moving average, if there is one; it gets rows of its own.
     """
     names = [*_TITLES, *(name for name in scores if name not in _TITLES)]
     rows = [(_TITLES.get(name, name), scores[name]) for name in names if name in scores]

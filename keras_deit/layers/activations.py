@@ -53,7 +53,7 @@ def saved_activations(
     Args:
         layer: built.
         input_shape: (batch, ...), or a list of them for several inputs; the batch size is not used.
-        costs: of the backend.
+        costs: costs of the backend.
 
     Raises:
         InputError: the layer is not one of Keras's simple layers and has no such method.

@@ -16,7 +16,7 @@ class ClassAttentionBlock(Block):
     The patches p do not change (CaiT §3; the pooling of PatchConvNet).
 
     Args:
-        num_heads: of the class attention.
+        num_heads: number of heads of the class attention.
         mlp_ratio: hidden width of the MLP divided by the width of the tokens.
         qkv_bias: whether queries, keys and values have a bias.
         layer_scale_init: initial γ; None omits γ.

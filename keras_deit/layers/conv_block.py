@@ -69,7 +69,7 @@ class ConvBlock(Block):
 
     Args:
         squeeze_ratio: hidden width of the squeeze-and-excitation divided by the width of the grid.
-        drop_path_rate: of the stochastic depth.
+        drop_path_rate: rate of the stochastic depth.
         layer_scale_init: initial γ; None omits γ.
 
     Input and output: a grid (batch, height, width, channels).

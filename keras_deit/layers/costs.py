@@ -8,7 +8,7 @@ class SavedActivations:
     """Numbers that are saved for one image.
 
     Attributes:
-        computed: in the dtype that the layers compute in.
+        computed: arrays in the dtype that the layers compute in.
         float32: in float32 under every dtype policy.
         largest: size of the largest array, because gradients of that size come and go.
     """
@@ -41,10 +41,10 @@ class ActivationCosts:
     """How many arrays a backend saves for an operation, its input and output included.
 
     Attributes:
-        norm: of a layer normalization, in the compute dtype: input and output.
-        norm_float32: of a layer normalization: what is between them, in float32.
-        gelu_arrays: of an exact GELU.
-        attended: of the values in an attention.
+        norm_arrays: arrays of a layer normalization, in the compute dtype: input and output.
+        norm_float32: arrays between them, in float32.
+        gelu_arrays: arrays of an exact GELU.
+        attended: copies of the values in an attention.
         map_arrays: float32 arrays of (heads, queries, keys) in an attention; 0 if queries and
             keys are multiplied again in the backward pass.
         shards: devices that share the heads of an attention and the hidden width of an MLP.

@@ -15,7 +15,7 @@ class MLP(keras.layers.Layer):
 
     Args:
         hidden_dim: width between the two.
-        dropout_rate: of the dropout after the GELU and after the second Dense.
+        dropout_rate: rate of the dropout after the GELU and after the second Dense.
 
     Input and output: (..., width).
     """

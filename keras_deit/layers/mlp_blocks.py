@@ -47,7 +47,7 @@ class ResMLPBlock(Block):
     Args:
         layer_scale_init: initial γ.
         mlp_ratio: hidden width of the MLP divided by the width of the tokens.
-        drop_path_rate: of the stochastic depth, which is drawn for each branch by itself.
+        drop_path_rate: rate of the stochastic depth, which is drawn for each branch by itself.
 
     Input and output: tokens (batch, length, width); the length is fixed when the layer is built.
     """

@@ -142,7 +142,7 @@ def attention_lengths(attention: keras.layers.MultiHeadAttention, input_shape) -
 
     Args:
         attention: Keras's.
-        input_shape: of the tokens, or a list with the shapes of queries and values first.
+        input_shape: shape of the tokens, or a list with the shapes of queries and values first.
 
     Raises:
         InputError: the attention is not among tokens (batch, length, width).

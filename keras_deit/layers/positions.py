@@ -20,7 +20,7 @@ class PositionTable:
     A subclass that can be resized has `shape` and `resize`.
 
     Attributes:
-        variable: of a layer.
+        variable: variable of a layer.
         grid: rows and columns that it was built for: of the patches, of those of a later stage, or
             of a window. None if they are not known, and then it cannot be resized.
         is_embedding: whether it holds positions, and not weights of a layer over the patches.

@@ -12,7 +12,7 @@ class LayerScale(keras.layers.Layer):
     """Multiplies each channel of a residual branch by a learned factor (CaiT §2.1).
 
     Args:
-        initial_value: of every factor; small, and smaller the deeper the model.
+        initial_value: initial value of every factor; small, and smaller the deeper the model.
 
     Input and output: (..., width).
     """
@@ -55,7 +55,7 @@ class StochasticDepth(keras.layers.Layer):
 
     Args:
         rate: probability that the branch of a sample is dropped, in [0, 1).
-        seed: of the draws; None takes one from Keras's global seed.
+        seed: seed of the draws; None takes one from Keras's global seed.
 
     Input and output: (batch, ...).
 

@@ -19,15 +19,15 @@ class TransformerBlock(Block):
     "_c".
 
     Args:
-        num_heads: of the self-attention.
+        num_heads: number of heads of the self-attention.
         mlp_ratio: hidden width of the MLP divided by the width of the tokens.
         qkv_bias: whether the projection to queries, keys and values has a bias.
-        drop_path_rate: of the stochastic depth, which is drawn for each branch by itself.
+        drop_path_rate: rate of the stochastic depth, which is drawn for each branch by itself.
         layer_scale_init: initial γ; None omits γ.
         branches: number of parallel attentions, and of parallel MLPs.
         talking_heads: whether the heads of the self-attention are mixed, as in CaiT.
-        dropout_rate: of the dropout after the attention's projection and after both layers of the
-            MLP.
+        dropout_rate: rate of the dropout after the attention's projection and after both layers of
+            the MLP.
 
     Input and output: tokens (batch, length, width).
     """

@@ -409,7 +409,7 @@ def check_image_size(
     """Returns height and width of an image in pixels, checked against the patch size.
 
     Args:
-        image_size: of both sides, or (height, width).
+        image_size: pixels of both sides, or (height, width).
         patch_size: side of a patch.
         patch_name: what the user calls it.
 

@@ -12,7 +12,7 @@ class Result:
     Attributes:
         training: the data, and whether there was a teacher: "1k", "1k distilled", "21k → 1k", ...
         top1, top5: in percent; None if it was not published.
-        source: of the figures.
+        source: source of the figures.
         files: the released weights as their publishers name them: a file of the authors, or
             "hf://timm/NAME" and "hf://facebook/NAME". Empty if none were released.
     """
@@ -36,12 +36,12 @@ class ModelSpec:
         gmacs: 10⁹ multiply-adds for one image, as `count_macs` counts them, to four digits.
         published_gmacs: the same in the authors' tables ("FLOPs" there), or None.
         results: by training, the reference training first.
-        crop_ratio: of the evaluation: the shorter side is resized to image size / crop ratio, then
-            the center is cropped.
-        interpolation: of that resize.
-        mean, std: of the normalization of pixels in [0, 1].
-        license: of the code and the released weights.
-        source: of the configuration.
+        crop_ratio: crop ratio of the evaluation: the shorter side is resized to image size / crop
+            ratio, then the center is cropped.
+        interpolation: interpolation of that resize.
+        mean, std: mean and standard deviation of the normalization of pixels in [0, 1].
+        license: license of the code and the released weights.
+        source: source of the configuration.
     """
 
     name: str

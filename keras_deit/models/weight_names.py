@@ -94,10 +94,10 @@ class Entry:
     """A variable and the tensors of a file that it consists of.
 
     Attributes:
-        variable: of the model.
-        names: of the tensors: one, or several that are concatenated along their first axis.
-        transform: from the concatenated tensors to the variable.
-        shape: of the variable, in a model with as many classes as the file.
+        variable: variable of the model.
+        names: names of the tensors: one, or several that are concatenated along their first axis.
+        transform: function from the concatenated tensors to the variable.
+        shape: shape of the variable, in a model with as many classes as the file.
     """
 
     variable: keras.Variable
@@ -138,7 +138,7 @@ def model_entries(model: "Classifier", table: Table, num_classes: int | None = N
     Args:
         model: whose weights to name.
         table: the names.
-        num_classes: of the file; by default the model's.
+        num_classes: number of classes of the file; by default the model's.
 
     Raises:
         InputError: two weights have the same name, or a path has a placeholder twice.
@@ -171,7 +171,7 @@ def count_classes(
 
     Args:
         model: any model of the family.
-        shapes: of the file's tensors by name.
+        shapes: shapes of the file's tensors by name.
         table: the file's names.
     """
     head = {id(variable) for variable in model.head_layers["class"].variables}

@@ -26,7 +26,7 @@ def model_from(
 
     Args:
         source: as `load_pretrained` takes it.
-        name: of the model; a `.keras` file needs none.
+        name: name of the model; a `.keras` file needs none.
         num_classes: by default that of the file, or the published one if the file does not say it,
             such as a `.weights.h5` file.
         **values: of the model, if they are not the published ones; of a `.keras` file only the
@@ -53,7 +53,7 @@ def change_model(model: Classifier, **values) -> Classifier:
     """Returns a model for another image size or number of classes; itself if nothing changes.
 
     Args:
-        model: of this package.
+        model: model of this package.
         **values: `image_size`, a side or (height, width) in pixels; `num_classes`, with new heads
             if it differs. None for the model's own.
 

@@ -21,8 +21,8 @@ def create_model(
     Args:
         name: one of `list_models()`.
         weights: to load: a file or `hf://OWNER/NAME`, as for `load_pretrained`, or None.
-        num_classes: of each head; None for the published number, mostly 1000. If the weights have
-            another number, the heads are new.
+        num_classes: number of classes of each head; None for the published number, mostly 1000. If
+            the weights have another number, the heads are new.
         dtype: the dtype policy to build it under, such as "mixed_bfloat16"; by default Keras's.
         **overrides: any constructor argument of the model family instead of its published value:
             `image_size` (a side or (height, width)), `patch_size`, `embed_dim`, `depth`,

@@ -29,7 +29,7 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
     image size, the positions are resized as the authors do.
 
     Args:
-        model: of this package.
+        model: model of this package.
         source: the path of a file (`.safetensors`; `.pth`, `.pt` or `.bin`, which need PyTorch;
             `.weights.h5` or `.keras` of this package), or `hf://OWNER/NAME`, such as
             `hf://timm/deit_tiny_patch16_224.fb_in1k`. Names of tensors may be those of

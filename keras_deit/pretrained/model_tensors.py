@@ -20,7 +20,7 @@ class ModelTensors(TensorFile):
     """A model's weights by the names of published files.
 
     Args:
-        model: of this package.
+        model: model of this package.
         source: what errors call it.
         naming: "authors", or "timm", which means the authors' names if timm's are the same or
             timm lacks the model. A model without published names has the paths of its variables.
@@ -68,8 +68,8 @@ def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = 
     For a model that is not in timm, "timm" means the authors' names.
 
     Args:
-        model: of this package.
-        path: of the file; an existing one is replaced.
+        model: model of this package.
+        path: path of the file; an existing one is replaced.
         naming: "timm" or "authors".
 
     Raises:

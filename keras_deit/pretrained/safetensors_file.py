@@ -19,7 +19,7 @@ class SafetensorsFile(TensorFile):
     """A .safetensors file: its header is read at once, each tensor when it is needed.
 
     Args:
-        path: of the file.
+        path: path of the file.
         source: the name that the user gave.
 
     Raises:

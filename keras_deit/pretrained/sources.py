@@ -50,7 +50,7 @@ def open_tensors(path: pathlib.Path, source: str | pathlib.Path) -> TensorFile:
     """Opens the tensors of a file that `local_file` returned, other than a `.weights.h5` file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         source: the name that the user gave.
 
     Raises:

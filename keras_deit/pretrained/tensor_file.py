@@ -14,7 +14,7 @@ class TensorFile(abc.ABC):
 
     Attributes:
         source: the name that the user gave.
-        shapes: of the tensors by name, without the prefix `model.` of nested weights and the
+        shapes: shapes of the tensors by name, without the prefix `model.` of nested weights and the
             `module.` of PyTorch's data parallelism.
         grids: by the name of a tensor whose shape depends on the image size, the rows and columns
             that it was made for; only what the file says.

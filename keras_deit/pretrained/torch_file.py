@@ -22,7 +22,7 @@ class TorchFile(TensorFile):
     in a file is run.
 
     Args:
-        path: of the file.
+        path: path of the file.
         source: the name that the user gave.
 
     Raises:

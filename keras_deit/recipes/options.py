@@ -52,7 +52,7 @@ class Option:
     """A value that a user can set.
 
     Attributes:
-        name: of the value; a flag has the same.
+        name: name of the value; a flag has the same.
         kind: bool, int, float or str; "bounds" for two numbers; "numbers" for any number of them;
             "sides" for a side in pixels or (height, width).
         help: what it is.

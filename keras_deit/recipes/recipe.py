@@ -63,7 +63,7 @@ class Variant:
     """What a recipe sets for some of its models.
 
     Attributes:
-        pattern: of the models' names, as in a shell.
+        pattern: pattern of the models' names, as in a shell.
         model_values, optimization, augmentation: by field, instead of the recipe's.
         evaluation_crop_ratio: instead of the recipe's; None for that.
         expected: the published result for these models, or the name of the model whose published

@@ -12,7 +12,7 @@ def enable_activation_checkpointing(model: keras.Model) -> None:
     The gradients are the same. Call this at every start, because a file does not save it.
 
     Args:
-        model: of this package.
+        model: model of this package.
 
     Raises:
         InputError: the model has no blocks, or one does not support it.

@@ -24,7 +24,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     Args:
         title: what is trained.
-        total_steps: of the whole training.
+        total_steps: number of steps of the whole training.
         done: steps that an earlier process has done.
         monitor: the validation figure to show.
     """
@@ -119,7 +119,7 @@ class FiniteCheck(keras.callbacks.Callback):
         on_nan: "fail" to stop, "skip" to continue without such steps; None to stop if the user
             cannot choose.
         latest: returns the last checkpoint, for the messages.
-        micro_batches: in a step of the optimizer, which counts them.
+        micro_batches: number of micro-batches in a step of the optimizer, which counts them.
 
     Attributes:
         skipped: number of skipped steps.
@@ -191,7 +191,7 @@ class StepTimer:
     """Measures the time of a step in each epoch, from the end of its first step to its end.
 
     Attributes:
-        seconds: of a step, including its data, in each epoch of two steps or more.
+        seconds: seconds of a step, including its data, in each epoch of two steps or more.
     """
 
     def __init__(self):
@@ -207,7 +207,7 @@ class StepTimer:
         """Stops the clock.
 
         Args:
-            steps: of the epoch, including the first one.
+            steps: number of steps of the epoch, including the first one.
             other_seconds: that were spent on something else, such as checkpoints.
         """
         if steps > 1:

@@ -24,9 +24,9 @@ class InputPipeline:
     """What the images of a training and of its evaluation have in common.
 
     Attributes:
-        image_format: of the model.
-        num_classes: of the labels.
-        crop_ratio, interpolation: of the evaluation.
+        image_format: image format of the model.
+        num_classes: number of classes of the labels.
+        crop_ratio, interpolation: crop ratio and interpolation of the evaluation.
         bad_images: what to do about images that cannot be read.
         views: augmented copies of an image in a training batch.
         with_index: whether the labels hold the position of each image in its split.

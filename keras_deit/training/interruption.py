@@ -16,7 +16,7 @@ class Stopped(BaseException):
     It is not an `Exception`, so that nothing handles it as an error.
 
     Args:
-        signal_number: of the signal.
+        signal_number: number of the signal.
         message: one line for the user.
     """
 

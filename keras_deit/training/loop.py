@@ -58,7 +58,7 @@ class TrainingLoop:
 
     Args:
         model: compiled.
-        title: of the progress bar.
+        title: title of the progress bar.
         data: to train on.
         optimization: for the epochs and the learning rates.
         checkpoints: None for no checkpoints.
@@ -256,7 +256,8 @@ class TrainingLoop:
         """Writes a checkpoint and raises `Stopped` if a signal was received.
 
         Args:
-            random_state: of the global generators in the checkpoint, instead of the present one.
+            random_state: state of the global generators in the checkpoint, instead of the present
+                one.
         """
         if number := self._interruption.received():
             if random_state is not None:

@@ -35,7 +35,7 @@ def parameters_line(model: TrainingModel, trainable: str) -> str:
 
     Args:
         model: the student with its objective; it may be abstract.
-        trainable: of the recipe.
+        trainable: value of the recipe, such as "attention".
     """
     trained, without_decay = (
         sum(int(np.prod(variable.shape)) for variable in variables)

@@ -35,7 +35,7 @@ class Run:
     `summary.json` (the result), and `ema.weights.h5` (the moving average, if there is one).
 
     Args:
-        path: of the directory; it need not exist.
+        path: path of the directory; it need not exist.
     """
 
     def __init__(self, path: str | pathlib.Path):
@@ -141,7 +141,7 @@ class Run:
         """Checks that the directory is free for a run, or holds that very run.
 
         Args:
-            identity: of the run, nested dictionaries of JSON values.
+            identity: identity of the run, nested dictionaries of JSON values.
 
         Raises:
             InputError: it holds a different run, or files that do not belong to a run.

@@ -10,7 +10,7 @@ def dataset_steps(optimization: Optimization, dataset: Dataset, flag: str = "bat
     """Returns the steps in an epoch of a training, on the present devices.
 
     Args:
-        optimization: of the training.
+        optimization: optimization of the training.
         dataset: to train on.
         flag: the name of the batch size in an error.
 
@@ -34,8 +34,8 @@ def count_steps(
     """Returns the steps in an epoch of a training.
 
     Args:
-        optimization: of the training.
-        name: of the dataset.
+        optimization: optimization of the training.
+        name: name of the dataset.
         examples: number of its training examples.
         replicas: copies of the model that share a batch.
         flag, and errors: as in `dataset_steps`.

@@ -58,10 +58,10 @@ def resolve_teacher(
     Args:
         request: the teacher.
         dataset: to train it on.
-        pipeline: of the student's images, which the teacher sees.
+        pipeline: pipeline of the student's images, which the teacher sees.
         teacher_dir: where trained teachers are kept.
-        batch_size: of the images that its contract is checked with.
-        checkpoint_seconds: of its training.
+        batch_size: number of images that its contract is checked with.
+        checkpoint_seconds: seconds from one checkpoint of its training to the next.
 
     Returns:
         The teacher, and where it comes from: a name or the path of a file.
@@ -123,9 +123,9 @@ def teacher_of_run(
     """Returns the teacher that a run was distilled from; None if its file is gone.
 
     Args:
-        config: of the run.
-        request: of its objective.
-        student_format: of the images that the teacher gets.
+        config: configuration of the run.
+        request: teacher request of its objective.
+        student_format: format of the images that the teacher gets.
     """
     source = config["teacher"]
     contract = TeacherContract.from_dict(config["teacher_contract"])
@@ -212,10 +212,10 @@ def fit_teacher(
         contract: what the model takes and returns.
         dataset: to train on; nothing is chosen on its other splits.
         recipe: how to train.
-        pipeline: of the student's images.
-        path: of the `.keras` file; its contract and accuracy are written beside it.
+        pipeline: pipeline of the student's images.
+        path: path of the `.keras` file; its contract and accuracy are written beside it.
         source: identifies the untrained model; the training of another one is not resumed.
-        checkpoint_seconds: from one checkpoint to the next.
+        checkpoint_seconds: seconds from one checkpoint to the next.
 
     Returns:
         Top-1 on the validation and on the test split, on the student's images.

@@ -60,7 +60,7 @@ def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
 
     Args:
         job: what to do.
-        run_dir: of the run; None for one below runs/ with a name made from the job.
+        run_dir: directory of the run; None for one below runs/ with a name made from the job.
         print_fn: called with each line for the user.
 
     Raises:
@@ -171,13 +171,13 @@ def score_split(
     """Scores a trained model on a split, as its objective does it.
 
     Args:
-        objective: of the training; its teacher, if there is one, is scored too.
+        objective: objective of the training; its teacher, if there is one, is scored too.
         student: the trained model.
         splits: the dataset, with the images that the student is trained on as its training split.
         split: "validation" or "test".
-        pipeline: of the student's images.
+        pipeline: pipeline of the student's images.
         batch_size: images at a time.
-        title: of the progress bar; by default the name of the split.
+        title: title of the progress bar; by default the name of the split.
 
     Returns:
         Figures by the names of the rows of the report.

@@ -38,14 +38,14 @@ class CaiT(Classifier):
         patch_size: side of a patch in pixels.
         embed_dim: width of the tokens, a multiple of `num_heads`.
         depth: number of blocks of self-attention.
-        num_heads: of each attention.
+        num_heads: number of heads of each attention.
         mlp_ratio: hidden width of the MLPs divided by `embed_dim`.
         qkv_bias: whether queries, keys and values have a bias.
-        drop_path_rate: of every block of self-attention; those of class attention have none.
+        drop_path_rate: rate of every block of self-attention; those of class attention have none.
         layer_scale_init: initial value of every LayerScale.
         class_depth: number of blocks of class attention.
         distilled: whether there is a distillation token with its head.
-        num_classes: of each head.
+        num_classes: number of classes of each head.
 
     Input: images (batch, height, width, 3), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.

@@ -31,14 +31,14 @@ class DeiT(Classifier):
         patch_size: side of a patch in pixels.
         embed_dim: width of the tokens, a multiple of `num_heads`.
         depth: number of blocks.
-        num_heads: of each self-attention.
+        num_heads: number of heads of each self-attention.
         mlp_ratio: hidden width of the MLPs divided by `embed_dim`.
         qkv_bias: whether queries, keys and values have a bias.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
         distilled: whether there is a distillation token with its head.
-        num_classes: of each head.
-        dropout_rate: of the dropout after the positions, each attention and both layers of each
-            MLP. The published DeiT has none.
+        num_classes: number of classes of each head.
+        dropout_rate: rate of the dropout after the positions, each attention and both layers of
+            each MLP. The published DeiT has none.
 
     Input: images (batch, height, width, 3), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.

@@ -37,14 +37,14 @@ class DeiT3(Classifier):
         patch_size: side of a patch in pixels.
         embed_dim: width of the tokens, a multiple of `num_heads`.
         depth: number of blocks.
-        num_heads: of each self-attention.
+        num_heads: number of heads of each self-attention.
         mlp_ratio: hidden width of the MLPs divided by `embed_dim`.
         qkv_bias: whether queries, keys and values have a bias.
-        drop_path_rate: of every block.
+        drop_path_rate: rate of every block.
         layer_scale_init: initial γ of LayerScale; None leaves LayerScale out.
         branches: attentions, and MLPs, side by side in a block: 2 in the parallel ViT.
         stem: "linear", or "hmlp" for the hierarchical MLP stem, whose patches have 16 pixels.
-        num_classes: of the head.
+        num_classes: number of classes of the head.
 
     Input: images (batch, height, width, 3), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.

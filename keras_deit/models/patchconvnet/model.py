@@ -31,13 +31,13 @@ class PatchConvNet(Classifier):
         image_size: side in pixels, or (height, width); multiples of 16.
         embed_dim: width of the patches, a multiple of 8.
         depth: number of convolutional blocks.
-        drop_path_rate: of every convolutional block; the class attention has none.
+        drop_path_rate: rate of every convolutional block; the class attention has none.
         layer_scale_init: initial value of every LayerScale.
         squeeze_ratio: hidden width of the squeeze-and-excitation divided by `embed_dim`.
         class_mlp_ratio: hidden width of the class attention's MLP divided by `embed_dim`.
         token_per_class: whether each class has a token, which attends to the patches alone and
             gives the score of that class; else one class token gives all.
-        num_classes: of the head.
+        num_classes: number of classes of the head.
 
     Input: images (batch, height, width, 3), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.

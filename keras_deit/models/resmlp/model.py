@@ -34,11 +34,11 @@ class ResMLP(Classifier):
         embed_dim: width of the tokens.
         depth: number of blocks.
         mlp_ratio: hidden width of the MLPs divided by `embed_dim`.
-        drop_path_rate: of every block.
+        drop_path_rate: rate of every block.
         layer_scale_init: initial γ of LayerScale.
         pooling: "mean" of the patches, or "class_mlp" for two blocks that gather them into a
             class token.
-        num_classes: of the head.
+        num_classes: number of classes of the head.
 
     Input: images (batch, height, width, 3), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.

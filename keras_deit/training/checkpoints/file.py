@@ -18,7 +18,7 @@ def write_checkpoint(path: pathlib.Path, tensors: dict[str, np.ndarray], metadat
     When this returns, the file is on the disk, even if the machine loses power in the next moment.
 
     Args:
-        path: of the file; an existing one is replaced at the end, in one step.
+        path: path of the file; an existing one is replaced at the end, in one step.
         tensors: by name.
         metadata: JSON values.
 

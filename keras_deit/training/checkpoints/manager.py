@@ -26,8 +26,9 @@ class CheckpointManager:
 
     Args:
         folder: for the checkpoints alone; it need not exist. None for no checkpoints.
-        seconds: from one checkpoint to the next. If that would be more than 3 % of the time, as
-            for a large model on a slow disk, they are further apart; 0 writes one after every step.
+        seconds: seconds from one checkpoint to the next. If that would be more than 3 % of the
+            time, as for a large model on a slow disk, they are further apart; 0 writes one after
+            every step.
         keep: how many of the newest are kept, at least 1.
         resume_metadata: what must be the same when the training resumes, by name, such as the
             fingerprint of a teacher: JSON values.

@@ -10,11 +10,11 @@ class Progress:
     Attributes:
         epoch: counted from 0; the number of epochs at the end.
         step: steps of this epoch that are done; with accumulated gradients, micro-batches.
-        logs: of this epoch, if all its steps are done and its validation is not.
+        logs: figures of this epoch, if all its steps are done and its validation is not.
         history: what was logged, by epoch.
         best: the epoch with the best validation figure so far and that figure; empty for none.
         bad_images: the names of the unreadable images so far.
-        micro_batches: in a step of the optimizer.
+        micro_batches: number of micro-batches in a step of the optimizer.
     """
 
     epoch: int = 0

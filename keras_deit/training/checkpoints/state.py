@@ -60,8 +60,9 @@ class TrainingState:
         Args:
             values: by name.
             source: where they come from, for the error.
-            micro_batches: in a step of the training that wrote them. If steps have another number
-                here, the values must be those between two steps, when no gradients are accumulated.
+            micro_batches: number of micro-batches in a step of the training that wrote them. If
+                steps have another number here, the values must be those between two steps, when no
+                gradients are accumulated.
 
         Raises:
             InputError: they are of another model or optimizer; nothing is assigned then.
