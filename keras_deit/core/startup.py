@@ -1,8 +1,10 @@
 """Importing Keras when a command starts; it comes before everything else of the package."""
 
 import contextlib
+import functools
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -13,8 +15,10 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 def import_keras() -> None:
     """Imports Keras, in a command without TensorFlow's notes.
 
-    A missing backend ends a command with one line and exit code 2. A SavedModel holds operations of
-    TensorFlow, so the command `export` runs on that backend, whatever `KERAS_BACKEND` says.
+    A backend that is missing or not supported ends a command with one line and exit code 2, and
+    Ctrl-C during the imports, which take seconds, with one line and 130. A SavedModel holds
+    operations of TensorFlow, so the command `export` runs on that backend, whatever
+    `KERAS_BACKEND` says.
     """
     if pathlib.Path(sys.argv[0]).stem != _COMMAND:
         import keras
@@ -23,20 +27,37 @@ def import_keras() -> None:
     if sys.argv[1:2] == ["export"]:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A copy, because stderr is silenced during the import.
+    signal.signal(signal.SIGINT, functools.partial(_exit_interrupted, os.dup(2)))
+    _check_backend(os.environ.get("KERAS_BACKEND") or _BACKENDS[0])
     try:
         with _silent_stderr():
-            import keras  # noqa: F401
+            import keras
+        # Without the variable it is that of ~/.keras/keras.json.
+        _check_backend(keras.backend.backend())
     except ModuleNotFoundError as error:
         missing = error.name.split(".")[0]
         if missing not in _BACKENDS:
             raise
-        print(
-            f"error: Keras's {missing} backend is not installed: pip install "
-            f"'keras-deit[{missing}]'. Training and evaluation run on {', '.join(_BACKENDS)}: "
-            "KERAS_BACKEND chooses one.",
-            file=sys.stderr,
+        _exit(
+            f"Keras's {missing} backend is not installed: pip install 'keras-deit[{missing}]'. "
+            f"Training and evaluation run on {', '.join(_BACKENDS)}: KERAS_BACKEND chooses one."
         )
-        sys.exit(2)
+
+
+def _exit(error: str) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in _BACKENDS:
+        _exit(f"KERAS_BACKEND should be one of {', '.join(_BACKENDS)}. Received: {backend!r}")
+
+
+def _exit_interrupted(stderr: int, signum, frame) -> None:
+    os.write(stderr, b"Interrupted.\n")
+    os._exit(130)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,9 @@
-"""What a training prints at its start."""
+"""The lines that a training prints at its start, and what it records of its environment."""
+
+import datetime
+import importlib.metadata
+import platform
+import sys
 
 import keras
 import numpy as np
@@ -8,6 +13,9 @@ from keras_deit.data import Dataset
 from keras_deit.objectives import Objective, TrainingModel, objective_name
 from keras_deit.optimizers import Optimization, no_weight_decay_variables
 from keras_deit.training.job import Job
+from keras_deit.version import __version__
+
+_PACKAGES = ("numpy", "grain", "opencv-python-headless", "keras-cv")
 
 
 def start_report(
@@ -44,6 +52,25 @@ def parameters_line(model: TrainingModel, trainable: str) -> str:
     only = "" if trainable == "all" else f" ({trainable} only)"
     decay = f"{trained - without_decay:,} with weight decay and {without_decay:,} without"
     return f"{trained:,}{only}, {decay}"
+
+
+def environment() -> dict:
+    """Returns when, how and with which versions a training is started, as JSON values."""
+    packages = ("keras", keras.backend.backend(), *_PACKAGES)
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {"keras-deit": __version__, **{p: _version(p) for p in packages}},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _data(splits: Dataset) -> str:

@@ -44,7 +44,7 @@ from keras_deit.training.identity import run_digests, run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.loop import TrainingData, TrainingLoop
-from keras_deit.training.report import start_report
+from keras_deit.training.report import environment, start_report
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.teachers import resolve_teacher
@@ -317,6 +317,7 @@ def _config(job, student, dataset, pipeline, objective, teacher_source, effectiv
         "teacher": teacher_source,
         "teacher_contract": teacher and teacher.contract.to_dict(),
         "effective": effective,
+        "environment": environment(),
     }
 
 

@@ -1,6 +1,7 @@
 """A whole training: what it does, logs and scores, and what it refuses."""
 
 import dataclasses
+import datetime
 import math
 
 import keras
@@ -40,6 +41,9 @@ def test_a_run_directory_holds_the_whole_run(finished, tiny_job):
     run, _ = finished
     assert run.config["run"] == run_identity(tiny_job())
     assert run.config["class_names"] == list("0123456789")
+    environment = run.config["environment"]
+    assert environment["versions"]["keras"] == keras.__version__
+    assert environment["command"] and datetime.datetime.fromisoformat(environment["started"])
     assert stored_weights(run.best_weights).keys() == stored_weights(run.final_weights).keys()
     assert run.summary["checkpoints"]["written"] == 2 and run.summary["skipped_steps"] == 0
     assert run.summary["bad_images"] == []

@@ -1,0 +1,23 @@
+"""What a command does while it imports: a wrong backend, and Ctrl-C."""
+
+import signal
+import time
+
+import pytest
+from commands import run_process, start_command
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "numpy", "openvino"])
+def test_a_backend_that_cannot_train_is_one_line(backend, tmp_path):
+    output = run_process(tmp_path, "models", backend=backend, code=2)
+    assert output.stderr.count("\n") == 1
+    assert all(name in output.stderr for name in ("tensorflow, jax, torch", backend))
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.5])
+def test_ctrl_c_during_the_imports_is_one_line(seconds, tmp_path):
+    process = start_command(tmp_path, "train", backend="tensorflow")
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "Interrupted.\n")
