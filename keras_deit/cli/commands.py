@@ -4,9 +4,10 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Callable
+from typing import get_args
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import check_writable
+from keras_deit.core.files import check_writable, user_path
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import Classifier, get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
@@ -15,6 +16,7 @@ from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
 from keras_deit.recipes.options import model_options
 from keras_deit.serving import export_run, serving_commands
 from keras_deit.training import (
+    OnProblem,
     load_run,
     make_job,
     teacher_training_options,
@@ -69,7 +71,7 @@ def _plan(values: dict) -> None:
 
 def _train_teacher(values: dict) -> None:
     scores = train_teacher(**values)
-    print(f"Top-1: validation {scores['validation']:.4f}, test {scores['test']:.4f}.")
+    print(f"Top-1: {', '.join(f'{split} {top1:.4f}' for split, top1 in scores.items())}.")
     print(f"Kept in {values['output']}; use it with --teacher {values['output']}.")
 
 
@@ -77,17 +79,29 @@ def _run_dir_option() -> Option:
     return Option("run_dir", str, "Directory of a finished run.", required=True)
 
 
+def _weights_option(default: str) -> Option:
+    return Option("weights", str, f"Weights of the run; {default}", ("final", "best", "ema"))
+
+
 def _evaluate_options() -> list[Option]:
     return [
         _run_dir_option(),
-        Option("split", str, "Split of the data to evaluate on.", SPLITS, "test"),
+        Option("split", str, "Split to evaluate on; by default test, if the data has it.", SPLITS),
         Option("batch_size", int, "Images at a time.", default=64, minimum=1),
+        _weights_option("by default the final ones and, if the run has it, their EMA."),
+        Option("dataset", str, "Other data with the same classes; by default that of the run."),
+        Option(
+            "on_bad_image",
+            str,
+            "What to do at an image that cannot be read; by default what the training did.",
+            get_args(OnProblem),
+        ),
     ]
 
 
 def _evaluate(values: dict) -> None:
     result = evaluate_run(**values)
-    print(f"{values['split']} split, {result['examples']} images:")
+    print(f"{result['split']} split, {result['examples']} images:")
     print(score_table(result["scores"], result.get("ema_scores")))
 
 
@@ -97,6 +111,7 @@ def _export_options() -> list[Option]:
         Option("output_dir", str, "Directory of the served models.", default="savedmodels"),
         Option("name", str, "Name of the served model; by default that of the run's directory."),
         Option("top_k", int, "Number of labels that an answer names.", default=5),
+        dataclasses.replace(_weights_option("by default the final ones."), default="final"),
     ]
 
 
@@ -128,7 +143,7 @@ def _convert_options() -> list[Option]:
 
 def _convert(values: dict) -> None:
     weights, name = values.pop("weights"), values.pop("model", None)
-    output = pathlib.Path(values.pop("output"))
+    output = user_path(values.pop("output"))
     _check_output(output, values.pop("overwrite", False))
     model = _model_to_convert(weights, name, values)
     if name not in (None, model.name):
@@ -154,7 +169,7 @@ def _check_output(output: pathlib.Path, overwrite: bool) -> None:
 
 
 def _model_to_convert(weights: str, name: str | None, values: dict) -> Classifier:
-    if pathlib.Path(weights).is_dir():
+    if not weights.startswith("hf://") and user_path(weights).is_dir():
         return change_model(load_run(weights).model(), **values)
     return model_from(weights, name, **values)
 
@@ -180,7 +195,7 @@ def _models(values: dict) -> None:
     if into is None:
         print(table)
         return
-    path = pathlib.Path(into)
+    path = user_path(into)
     text = path.read_text("utf-8") if path.is_file() else ""
     if not _TABLE.search(text):
         raise InputError(f"{path} has no lines <!-- models --> and <!-- /models -->.")
