@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import pathlib
 import signal
@@ -35,6 +36,9 @@ def import_keras() -> None:
             import keras
         # Without the variable it is that of ~/.keras/keras.json.
         _check_backend(keras.backend.backend())
+        # Grain warns at its import wherever JAX is not installed.
+        absl_logger = logging.getLogger("absl")
+        absl_logger.addFilter(lambda record: "jax profiler" not in record.getMessage())
     except ModuleNotFoundError as error:
         missing = error.name.split(".")[0]
         if missing not in _BACKENDS:

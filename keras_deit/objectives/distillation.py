@@ -67,7 +67,7 @@ class Distillation(Supervised):
         super().__init__(loss)
         if kind not in KINDS:
             known = ", ".join(KINDS)
-            raise InputError(f"distillation should be one of {known}. Received: {kind!r}")
+            raise InputError(f"kind of distillation should be one of {known}. Received: {kind!r}")
         if not 0 <= alpha <= 1:
             raise InputError(f"alpha should be in [0, 1]. Received: {alpha}")
         if temperature <= 0:

@@ -68,6 +68,16 @@ class TrainingModel(AveragedModel):
         }
 
     @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics of this training, without those that a model inside was compiled with.
+
+        Keras leaves them out of a model that is a direct part, but not of one in a layer, such as
+        a `Teacher`; they would overwrite the log of this training under the same names.
+        """
+        inner = {id(metric) for model in _models_inside(self) for metric in model.metrics}
+        return [metric for metric in super().metrics if id(metric) not in inner]
+
+    @property
     def training_values(self) -> dict:
         """The arguments of the constructor besides student and objective."""
         return {
@@ -242,6 +252,13 @@ class TrainingModel(AveragedModel):
             yield
         finally:
             self._evaluating = False
+
+
+def _models_inside(layer: keras.layers.Layer) -> Iterator[keras.Model]:
+    for inner in sublayers(layer):
+        if isinstance(inner, keras.Model):
+            yield inner
+        yield from _models_inside(inner)
 
 
 def _own_layers(layers: list[keras.layers.Layer], others: set[int]) -> Iterator:

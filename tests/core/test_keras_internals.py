@@ -48,6 +48,8 @@ def instance(cls):
 @pytest.mark.backends("tensorflow", "jax", "torch")
 @pytest.mark.parametrize(("cls", "name"), USED, ids=lambda value: getattr(value, "__name__", value))
 def test_keras_still_has_it(cls, name):
+    if name == "_layout" and keras.backend.backend() != "jax":
+        pytest.skip("It is read on JAX only, and before Keras 3.15 PyTorch's variables lack it.")
     message = f"Keras has no {cls.__name__}.{name} any more: see {FILE.name}"
     assert hasattr(instance(cls), name), message
 

@@ -7,8 +7,10 @@ from harness import numpy
 from small_models import JIT, assert_logs, batch, expected_logs, small_student, small_teacher
 from training_state import training_state
 
-from keras_deit import Distiller
+from keras_deit import Distiller, Teacher
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.objectives import Batch
+from keras_deit.teachers import TeacherContract
 
 on_all_backends = pytest.mark.backends("tensorflow", "jax", "torch")
 
@@ -49,6 +51,33 @@ def test_teacher_runs_once_in_a_step_that_needs_it(values, in_training, in_valid
     assert teacher.modes == [False] * in_training
     distiller.fit(x, y, batch_size=4, validation_data=(x[:8], y[:8]), verbose=0)
     assert teacher.modes == [False] * (2 * in_training + in_validation)
+
+
+@on_all_backends
+def test_metrics_of_a_compiled_teacher_in_a_layer_do_not_overwrite_the_log(tmp_path):
+    """Metrics of the same names, which the distillation never updates."""
+    x, y, _ = batch(count=8)
+    logs = []
+    for is_compiled in (False, True):
+        keras.utils.set_random_seed(0)
+        model = small_teacher()
+        if is_compiled:
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile("sgd", loss, metrics=["accuracy"])
+            model.evaluate(x, y, verbose=0)
+        image_format = ImageFormat(*model.input_shape[1:3])
+        contract = TeacherContract(image_format, "logits", model.output_shape[-1])
+        distiller = Distiller(small_student(), Teacher(model, contract, image_format))
+        distiller.compile(optimizer="sgd")
+        history = distiller.fit(x, y, validation_data=(x, y), shuffle=False, verbose=0).history
+        logs.append({**history, **distiller.evaluate(x, y, return_dict=True, verbose=0)})
+    assert logs[0].keys() == logs[1].keys()
+    for name, value in logs[0].items():
+        np.testing.assert_allclose(logs[1][name], value, atol=1e-6, err_msg=name)
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.models.load_model(tmp_path / "distiller.keras")
+    again = loaded.evaluate(x, y, return_dict=True, verbose=0)
+    assert again["loss"] == pytest.approx(logs[1]["loss"], abs=1e-6)
 
 
 @on_all_backends
