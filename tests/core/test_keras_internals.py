@@ -228,6 +228,7 @@ class Nested(keras.layers.Layer):
         return x
 
 
+@pytest.mark.skipif(keras.__version__ < "3.15", reason="Keras 3.14 leaves them out in silence.")
 def test_weights_that_keras_leaves_out_with_a_warning_are_an_error(tmp_path):
     inputs = keras.Input((2,))
     smaller, model = (keras.Model(inputs, Nested(depth, name="x")(inputs)) for depth in (0, 1))

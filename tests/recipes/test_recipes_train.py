@@ -1,0 +1,48 @@
+"""Every recipe trains: two steps with a small model, on a backend that does not compile."""
+
+import keras
+import pytest
+
+from keras_deit import create_model, list_recipes, train
+from keras_deit.models import model_values
+from keras_deit.pretrained import save_safetensors
+from keras_deit.recipes import get_recipe
+from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
+
+SMALL = {"image_size": 16, "patch_size": 8, "embed_dim": 24, "num_heads": 2, "depth": 1}
+SMALL["class_depth"] = 1
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "teacher.keras"
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    save_teacher_model(model, TeacherContract(pixel_format("0-255", 16, 16), "logits", 10), path)
+    return path
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_trains(name, teacher, tmp_path):
+    recipe = get_recipe(name)
+    known = model_values(recipe.model)
+    sizes = {key: value for key, value in SMALL.items() if key in known}
+    values = {**sizes, "epochs": 1, "batch_size": 600, "warmup_epochs": 0}
+    if recipe.objective.teacher_request is not None:
+        values["teacher"] = teacher
+    if recipe.fine_tunes:
+        values["weights"] = tmp_path / "start.safetensors"
+        save_safetensors(create_model(recipe.model, num_classes=10, **sizes), values["weights"])
+    run = train(print, recipe=name, run_dir=tmp_path / "run", **values)
+    assert run.summary["steps"] == 2
+    assert run.history[0]["loss"] > 0 and run.final_weights.is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.parametrize("name", ["augreg", "deit3_1k", "cait_distilled", "attention_only"])
+def test_a_recipe_of_each_kind_trains_on_every_backend(name, teacher, tmp_path):
+    """The start of the heads, binary cross-entropy with LAMB, distillation, and attention only."""
+    test_a_recipe_trains(name, teacher, tmp_path)
