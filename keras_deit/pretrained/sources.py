@@ -1,5 +1,6 @@
 """Where weights come from: a file in any format, or the hub."""
 
+import os
 import pathlib
 
 from keras_deit.core.errors import InputError
@@ -26,6 +27,8 @@ def local_file(source: str | pathlib.Path) -> pathlib.Path:
     Raises:
         InputError: there is no such file, or its format is not known.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(f"Weights should be a path or {hub.PREFIX}OWNER/NAME. Received: {source}")
     if str(source).startswith(hub.PREFIX):
         return hub.download(str(source))
     path = user_path(source)

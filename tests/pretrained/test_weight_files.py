@@ -331,3 +331,9 @@ def test_random_states_are_not_loaded():
     before = [np.array(variable) for variable in others]
     load_pretrained(model, DATA / "deit.safetensors")
     assert before and all(map(np.array_equal, before, map(np.array, others)))
+
+
+@pytest.mark.parametrize("weights", [True, 3, ["a.pth"]])
+def test_weights_are_named_by_a_path(weights):
+    with pytest.raises(InputError, match=r"path.*Received"):
+        create_model("deit_tiny_patch16_224", weights)
