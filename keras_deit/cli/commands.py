@@ -8,6 +8,7 @@ from typing import get_args
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
+from keras_deit.core.startup import STARTED
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import Classifier, get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
@@ -58,7 +59,7 @@ def _train(values: dict) -> None:
     for option in plan_options():
         if option.name in values:
             raise InputError(f"--{option.name} needs --plan.")
-    run = train_job(make_job(**values), values.get("run_dir"))
+    run = train_job(make_job(**values), values.get("run_dir"), start=STARTED)
     print(final_report(run))
 
 

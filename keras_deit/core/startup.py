@@ -7,7 +7,11 @@ import os
 import pathlib
 import signal
 import sys
+import time
 from collections.abc import Iterator
+
+# Before the imports that take seconds.
+STARTED = time.monotonic()
 
 _COMMAND = "keras-deit"
 _BACKENDS = ("tensorflow", "jax", "torch")

@@ -37,7 +37,8 @@ class Augmentation:
         auto_augment: augmentation policy: "none"; "3a" for 3-Augment; "original", "originalr", "v0"
             or "v0r" for AutoAugment; or RandAugment in timm's notation, such as
             "rand-m9-mstd0.5-inc1" in DeiT, or in the version of its authors' TensorFlow code, such
-            as "tfrand-m15-n2" in AugReg.
+            as "tfrand-m15-n2" in AugReg; or "affine-m5" for rotation, scaling, shear and
+            translation alone.
         color_jitter: strength of color jitter: brightness, contrast and saturation are multiplied
             by random factors from 1 - strength to 1 + strength; 0 for none. As in timm, it is not
             applied together with RandAugment or AutoAugment.

@@ -46,6 +46,27 @@ def rotate(
     return affine(image, matrix, interpolation, fill)
 
 
+def distort(
+    image: np.ndarray,
+    linear: tuple[float, float, float, float],
+    shift: tuple[float, float],
+    interpolation: str = "bicubic",
+) -> np.ndarray:
+    """Applies a linear map about the center and a shift, with the nearest pixel outside.
+
+    Args:
+        image: uint8 (height, width, 3).
+        linear: (a, b, d, e): from a point of the result to that of `image`, from the center.
+        shift: of the point in `image`, as fractions of its width and height.
+        interpolation: "bicubic", "bilinear" or "nearest".
+    """
+    height, width = image.shape[:2]
+    a, b, d, e = linear
+    x, y = width / 2, height / 2
+    c, f = x - a * x - b * y + shift[0] * width, y - d * x - e * y + shift[1] * height
+    return affine(image, (a, b, c, d, e, f), interpolation, fill=None)
+
+
 def shear_x(
     image: np.ndarray, factor: float, interpolation: str = "bicubic", fill: Color = MEAN
 ) -> np.ndarray:
@@ -150,7 +171,7 @@ def affine(
     image: np.ndarray,
     matrix: tuple[float, ...],
     interpolation: str = "bicubic",
-    fill: Color = MEAN,
+    fill: Color | None = MEAN,
 ) -> np.ndarray:
     """Returns the image whose point (x, y) is the point (ax + by + c, dx + ey + f) of `image`.
 
@@ -159,7 +180,7 @@ def affine(
         matrix: (a, b, c, d, e, f) in pixels; (0, 0) is the top left corner of the image, so the
             center of the first pixel is (0.5, 0.5).
         interpolation: "bicubic", "bilinear" or "nearest".
-        fill: the color of pixels from outside of the image.
+        fill: the color of pixels from outside of the image; None for that of the nearest pixel.
     """
     matrix = np.reshape(np.asarray(matrix, np.float64), (2, 3))
     # In OpenCV, (0, 0) is the center of the first pixel.
@@ -169,6 +190,6 @@ def affine(
         matrix,
         image.shape[1::-1],
         flags=_FLAGS[interpolation] | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=fill,
+        borderMode=cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT,
+        borderValue=fill or 0,
     )

@@ -22,7 +22,7 @@ class Step(NamedTuple):
     Attributes:
         operation: its name in `OPERATIONS`.
         argument: its argument; None if it has none; (row, column, half_side) for "Cutout", see
-            `geometric.cutout`.
+            `geometric.cutout`; (linear, shift) for "Distort", see `geometric.distort`.
     """
 
     operation: str
@@ -52,7 +52,7 @@ _GEOMETRIC = {
     "TranslateXPixels": geometric.shift_x,
     "TranslateYPixels": geometric.shift_y,
 }
-OPERATIONS = (*_PHOTOMETRIC, *_GEOMETRIC, "Cutout")
+OPERATIONS = (*_PHOTOMETRIC, *_GEOMETRIC, "Cutout", "Distort")
 
 
 def apply(
@@ -74,6 +74,8 @@ def apply(
             image = _GEOMETRIC[name](image, argument, interpolation, fill)
         elif name == "Cutout":
             image = geometric.cutout(image, *argument, fill)
+        elif name == "Distort":
+            image = geometric.distort(image, *argument, interpolation)
         elif argument is None:
             image = _PHOTOMETRIC[name](image)
         else:

@@ -39,7 +39,9 @@ def parse_policy(text: str) -> Policy:
             "-mstd0.5": standard deviation of the magnitude, 0 by default, or above 100 or "inf"
             for a magnitude that is uniform in [0, m]; "-inc1": increasing variants, 0 by default);
             "tfrand" for RandAugment as in its authors' TensorFlow code ("-m15": magnitude, 10 by
-            default; "-n2": number of operations, 2 by default).
+            default; "-n2": number of operations, 2 by default);
+            "affine" for rotation, scaling, shear and translation at once ("-m5": magnitude, 5 by
+            default).
 
     Raises:
         InputError: there is no such policy, or it has no such section.
@@ -146,6 +148,29 @@ class AutoAugment:
         ]
 
 
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """Rotates, scales, shears and moves an image at random; the border is that of the image.
+
+    It is for small images of any kind, also such whose colors or mirror images have a meaning.
+
+    Attributes:
+        magnitude: the magnitude of the changes, in [0, 10]. At 10 the rotation is up to 24°, the
+            scale a factor up to 1.3, the shear up to 0.3, and the translation up to a fifth of the
+            image.
+    """
+
+    magnitude: float = 5
+
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        angle, scale, shear, *shift = rng.uniform(-1, 1, 5) * (self.magnitude / MAX_MAGNITUDE)
+        angle, factor = math.radians(24 * angle), 1.3**scale
+        cosine, sine = factor * math.cos(angle), factor * math.sin(angle)
+        # The shear comes after the rotation, along the rows.
+        linear = (cosine, 0.3 * shear - sine, sine, cosine)
+        return [Step("Distort", (linear, (0.2 * shift[0], 0.2 * shift[1])))]
+
+
 class ThreeAugment:
     """3-Augment (Touvron et al. 2022, "DeiT III", section 3): grayscale, solarization or blur."""
 
@@ -215,6 +240,7 @@ _PARSERS = {
     "none": ({}, lambda name, values: NoPolicy()),
     "3a": ({}, lambda name, values: ThreeAugment()),
     "rand": (_RAND_AUGMENT, _parse_rand_augment),
+    "affine": ({"m": _NUMBER}, lambda name, values: Affine(values.get("m", 5))),
     "tfrand": ({key: _RAND_AUGMENT[key] for key in "mn"}, _parse_tensorflow),
     **{
         name: (_NOISE, lambda name, values: AutoAugment(name, _std(values)))

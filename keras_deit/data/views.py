@@ -11,7 +11,7 @@ from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.geometric import FILLS
 from keras_deit.data.images import REDUCTIONS, DecodedImage, EncodedImage
 from keras_deit.data.operations import Step, apply
-from keras_deit.data.policies import NoPolicy, ThreeAugment, color_jitter, parse_policy
+from keras_deit.data.policies import Affine, NoPolicy, ThreeAugment, color_jitter, parse_policy
 
 # After a reduced decoding a crop has still at least so many times the sides of the model's images.
 # The scaling by the JPEG decoder then changes the result by half a gray level on average.
@@ -52,7 +52,7 @@ def draw_steps(augmentation: Augmentation, rng: np.random.Generator) -> list[Ste
     """Draws the operations of policy and color jitter for one image."""
     policy = _policy(augmentation.auto_augment)
     steps = policy.draw(rng)
-    if isinstance(policy, NoPolicy | ThreeAugment):
+    if isinstance(policy, Affine | NoPolicy | ThreeAugment):
         steps += color_jitter(augmentation.color_jitter, rng)
     return steps
 

@@ -12,7 +12,12 @@ from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
-from keras_deit.layers.stems import ConvStem, HierarchicalMLPStem, PatchEmbedding
+from keras_deit.layers.stems import (
+    ConvStem,
+    HierarchicalMLPStem,
+    PatchEmbedding,
+    ResidualConvStem,
+)
 from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
 from keras_deit.layers.transformer_block import TransformerBlock
 
@@ -34,6 +39,7 @@ __all__ = [
     "PositionEmbedding",
     "PrependToken",
     "ResMLPBlock",
+    "ResidualConvStem",
     "SqueezeExcitation",
     "StochasticDepth",
     "TalkingHeadsAttention",

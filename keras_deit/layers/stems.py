@@ -12,6 +12,8 @@ from keras_deit.layers.introspection import layer_macs
 
 # The strides of the hMLP stem's convolutions, whose kernels are as large as their strides.
 _HMLP_STRIDES = (4, 2, 2)
+# The channels of the first convolution of the residual stem.
+_STEM_WIDTH = 16
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -226,6 +228,104 @@ class HierarchicalMLPStem(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "embed_dim": self.embed_dim}
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class ResidualConvStem(keras.layers.Layer):
+    """A small convolutional network in place of the patch projection, for little training data.
+
+    A 3×3 convolution at full resolution, then for each halving of the image a 3×3 convolution of
+    stride 2 and a residual block of two (He et al., 2016). Each convolution has batch normalization
+    and ReLU. Convolutional stems make transformers learn faster and more stably ("Early
+    Convolutions Help Transformers See Better", Xiao et al., 2021); the residual blocks were added
+    here because they were better on folders of some hundred small images, see docs/performance.md.
+
+    The first convolution has 16 channels, and each halving doubles them, up to `embed_dim`, which
+    the last one always has.
+
+    Args:
+        patch_size: pixels of the image for each token along a side, a power of two above 1.
+        embed_dim: width of a token.
+
+    Input: images (batch, height, width, channels), with sides that are multiples of `patch_size`.
+    Output: tokens (batch, height//patch_size · width//patch_size, embed_dim), row by row.
+
+    Raises:
+        InputError: `patch_size` is not a power of two above 1.
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        if patch_size < 2 or patch_size & (patch_size - 1):
+            raise InputError(
+                "patch_size should be a power of two above 1 for the convolutional stem. "
+                f"Received: {patch_size}"
+            )
+        self.patch_size = patch_size
+        self.embed_dim = embed_dim
+
+    def build(self, input_shape):
+        shape, self.convs, self.norms = input_shape, [], []
+        halvings = self.patch_size.bit_length() - 1
+        widths = [min(2**i * _STEM_WIDTH, self.embed_dim) for i in range(halvings)]
+        layout = [(widths[0], 1)]
+        for width in [*widths[1:], self.embed_dim]:
+            layout += [(width, 2), (width, 1), (width, 1)]
+        for number, (width, stride) in enumerate(layout, start=1):
+            conv = keras.layers.Conv2D(
+                width,
+                kernel_size=3,
+                strides=stride,
+                use_bias=False,
+                kernel_initializer=conv_kernel(),
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+                name=f"conv{number}",
+            )
+            norm = keras.layers.BatchNormalization(
+                axis=-1, epsilon=1e-5, momentum=0.9, dtype=self.dtype_policy, name=f"norm{number}"
+            )
+            conv.build(_padded_shape(shape))
+            shape = conv.compute_output_shape(_padded_shape(shape))
+            norm.build(shape)
+            self.convs.append(conv)
+            self.norms.append(norm)
+
+    def call(self, images, training=False):
+        grid, shortcut = images, None
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            # After the first convolution each stage has three; the last two are a residual block.
+            in_stage = (index - 1) % 3 if index else 0
+            if in_stage == 1:
+                shortcut = grid
+            grid = norm(conv(_padded(grid)), training=training)
+            grid = ops.relu(grid + shortcut if in_stage == 2 else grid)
+        return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
+
+    def patch_grid(self, input_shape) -> tuple[int, int]:
+        """Returns rows and columns of the tokens."""
+        _, height, width, _ = input_shape
+        return height // self.patch_size, width // self.patch_size
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return sum(layer_macs(*step) for step in _steps(self.convs, input_shape, padding=1))
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the image, the outputs of the ReLUs and the norms."""
+        made = _output_sizes(self.convs, input_shape, padding=1)
+        saved = [costs.norm(size) for size in made]
+        return sum(saved, SavedActivations(math.prod(input_shape[1:]) + sum(made)))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], math.prod(self.patch_grid(input_shape)), self.embed_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "patch_size": self.patch_size,
+            "embed_dim": self.embed_dim,
+        }
 
 
 def _padded(grid):

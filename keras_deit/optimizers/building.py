@@ -11,7 +11,7 @@ from keras_deit.optimizers.param_groups import (
     no_weight_decay_variables,
     unique_paths,
 )
-from keras_deit.optimizers.schedules import EpochCosine, StepCosine
+from keras_deit.optimizers.schedules import AdjustableCosine, EpochCosine, StepCosine
 from keras_deit.optimizers.settings import Optimization
 from keras_deit.optimizers.sgd import SGD
 
@@ -44,7 +44,10 @@ def learning_rate_schedule(
 
 
 def build_optimizer(
-    model: keras.Model, optimization: Optimization, steps_per_epoch: int
+    model: keras.Model,
+    optimization: Optimization,
+    steps_per_epoch: int,
+    adjustable: bool = False,
 ) -> GroupedOptimizer:
     """Builds the recipe's optimizer for a model's trainable variables.
 
@@ -53,14 +56,19 @@ def build_optimizer(
         optimization: settings of the recipe.
         steps_per_epoch: number of batches in an epoch, each of them `accumulation_steps` calls of
             `apply`.
+        adjustable: whether the lengths of the schedule, a "cosine", can be set later with
+            `set_schedule`.
 
     Raises:
         InputError: the model lacks what the groups need, or gradients cannot be accumulated on
             these devices.
     """
     check_accumulation(optimization, num_replicas_in_sync())
+    schedule = learning_rate_schedule(optimization, steps_per_epoch)
+    if adjustable:
+        schedule = AdjustableCosine(**schedule.get_config())
     values = {
-        "learning_rate": learning_rate_schedule(optimization, steps_per_epoch),
+        "learning_rate": schedule,
         "weight_decay": optimization.weight_decay,
         "no_weight_decay": unique_paths(no_weight_decay_variables(model), model),
         "global_clipnorm": optimization.gradient_clip or None,

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deit.core.keras_internals import OptimizerHooks, iterations_variable
 from keras_deit.core.processes import num_replicas_in_sync
+from keras_deit.optimizers.schedules import AdjustableCosine
 
 
 class GroupedOptimizer(OptimizerHooks):
@@ -51,6 +52,11 @@ class GroupedOptimizer(OptimizerHooks):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
         self.nonfinite_steps = self._counter("nonfinite_steps", 0)
         self.first_nonfinite_step = self._counter("first_nonfinite_step", -1)
+        if isinstance(self.schedule, AdjustableCosine):
+            self.schedule.lengths = (
+                self._counter("total_steps", self.schedule.total_steps),
+                self._counter("warmup_steps", self.schedule.warmup_steps),
+            )
         # Tuples, because Keras tracks lists and dictionaries, which could hold variables.
         self.no_weight_decay = tuple(sorted(no_weight_decay))
         self.learning_rate_factors = tuple(sorted((learning_rate_factors or {}).items()))
@@ -78,6 +84,13 @@ class GroupedOptimizer(OptimizerHooks):
         """Returns a variable's index in the slots, weight decay and learning rate factor."""
         index = self.variable_index(variable)
         return index, self._decays[index], self._factors[index]
+
+    def set_schedule(self, total_steps: int, warmup_steps: int) -> None:
+        """Sets the lengths of an `AdjustableCosine`, also after the training step is compiled."""
+        for variable, length in zip(
+            self.schedule.lengths, (total_steps, warmup_steps), strict=True
+        ):
+            variable.assign(length)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
         raise NotImplementedError(

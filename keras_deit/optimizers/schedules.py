@@ -54,6 +54,30 @@ class StepCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
+class AdjustableCosine(StepCosine):
+    """The same schedule, whose lengths can be set after the training step is compiled.
+
+    They are variables of the optimizer, which is what a compiled step reads anew at every call. So
+    the speed of a training can be measured with the step that it consists of.
+
+    Attributes:
+        lengths: variables of `total_steps` and `warmup_steps`, which the optimizer sets.
+    """
+
+    lengths: tuple[keras.Variable, keras.Variable]
+
+    def __call__(self, step):
+        total, warmup = (ops.cast(variable, "float32") for variable in self.lengths)
+        step = ops.cast(step, "float32")
+        # A length of at least 1 keeps both branches finite.
+        rise = ops.maximum(warmup, 1.0)
+        share = ops.clip((total - step) / ops.maximum(total - warmup, 1.0), 0.0, 1.0)
+        cosine = self.end + (self.peak - self.end) * ops.square(ops.sin(share * (math.pi / 2)))
+        linear = self.start + step * ((self.peak - self.start) / rise)
+        return ops.where(step < warmup, linear, cosine)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
 class EpochCosine(keras.optimizers.schedules.LearningRateSchedule):
     """The authors' schedule: timm's cosine as their script steps it.
 

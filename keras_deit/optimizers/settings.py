@@ -18,6 +18,8 @@ class Optimization:
 
     Attributes:
         epochs: number of passes over the training data.
+        steps: number of steps of the whole training instead of epochs. It is rounded to whole
+            epochs if it is longer than one.
         batch_size: number of images in a step, on all devices together.
         accumulation_steps: number of micro-batches in a batch, whose gradients are accumulated, so
             that a device processes so many times fewer images at once.
@@ -52,6 +54,7 @@ class Optimization:
     """
 
     epochs: int = 300
+    steps: int | None = None
     batch_size: int = 1024
     accumulation_steps: int = 1
     optimizer: str = "adamw"
@@ -84,15 +87,44 @@ class Optimization:
             require(field, value, 0 <= value < 1, "at least 0 and below 1")
         require("clip_norm", self.clip_norm, self.gradient_clip >= 0, "0 or more")
         require("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "in (0, 1]")
-        steps = self.accumulation_steps
-        divides = steps >= 1 and self.batch_size % steps == 0
-        require("accumulation_steps", steps, divides, f"a divisor of batch_size={self.batch_size}")
+        require("steps", self.steps, self.steps is None or self.steps >= 1, "1 or more")
+        micro_batches = self.accumulation_steps
+        divides = micro_batches >= 1 and self.batch_size % micro_batches == 0
+        expected = f"a divisor of batch_size={self.batch_size}"
+        require("accumulation_steps", micro_batches, divides, expected)
         in_range = 0 <= self.warmup_epochs <= self.epochs
         require("warmup_epochs", self.warmup_epochs, in_range, f"from 0 to epochs={self.epochs}")
         if self.warmup_steps is not None:
             require("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
             by_step = self.schedule == "cosine"
             require("schedule with warmup_steps", self.schedule, by_step, "'cosine'")
+
+    def with_steps(self, steps: int, max_warmup: float) -> "Optimization":
+        """Returns the same training with another number of steps, whatever it had.
+
+        Args:
+            steps: number of steps of the whole training.
+            max_warmup: largest share of them in the warm-up, if that has a number of steps.
+        """
+        warmup_steps = self.warmup_steps
+        if warmup_steps is not None:
+            warmup_steps = min(warmup_steps, int(max_warmup * steps))
+        return dataclasses.replace(self, steps=steps, warmup_steps=warmup_steps)
+
+    def in_epochs(self, steps_per_epoch: int) -> tuple["Optimization", int]:
+        """Returns the same training in epochs, and the number of steps in one of them.
+
+        Args:
+            steps_per_epoch: number of steps in a pass over the training data. An epoch of a
+                training with fewer `steps` has as many as that.
+        """
+        if self.steps is None:
+            return self, steps_per_epoch
+        steps_per_epoch = min(self.steps, steps_per_epoch)
+        epochs = round(self.steps / steps_per_epoch)
+        warmup_epochs = self.warmup_epochs * min(1, epochs / self.epochs)
+        changes = {"epochs": epochs, "warmup_epochs": warmup_epochs, "steps": None}
+        return dataclasses.replace(self, **changes), steps_per_epoch
 
     @property
     def peak_learning_rate(self) -> float:

@@ -1,5 +1,6 @@
 """Planning a training without building anything on a device."""
 
+import dataclasses
 import math
 
 import keras
@@ -52,7 +53,11 @@ def make_plan(job: Job, overrides: PlanOverrides | None = None) -> Plan:
     optimization = job.recipe.optimization
     check_accumulation(optimization, replicas if keras.backend.backend() == "tensorflow" else 1)
     processes = job.devices.num_processes or 1
-    steps = count_steps(optimization, dataset.name, dataset.examples, replicas, processes=processes)
+    optimization, steps = count_steps(
+        optimization, dataset.name, dataset.examples, replicas, processes=processes
+    )
+    recipe = dataclasses.replace(job.recipe, optimization=optimization)
+    job = dataclasses.replace(job, recipe=recipe)
     images = optimization.batch_size // (replicas * optimization.accumulation_steps)
     with precision(job.mixed_precision):
         model = _abstract_training_model(job, dataset.classes)

@@ -42,6 +42,13 @@ _RECIPE_FIELDS = (
     *("model", "weights", "head_bias"),
     *("evaluation_crop_ratio", "evaluation_interpolation", "validation_epochs"),
 )
+# The share of the minutes of a training that its teacher gets.
+TEACHER_SHARE = 0.4
+_STUDENT_AUGMENTATION = (
+    *("mixup_alpha", "cutmix_alpha", "mix_probability", "mix_switch_probability", "mix_mode"),
+    *("erase_probability", "erase_area", "erase_aspect", "erase_count"),
+    *("label_smoothing", "repeated_augmentation"),
+)
 TEACHER_FIELDS = tuple(
     field.name for field in dataclasses.fields(Optimization) if field.name not in STUDENT_ONLY
 )
@@ -94,9 +101,11 @@ def recipe_options() -> list[Option]:
 def teacher_options(prefix: str = "") -> list[Option]:
     """Returns the values of a teacher's training."""
     size = "Side in pixels of the images of a teacher that is trained."
+    minutes = "Minutes that the training of the teacher may take, instead of a number of steps."
     return [
         *field_options(Optimization, TEACHER_FIELDS, prefix),
         Option("teacher_image_size", int, size),
+        Option(f"{prefix}minutes", float, minutes),
     ]
 
 
@@ -223,15 +232,22 @@ def apply_options(recipe: Recipe, given: dict) -> Recipe:
 def teacher_recipe(recipe: TeacherRecipe, given: dict, prefix: str = "teacher_") -> TeacherRecipe:
     """Returns a teacher's recipe with some values changed.
 
-    A teacher is trained on what it sees later, the student's augmented images, so values of the
-    augmentation apply to it too.
+    A teacher is trained on what it sees later, the student's images, so values that change an image
+    apply to it too. Those that mix, erase or repeat images are the student's alone: with another
+    one the same teacher is used again.
     """
     own = {name: given[prefix + name] for name in TEACHER_FIELDS if prefix + name in given}
+    minutes = given.get(f"{prefix}minutes", recipe.minutes)
+    if minutes is None and prefix and "minutes" in given and not {"steps", "epochs"} & own.keys():
+        minutes = TEACHER_SHARE * given["minutes"]
+    if prefix:
+        given = {k: v for k, v in given.items() if k not in _STUDENT_AUGMENTATION}
     return dataclasses.replace(
         recipe,
         optimization=_replaced(recipe.optimization, own),
         augmentation=_replaced(recipe.augmentation, given),
         image_size=given.get("teacher_image_size", recipe.image_size),
+        minutes=minutes,
     )
 
 
@@ -239,6 +255,12 @@ def _replaced(values, given: dict):
     """Returns a dataclass instance with the fields that are given."""
     names = [field.name for field in dataclasses.fields(values)]
     changes = {name: given[name] for name in names if name in given}
+    if "epochs" in changes and "steps" in changes:
+        raise InputError("Give epochs or steps, not both.")
+    if "steps" in changes and values.warmup_steps is not None:
+        # Likewise for fewer steps than the warm-up is made for.
+        shorter = min(values.warmup_steps, changes["steps"] // 5)
+        changes = {"warmup_steps": shorter, **changes}
     if "warmup_epochs" in changes and "warmup_steps" not in changes:
         changes["warmup_steps"] = None
     if "epochs" in changes:
@@ -247,7 +269,7 @@ def _replaced(values, given: dict):
         shorter = {"warmup_epochs": values.warmup_epochs * share}
         if values.warmup_steps is not None:
             shorter["warmup_steps"] = round(values.warmup_steps * share)
-        changes = {**shorter, **changes}
+        changes = {"steps": None, **shorter, **changes}
     return dataclasses.replace(values, **changes)
 
 

@@ -32,12 +32,15 @@ class TeacherRecipe:
         batch_norm_momentum: momentum of the moving statistics of the teacher's batch normalization;
             None for the momentum of the model. With Keras's 0.99 the statistics do not converge in
             a training of a few hundred steps.
+        minutes: minutes that the training may take, whatever the number of steps; None for the
+            steps of the optimization.
     """
 
     optimization: Optimization
     augmentation: Augmentation
     image_size: int | None = None
     batch_norm_momentum: float | None = None
+    minutes: float | None = None
 
     def __post_init__(self):
         for field in STUDENT_ONLY:

@@ -54,7 +54,7 @@ def run_identity(job: Job) -> dict:
         "optimization": _changed(recipe.optimization),
         "augmentation": _changed(recipe.augmentation),
         "objective": objective_identity(recipe.objective),
-        **_changed(job, ("test_share", "train_examples", "seed", "mixed_precision")),
+        **_changed(job, ("test_share", "minutes", "train_examples", "seed", "mixed_precision")),
         **_changed(
             recipe,
             (
@@ -98,7 +98,7 @@ def teacher_recipe_identity(recipe: TeacherRecipe) -> dict:
         {
             "optimization": _changed(recipe.optimization),
             "augmentation": _changed(recipe.augmentation),
-            **_changed(recipe, ("image_size", "batch_norm_momentum")),
+            **_changed(recipe, ("image_size", "batch_norm_momentum", "minutes")),
         }
     )
 
@@ -250,7 +250,7 @@ _OLD_RECIPE_NAMES = {"augreg_regularized": "augreg_regularised"}
 def _run_identity_of_format_1(job: Job) -> dict | None:
     """Returns the identity as format 1 had it; None if it could not express this run."""
     recipe, objective = job.recipe, job.recipe.objective
-    if job.test_share is not None:
+    if job.test_share is not None or job.minutes is not None:
         return None
     if type(objective) is Supervised:
         values = Distillation(objective.loss, "none").values
@@ -298,7 +298,7 @@ def _run_identity_of_format_1(job: Job) -> dict | None:
 def _teacher_recipe_in_format_1(recipe: TeacherRecipe) -> dict | None:
     optimization = _optimization_in_format_1(recipe.optimization, "cross_entropy")
     augmentation = _augmentation_in_format_1(recipe.augmentation)
-    if optimization is None or augmentation is None:
+    if optimization is None or augmentation is None or recipe.minutes is not None:
         return None
     return {
         "optimisation": optimization,

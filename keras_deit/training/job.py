@@ -1,6 +1,7 @@
 """A job: what a training does."""
 
 import dataclasses
+import math
 from typing import Literal, get_args
 
 from keras_deit.core.errors import InputError, unknown_name
@@ -22,6 +23,8 @@ class Job:
         data_dir: directory in which TensorFlow Datasets stores its data.
         test_share: share of the images of a folder to hold out for the test split, if it has none;
             by default 0.2 if there is no validation split either.
+        minutes: minutes that the whole training may take, from the start of the command, a teacher
+            included; as many steps are done as fit. By default the recipe's number of steps.
         train_examples: number of training images to use; by default all. They are repeated so that
             an epoch keeps its number of steps. A teacher is trained on all images.
         seed: random seed of the initial weights, the order of the data, augmentation and stochastic
@@ -44,6 +47,7 @@ class Job:
     recipe: Recipe
     data_dir: str | None = None
     test_share: float | None = None
+    minutes: float | None = None
     train_examples: int | None = None
     seed: int = 0
     mixed_precision: str = "float32"
@@ -64,6 +68,8 @@ class Job:
         for name in ("on_nan", "on_bad_image"):
             if getattr(self, name) not in get_args(OnProblem):
                 raise unknown_name(name, getattr(self, name), get_args(OnProblem))
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise InputError(f"minutes should be above 0. Received: {self.minutes}")
         if self.checkpoint_seconds < 0:
             raise InputError(
                 f"checkpoint_seconds should be 0 or more. Received: {self.checkpoint_seconds}"

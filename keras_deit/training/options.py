@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import time
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
@@ -128,11 +129,12 @@ def _recipe_by_name(given: dict) -> Recipe:
     return get_recipe(given.get("recipe") or default_recipe(given.get("dataset", DEFAULT_DATASET)))
 
 
-def train(print_fn=print, **options) -> Run:
+def train(print_fn=print, start: float | None = None, **options) -> Run:
     """Trains a model, exactly as the command `keras-deit train` does.
 
     Args:
         print_fn: called with each line for the user.
+        start: time of `time.monotonic()` from which `minutes` count; None for now.
         **options: any flag of the command by its name, such as `dataset="folder:PATH"`,
             `model="deit_tiny_patch16_224"`, `recipe="digits"`, `epochs=30`, `run_dir="runs/mine"`.
 
@@ -142,7 +144,8 @@ def train(print_fn=print, **options) -> Run:
     Raises:
         InputError: there is no such option, or what `train_job` raises.
     """
-    return train_job(make_job(**options), options.get("run_dir"), print_fn)
+    start = time.monotonic() if start is None else start
+    return train_job(make_job(**options), options.get("run_dir"), print_fn, start)
 
 
 def teacher_training_options() -> list[Option]:

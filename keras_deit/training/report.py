@@ -19,10 +19,15 @@ _PACKAGES = ("numpy", "grain", "opencv-python-headless", "keras-cv")
 
 
 def start_report(
-    job: Job, model: TrainingModel, splits: Dataset, steps: int, teacher: str | None
+    job: Job,
+    optimization: Optimization,
+    model: TrainingModel,
+    splits: Dataset,
+    steps: int,
+    teacher: str | None,
 ) -> dict[str, str]:
     """Returns the effective values of a training, in the order in which they are printed."""
-    recipe, optimization = job.recipe, job.recipe.optimization
+    recipe = job.recipe
     return {
         "model": f"{recipe.model} ({recipe.name} recipe)",
         "parameters": parameters_line(model, optimization.trainable),

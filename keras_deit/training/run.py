@@ -29,8 +29,8 @@ _CONFIG_KEYS = {
 class Run:
     """The directory of one run: what was asked for, what happened, what came out.
 
-    It holds `config.json` (the identity of the run and what later tools need), `metrics.csv` (the
-    log by epoch), `tensorboard/` (its events), `checkpoints/` (what a stopped run resumes from),
+    It holds `config.json` (the identity of the run and what later tools need), `steps.json` (how
+    many steps fit into its minutes, if it has them), `metrics.csv` (the log by epoch), `tensorboard/` (its events), `checkpoints/` (what a stopped run resumes from),
     `best.weights.h5` (of the epoch with the best validation figure), `final.weights.h5` and
     `summary.json` (the result), and `ema.weights.h5` (the moving average, if there is one).
 
@@ -46,6 +46,7 @@ class Run:
         self.metrics_file = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
+        self.steps_file = self.path / "steps.json"
         self.best_weights = self.path / "best.weights.h5"
         self.final_weights = self.path / "final.weights.h5"
         self.ema_weights = self.path / "ema.weights.h5"
@@ -169,6 +170,7 @@ class Run:
         elif {path.name for path in self.path.iterdir()} - {
             f"partial-{self.config_file.name}",
             self.lock.name,
+            self.steps_file.name,
         }:
             raise InputError(
                 f"{self.path} holds files that do not belong to a run; give another --run_dir."

@@ -1,4 +1,4 @@
-"""The number of steps in an epoch."""
+"""The length of a training in epochs and steps."""
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.processes import data_parallel_replicas, process_index_and_count
@@ -6,8 +6,10 @@ from keras_deit.data import Dataset, Shard, steps_per_epoch
 from keras_deit.optimizers import Optimization, learning_rate_schedule
 
 
-def dataset_steps(optimization: Optimization, dataset: Dataset, flag: str = "batch_size") -> int:
-    """Returns the steps in an epoch of a training, on the present devices.
+def dataset_steps(
+    optimization: Optimization, dataset: Dataset, flag: str = "batch_size"
+) -> tuple[Optimization, int]:
+    """Returns a training in epochs, and the steps in one of them, on the present devices.
 
     Args:
         optimization: optimization of the training.
@@ -30,8 +32,8 @@ def count_steps(
     replicas: int,
     flag: str = "batch_size",
     processes: int = 1,
-) -> int:
-    """Returns the steps in an epoch of a training.
+) -> tuple[Optimization, int]:
+    """Returns a training in epochs, and the steps in one of them.
 
     Args:
         optimization: optimization of the training.
@@ -54,6 +56,6 @@ def count_steps(
         raise InputError(
             f"{flag} {batch_size} is larger than the {examples} training examples of {name}."
         )
-    steps = steps_per_epoch(examples, batch_size)
+    optimization, steps = optimization.in_epochs(steps_per_epoch(examples, batch_size))
     learning_rate_schedule(optimization, steps)
-    return steps
+    return optimization, steps

@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import time
 
 import keras
 
@@ -37,6 +38,7 @@ from keras_deit.training.identity import (
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.steps import dataset_steps
+from keras_deit.training.time_limit import limit
 
 # The teacher is the same for every seed of the student.
 _TEACHER_SEED = 0
@@ -228,13 +230,13 @@ def fit_teacher(
     model.trainable = True
     _set_batch_norm_momentum(model, recipe.batch_norm_momentum)
     student = _on_student_images(model, contract, pipeline.image_format)
-    optimization = recipe.optimization
-    steps = dataset_steps(optimization, dataset)
+    optimization, steps = dataset_steps(recipe.optimization, dataset)
+    end = recipe.minutes and time.monotonic() + 60 * recipe.minutes
     training_model = TrainingModel(student, Supervised())
     # On TensorFlow without an accelerator XLA's convolutions are many times slower.
     slow_xla = keras.backend.backend() == "tensorflow" and not has_accelerator()
     training_model.compile(
-        build_optimizer(training_model, optimization, steps),
+        build_optimizer(training_model, optimization, steps, adjustable=end is not None),
         jit_compile=False if slow_xla else "auto",
     )
     folder = path.with_suffix(".checkpoints")
@@ -252,6 +254,9 @@ def fit_teacher(
             dataset.train, recipe.augmentation, optimization, _TEACHER_SEED
         )
         data = TrainingData(batches, steps, bad_images=pipeline.bad_images)
+        if end is not None:
+            steps_file = folder / "steps.json"
+            optimization, data = limit(end, steps_file, training_model, data, optimization)
         loop = TrainingLoop(training_model, "teacher", data, optimization, checkpoints)
         loop.restore()
         with loop.running():

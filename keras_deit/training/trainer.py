@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import time
 from collections.abc import Callable, Iterator
 
 import keras
@@ -32,7 +33,12 @@ from keras_deit.distributed import split_like, strategy_scope
 from keras_deit.models import Classifier, abstract_model
 from keras_deit.objectives import Objective, TrainingModel
 from keras_deit.objectives.scoring import Scores, compute_features, score_student
-from keras_deit.optimizers import build_optimizer, check_accumulation, select_trainable
+from keras_deit.optimizers import (
+    Optimization,
+    build_optimizer,
+    check_accumulation,
+    select_trainable,
+)
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.sources import local_file
 from keras_deit.recipes import Recipe
@@ -48,11 +54,14 @@ from keras_deit.training.report import environment, start_report
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.teachers import resolve_teacher
+from keras_deit.training.time_limit import limit
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
-def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
+def train_job(
+    job: Job, run_dir: str | None = None, print_fn=print, start: float | None = None
+) -> Run:
     """Trains a model as a job says, and scores it on the test split.
 
     A finished run is not repeated: its result is read from its directory. A run that was stopped,
@@ -62,12 +71,14 @@ def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
         job: what to do.
         run_dir: directory of the run; None for one below runs/ with a name made from the job.
         print_fn: called with each line for the user.
+        start: time of `time.monotonic()` from which the minutes of the job count; None for now.
 
     Raises:
         InputError: what was asked for is not possible, a number is not finite any more, or the disk
             is full.
         Stopped: by SIGTERM or Ctrl-C; everything is saved.
     """
+    end = job.minutes and (time.monotonic() if start is None else start) + 60 * job.minutes
     run = Run(run_dir or default_run_dir(job))
     run.check(run_identity(job))
     if run.summary is not None:
@@ -77,12 +88,12 @@ def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
         return run
     scope, policy = strategy_scope(job.devices), training_precision(job.mixed_precision)
     with _disk_errors_as_input_errors(), scope, policy:
-        _train(job, run, print_fn if is_writer() else _print_nothing)
+        _train(job, run, end, print_fn if is_writer() else _print_nothing)
     return run
 
 
-def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
-    recipe, optimization = job.recipe, job.recipe.optimization
+def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None]) -> None:
+    recipe = job.recipe
 
     # Resolve names and check sizes, before the data, which may have to be prepared first.
     objective = recipe.objective.copy()
@@ -91,7 +102,7 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
     # Load the data.
     dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image, job.test_share)
     splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
-    steps = dataset_steps(optimization, dataset)
+    optimization, steps = dataset_steps(_optimization(job), dataset)
     bad_images = BadImages(job.on_bad_image)
     pipeline = InputPipeline(
         image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation, bad_images
@@ -103,13 +114,16 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
     teacher_source = _resolve_teacher(job, objective, dataset, pipeline)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
-    model = _compile(job, student, objective, steps)
-    data = _training_data(job, model, splits, pipeline, steps)
+    model = _compile(job, student, objective, optimization, steps)
+    data = _training_data(job, model, splits, pipeline, optimization, steps)
 
     with exclusive_lock(run.lock):
         if run.summary is not None:  # Another process has finished it meanwhile.
             return
-        effective = start_report(job, model, splits, steps, teacher_source)
+        if end is not None:
+            optimization, data = _within(end, run, model, data, optimization, splits)
+        steps = data.steps_per_epoch // optimization.accumulation_steps
+        effective = start_report(job, optimization, model, splits, steps, teacher_source)
         for name, value in effective.items():
             print_fn(f"{name:24} {value}")
         for note in dataset.notes:
@@ -249,8 +263,31 @@ def _resolve_teacher(
     return source
 
 
-def _compile(job: Job, student: Classifier, objective: Objective, steps: int) -> TrainingModel:
+def _optimization(job: Job) -> Optimization:
+    """Returns the optimization of the student; a time limit needs a schedule by step."""
     optimization = job.recipe.optimization
+    if job.minutes is None:
+        return optimization
+    return dataclasses.replace(optimization, schedule="cosine", steps=None)
+
+
+def _within(
+    end: float,
+    run: Run,
+    model: TrainingModel,
+    data: TrainingData,
+    optimization: Optimization,
+    splits: Dataset,
+) -> tuple[Optimization, TrainingData]:
+    """Returns the optimization and the data of as many steps as can be done until a time."""
+    split = getattr(splits, splits.reported_split)
+    passes = len(split) / len(splits.validation) * (2 if optimization.ema_decay else 1)
+    return limit(end, run.steps_file, model, data, optimization, passes)
+
+
+def _compile(
+    job: Job, student: Classifier, objective: Objective, optimization: Optimization, steps: int
+) -> TrainingModel:
     select_trainable(student, optimization.trainable)
     model = TrainingModel(
         student,
@@ -259,14 +296,20 @@ def _compile(job: Job, student: Classifier, objective: Objective, steps: int) ->
         optimization.ema_decay,
         skip_nonfinite=job.on_nan == "skip",
     )
-    model.compile(build_optimizer(model, optimization, steps))
+    adjustable = job.minutes is not None
+    model.compile(build_optimizer(model, optimization, steps, adjustable))
     return model
 
 
 def _training_data(
-    job: Job, model: TrainingModel, splits: Dataset, pipeline: InputPipeline, steps: int
+    job: Job,
+    model: TrainingModel,
+    splits: Dataset,
+    pipeline: InputPipeline,
+    optimization: Optimization,
+    steps: int,
 ) -> TrainingData:
-    recipe, optimization = job.recipe, job.recipe.optimization
+    recipe = job.recipe
     return TrainingData(
         pipeline.for_objective(model.objective).train_batches(
             splits.train, recipe.augmentation, optimization, job.seed

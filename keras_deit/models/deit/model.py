@@ -6,7 +6,14 @@
 
 import keras
 
-from keras_deit.layers import PatchEmbedding, PositionEmbedding, PrependToken, TransformerBlock
+from keras_deit.core.errors import unknown_name
+from keras_deit.layers import (
+    PatchEmbedding,
+    PositionEmbedding,
+    PrependToken,
+    ResidualConvStem,
+    TransformerBlock,
+)
 from keras_deit.models.classifier import (
     Classifier,
     check_image_size,
@@ -17,6 +24,9 @@ from keras_deit.models.classifier import (
 )
 from keras_deit.models.deit import weights
 from keras_deit.models.registry import register_family
+
+
+_STEMS = {"linear": PatchEmbedding, "conv": ResidualConvStem}
 
 
 @register_family
@@ -39,6 +49,9 @@ class DeiT(Classifier):
         num_classes: number of classes of each head.
         dropout_rate: rate of the dropout after the positions, each attention and both layers of
             each MLP. The published DeiT has none.
+        stem: "linear" for the published projection of the patches, or "conv" for a small
+            convolutional network, which learns faster on little data; its `patch_size` is a power
+            of two.
 
     Input: images (batch, height, width, 3), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
@@ -61,6 +74,7 @@ class DeiT(Classifier):
         distilled: bool = False,
         num_classes: int = 1000,
         dropout_rate: float = 0.0,
+        stem: str = "linear",
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
@@ -73,7 +87,9 @@ class DeiT(Classifier):
         check_ratio(mlp_ratio=mlp_ratio)
         check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
         inputs = keras.Input((height, width, 3), name="image")
-        embedding = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")
+        if stem not in _STEMS:
+            raise unknown_name("stem", stem, _STEMS)
+        embedding = _STEMS[stem](patch_size, embed_dim, name="patch_embedding")
         x = embedding(inputs)
         if distilled:
             x = PrependToken(weight_decay=True, name="distillation_token")(x)
