@@ -1,5 +1,6 @@
 """Datasets by name: the embedded digits, a folder of images, or one of TensorFlow Datasets."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -81,20 +82,30 @@ class DatasetSize:
         classes: the number of classes.
         examples: the number of training examples, without those that are held out for validation
             and test.
+        side: the median of the shorter sides of some images, in pixels; None if it is not known.
     """
 
     name: str
     classes: int
     examples: int
+    side: int | None = None
+
+
+# How many images are read to know how large they are.
+_SAMPLED_IMAGES = 32
 
 
 def dataset_size(
-    name: str, data_dir: str | None = None, test_share: float | None = None
+    name: str,
+    data_dir: str | None = None,
+    test_share: float | None = None,
+    with_side: bool = False,
 ) -> DatasetSize:
-    """Returns the size of a dataset, without reading an image or preparing data.
+    """Returns the size of a dataset, without preparing data.
 
     Args:
         name, data_dir, test_share: as for `load_dataset`.
+        with_side: whether to read some images for `side`.
 
     Raises:
         InputError: the name is unknown, or the size is not known before the data is prepared.
@@ -103,7 +114,18 @@ def dataset_size(
     if name != "digits" and not is_folder:
         return DatasetSize(*tfds_size(name, data_dir, _OTHER_NAMES))
     dataset = load_dataset(name, on_bad_image="skip", test_share=test_share)
-    return DatasetSize(dataset.name, dataset.num_classes, len(dataset.train))
+    side = _median_side(dataset.train) if with_side else None
+    return DatasetSize(dataset.name, dataset.num_classes, len(dataset.train), side)
+
+
+def _median_side(source: Source) -> int | None:
+    """Returns the median of the shorter sides of some images; None if none can be read."""
+    sides = []
+    for index in np.linspace(0, len(source) - 1, min(_SAMPLED_IMAGES, len(source)), dtype=int):
+        # What cannot be read is refused or skipped when the training reads all images.
+        with contextlib.suppress(InputError):
+            sides.append(min(source[int(index)][0].shape[:2]))
+    return int(np.median(sides)) if sides else None
 
 
 def take_examples(source: Source, count: int) -> Source:

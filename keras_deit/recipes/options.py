@@ -22,6 +22,7 @@ from keras_deit.objectives import (
     registered_objectives,
 )
 from keras_deit.optimizers import Optimization
+from keras_deit.recipes.auto import AUTO
 from keras_deit.recipes.recipe import (
     DEFAULT_TEACHER_RECIPE,
     STUDENT_ONLY,
@@ -167,7 +168,7 @@ def unique_options(options: list[Option]) -> list[Option]:
 
 def default_recipe(dataset: str) -> str:
     """Returns the name of the recipe for a dataset if none is given."""
-    return "digits" if dataset == "digits" else "deit_distilled"
+    return "digits" if dataset == "digits" else AUTO
 
 
 def register_recipe(name: str, base: str = "deit", **values) -> Recipe:

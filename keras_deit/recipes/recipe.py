@@ -92,6 +92,7 @@ class About:
             `keras_deit.models.Result`; None if they do not list it.
         models: patterns of the models' names that have this result.
         expected: a published result that the models do not list, or what has to be added.
+        reasons: why a recipe was chosen, if it was chosen for the data.
     """
 
     source: str
@@ -99,6 +100,7 @@ class About:
     training: str | None = None
     models: tuple[str, ...] = ()
     expected: str = ""
+    reasons: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

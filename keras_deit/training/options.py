@@ -6,7 +6,8 @@ import time
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
-from keras_deit.data import Augmentation, load_dataset
+from keras_deit.core.processes import has_accelerator
+from keras_deit.data import Augmentation, dataset_size, load_dataset
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
@@ -19,6 +20,7 @@ from keras_deit.recipes import (
     list_recipes,
     recipe_options,
 )
+from keras_deit.recipes.auto import AUTO, Situation, auto_recipe
 from keras_deit.recipes.options import (
     checked_values,
     field_options,
@@ -54,7 +56,7 @@ def data_options() -> list[Option]:
             "recipe",
             str,
             f"How to train; by default {default_recipe('digits')} for digits, otherwise "
-            f"{default_recipe('')}. One of {', '.join(list_recipes())}.",
+            f"{AUTO}, which is chosen for the data. One of {', '.join([AUTO, *list_recipes()])}.",
         ),
     ]
 
@@ -121,12 +123,33 @@ def chosen_recipe(given: dict) -> Recipe:
         InputError: there is no such recipe or model, or a value is out of range.
     """
     recipe = _recipe_by_name(given)
+    if recipe is None:
+        recipe = auto_recipe(_situation(given))
     model = get_spec(given.get("model") or recipe.model).name
     return apply_options(recipe.for_model(model), given)
 
 
-def _recipe_by_name(given: dict) -> Recipe:
-    return get_recipe(given.get("recipe") or default_recipe(given.get("dataset", DEFAULT_DATASET)))
+def _recipe_by_name(given: dict) -> Recipe | None:
+    """Returns the recipe that some options name; None if it has to be chosen for the data."""
+    name = given.get("recipe") or default_recipe(given.get("dataset", DEFAULT_DATASET))
+    return None if name == AUTO else get_recipe(name)
+
+
+def _situation(given: dict) -> Situation:
+    """Returns what the choice of a recipe depends on."""
+    data_dir = given.get("data_dir")
+    data = dataset_size(
+        given.get("dataset", DEFAULT_DATASET),
+        data_dir and str(user_path(data_dir)),
+        given.get("test_share"),
+        with_side=True,
+    )
+    examples = min(data.examples, given.get("train_examples", data.examples))
+    return Situation(
+        data=dataclasses.replace(data, examples=examples),
+        has_accelerator=has_accelerator(),
+        **{name: given.get(name) for name in ("weights", "model", "image_size")},
+    )
 
 
 def train(print_fn=print, start: float | None = None, **options) -> Run:
@@ -186,7 +209,7 @@ def train_teacher(**given) -> dict[str, float]:
     for option in options:
         if option.required and option.name not in given:
             raise InputError(f"{option.name} is required: {option.help}")
-    recipe = _recipe_by_name(given)
+    recipe = _recipe_by_name(given) or auto_recipe(_situation(given))
     recipe = recipe.for_model(recipe.model)
     sizes = {"image_size": given["image_size"]} if "image_size" in given else {}
     own_recipe = recipe.objective.values.get("teacher_recipe") or DEFAULT_TEACHER_RECIPE

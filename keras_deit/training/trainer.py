@@ -126,7 +126,7 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
         effective = start_report(job, optimization, model, splits, steps, teacher_source)
         for name, value in effective.items():
             print_fn(f"{name:24} {value}")
-        for note in dataset.notes:
+        for note in (*recipe.about.reasons, *dataset.notes):
             print_fn(f"{'':24} {note}")
         run.start(_config(job, student, dataset, pipeline, objective, teacher_source, effective))
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)

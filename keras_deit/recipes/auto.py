@@ -1,0 +1,186 @@
+"""The recipe that is chosen for a dataset of the user's own, with its reasons.
+
+The values for little data were found on 500 to 4,000 images of 28 and 48 pixels, on their
+validation splits; docs/recipes.md has the figures.
+"""
+
+import dataclasses
+
+from keras_deit.data import Augmentation, DatasetSize
+from keras_deit.objectives import Supervised
+from keras_deit.optimizers import Optimization
+from keras_deit.recipes.recipe import About, Recipe, get_recipe
+
+AUTO = "auto"
+
+# With as many images the published recipes for ImageNet are the better start.
+_LARGE_DATA = 200_000
+# The largest side in pixels that is chosen: without and with an accelerator.
+_LARGEST_SIDE = {False: 64, True: 224}
+# The side of a patch is chosen so that there are at most so many in a row.
+_MAX_GRID = 8
+_MODEL = "deit_tiny_patch16_224"
+_FINE_TUNING_MODEL = "deit_tiny_distilled_patch16_224"
+
+
+@dataclasses.dataclass(frozen=True)
+class Situation:
+    """What the choice of a recipe depends on.
+
+    Attributes:
+        data: size of the dataset.
+        has_accelerator: whether there is a GPU or TPU.
+        weights: trained weights to start from, if they are given.
+        model: name of the model, if it is given.
+        image_size: side of the images, if it is given.
+    """
+
+    data: DatasetSize
+    has_accelerator: bool
+    weights: str | None = None
+    model: str | None = None
+    image_size: int | tuple[int, int] | None = None
+
+
+def auto_recipe(situation: Situation) -> Recipe:
+    """Returns the recipe for a dataset; `about.reasons` says why it is this one."""
+    if situation.weights is not None:
+        return _fine_tuning(situation)
+    if situation.data.examples >= _LARGE_DATA:
+        return _large_data(situation)
+    return _from_scratch(situation)
+
+
+def _about(hardware: str, *reasons: str) -> About:
+    return About(source="chosen for the data", hardware=hardware, reasons=reasons)
+
+
+def _large_data(situation: Situation) -> Recipe:
+    recipe = get_recipe("deit")
+    reasons = (
+        f"{situation.data.examples:,} images are enough for the recipe deit, which is used as it "
+        "was published; --recipe deit_distilled adds its teacher",
+    )
+    return dataclasses.replace(recipe, name=AUTO, about=_about(recipe.about.hardware, *reasons))
+
+
+def _fine_tuning(situation: Situation) -> Recipe:
+    steps = _clipped(10 * situation.data.examples // 64, 500, 20_000)
+    return Recipe(
+        name=AUTO,
+        about=_about(
+            "",
+            "weights are given, so they are fine-tuned: a small learning rate that is smaller in "
+            "lower layers, and crops that keep most of the image",
+            f"{steps:,} steps of 64 images, about ten epochs and at least 500 steps",
+        ),
+        model=situation.model or _FINE_TUNING_MODEL,
+        model_values={"drop_path_rate": 0.1},
+        optimization=Optimization(
+            steps=steps,
+            batch_size=64,
+            learning_rate=2e-4,
+            learning_rate_scaling=False,
+            warmup_steps=steps // 10,
+            min_learning_rate=1e-6,
+            clip_norm=1.0,
+            layer_decay=0.75,
+        ),
+        augmentation=Augmentation(
+            crop_scale=(0.35, 1.0), mixup_alpha=0.0, cutmix_alpha=0.0, color_jitter=0.2
+        ),
+        objective=Supervised(),
+        weights=situation.weights,
+    )
+
+
+def _from_scratch(situation: Situation) -> Recipe:
+    examples = situation.data.examples
+    steps = _clipped(40 * examples // 32, 4_000, 40_000)
+    values, reasons = {}, []
+    if situation.model is None:
+        values, reasons = _small_model(situation)
+    return Recipe(
+        name=AUTO,
+        about=_about(
+            "two CPU cores, some minutes",
+            f"{examples:,} images are little to train a transformer from scratch",
+            *reasons,
+            "images are rotated, scaled, sheared, moved and colored a little and mixed with each "
+            "other, but never mirrored, since that can change what they show: --flip_probability "
+            "0.5 for photographs",
+            f"{steps:,} steps of 32 images; --minutes M does as many as fit into that time",
+            "no teacher: in the same time a student of this kind learns more from the labels "
+            "alone; with weights of a teacher for these classes, name it with --teacher FILE.keras",
+        ),
+        model=situation.model or _MODEL,
+        model_values=values,
+        optimization=Optimization(
+            steps=steps,
+            batch_size=min(32, examples),
+            learning_rate=1e-3,
+            learning_rate_scaling=False,
+            warmup_steps=200,
+            min_learning_rate=1e-6,
+            clip_norm=1.0,
+        ),
+        augmentation=Augmentation(
+            crop="none",
+            flip_probability=0.0,
+            auto_augment="affine-m5",
+            color_jitter=0.3,
+            mixup_alpha=0.8,
+            cutmix_alpha=0.0,
+            mix_probability=0.5,
+            interpolation="bilinear",
+            geometric_interpolation="bilinear",
+        ),
+        objective=Supervised(),
+        evaluation_crop_ratio=1.0,
+        evaluation_interpolation="bilinear",
+    )
+
+
+def _small_model(situation: Situation) -> tuple[dict, list[str]]:
+    """Returns the values of a model for little data, and why they are these."""
+    side, why = _side(situation)
+    patch = 2
+    while side / patch > _MAX_GRID:
+        patch *= 2
+    size = situation.image_size or -(-side // patch) * patch
+    width, depth = (192, 6) if situation.has_accelerator else (96, 4)
+    values = {
+        "image_size": size,
+        "patch_size": patch,
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": width // 32,
+        "stem": "conv",
+    }
+    shown = size if isinstance(size, int) else "×".join(map(str, size))
+    reasons = [
+        f"images of {shown} pixels: {why}",
+        "a convolutional stem in front of the transformer, which needs far fewer steps than "
+        f"patches alone; width {width} and {depth} blocks fit "
+        f"{'an accelerator' if situation.has_accelerator else 'CPU cores'}",
+    ]
+    return values, reasons
+
+
+def _side(situation: Situation) -> tuple[int, str]:
+    """Returns the side of the images in pixels, and why it is that."""
+    if situation.image_size is not None:
+        size = situation.image_size
+        return size if isinstance(size, int) else max(size), "as given"
+    largest = _LARGEST_SIDE[situation.has_accelerator]
+    own = situation.data.side
+    if own is None:
+        return largest, "their own size is not known before they are prepared"
+    if own <= largest:
+        return max(own, 16), "about their own size"
+    on = "with an accelerator" if situation.has_accelerator else "without an accelerator"
+    return largest, f"theirs is {own}, and {largest} is the most that is chosen {on}"
+
+
+def _clipped(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
