@@ -34,7 +34,7 @@ from keras_deit.objectives import Objective, TrainingModel
 from keras_deit.objectives.scoring import Scores, compute_features, score_student
 from keras_deit.optimizers import build_optimizer, check_accumulation, select_trainable
 from keras_deit.pretrained import create_model
-from keras_deit.pretrained.sources import local_file
+from keras_deit.pretrained.sources import find_weights
 from keras_deit.recipes import Recipe
 from keras_deit.teachers import Teacher, check_teacher_name
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
@@ -201,7 +201,7 @@ def _check(recipe: Recipe, objective: Objective) -> ImageFormat:
     split_like(abstract)
     check_accumulation(recipe.optimization, num_replicas_in_sync())
     if recipe.weights is not None:
-        local_file(recipe.weights)
+        find_weights(recipe.weights)
     if objective.teacher_request is not None:
         check_teacher_name(objective.teacher_request.name)
     if objective.validates_features and process_index_and_count()[1] > 1:

@@ -35,7 +35,8 @@ def test_the_safetensors_file_of_the_repository_is_loaded(hub):
     model = create_model(**values("deit"), weights=NAME)
     outputs = np.load(DATA / "deit.npz")
     assert np.abs(numpy(model(outputs["images"])) - outputs["logits"]).max() <= 1e-5
-    assert asked == [("timm/deit_tiny_patch16_224.fb_in1k", "model.safetensors")]
+    names = ["model.safetensors", "config.json", "preprocessor_config.json"]
+    assert asked == [("timm/deit_tiny_patch16_224.fb_in1k", name) for name in names]
 
 
 def test_messages_name_the_repository(hub):

@@ -30,36 +30,36 @@ DISTILLATION: Table = {
 }
 
 
-def _transformers(prefix: str) -> Table:
-    layer = f"{prefix}.encoder.layer.{{i}}"
-    attention = f"{layer}.attention.attention"
-    qkv = (f"{attention}.query", f"{attention}.key", f"{attention}.value")
-    return {
-        "class_token": (f"{prefix}.embeddings.cls_token", BARE),
-        "position_embedding": (f"{prefix}.embeddings.position_embeddings", BARE),
-        "patch_embedding/projection": (
-            f"{prefix}.embeddings.patch_embeddings.projection",
-            CONVOLUTION,
-        ),
-        "block_{i}/norm1": (f"{layer}.layernorm_before", NORM),
-        "block_{i}/attention/qkv": (qkv, DENSE),
-        "block_{i}/attention/projection": (f"{layer}.attention.output.dense", DENSE),
-        "block_{i}/norm2": (f"{layer}.layernorm_after", NORM),
-        "block_{i}/mlp/expand": (f"{layer}.intermediate.dense", DENSE),
-        "block_{i}/mlp/contract": (f"{layer}.output.dense", DENSE),
-        "norm": (f"{prefix}.layernorm", NORM),
-    }
+_LAYER = "encoder.layer.{i}"
+_ATTENTION = f"{_LAYER}.attention.attention"
 
+# Its models for classification have the body behind `vit.` or `deit.`, beside the head.
+_TRANSFORMERS: Table = {
+    "class_token": ("embeddings.cls_token", BARE),
+    "distillation_token": ("embeddings.distillation_token", BARE),
+    "position_embedding": ("embeddings.position_embeddings", BARE),
+    "patch_embedding/projection": ("embeddings.patch_embeddings.projection", CONVOLUTION),
+    "block_{i}/norm1": (f"{_LAYER}.layernorm_before", NORM),
+    "block_{i}/attention/qkv": (
+        (f"{_ATTENTION}.query", f"{_ATTENTION}.key", f"{_ATTENTION}.value"),
+        DENSE,
+    ),
+    "block_{i}/attention/projection": (f"{_LAYER}.attention.output.dense", DENSE),
+    "block_{i}/norm2": (f"{_LAYER}.layernorm_after", NORM),
+    "block_{i}/mlp/expand": (f"{_LAYER}.intermediate.dense", DENSE),
+    "block_{i}/mlp/contract": (f"{_LAYER}.output.dense", DENSE),
+    "norm": ("layernorm", NORM),
+}
 
 TABLES = {
     "authors": {**COMMON, **BLOCKS, **DISTILLATION},
-    "Hugging Face DeiT": {
-        **_transformers("deit"),
-        "distillation_token": ("deit.embeddings.distillation_token", BARE),
+    "Hugging Face, two heads": {
+        **_TRANSFORMERS,
         "class_head": ("cls_classifier", DENSE),
         "distillation_head": ("distillation_classifier", DENSE),
     },
-    "Hugging Face ViT": {**_transformers("vit"), "class_head": ("classifier", DENSE)},
+    # A ViT, or a DeiT with a distillation token and a head on the class token alone.
+    "Hugging Face": {**_TRANSFORMERS, "class_head": ("classifier", DENSE)},
 }
 
 
@@ -67,5 +67,5 @@ def describe(names: list[str]) -> str | None:
     """Returns which DeiT a file with tensors of these names holds; None for another family."""
     if any("dist_token" in name or "distillation_token" in name for name in names):
         return "distilled DeiT"
-    marks = ("blocks.0.attn.qkv.", ".encoder.layer.0.attention.")
+    marks = ("blocks.0.attn.qkv.", "encoder.layer.0.attention.")
     return "DeiT" if any(mark in name for name in names for mark in marks) else None
