@@ -14,7 +14,7 @@ from keras_deit.pretrained.formats import OWN_WEIGHTS, file_format, open_tensors
 from keras_deit.pretrained.matching import match
 from keras_deit.pretrained.model_tensors import ModelTensors
 from keras_deit.pretrained.own_weights import load_own_weights, model_of_weights
-from keras_deit.pretrained.sources import Source, find_weights
+from keras_deit.pretrained.sources import Source, find_weights, normalization_beside
 from keras_deit.pretrained.tensor_file import TensorFile
 
 _logger = logging.getLogger("keras_deit")
@@ -52,8 +52,28 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
     found = find_weights(source)
     if file_format(found.path, found.name) == OWN_WEIGHTS:
         _load_own_weights(model, found)
+        file = None
     else:
-        load_tensors(model, open_tensors(found.path, found.name), found)
+        file = open_tensors(found.path, found.name)
+        load_tensors(model, file, found)
+    held = (file and file.normalization) or normalization_beside(found.path)
+    if held is not None:
+        _set_normalization(model, found.name, *held)
+
+
+def _set_normalization(model: Classifier, source: str, mean, std) -> None:
+    """Gives a model the normalization of its weights, and says so if it is another."""
+    before = model.image_format
+    if np.allclose((mean, std), (before.mean, before.std)):
+        return
+    model.set_normalization(mean, std)
+    done = "the model now takes them so, see its image_format"
+    if model.image_format == before:
+        done = "but this model takes others, see its image_format"
+    _logger.warning(
+        "%s is for images with mean %s and std %s; %s.",
+        *(source, ", ".join(map(str, mean)), ", ".join(map(str, std)), done),
+    )
 
 
 def _load_own_weights(model: Classifier, source: Source) -> None:

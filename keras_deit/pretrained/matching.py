@@ -24,13 +24,17 @@ _MAX_LISTED = 100
 _MAX_WORDS = 8
 
 
-# First words of what trains a body without labels and is thrown away after that: decoders, mask
-# tokens, heads of self-supervision, queues, losses.
-_PRETRAINING = re.compile(
-    r"(\w+\.)*(\w+_)?(decoder|mask_token|head|heads|pred|predictor|predictions|proj|projector|"
-    r"projection|prototypes|queue|center|criterion|loss|classifier|fc|generator|momentum)\d?"
-    r"(_\w+)?(\..*)?"
-)
+# Words in the first part of the names of what trains a body without labels and is thrown away after
+# that: decoders, mask tokens, heads of self-supervision, queues, losses.
+_PRETRAINING = {
+    *("decoder", "mask", "head", "heads", "pred", "predictor", "predictions", "projector"),
+    *("projection", "prototypes", "queue", "center", "criterion", "loss", "classifier"),
+}
+
+
+def _is_of_pretraining(name: str) -> bool:
+    first, *_, last = name.split(".") * 2
+    return last == "mask_token" or bool(_PRETRAINING & set(first.split("_")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +170,7 @@ class _Pairing:
             name
             for name in held
             if name not in wanted
-            and _PRETRAINING.fullmatch(name)
+            and _is_of_pretraining(name)
             and not count_known(model.weight_tables, [name])
         ]
         held = {name: shape for name, shape in held.items() if name not in self._left_out}
@@ -200,10 +204,8 @@ class _Pairing:
                 f"{source} has another number of classes than the {model.num_classes} of this "
                 f"model; not loaded: {_layers(other_classes)}."
             )
-        rows = [load.variable for load in loads if _has_fresh_rows(load)]
-        if fresh or rows:
-            tokens = f", and a row of {_layers(rows)}" if rows else ""
-            notes.append(f"{source} has no weights of {_layers(fresh)}{tokens}; not loaded.")
+        if fresh:
+            notes.append(self._note_fresh(model, fresh, loads))
         paths = {variable.path for variable in model.weights}
         dropped = [n for entry in self._entries if entry.path not in paths for n in entry.names]
         left_out = [*self._left_out, *dropped, *self._nest.siblings]
@@ -213,6 +215,22 @@ class _Pairing:
                 f"out: {_summary(left_out)}."
             )
         return Match(self._nest.file, loads, fresh + other_classes, notes)
+
+    def _note_fresh(self, model: Classifier, fresh: list, loads: list[Load]) -> str:
+        rows = [load.variable for load in loads if _has_fresh_rows(load)]
+        what = f"{_layers(fresh)}{f' and for a row of {_layers(rows)}' if rows else ''}"
+        heads = {
+            name: any(own is variable for own in layer.weights for variable in fresh)
+            for name, layer in model.head_layers.items()
+        }
+        note = f"{self._nest.file.source} has no weights for {what}; fresh ones stay there."
+        trained = [name for name, is_fresh in heads.items() if not is_fresh]
+        if not trained or len(trained) == len(heads):
+            return note
+        return (
+            f"{note} Until they are trained, predict with model.heads[{trained[0]!r}], not with "
+            "the mean of the heads."
+        )
 
     def _load(self, model: Classifier, variable: keras.Variable, entry: Entry) -> Load:
         table = self._tables.get(id(entry.variable))

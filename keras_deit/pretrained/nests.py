@@ -1,6 +1,7 @@
 """Where in a file the weights of a model are: under which keys and prefixes of names."""
 
 import dataclasses
+import os
 from collections import Counter
 
 from keras_deit.core.errors import InputError
@@ -24,7 +25,8 @@ class Nest:
     Attributes:
         table: the names that they have, without the prefix.
         file: the tensors by these names.
-        siblings: names of the other tensors in the same state dict.
+        siblings: names of the other tensors in the same state dict, without what they share with
+            the prefix.
         note: which weights were taken, and which others there are; None if there is no choice.
     """
 
@@ -77,11 +79,17 @@ def _nest(table, file, prefixes: list[str], resolved: dict[str, str], part) -> N
     ]
     inside = {name[len(chosen) :]: name for name in near if name.startswith(chosen)}
     used = {*inside.values(), *resolved.values()}
-    siblings = [
-        name for name in near if name not in used and not name.startswith(tuple(filter(None, others)))
-    ]
+    others = tuple(filter(None, others))
+    beside = [name for name in near if name not in used and not name.startswith(others)]
+    siblings = [name[_shared(name, chosen) :] for name in beside]
     note = _note(file.source, prefixes, part)
     return Nest(table, Renamed(file, {**inside, **resolved}), siblings, note)
+
+
+def _shared(name: str, prefix: str) -> int:
+    """Returns the length of the parts that a name and a prefix begin with."""
+    common = os.path.commonprefix([name, prefix])
+    return common.rfind(".") + 1
 
 
 def _names(model: Classifier, table: Table) -> set[str]:

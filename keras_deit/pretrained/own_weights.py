@@ -7,7 +7,7 @@ from collections import Counter
 import keras
 
 from keras_deit.core.errors import InputError, first_line
-from keras_deit.core.files import read_json
+from keras_deit.core.files import named, read_json
 from keras_deit.core.keras_internals import left_out_weights_are_errors, stored_shapes
 from keras_deit.layers.initializers import skip_init
 from keras_deit.layers.positions import Grid
@@ -42,8 +42,8 @@ def load_own_weights(model: keras.Model, path: pathlib.Path) -> None:
     before = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
     try:
         _check_shapes(model, path)
-        with left_out_weights_are_errors():
-            model.load_weights(path)
+        with left_out_weights_are_errors(), named(path, f"model{OWN_SUFFIX}") as file:
+            model.load_weights(file)
     except Exception as error:  # h5py and Keras raise anything for a corrupt file
         # Keras assigns layer by layer, and may have assigned some.
         for weight, value in zip(model.weights, before, strict=True):

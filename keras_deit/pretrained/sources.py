@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import user_path
+from keras_deit.core.files import read_json, user_path
 from keras_deit.pretrained import hub
 from keras_deit.pretrained.matching import WITHOUT_DISTILLATION
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS, run_model
@@ -84,3 +84,29 @@ def _file_in(folder: pathlib.Path) -> pathlib.Path:
             f"config.json of a run and none of {', '.join(hub.FILES)}."
         )
     return found[0]
+
+
+def normalization_beside(path: pathlib.Path) -> tuple | None:
+    """Returns mean and std of the images that weights are for, as in `ImageFormat`.
+
+    They are in the configuration beside the file that timm, transformers or a run of this package
+    wrote; None if it says nothing.
+    """
+    for name in hub.CONFIGS:
+        try:
+            values = read_json(path.parent / name, name)
+        except InputError:
+            continue
+        inner = values.get("pretrained_cfg")
+        values = {**values, **(inner if isinstance(inner, dict) else {})}
+        if values.get("do_normalize") is False:
+            return (0.0,) * 3, (1.0,) * 3
+        pair = [values.get(key, values.get(f"image_{key}")) for key in ("mean", "std")]
+        if all(_is_triple(value) for value in pair) and min(pair[1]) > 0:
+            return tuple(pair[0]), tuple(pair[1])
+    return None
+
+
+def _is_triple(value) -> bool:
+    numbers = value if isinstance(value, list) else []
+    return len(numbers) == 3 and all(isinstance(number, (int, float)) for number in numbers)

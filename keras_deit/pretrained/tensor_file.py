@@ -2,7 +2,7 @@
 
 import abc
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -24,12 +24,14 @@ class TensorFile(abc.ABC):
             in; empty where it is missing.
         grids: by the name of a tensor whose shape depends on the image size, the rows and columns
             that it was made for; only what the file says.
+        normalization: mean and std of the images, as in `ImageFormat`, if the file says it.
     """
 
     source: str
     shapes: dict[str, tuple[int, ...]]
     groups: Mapping[str, str] = MappingProxyType({})
     grids: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    normalization: tuple[Sequence[float], Sequence[float]] | None = None
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:
