@@ -13,7 +13,7 @@ from keras_deit.models import Classifier
 from keras_deit.pretrained.formats import OWN_WEIGHTS, file_format, open_tensors
 from keras_deit.pretrained.matching import match
 from keras_deit.pretrained.model_tensors import ModelTensors
-from keras_deit.pretrained.own_weights import load_own_weights, model_of_weights
+from keras_deit.pretrained.own_weights import load_own_weights, model_of_weights, run_model
 from keras_deit.pretrained.sources import Source, find_weights, normalization_beside
 from keras_deit.pretrained.tensor_file import TensorFile
 
@@ -58,10 +58,10 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
         load_tensors(model, file, found)
     held = (file and file.normalization) or normalization_beside(found.path)
     if held is not None:
-        _set_normalization(model, found.name, *held)
+        _set_normalization(model, found, *held)
 
 
-def _set_normalization(model: Classifier, source: str, mean, std) -> None:
+def _set_normalization(model: Classifier, source: Source, mean, std) -> None:
     """Gives a model the normalization of its weights, and says so if it is another."""
     before = model.image_format
     if np.allclose((mean, std), (before.mean, before.std)):
@@ -70,10 +70,10 @@ def _set_normalization(model: Classifier, source: str, mean, std) -> None:
     done = "the model now takes them so, see its image_format"
     if model.image_format == before:
         done = "but this model takes others, see its image_format"
-    _logger.warning(
-        "%s is for images with mean %s and std %s; %s.",
-        *(source, ", ".join(map(str, mean)), ", ".join(map(str, std)), done),
-    )
+    elif run_model(source.path.parent):
+        return  # What starts from the files of a run has been told when the run began.
+    shown = (", ".join(f"{value:g}" for value in values) for values in (mean, std))
+    _logger.warning("%s is for images with mean %s and std %s; %s.", source.name, *shown, done)
 
 
 def _load_own_weights(model: Classifier, source: Source) -> None:

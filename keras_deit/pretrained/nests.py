@@ -1,7 +1,6 @@
 """Where in a file the weights of a model are: under which keys and prefixes of names."""
 
 import dataclasses
-import os
 from collections import Counter
 
 from keras_deit.core.errors import InputError
@@ -88,8 +87,8 @@ def _nest(table, file, prefixes: list[str], resolved: dict[str, str], part) -> N
 
 def _shared(name: str, prefix: str) -> int:
     """Returns the length of the parts that a name and a prefix begin with."""
-    common = os.path.commonprefix([name, prefix])
-    return common.rfind(".") + 1
+    starts = (prefix[: place + 1] for place, letter in enumerate(prefix) if letter == ".")
+    return max((len(start) for start in starts if name.startswith(start)), default=0)
 
 
 def _names(model: Classifier, table: Table) -> set[str]:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import math
 import pickle
+import pickletools
 from typing import BinaryIO, NamedTuple
 
 import ml_dtypes
@@ -75,8 +76,7 @@ class StoredTensor:
         first = (self.storage.start + self.offset) * size
         if first < 0 or min(self.stride, default=0) < 0 or first + length * size > len(memory):
             raise ValueError("a tensor is not inside of its storage")
-        # A copy, because the file may have the values at any address.
-        flat = np.frombuffer(bytes(memory[first : first + length * size]), dtype)
+        flat = np.frombuffer(memory, dtype, length, first)
         strides = [stride * size for stride in self.stride]
         return np.lib.stride_tricks.as_strided(flat, self.shape, strides).astype("float32")
 
@@ -114,12 +114,11 @@ class Skipped(dict):
     __eq__ = object.__eq__
 
 
-class TensorUnpickler(pickle._Unpickler):
+class TensorUnpickler(pickle.Unpickler):
     """Reads the containers, numbers, strings and tensors of a pickle.
 
     A name in a pickle is never imported: it stands for one of the functions below, which only note
-    where a tensor is, or for `Skipped`. Python's own reader in Python is used because that in C
-    takes any amount of memory if a damaged file asks for it.
+    where a tensor is, or for `Skipped`.
 
     Args:
         file: opened file.
@@ -159,13 +158,13 @@ class TensorUnpickler(pickle._Unpickler):
 class _Function:
     """A function that a pickle can call, but not change."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("function",)
 
     def __init__(self, function):
-        self._function = function
+        self.function = function
 
     def __call__(self, *args):
-        return self._function(*args)
+        return self.function(*args)
 
     def __setstate__(self, state):
         """Changes nothing."""
@@ -215,5 +214,11 @@ def read_pickle(file: BinaryIO):
     Raises:
         Exception: of any kind, because a corrupt pickle can fail anywhere.
     """
+    start = file.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        # The memory for so many objects would be taken at once.
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise pickle.UnpicklingError("it numbers objects that it does not have")
+    file.seek(start)
     unpickler = TensorUnpickler(file)
     return unpickler.load(), unpickler.storages

@@ -1,5 +1,6 @@
 """Reading what `torch.save` wrote, under any name."""
 
+import io
 import mmap
 import pathlib
 import struct
@@ -37,11 +38,11 @@ class TorchFile(TensorFile):
         self.source = source
         try:
             with path.open("rb") as file:
-                self._memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
-                file.seek(0)
-                content, self._places = read(file)
-                held = list(_tensors(content))
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                is_zip = mapped[:2] == b"PK"
+                content, self._places = _read_zip(file) if is_zip else _read_legacy(mapped)
+            held = list(_tensors(content))
+            self._memory = memoryview(mapped)
         except InputError as error:
             raise InputError(f"{source} {error}") from error
         except Exception as error:  # a corrupt file can raise anything
@@ -82,8 +83,7 @@ def _read_zip(file):
         order = f"{folder}byteorder"
         if order in entries and archive.read(order) != b"little":
             raise InputError("was written on a big-endian machine, which is not supported.")
-        with archive.open(main) as pickled:
-            content, _ = read_pickle(pickled)
+        content, _ = read_pickle(io.BytesIO(archive.read(main)))
     places = {}
     for name, entry in entries.items():
         if name.startswith(f"{folder}data/"):
@@ -104,7 +104,7 @@ def _data_start(file, entry: zipfile.ZipInfo) -> int:
     return entry.header_offset + 30 + name + extra
 
 
-def _read_legacy(file):
+def _read_legacy(file: mmap.mmap):
     """Returns the content of the older format, and where its storages start and stop."""
     if read_pickle(file)[0] != _MAGIC:
         raise InputError("is a pickle that torch.save did not write; only its files are read.")
@@ -117,17 +117,21 @@ def _read_legacy(file):
         count = int.from_bytes(file.read(8), "little", signed=True)
         start = file.tell()
         size = count * numpy_dtype(storages[str(key)].dtype).itemsize
-        if count < 0 or start + size > file.seek(0, 2):
+        if count < 0 or start + size > len(file):
             raise ValueError("it is cut off")
-        places[str(key)] = (start, file.seek(start + size))
+        places[str(key)] = (start, start + size)
+        file.seek(start + size)
     return content, places
 
 
-def _tensors(content, prefix: str = "", group: str = "", seen: frozenset = frozenset()):
+def _tensors(content, prefix: str = "", group: str = "", seen: set | None = None):
     """Yields all tensors in a container: its name, which starts with the keys that lead to it, the
-    part of it that leads to the state dict, and the tensor."""
+    part of it that leads to the state dict, and the tensor. A container that is there several times
+    is read once."""
+    seen = set() if seen is None else seen
     if id(content) in seen:
         return
+    seen.add(id(content))
     for key, value in _items(content):
         if isinstance(value, StoredTensor):
             yield f"{prefix}{key}", group, value
@@ -137,10 +141,10 @@ def _tensors(content, prefix: str = "", group: str = "", seen: frozenset = froze
                 if isinstance(inner, StoredTensor):
                     yield f"{prefix}{name}", group, inner
                 else:
-                    yield from _tensors(inner, f"{prefix}{name}.", group, seen | {id(content)})
+                    yield from _tensors(inner, f"{prefix}{name}.", group, seen)
         else:
             inner = f"{prefix}{key}."
-            yield from _tensors(value, inner, inner, seen | {id(content)})
+            yield from _tensors(value, inner, inner, seen)
 
 
 def _items(content) -> Iterable[tuple]:
