@@ -342,12 +342,12 @@ def test_a_run_starts_from_another_and_keeps_its_normalization(finished, tiny_jo
     statistics = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
     config = {**json.loads(first.config_file.read_text()), **statistics}
     (start / "config.json").write_text(json.dumps(config))
-    still = {"learning_rate": 1e-30, "weight_decay": 0.0, **ONE_EPOCH}
-    job = tiny_job(still, weights=f"{start}#best")
+    slow = {"learning_rate": 1e-6, **ONE_EPOCH}
+    job = tiny_job(slow, weights=f"{start}#best")
     run = train_job(job, str(tmp_path / "run"), quiet)
     before, after = stored_weights(first.best_weights), stored_weights(run.final_weights)
     floats = [name for name, values in before.items() if values.dtype.kind == "f"]
-    assert floats and all(np.array_equal(before[name], after[name]) for name in floats)
+    assert floats and all(np.allclose(before[n], after[n], atol=1e-4) for n in floats)
     image_format = run.model().image_format
     assert (image_format.mean, image_format.std) == ((0.5,) * 3, (0.25,) * 3)
     # Other images give other figures.
