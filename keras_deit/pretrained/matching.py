@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 import keras
@@ -249,8 +248,12 @@ def _layers(variables: list[keras.Variable]) -> str:
 
 def _summary(names: list[str]) -> str:
     """Returns names by their first word, with how many there are of each."""
-    counts = Counter(name.partition(".")[0] for name in names)
-    shown = [word if count == 1 else f"{word} ({count})" for word, count in counts.items()]
+    groups = {}
+    for name in names:
+        groups.setdefault(name.partition(".")[0], []).append(name)
+    shown = [
+        f"{word} ({len(group)})" if len(group) > 1 else group[0] for word, group in groups.items()
+    ]
     more = [f"{len(shown) - _MAX_WORDS} others"] if len(shown) > _MAX_WORDS else []
     return ", ".join([*shown[:_MAX_WORDS], *more])
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from harness import numpy, randomize
+from published_cases import CASES, tensors, values
 from safetensors.numpy import load_file, save_file
 
 from keras_deit import InputError, create_model, load_pretrained
@@ -314,6 +315,23 @@ def test_a_body_without_a_head(name, num_classes, states, tmp_path, lines):
     assert "class_head" in line and ("distillation_head" in line) == (name == DISTILLED)
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("changed", [{}, {"num_classes": 3}])
+def test_bodies_of_every_family(case, changed, tmp_path, lines):
+    """With one token for each class, the tokens are loaded if they are as many."""
+    body = body_of(tensors(case))
+    save_file(behind("model.", body), tmp_path / "a")
+    model = create_model(**values(case, **changed), weights=tmp_path / "a")
+    save_safetensors(model, tmp_path / "held.safetensors", naming="authors")
+    held = load_file(tmp_path / "held.safetensors")
+    fresh = ["cls_token"] if case == "patchconvnet_multi" and changed else []
+    for name in body.keys() - set(fresh):
+        np.testing.assert_array_equal(held[name], body[name], name)
+    for name in fresh:
+        assert held[name].shape[1] == 3 and np.isfinite(held[name]).all()
+    assert "class_head" in lines()[-1]
+
+
 def test_a_masked_autoencoder(state, model, tmp_path, lines):
     """Its decoder is named and counted, and not taken for the model."""
     decoder = {f"decoder_blocks.{i}.norm1.weight": np.ones(8, "float32") for i in range(3)}
@@ -378,6 +396,32 @@ def transformers_names(state, prefix, head):
             name = re.sub(old, new, name)
         result[f"{prefix}{name}"] = tensor
     return {name: tensor.copy() for name, tensor in result.items()}
+
+
+def names_in_memory(state):
+    """Returns a state dict by the names that transformers 5 has in memory."""
+    pairs = (
+        ("encoder.layer.", "layers."), ("attention.attention.query", "attention.q_proj"),
+        ("attention.attention.key", "attention.k_proj"),
+        ("attention.attention.value", "attention.v_proj"),
+        ("attention.output.dense", "attention.o_proj"), ("intermediate.dense", "mlp.fc1"),
+        ("output.dense", "mlp.fc2"),
+    )  # fmt: skip
+    for old, new in pairs:
+        state = {name.replace(old, new): tensor for name, tensor in state.items()}
+    return state
+
+
+def test_the_names_that_transformers_5_has_in_memory(states, models, tmp_path, lines):
+    held = transformers_names(states[DISTILLED], "deit.", "cls_classifier")
+    held = {
+        name.replace("deit.head_dist", "distillation_classifier"): t for name, t in held.items()
+    }
+    save_file(names_in_memory(held), tmp_path / "a")
+    randomize(models[DISTILLED], 9.0)
+    load_pretrained(models[DISTILLED], tmp_path / "a")
+    assert_holds(models[DISTILLED], states[DISTILLED], tmp_path)
+    assert not lines()
 
 
 @pytest.mark.parametrize("prefix", ["", "vit.", "model.vit."])
