@@ -298,10 +298,11 @@ class Classifier(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         values = dict(config)
-        normalization = values.pop("normalization", cls._normalization)
+        normalization = values.pop("normalization", None)
         with precision(values.pop("dtype", None) or keras.config.dtype_policy()):
             model = cls(**values)
-        model.set_normalization(*normalization)
+        if normalization is not None:
+            model.set_normalization(*normalization)
         return model
 
 

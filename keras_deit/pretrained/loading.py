@@ -49,6 +49,11 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
         InputError: the file cannot be read, holds another architecture or does not fit; the model
             does not change.
     """
+    if not isinstance(model, Classifier):
+        raise InputError(
+            "Weights can only be loaded into a keras_deit.Classifier. Received: "
+            f"{type(model).__name__}"
+        )
     found = find_weights(source)
     if file_format(found.path, found.name) == OWN_WEIGHTS:
         _load_own_weights(model, found)
@@ -78,8 +83,12 @@ def _set_normalization(model: Classifier, source: Source, mean, std) -> None:
 
 def _load_own_weights(model: Classifier, source: Source) -> None:
     """Loads a `.weights.h5` file, by way of a model like the one that wrote it if sizes differ."""
-    written = isinstance(model, Classifier) and model_of_weights(model, source.path)
-    if written:
+    if source.part:
+        raise InputError(
+            f"{source.name} names {source.part!r}, but the file has one set of weights."
+        )
+    written = model_of_weights(model, source.path)
+    if written is not None:
         load_tensors(model, ModelTensors(written, source.name), source)
     else:
         load_own_weights(model, source.path)

@@ -1,9 +1,8 @@
 """Which tensor of a file belongs to which variable of a model, with both sides accounted for."""
 
 import dataclasses
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import keras
 
@@ -13,15 +12,14 @@ from keras_deit.layers.positions import Grid, PositionTable
 from keras_deit.models import Classifier, registered_families
 from keras_deit.models.classifier import constructor_values
 from keras_deit.models.weight_names import Entry, count_classes, count_known, model_entries
+from keras_deit.pretrained.differences import Differences
 from keras_deit.pretrained.nests import Nest, find_nest
 from keras_deit.pretrained.tensor_file import TensorFile
 
 # After a path: a distilled file is loaded into a plain model.
 WITHOUT_DISTILLATION = "without_distillation"
 
-_MAX_LISTED = 100
 _MAX_WORDS = 8
-
 
 # Words in the first part of the names of what trains a body without labels and is thrown away after
 # that: decoders, mask tokens, heads of self-supervision, queues, losses.
@@ -86,15 +84,9 @@ def match(
             that has one.
 
     Raises:
-        InputError: the model is not one of this package, the file holds another architecture,
-            something is left over on one side, or shapes differ for another reason than the number
-            of classes or the image size.
+        InputError: the file holds another architecture, something is left over on one side, or
+            shapes differ for another reason than the number of classes or the image size.
     """
-    if not isinstance(model, Classifier):
-        raise InputError(
-            "Weights can only be loaded into a keras_deit.Classifier. Received: "
-            f"{type(model).__name__}"
-        )
     nest = find_nest(model, file, part)
     pairing = _Pairing(model, nest)
     twin = None
@@ -173,7 +165,7 @@ class _Pairing:
             and not count_known(model.weight_tables, [name])
         ]
         held = {name: shape for name, shape in held.items() if name not in self._left_out}
-        self.differences = _Differences(
+        self.differences = Differences(
             held=held,
             wanted={name: entry.tensor_shape for name, entry in wanted.items()},
             misshapen=[
@@ -342,62 +334,3 @@ def _explained(model: Classifier, file: TensorFile, pairing: _Pairing) -> InputE
             return InputError(f"{file.source} holds a {found[1]}; {model.name} is a {expected[1]}.")
         reason = f"it holds a {found[1]}, the model is a {expected[1]}"
     return differences.error(file.source, model.name, reason)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Differences:
-    """Tensors by their name in the file.
-
-    Attributes:
-        held: shapes of what the file has.
-        wanted: shapes of what the model has.
-        misshapen: names that both have, with shapes that do not fit.
-    """
-
-    held: dict[str, tuple[int, ...]]
-    wanted: dict[str, tuple[int, ...]]
-    misshapen: list[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.held.keys() ^ self.wanted.keys() or self.misshapen)
-
-    def error(self, source: str, model: str, reason: str | None = None) -> InputError:
-        """Returns an error: one line with the counts or the reason, then the names."""
-        missing = [name for name in self.wanted if name not in self.held]
-        left = [name for name in self.held if name not in self.wanted]
-        counts = (
-            f"{len(missing)} tensors missing, {len(left)} left over, "
-            f"{len(self.misshapen)} of another shape"
-        )
-        lines = [f"{source} does not fit {model}: {reason or counts}."]
-        lines += _listed(
-            "missing from the file",
-            missing,
-            lambda name: f"{name} {self.wanted[name]}{_nearest(name, left, self.held)}",
-        )
-        lines += _listed(
-            "left over in the file",
-            left,
-            lambda name: f"{name} {self.held[name]}{_nearest(name, missing, self.wanted)}",
-        )
-        lines += _listed(
-            "of another shape",
-            self.misshapen,
-            lambda name: f"{name} {self.held[name]}, the model's is {self.wanted[name]}",
-        )
-        return InputError("\n".join(lines))
-
-
-def _listed(title: str, names: list[str], row: Callable[[str], str]) -> list[str]:
-    if not names:
-        return []
-    more = [f"  and {len(names) - _MAX_LISTED} more"] if len(names) > _MAX_LISTED else []
-    return [f"{title}:", *(f"  {row(name)}" for name in names[:_MAX_LISTED]), *more]
-
-
-def _nearest(name: str, unmatched: list[str], shapes: dict) -> str:
-    """Returns the closest name on the other side, preferably one that is unmatched there too."""
-    close = difflib.get_close_matches(name, unmatched, 1) or difflib.get_close_matches(
-        name, shapes, 1
-    )
-    return f"; nearest on the other side: {close[0]} {shapes[close[0]]}" if close else ""

@@ -46,7 +46,7 @@ class SafetensorsFile(TensorFile):
         metadata = self._file.metadata() or {}
         self.grids = _grids(metadata, self.shapes)
         if NORMALIZATION_KEY in metadata:
-            self.normalization = json.loads(metadata[NORMALIZATION_KEY])
+            self.normalization = tuple(json.loads(metadata[NORMALIZATION_KEY]))
 
     def read(self, name: str) -> np.ndarray:
         dtype = self._dtypes[name]

@@ -522,6 +522,8 @@ def test_a_run_says_its_model_and_what_it_lacks(run_dir, tmp_path):
     assert model_from(run_dir, image_size=32).input_shape == (None, 32, 32, 3)
     with pytest.raises(InputError, match=r"weights of a run 'emma'.*ema"):
         model_from(f"{run_dir}#emma")
+    with pytest.raises(InputError, match="'ema', but the file has one set"):
+        model_from(run_dir / "final.weights.h5#ema")
     (tmp_path / "config.json").write_text((run_dir / "config.json").read_text())
     with pytest.raises(InputError, match="not finished"):
         model_from(tmp_path)
@@ -564,7 +566,10 @@ def test_shards(kind, state, model, tmp_path):
         randomize(model, 9.0)
         load_pretrained(model, given)
         assert_holds(model, state, tmp_path)
-    next(tmp_path.glob("*00002-of-00002*")).unlink()
+    shard = next(tmp_path.glob("*00002-of-00002*"))
+    with pytest.raises(InputError, match="one of 2 shards; give their index"):
+        load_pretrained(model, shard)
+    shard.unlink()
     with pytest.raises(InputError, match=r"1 of them are missing: .*00002-of-00002") as error:
         load_pretrained(model, tmp_path)
     assert "\n" not in str(error.value)

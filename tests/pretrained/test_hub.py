@@ -54,7 +54,7 @@ def test_shards_and_their_configuration_are_downloaded(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text('{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}')
     asked = []
 
-    def download(repo_id, filename):
+    def download(repo_id, filename, **options):
         asked.append(filename)
         if not (tmp_path / filename).is_file():
             raise errors.RemoteEntryNotFoundError("404", response=response(404))
