@@ -60,11 +60,11 @@ def find_weights(source: str | pathlib.Path) -> Source:
         part = None if is_of_run else part
     if not path.is_file():
         raise InputError(f"There is no weights file {text!r}.")
-    if shard := re.search(r"-\d{5}-of-(\d{5})\.", path.name):
-        if int(shard[1]) > 1:
-            raise InputError(
-                f"{text} is one of {int(shard[1])} shards; give their index (.index.json) or folder."
-            )
+    shard = re.search(r"-\d{5}-of-(\d{5})\.", path.name)
+    if shard and int(shard[1]) > 1:
+        raise InputError(
+            f"{text} is one of {int(shard[1])} shards; give their index, .index.json, or folder."
+        )
     return Source(str(source), path, part, without_distillation)
 
 
