@@ -10,15 +10,14 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
-from keras_deit.models import Classifier, get_spec, list_models, model_table
+from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
-from keras_deit.pretrained.conversion import OUTPUTS, change_model, model_from, save_model
+from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
 from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
 from keras_deit.recipes.options import model_options
 from keras_deit.serving import export_run, serving_commands
 from keras_deit.training import (
     OnProblem,
-    load_run,
     make_job,
     teacher_training_options,
     train_job,
@@ -127,7 +126,7 @@ def _convert_options() -> list[Option]:
         Option(
             "weights",
             str,
-            "File (.safetensors, .pth, .weights.h5, .keras), hf://OWNER/NAME, or a run directory.",
+            "File of any format, hf://OWNER/NAME, or a run directory; #ema for its average.",
             required=True,
         ),
         Option(
@@ -146,7 +145,7 @@ def _convert(values: dict) -> None:
     weights, name = values.pop("weights"), values.pop("model", None)
     output = user_path(values.pop("output"))
     _check_output(output, values.pop("overwrite", False))
-    model = _model_to_convert(weights, name, values)
+    model = model_from(weights, name, **values)
     if name not in (None, model.name):
         raise InputError(f"{weights} holds a {model.name}, not a {name}.")
     save_model(model, output)
@@ -167,12 +166,6 @@ def _check_output(output: pathlib.Path, overwrite: bool) -> None:
     if not output.parent.is_dir():
         raise InputError(f"{output} cannot be written: there is no folder {output.parent}.")
     check_writable(output)
-
-
-def _model_to_convert(weights: str, name: str | None, values: dict) -> Classifier:
-    if not weights.startswith("hf://") and user_path(weights).is_dir():
-        return change_model(load_run(weights).model(), **values)
-    return model_from(weights, name, **values)
 
 
 def _models_options() -> list[Option]:

@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Iterator
 
 import keras
@@ -35,6 +36,15 @@ def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
         fsync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named(path: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
+    """Yields a path of the same file with another name, because Keras tells formats by suffixes."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = pathlib.Path(folder, name)
+        link.symlink_to(path.absolute())
+        yield link
 
 
 def user_path(text: str | os.PathLike) -> pathlib.Path:

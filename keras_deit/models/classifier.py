@@ -3,7 +3,7 @@
 import functools
 import inspect
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import keras
@@ -58,6 +58,7 @@ class Classifier(keras.Model):
     # Regular expressions of what published files hold besides the weights, and what can be ignored
     # if a model has no such weight. PyTorch counts the batches that a BatchNormalization has seen.
     ignored_weights: ClassVar[tuple[str, ...]] = (r".*\.num_batches_tracked",)
+    _normalization = (IMAGENET_MEAN, IMAGENET_STD)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -93,9 +94,19 @@ class Classifier(keras.Model):
 
     @property
     def image_format(self) -> ImageFormat:
-        """The images that this model takes; by default with ImageNet's mean and std."""
+        """The images that this model takes; with ImageNet's mean and std unless it is told others,
+        by `set_normalization` or by the configuration beside weights that are loaded."""
         height, width = self.input_shape[1:3]
-        return ImageFormat(height, width, IMAGENET_MEAN, IMAGENET_STD)
+        return ImageFormat(height, width, *self._normalization)
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Says how the images that the weights were trained on are normalized, see `ImageFormat`.
+
+        Args:
+            mean, std: of each channel, in units of [0, 1] pixels.
+        """
+        image_format = ImageFormat(*self.input_shape[1:3], mean, std)
+        object.__setattr__(self, "_normalization", (image_format.mean, image_format.std))
 
     @property
     def blocks(self) -> list[keras.layers.Layer]:
@@ -275,18 +286,24 @@ class Classifier(keras.Model):
         return keras.Model(self.input, maps, name="attention")
 
     def get_config(self):
+        is_usual = self._normalization == Classifier._normalization
         return {
             **self._constructor_arguments,
             "name": self.name,
             "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
+            **({} if is_usual else {"normalization": self._normalization}),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         values = dict(config)
+        normalization = values.pop("normalization", None)
         with precision(values.pop("dtype", None) or keras.config.dtype_policy()):
-            return cls(**values)
+            model = cls(**values)
+        if normalization is not None:
+            model.set_normalization(*normalization)
+        return model
 
 
 class _AttentionMaps(keras.layers.Layer):

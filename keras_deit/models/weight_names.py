@@ -167,7 +167,7 @@ def model_entries(model: "Classifier", table: Table, num_classes: int | None = N
 def count_classes(
     model: "Classifier", shapes: Mapping[str, tuple[int, ...]], table: Table
 ) -> int | None:
-    """Returns how many classes the head in a file has; None if no head is found.
+    """Returns how many classes a file has; None if neither head nor tokens say it.
 
     Args:
         model: any model of the family.
@@ -175,8 +175,9 @@ def count_classes(
         table: the file's names.
     """
     head = {id(variable) for variable in model.head_layers["class"].variables}
-    axes = [pair for pair in model.class_axes() if id(pair[0]) in head]
-    for variable, axis in sorted(axes, key=lambda pair: len(pair[0].shape)):
+    # Of a body without a head, the tokens of the classes may tell.
+    axes = sorted(model.class_axes(), key=lambda pair: (id(pair[0]) not in head, pair[0].ndim))
+    for variable, axis in axes:
         (name, *_), transform = _names(variable.path, _patterns(table))
         if "{k}" in name:
             pattern = re.compile(re.escape(name).replace(r"\{k\}", r"\d+"))

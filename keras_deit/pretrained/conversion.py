@@ -5,13 +5,13 @@ import pathlib
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import atomic_write, user_path, write_weights
 from keras_deit.models import Classifier, abstract_model
-from keras_deit.models.weight_names import count_classes
 from keras_deit.pretrained.creation import create_model
+from keras_deit.pretrained.formats import KERAS_MODEL, OWN_WEIGHTS, file_format, open_tensors
 from keras_deit.pretrained.loading import load_tensors
+from keras_deit.pretrained.matching import count_file_classes
 from keras_deit.pretrained.model_tensors import ModelTensors, read_model, save_safetensors
-from keras_deit.pretrained.own_weights import OWN_SUFFIX
-from keras_deit.pretrained.sources import is_own_weights, local_file, open_tensors
-from keras_deit.pretrained.tensor_file import TensorFile
+from keras_deit.pretrained.own_weights import OWN_SUFFIX, run_model
+from keras_deit.pretrained.sources import find_weights
 
 OUTPUTS = (OWN_SUFFIX, ".keras", ".safetensors")
 
@@ -26,26 +26,32 @@ def model_from(
 
     Args:
         source: as `load_pretrained` takes it.
-        name: name of the model; a `.keras` file needs none.
+        name: name of the model; a `.keras` file and a run need none.
         num_classes: by default that of the file, or the published one if the file does not say it,
             such as a `.weights.h5` file.
-        **values: of the model, if they are not the published ones; of a `.keras` file only the
-            image size can change.
+        **values: of the model, if they are not the published ones; of a `.keras` file or a run
+            only the image size can change.
 
     Raises:
         InputError: the name is missing, or what `create_model` raises.
     """
-    path = local_file(source)
-    if path.suffix == ".keras":
-        return change_model(read_model(path, str(source)), num_classes=num_classes, **values)
+    found = find_weights(source)
+    held = file_format(found.path, found.name)
+    if held == KERAS_MODEL:
+        model = read_model(found.path, found.name)
+        return change_model(model, num_classes=num_classes, **values)
+    run = run_model(found.path.parent) if held == OWN_WEIGHTS else None
+    if run:
+        return change_model(create_model(**run, weights=source), num_classes=num_classes, **values)
     if name is None:
         raise InputError(f"{source} does not say which model it is of; give its name.")
-    if is_own_weights(path):
+    if held == OWN_WEIGHTS:
         image_size = values.pop("image_size", None)
         model = create_model(name, source, num_classes, **values)
         return change_model(model, image_size=image_size)
     if num_classes is None:
-        num_classes = _count_classes(open_tensors(path, source), abstract_model(name, **values))
+        tensors = open_tensors(found.path, found.name)
+        num_classes = count_file_classes(abstract_model(name, **values), tensors, found.part)
     return create_model(name, source, num_classes, **values)
 
 
@@ -96,11 +102,3 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
         return
     with atomic_write(path) as partial:
         model.save(partial)
-
-
-def _count_classes(file: TensorFile, model: Classifier) -> int | None:
-    """Returns the classes of a file; None if they are the model's or it has no head."""
-    tables = (*model.weight_names().values(), {})
-    counts = [count_classes(model, file.shapes, table) for table in tables]
-    # If no head is found, loading explains what is wrong.
-    return next((count for count in counts if count and count != model.num_classes), None)

@@ -2,11 +2,9 @@
 
 import pathlib
 
-import keras
-
-from keras_deit.layers.initializers import dense_kernel, skip_init
+from keras_deit.layers.initializers import skip_init
 from keras_deit.models import Classifier, build_model
-from keras_deit.pretrained.loading import load_weights
+from keras_deit.pretrained.loading import load_pretrained
 
 
 def create_model(
@@ -20,7 +18,8 @@ def create_model(
 
     Args:
         name: one of `list_models()`.
-        weights: to load: a file or `hf://OWNER/NAME`, as for `load_pretrained`, or None.
+        weights: to load: a file, the directory of a run or `hf://OWNER/NAME`, as for
+            `load_pretrained`, or None.
         num_classes: number of classes of each head; None for the published number, mostly 1000. If
             the weights have another number, the heads are new.
         dtype: the dtype policy to build it under, such as "mixed_bfloat16"; by default Keras's.
@@ -40,8 +39,5 @@ def create_model(
         return build_model(name, num_classes, dtype, **overrides)
     with skip_init():
         model = build_model(name, num_classes, dtype, **overrides)
-    for variable in load_weights(model, weights):
-        # What `skip_init` has left out; everything else is as the family's constructor starts it.
-        if keras.ops.any(keras.ops.isnan(variable.value)):
-            variable.assign(dense_kernel()(variable.shape, variable.dtype))
+    load_pretrained(model, weights)
     return model

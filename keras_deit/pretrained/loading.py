@@ -1,16 +1,20 @@
 """Loading weights of any source into a model."""
 
 import logging
+import math
 import pathlib
 
 import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.layers.initializers import dense_kernel
 from keras_deit.models import Classifier
+from keras_deit.pretrained.formats import OWN_WEIGHTS, file_format, open_tensors
 from keras_deit.pretrained.matching import match
-from keras_deit.pretrained.own_weights import load_own_weights
-from keras_deit.pretrained.sources import is_own_weights, local_file, open_tensors
+from keras_deit.pretrained.model_tensors import ModelTensors
+from keras_deit.pretrained.own_weights import load_own_weights, model_of_weights, run_model
+from keras_deit.pretrained.sources import Source, find_weights, normalization_beside
 from keras_deit.pretrained.tensor_file import TensorFile
 
 _logger = logging.getLogger("keras_deit")
@@ -23,56 +27,112 @@ _STRIP = 32
 def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
     """Loads weights into a model: all of them or none.
 
-    Every tensor of the file and every weight of the model must be accounted for, with two
-    exceptions. If the file has another number of classes, the heads (and the class tokens, if each
-    class has one) keep their weights, and a warning says so. If the model was built for another
-    image size, the positions are resized as the authors do.
+    Every tensor of the file and every weight of the model must be accounted for, and each of these
+    exceptions is a line for the user. If the file has another number of classes or no head, the
+    heads (and the class tokens, if each class has one) keep their weights. If it has no
+    distillation token, that of the model, its row of the positions and its head keep theirs. What
+    only a pretraining without labels needs, such as a decoder, is left out. If the model was built
+    for another image size, the positions are resized as the authors do.
 
     Args:
         model: model of this package.
-        source: the path of a file (`.safetensors`; `.pth`, `.pt` or `.bin`, which need PyTorch;
-            `.weights.h5` or `.keras` of this package), or `hf://OWNER/NAME`, such as
-            `hf://timm/deit_tiny_patch16_224.fb_in1k`. Names of tensors may be those of
-            every publisher in the family's `weight_tables`.
+        source: the path of a file under any name (safetensors; what `torch.save` wrote, such as a
+            state dict or a checkpoint; an index of shards; npz; `.weights.h5` or `.keras` of this
+            package), of the directory of a run, or of a folder as Hugging Face has it; or
+            `hf://OWNER/NAME`, such as `hf://timm/deit_tiny_patch16_224.fb_in1k`. `#ema` after it
+            takes the average of a checkpoint or a run, `#teacher`, `#best` and other words
+            accordingly; `#without_distillation` lets a plain model take a distilled file. Names of
+            tensors may be those of every publisher in the family's `weight_tables`, with whatever
+            prefix they share.
 
     Raises:
         InputError: the file cannot be read, holds another architecture or does not fit; the model
             does not change.
     """
-    load_weights(model, source)
+    if not isinstance(model, Classifier):
+        raise InputError(
+            "Weights can only be loaded into a keras_deit.Classifier. Received: "
+            f"{type(model).__name__}"
+        )
+    found = find_weights(source)
+    if file_format(found.path, found.name) == OWN_WEIGHTS:
+        _load_own_weights(model, found)
+        file = None
+    else:
+        file = open_tensors(found.path, found.name)
+        load_tensors(model, file, found)
+    held = (file and file.normalization) or normalization_beside(found.path)
+    if held is not None:
+        _set_normalization(model, found, *held)
 
 
-def load_weights(model: Classifier, source: str | pathlib.Path) -> list[keras.Variable]:
-    """Does what `load_pretrained` does, and returns the variables that were not loaded."""
-    path = local_file(source)
-    if is_own_weights(path):
-        load_own_weights(model, path)
-        return []
-    return load_tensors(model, open_tensors(path, source))
+def _set_normalization(model: Classifier, source: Source, mean, std) -> None:
+    """Gives a model the normalization of its weights, and says so if it is another."""
+    before = model.image_format
+    if np.allclose((mean, std), (before.mean, before.std)):
+        return
+    model.set_normalization(mean, std)
+    done = "the model now takes them so, see its image_format"
+    if model.image_format == before:
+        done = "but this model takes others, see its image_format"
+    elif run_model(source.path.parent):
+        return  # What starts from the files of a run has been told when the run began.
+    shown = (", ".join(f"{value:g}" for value in values) for values in (mean, std))
+    _logger.warning("%s is for images with mean %s and std %s; %s.", source.name, *shown, done)
 
 
-def load_tensors(model: Classifier, file: TensorFile) -> list[keras.Variable]:
-    """Does what `load_weights` does, from an open file."""
-    matched = match(model, file)
+def _load_own_weights(model: Classifier, source: Source) -> None:
+    """Loads a `.weights.h5` file, by way of a model like the one that wrote it if sizes differ."""
+    if source.part:
+        raise InputError(
+            f"{source.name} names {source.part!r}, but the file has one set of weights."
+        )
+    written = model_of_weights(model, source.path)
+    if written is not None:
+        load_tensors(model, ModelTensors(written, source.name), source)
+    else:
+        load_own_weights(model, source.path)
+
+
+def load_tensors(model: Classifier, file: TensorFile, source: Source | None = None) -> None:
+    """Does what `load_pretrained` does, from an open file."""
+    options = (source.part, source.without_distillation) if source else ()
+    matched = match(model, file, *options)
     # Everything is read and checked before the first assignment, so a model is never half loaded.
     tensors = {
-        name: _finite(file.read(name), name, file)
-        for entry in matched.loaded
-        for name in entry.names
+        name: _finite(matched.file.read(name), name, file)
+        for load in matched.loads
+        for name in load.entry.names
     }
-    for entry in matched.loaded:
-        value = entry.value([tensors.pop(name) for name in entry.names])
-        resize = matched.resized.get(id(entry.variable))
-        if resize is not None:
-            value = resize.table.resize(value, resize.source, resize.table.grid)
-        _assign(entry.variable, value)
-    if matched.kept:
-        kept = ", ".join(dict.fromkeys(entry.path.split("/")[0] for entry in matched.kept))
-        _logger.warning(
-            "%s has another number of classes than the %d of this model; not loaded: %s.",
-            *(file.source, model.num_classes, kept),
-        )
-    return [entry.variable for entry in matched.kept]
+    for load in matched.loads:
+        value = load.entry.value([tensors.pop(name) for name in load.entry.names])
+        if load.grid is not None:
+            value = load.table.resize(value, load.grid, load.table.grid)
+        if value.shape != tuple(load.variable.shape):
+            value = _with_own_tokens(value, load.variable, math.prod(load.table.grid))
+        _assign(load.variable, value)
+    for variable in matched.kept:
+        variable.assign(_started(variable))
+    for note in matched.notes:
+        _logger.warning("%s", note)
+
+
+def _with_own_tokens(value: np.ndarray, variable: keras.Variable, patches: int) -> np.ndarray:
+    """Returns positions of a model with fewer or more tokens before the patches, for a variable.
+
+    The tokens that both have come first.
+    """
+    own = keras.ops.convert_to_numpy(_started(variable))
+    tokens = own.shape[1] - patches
+    shared = value[:, : min(tokens, value.shape[1] - patches)]
+    return np.concatenate([shared, own[:, shared.shape[1] : tokens], value[:, -patches:]], axis=1)
+
+
+def _started(variable: keras.Variable):
+    """Returns the value of a variable, drawn if `skip_init` has left it out."""
+    if keras.ops.any(keras.ops.isnan(variable.value)):
+        return dense_kernel()(variable.shape, variable.dtype)
+    return variable.value
 
 
 def _finite(tensor: np.ndarray, name: str, file: TensorFile) -> np.ndarray:

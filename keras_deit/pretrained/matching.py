@@ -1,25 +1,54 @@
 """Which tensor of a file belongs to which variable of a model, with both sides accounted for."""
 
 import dataclasses
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+import keras
+
+from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError
 from keras_deit.layers.positions import Grid, PositionTable
 from keras_deit.models import Classifier, registered_families
+from keras_deit.models.classifier import constructor_values
 from keras_deit.models.weight_names import Entry, count_classes, count_known, model_entries
+from keras_deit.pretrained.differences import Differences
+from keras_deit.pretrained.nests import Nest, find_nest
 from keras_deit.pretrained.tensor_file import TensorFile
 
-_MAX_LISTED = 100
+# After a path: a distilled file is loaded into a plain model.
+WITHOUT_DISTILLATION = "without_distillation"
+
+_MAX_WORDS = 8
+
+# Words in the first part of the names of what trains a body without labels and is thrown away after
+# that: decoders, mask tokens, heads of self-supervision, queues, losses.
+_PRETRAINING = {
+    *("decoder", "mask", "head", "heads", "pred", "predictor", "predictions", "projector"),
+    *("projection", "prototypes", "queue", "center", "criterion", "loss", "classifier"),
+}
+
+
+def _is_of_pretraining(name: str) -> bool:
+    first, *_, last = name.split(".") * 2
+    return last == "mask_token" or bool(_PRETRAINING & set(first.split("_")))
 
 
 @dataclasses.dataclass(frozen=True)
-class Resize:
-    """A variable that is resized from the grid of patches that the file was made for."""
+class Load:
+    """A variable that takes its value from a file.
 
-    table: PositionTable
-    source: tuple[int, int]
+    Attributes:
+        variable: variable of the model.
+        entry: its tensors in the file.
+        table: if it depends on the image size, its resize rule in a model like that of the file.
+        grid: rows and columns of the patches that the file was made for, if they are others.
+    """
+
+    variable: keras.Variable
+    entry: Entry
+    table: PositionTable | None
+    grid: Grid | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,62 +56,198 @@ class Match:
     """How a file is loaded.
 
     Attributes:
-        loaded: the variables that take their value from the file.
-        kept: the variables that keep theirs because the file has another number of classes.
-        resized: by the id of the variable, those whose grid of patches is another one.
+        file: the tensors by the names of the entries.
+        loads: the variables that take their value from the file.
+        kept: the variables that keep theirs.
+        notes: lines for the user: what was taken, what is kept and why, what is left out.
     """
 
-    loaded: list[Entry]
-    kept: list[Entry]
-    resized: dict[int, Resize]
+    file: TensorFile
+    loads: list[Load]
+    kept: list[keras.Variable]
+    notes: list[str]
 
 
-def match(model: Classifier, file: TensorFile) -> Match:
+def match(
+    model: Classifier,
+    file: TensorFile,
+    part: str | None = None,
+    without_distillation: bool = False,
+) -> Match:
     """Pairs the tensors of a file with the variables of a model.
 
+    Args:
+        model: the model.
+        file: the file.
+        part: which of several weights in the file, see `find_nest`.
+        without_distillation: whether a model without distillation token takes the rest of a file
+            that has one.
+
     Raises:
-        InputError: the model is not one of this package, the file holds another architecture,
-            something is left over on one side, or shapes differ for another reason than the number
-            of classes or the image size.
+        InputError: the file holds another architecture, something is left over on one side, or
+            shapes differ for another reason than the number of classes or the image size.
     """
-    if not isinstance(model, Classifier):
+    nest = find_nest(model, file, part)
+    pairing = _Pairing(model, nest)
+    twin = None
+    if pairing.differences and (like_file := _twin(model)):
+        twin = _Pairing(like_file, find_nest(like_file, file, part))
+    if twin is None or twin.differences:
+        if pairing.differences:
+            raise _explained(model, nest.file, pairing)
+        return pairing.match(model)
+    if not (without_distillation or _is_distilled(model)):
+        error = _explained(model, nest.file, pairing)
         raise InputError(
-            "Weights can only be loaded into a keras_deit.Classifier. Received: "
-            f"{type(model).__name__}"
+            f"{error}\nWith #{WITHOUT_DISTILLATION} after the path, it is loaded without its "
+            "distillation token and head."
         )
-    entries = _best_entries(model, file)
-    tables = {id(table.variable): table for table in model.position_tables()}
-    _check_fixed_tables(model, entries, tables, file)
-    wanted = {name: entry for entry in entries for name in entry.names}
-    held = _held(model, file, wanted)
-    differences = _Differences(
-        held=held,
-        wanted={name: entry.tensor_shape for name, entry in wanted.items()},
-        misshapen=[
+    return twin.match(model)
+
+
+def count_file_classes(model: Classifier, file: TensorFile, part: str | None = None) -> int | None:
+    """Returns the number of classes of a file; None if they are not found."""
+    nest = find_nest(model, file, part)
+    return count_classes(model, nest.file.shapes, nest.table)
+
+
+def _is_distilled(model: Classifier) -> bool:
+    return "distillation" in model.head_layers
+
+
+def _twin(model: Classifier) -> Classifier | None:
+    """Returns the same model with distillation token and head if it has none, and without them if
+    it has; None if its family has no argument `distilled`."""
+    values = {**constructor_values(type(model)), **model.get_config()}
+    if "distilled" not in values:
+        return None
+    values["distilled"] = not values["distilled"]
+    return build_abstract(lambda: type(model).from_config(values))
+
+
+class _Pairing:
+    """The variables of a model beside the tensors of a file.
+
+    Args:
+        model: a model like that of the file, which may be abstract.
+        nest: the tensors.
+
+    Attributes:
+        names: names of all tensors of the model.
+        differences: what does not fit.
+    """
+
+    def __init__(self, model: Classifier, nest: Nest):
+        self._nest, file = nest, nest.file
+        classes = count_classes(model, file.shapes, nest.table)
+        self._entries = model_entries(model, nest.table, classes)
+        self._tables = {id(table.variable): table for table in model.position_tables()}
+        _check_fixed_tables(model, self._entries, self._tables, file)
+        self.names = [name for entry in self._entries for name in entry.names]
+        by_variable = {id(entry.variable): entry for entry in self._entries}
+        self._absent = {}
+        for layer in model.head_layers.values():
+            entries = [by_variable[id(variable)] for variable in layer.weights]
+            if not any(name in file.shapes for entry in entries for name in entry.names):
+                self._absent |= {id(entry.variable): entry for entry in entries}
+        wanted = {
+            name: entry
+            for entry in self._entries
+            if id(entry.variable) not in self._absent
+            for name in entry.names
+        }
+        held = _held(model, file, wanted)
+        self._left_out = [
             name
-            for name, entry in wanted.items()
-            if name in held and not _fits(entry, tables.get(id(entry.variable)), held[name])
-        ],
-    )
-    if differences:
-        raise _explained(model, file, wanted, differences)
-    return Match(
-        loaded=[entry for entry in entries if not entry.has_other_class_count],
-        kept=[entry for entry in entries if entry.has_other_class_count],
-        resized=_resized(model, entries, tables, file),
-    )
+            for name in held
+            if name not in wanted
+            and _is_of_pretraining(name)
+            and not count_known(model.weight_tables, [name])
+        ]
+        held = {name: shape for name, shape in held.items() if name not in self._left_out}
+        self.differences = Differences(
+            held=held,
+            wanted={name: entry.tensor_shape for name, entry in wanted.items()},
+            misshapen=[
+                name
+                for name, entry in wanted.items()
+                if name in held
+                and not _fits(entry, self._tables.get(id(entry.variable)), held[name])
+            ],
+        )
+
+    def match(self, model: Classifier) -> Match:
+        """Returns how the tensors get into a model, which may have other tokens and heads."""
+        entries = {entry.path: entry for entry in self._entries}
+        loads, notes = [], [self._nest.note] if self._nest.note else []
+        fresh, other_classes = [], []
+        for variable in model.weights:
+            entry = entries.get(variable.path)
+            if entry is None or id(entry.variable) in self._absent:
+                fresh.append(variable)
+            elif entry.has_other_class_count:
+                other_classes.append(variable)
+            else:
+                loads.append(self._load(model, variable, entry))
+        source = self._nest.file.source
+        if other_classes:
+            notes.append(
+                f"{source} has another number of classes than the {model.num_classes} of this "
+                f"model; not loaded: {_layers(other_classes)}."
+            )
+        if fresh:
+            notes.append(self._note_fresh(model, fresh, loads))
+        paths = {variable.path for variable in model.weights}
+        dropped = [n for entry in self._entries if entry.path not in paths for n in entry.names]
+        left_out = [*self._left_out, *dropped, *self._nest.siblings]
+        if left_out:
+            notes.append(
+                f"{len(left_out)} tensors of {source} that {model.name} does not have are left "
+                f"out: {_summary(left_out)}."
+            )
+        return Match(self._nest.file, loads, fresh + other_classes, notes)
+
+    def _note_fresh(self, model: Classifier, fresh: list, loads: list[Load]) -> str:
+        rows = [load.variable for load in loads if _has_fresh_rows(load)]
+        what = f"{_layers(fresh)}{f' and for a row of {_layers(rows)}' if rows else ''}"
+        heads = {
+            name: any(own is variable for own in layer.weights for variable in fresh)
+            for name, layer in model.head_layers.items()
+        }
+        note = f"{self._nest.file.source} has no weights for {what}; fresh ones stay there."
+        trained = [name for name, is_fresh in heads.items() if not is_fresh]
+        if not trained or len(trained) == len(heads):
+            return note
+        return (
+            f"{note} Until they are trained, predict with model.heads[{trained[0]!r}], not with "
+            "the mean of the heads."
+        )
+
+    def _load(self, model: Classifier, variable: keras.Variable, entry: Entry) -> Load:
+        table = self._tables.get(id(entry.variable))
+        grid = table and table.grid and _other_grid(model, entry, table, self._nest.file)
+        return Load(variable, entry, table, grid)
 
 
-def _best_entries(model: Classifier, file: TensorFile) -> list[Entry]:
-    """Returns the entries with the names that have most in common with the file."""
-    candidates = [
-        model_entries(model, table, count_classes(model, file.shapes, table))
-        for table in (*model.weight_names().values(), {})
+def _has_fresh_rows(load: Load) -> bool:
+    own = tuple(load.variable.shape)
+    return len(own) == 3 and own[1] > load.entry.shape[1]
+
+
+def _layers(variables: list[keras.Variable]) -> str:
+    return ", ".join(dict.fromkeys(variable.path.split("/")[0] for variable in variables))
+
+
+def _summary(names: list[str]) -> str:
+    """Returns names by their first word, with how many there are of each."""
+    groups = {}
+    for name in names:
+        groups.setdefault(name.partition(".")[0], []).append(name)
+    shown = [
+        f"{word} ({len(group)})" if len(group) > 1 else group[0] for word, group in groups.items()
     ]
-    return max(
-        candidates,
-        key=lambda entries: sum(name in file.shapes for entry in entries for name in entry.names),
-    )
+    more = [f"{len(shown) - _MAX_WORDS} others"] if len(shown) > _MAX_WORDS else []
+    return ", ".join([*shown[:_MAX_WORDS], *more])
 
 
 def _held(model: Classifier, file: TensorFile, wanted: Iterable[str]) -> dict[str, tuple]:
@@ -117,25 +282,21 @@ def _check_fixed_tables(model, entries, tables, file) -> None:
             )
 
 
-def _resized(model, entries, tables, file) -> dict[int, Resize]:
-    resized = {}
-    for entry in entries:
-        table = tables.get(id(entry.variable))
-        if table is None or table.grid is None:
-            continue
-        name = entry.names[0]
-        shape = entry.transform.own_shape(file.shapes[name])
-        grid = _source_grid(table, shape, file.grids.get(name))
-        if grid is None and shape != tuple(entry.variable.shape):
-            rows, columns = table.grid
-            raise InputError(
-                f"{file.source} does not say for which grid its {name} {file.shapes[name]} is, and "
-                f"no square one has that shape; that of {model.name} is {rows}×{columns}, so it "
-                "cannot be resized."
-            )
-        if grid is not None and grid != table.grid:
-            resized[id(entry.variable)] = Resize(table, grid)
-    return resized
+def _other_grid(
+    model: Classifier, entry: Entry, table: PositionTable, file: TensorFile
+) -> Grid | None:
+    """Returns the grid that a table in the file is for; None if it is the model's."""
+    name = entry.names[0]
+    shape = entry.transform.own_shape(file.shapes[name])
+    grid = _source_grid(table, shape, file.grids.get(name))
+    if grid is None and shape != entry.shape:
+        rows, columns = table.grid
+        raise InputError(
+            f"{file.source} does not say for which grid its {name} {file.shapes[name]} is, and "
+            f"no square one has that shape; that of {model.name} is {rows}×{columns}, so it "
+            "cannot be resized."
+        )
+    return None if grid == table.grid else grid
 
 
 def _source_grid(table: PositionTable, shape: tuple, recorded: Grid | None) -> Grid | None:
@@ -159,8 +320,9 @@ def describe(names: Iterable[str]) -> tuple[type, str] | None:
     return max(found, key=lambda candidate: candidate[0])[1:] if found else None
 
 
-def _explained(model, file, wanted, differences: "_Differences") -> InputError:
-    found, expected = describe(file.shapes), describe(wanted)
+def _explained(model: Classifier, file: TensorFile, pairing: _Pairing) -> InputError:
+    differences = pairing.differences
+    found, expected = describe(file.shapes), describe(pairing.names)
     if found is None and not differences.held.keys() & differences.wanted.keys():
         names = ", ".join(sorted(file.shapes)[:3])
         return InputError(
@@ -172,62 +334,3 @@ def _explained(model, file, wanted, differences: "_Differences") -> InputError:
             return InputError(f"{file.source} holds a {found[1]}; {model.name} is a {expected[1]}.")
         reason = f"it holds a {found[1]}, the model is a {expected[1]}"
     return differences.error(file.source, model.name, reason)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Differences:
-    """Tensors by their name in the file.
-
-    Attributes:
-        held: shapes of what the file has.
-        wanted: shapes of what the model has.
-        misshapen: names that both have, with shapes that do not fit.
-    """
-
-    held: dict[str, tuple[int, ...]]
-    wanted: dict[str, tuple[int, ...]]
-    misshapen: list[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.held.keys() ^ self.wanted.keys() or self.misshapen)
-
-    def error(self, source: str, model: str, reason: str | None = None) -> InputError:
-        """Returns an error: one line with the counts or the reason, then the names."""
-        missing = [name for name in self.wanted if name not in self.held]
-        left = [name for name in self.held if name not in self.wanted]
-        counts = (
-            f"{len(missing)} tensors missing, {len(left)} left over, "
-            f"{len(self.misshapen)} of another shape"
-        )
-        lines = [f"{source} does not fit {model}: {reason or counts}."]
-        lines += _listed(
-            "missing from the file",
-            missing,
-            lambda name: f"{name} {self.wanted[name]}{_nearest(name, left, self.held)}",
-        )
-        lines += _listed(
-            "left over in the file",
-            left,
-            lambda name: f"{name} {self.held[name]}{_nearest(name, missing, self.wanted)}",
-        )
-        lines += _listed(
-            "of another shape",
-            self.misshapen,
-            lambda name: f"{name} {self.held[name]}, the model's is {self.wanted[name]}",
-        )
-        return InputError("\n".join(lines))
-
-
-def _listed(title: str, names: list[str], row: Callable[[str], str]) -> list[str]:
-    if not names:
-        return []
-    more = [f"  and {len(names) - _MAX_LISTED} more"] if len(names) > _MAX_LISTED else []
-    return [f"{title}:", *(f"  {row(name)}" for name in names[:_MAX_LISTED]), *more]
-
-
-def _nearest(name: str, unmatched: list[str], shapes: dict) -> str:
-    """Returns the closest name on the other side, preferably one that is unmatched there too."""
-    close = difflib.get_close_matches(name, unmatched, 1) or difflib.get_close_matches(
-        name, shapes, 1
-    )
-    return f"; nearest on the other side: {close[0]} {shapes[close[0]]}" if close else ""

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, first_line, unknown_name
-from keras_deit.core.files import atomic_write
+from keras_deit.core.files import atomic_write, named
+from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
 from keras_deit.models import Classifier
 from keras_deit.models.weight_names import model_entries
-from keras_deit.pretrained.safetensors_file import GRID_KEY
+from keras_deit.pretrained.safetensors_file import GRID_KEY, NORMALIZATION_KEY
 from keras_deit.pretrained.tensor_file import TensorFile
 
 NAMINGS = ("timm", "authors")
@@ -35,6 +36,7 @@ class ModelTensors(TensorFile):
         tables = model.weight_names()
         entries = model_entries(model, tables.get(naming) or tables.get("authors", {}))
         self.source = source
+        self.normalization = (model.image_format.mean, model.image_format.std)
         grids = {id(table.variable): table.grid for table in model.position_tables() if table.grid}
         variables = {entry.names[0]: id(entry.variable) for entry in entries}
         self.grids = {name: grids[key] for name, key in variables.items() if key in grids}
@@ -54,7 +56,8 @@ def read_model(path: pathlib.Path, source: str) -> Classifier:
         InputError: the file cannot be read, or its model is not one of this package.
     """
     try:
-        model = keras.models.load_model(path, compile=False)
+        with named(path, "model.keras") as file:
+            model = keras.models.load_model(file, compile=False)
     except Exception as error:  # A corrupt file can raise anything.
         raise InputError(f"{source} cannot be read as a Keras file: {first_line(error)}") from error
     if not isinstance(model, Classifier):
@@ -81,6 +84,8 @@ def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = 
     metadata = {"format": "pt"}
     if tensors.grids:
         metadata[GRID_KEY] = json.dumps(tensors.grids)
+    if tensors.normalization != (IMAGENET_MEAN, IMAGENET_STD):
+        metadata[NORMALIZATION_KEY] = json.dumps(tensors.normalization)
     values = {name: tensors.read(name) for name in tensors.shapes}
     with atomic_write(pathlib.Path(path)) as partial:
         save_file(values, partial, metadata)

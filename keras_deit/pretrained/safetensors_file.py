@@ -12,6 +12,8 @@ from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 # The metadata of this package's files: JSON, {tensor: [rows, columns]} of those whose shape depends
 # on the image size. In older files [rows, columns] of the patches, for every tensor that it fits.
 GRID_KEY = "patch_grid"
+# JSON, [mean, std], if they are not ImageNet's.
+NORMALIZATION_KEY = "image_normalization"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -41,7 +43,10 @@ class SafetensorsFile(TensorFile):
         slices = {name: self._file.get_slice(held) for name, held in self._names.items()}
         self.shapes = {name: tuple(piece.get_shape()) for name, piece in slices.items()}
         self._dtypes = {name: piece.get_dtype() for name, piece in slices.items()}
-        self.grids = _grids(self._file.metadata() or {}, self.shapes)
+        metadata = self._file.metadata() or {}
+        self.grids = _grids(metadata, self.shapes)
+        if NORMALIZATION_KEY in metadata:
+            self.normalization = tuple(json.loads(metadata[NORMALIZATION_KEY]))
 
     def read(self, name: str) -> np.ndarray:
         dtype = self._dtypes[name]

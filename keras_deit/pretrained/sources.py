@@ -1,62 +1,118 @@
-"""Where weights come from: a file in any format, or the hub."""
+"""Where weights come from: a file, a folder, the directory of a run, or the hub."""
 
+import dataclasses
 import os
 import pathlib
+import re
 
-from keras_deit.core.errors import InputError
-from keras_deit.core.files import user_path
+from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.files import read_json, user_path
 from keras_deit.pretrained import hub
-from keras_deit.pretrained.model_tensors import ModelTensors, read_model
-from keras_deit.pretrained.own_weights import OWN_SUFFIX
-from keras_deit.pretrained.safetensors_file import SafetensorsFile
-from keras_deit.pretrained.tensor_file import TensorFile
-from keras_deit.pretrained.torch_file import TorchFile
-
-_READERS = {
-    ".safetensors": SafetensorsFile,
-    ".pth": TorchFile,
-    ".pt": TorchFile,
-    ".bin": TorchFile,
-    ".keras": lambda path, source: ModelTensors(read_model(path, source), source),
-}
+from keras_deit.pretrained.matching import WITHOUT_DISTILLATION
+from keras_deit.pretrained.own_weights import RUN_WEIGHTS, run_model
 
 
-def local_file(source: str | pathlib.Path) -> pathlib.Path:
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Weights that are there.
+
+    Attributes:
+        name: what the user gave, for messages.
+        path: path of the file.
+        part: which of several weights in the file, such as "ema"; None for the plain ones.
+        without_distillation: whether a plain model takes a file with a distillation token.
+    """
+
+    name: str
+    path: pathlib.Path
+    part: str | None = None
+    without_distillation: bool = False
+
+
+def find_weights(source: str | pathlib.Path) -> Source:
     """Returns the file of a source, which is downloaded if it is on the hub.
 
+    Args:
+        source: path of a file, of the directory of a run, or of a folder as Hugging Face has it, or
+            `hf://OWNER/NAME`. After a # stands which of its weights are wanted: `final`, `best` or
+            `ema` of a run, a word in the keys of a checkpoint such as `ema` or `teacher`; and
+            `#without_distillation`.
+
     Raises:
-        InputError: there is no such file, or its format is not known.
+        InputError: there is no such file.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(f"Weights should be a path or {hub.PREFIX}OWNER/NAME. Received: {source}")
-    if str(source).startswith(hub.PREFIX):
-        return hub.download(str(source))
-    path = user_path(source)
-    if not is_own_weights(path) and path.suffix not in _READERS:
-        formats = ", ".join([*_READERS, OWN_SUFFIX])
-        raise InputError(
-            f"Weights should be a file ({formats}) or {hub.PREFIX}OWNER/NAME, not {str(source)!r}."
-        )
+    text, options = str(source), []
+    is_on_hub = text.startswith(hub.PREFIX)
+    while "#" in text and (is_on_hub or not user_path(text).exists()):
+        text, _, option = text.rpartition("#")
+        options.append(option)
+    without_distillation = WITHOUT_DISTILLATION in options
+    parts = [option.lower() for option in options if option not in ("", WITHOUT_DISTILLATION)]
+    if len(parts) > 1:
+        raise InputError(f"One of the weights should be named after the #. Received: {source}")
+    part = parts[0] if parts else None
+    path = hub.download(text) if is_on_hub else user_path(text)
     if path.is_dir():
-        raise InputError(f"{str(source)!r} is a directory, not a weights file.")
+        is_of_run = run_model(path) is not None
+        path = _file_of_run(path, part or "final") if is_of_run else _file_in(path)
+        part = None if is_of_run else part
     if not path.is_file():
-        raise InputError(f"There is no weights file {str(source)!r}.")
-    return path
+        raise InputError(f"There is no weights file {text!r}.")
+    shard = re.search(r"-\d{5}-of-(\d{5})\.", path.name)
+    if shard and int(shard[1]) > 1:
+        raise InputError(
+            f"{text} is one of {int(shard[1])} shards; give their index, .index.json, or folder."
+        )
+    return Source(str(source), path, part, without_distillation)
 
 
-def is_own_weights(path: pathlib.Path) -> bool:
-    """Returns whether a file has Keras's own format for weights, which has no tensor names."""
-    return path.name.endswith(OWN_SUFFIX)
+def _file_of_run(folder: pathlib.Path, weights: str) -> pathlib.Path:
+    if weights not in RUN_WEIGHTS:
+        raise unknown_name("weights of a run", weights, RUN_WEIGHTS)
+    path = folder / RUN_WEIGHTS[weights]
+    if path.is_file():
+        return path
+    if not (folder / RUN_WEIGHTS["final"]).is_file():
+        raise InputError(
+            f"{folder} is not finished: it has no {RUN_WEIGHTS['final']}. The command that started "
+            "it resumes it."
+        )
+    raise InputError(f"{folder} has no weights {weights!r}: there is no {path.name}.")
 
 
-def open_tensors(path: pathlib.Path, source: str | pathlib.Path) -> TensorFile:
-    """Opens the tensors of a file that `local_file` returned, other than a `.weights.h5` file.
+def _file_in(folder: pathlib.Path) -> pathlib.Path:
+    found = [folder / name for name in hub.FILES if (folder / name).is_file()]
+    if not found:
+        raise InputError(
+            f"{str(folder)!r} is a directory, neither of a run nor with weights: it has no "
+            f"config.json of a run and none of {', '.join(hub.FILES)}."
+        )
+    return found[0]
 
-    Args:
-        path: path of the file.
-        source: the name that the user gave.
 
-    Raises:
-        InputError: it cannot be read.
+def normalization_beside(path: pathlib.Path) -> tuple | None:
+    """Returns mean and std of the images that weights are for, as in `ImageFormat`.
+
+    They are in the configuration beside the file that timm, transformers or a run of this package
+    wrote; None if it says nothing.
     """
-    return _READERS[path.suffix](path, str(source))
+    for name in hub.CONFIGS:
+        try:
+            values = read_json(path.parent / name, name)
+        except InputError:
+            continue
+        inner = values.get("pretrained_cfg")
+        values = {**values, **(inner if isinstance(inner, dict) else {})}
+        if values.get("do_normalize") is False:
+            return (0.0,) * 3, (1.0,) * 3
+        pair = [values.get(key, values.get(f"image_{key}")) for key in ("mean", "std")]
+        if all(_is_triple(value) for value in pair) and min(pair[1]) > 0:
+            return tuple(pair[0]), tuple(pair[1])
+    return None
+
+
+def _is_triple(value) -> bool:
+    numbers = value if isinstance(value, list) else []
+    return len(numbers) == 3 and all(isinstance(number, (int, float)) for number in numbers)

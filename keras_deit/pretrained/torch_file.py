@@ -1,103 +1,155 @@
-"""Reading PyTorch's .pth, .pt and .bin."""
+"""Reading what `torch.save` wrote, under any name."""
 
-import argparse
+import io
+import mmap
 import pathlib
-import re
-import warnings
+import struct
+import zipfile
+from collections.abc import Iterable
 
 import numpy as np
 
-from keras_deit.core.errors import InputError, first_line, not_installed
+from keras_deit.core.errors import InputError, first_line
+from keras_deit.pretrained.pickles import Skipped, StoredTensor, numpy_dtype, read_pickle
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
-# The keys of the weights in checkpoints, beside the optimizer, the epoch and the arguments. The
-# averaged weights (`model_ema`) are not read, because the authors evaluate `model`.
-_NESTS = ("model", "state_dict")
+# The first value of PyTorch's older format.
+_MAGIC = 0x1950A86A20F9469CFC6C
+# What PyTorch calls the content of a module.
+_MODULE = ("_parameters", "_buffers", "_modules")
 
 
 class TorchFile(TensorFile):
-    """A file that `torch.save` wrote: tensors by name, flat or under `model` or `state_dict`.
+    """A file that `torch.save` wrote: a state dict, a checkpoint that holds some, or a model.
 
-    Only tensors, plain containers, and the `argparse.Namespace` of released files are read; no code
-    in a file is run.
+    The names of its tensors start with the keys that lead to them, such as `model.` or
+    `state_dict.`. Everything else in the file is skipped, and no code in it is run. PyTorch is not
+    needed.
 
     Args:
         path: path of the file.
         source: the name that the user gave.
 
     Raises:
-        InputError: PyTorch is not installed, or the file is not PyTorch's, holds more than tensors,
-            or no tensors.
+        InputError: it is no such file, it is cut off, or it holds no tensors.
     """
 
     def __init__(self, path: pathlib.Path, source: str):
         self.source = source
-        self._tensors = _tensors(_load(path, source), source)
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+        try:
+            with path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                is_zip = mapped[:2] == b"PK"
+                content, self._places = _read_zip(file) if is_zip else _read_legacy(mapped)
+            held = list(_tensors(content))
+            self._memory = memoryview(mapped)
+        except InputError as error:
+            raise InputError(f"{source} {error}") from error
+        except Exception as error:  # a corrupt file can raise anything
+            reason = first_line(error)
+            raise InputError(f"{source} cannot be read as a PyTorch file: {reason}") from error
+        if not held:
+            kind = "one without a name" if isinstance(content, StoredTensor) else "other things"
+            raise InputError(f"{source} holds no tensors by name, only {kind}.")
+        names = plain_names((name for name, _, _ in held), source)
+        raw = {name: (group, tensor) for name, group, tensor in held}
+        self._tensors = {name: raw[key][1] for name, key in names.items()}
+        self.shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
+        self.groups = {name: raw[key][0] for name, key in names.items()}
 
     def read(self, name: str) -> np.ndarray:
-        # It is freed at once, because the older format is in memory as a whole.
-        tensor = self._tensors.pop(name)
-        if not tensor.is_floating_point():
-            raise InputError(f"{self.source} holds {name} as {tensor.dtype}, not as floats.")
-        if tensor.is_sparse or tensor.is_sparse_csr or tensor.is_meta:
-            kind = "meta" if tensor.is_meta else "sparse"
-            raise InputError(f"{self.source} holds {name} as a {kind} tensor, not as a plain one.")
-        return np.array(tensor.detach().float().numpy())
-
-
-def _load(path: pathlib.Path, source: str):
-    try:
-        import torch
-    except ImportError as error:
-        instead = "A .safetensors file of the same weights can be read without PyTorch."
-        raise not_installed(f"Reading {source}", "torch", instead) from error
-    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-        # It warns of files that are refused below.
-        warnings.simplefilter("ignore", UserWarning)
+        tensor = self._tensors[name]
+        if tensor.kind != "plain":
+            raise InputError(
+                f"{self.source} holds {name} as a {tensor.kind} tensor, not as a plain one."
+            )
+        if not tensor.is_float:
+            raise InputError(f"{self.source} holds {name} as torch.{tensor.dtype}, not as floats.")
+        start, stop = self._places.get(tensor.storage.key, (0, 0))
         try:
-            # Only PyTorch's newer format, a zip file, can be mapped into memory.
-            return torch.load(path, "cpu", weights_only=True, mmap=_is_zip(path))
-        except Exception as error:  # a corrupt file can raise anything
-            raise InputError(_complaint(source, error)) from error
+            return tensor.values(self._memory[start:stop])
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.source} is corrupt at {name}: {error}.") from error
 
 
-def _is_zip(path: pathlib.Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+def _read_zip(file):
+    """Returns the content of the newer format, and where its storages start and stop."""
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        main = next(name for name in entries if name.endswith("data.pkl"))
+        folder = main.removesuffix("data.pkl")
+        if f"{folder}constants.pkl" in entries:
+            raise InputError("holds a TorchScript program; only files of plain tensors are read.")
+        order = f"{folder}byteorder"
+        if order in entries and archive.read(order) != b"little":
+            raise InputError("was written on a big-endian machine, which is not supported.")
+        content, _ = read_pickle(io.BytesIO(archive.read(main)))
+    places = {}
+    for name, entry in entries.items():
+        if name.startswith(f"{folder}data/"):
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise InputError("has compressed tensors; unpack it and save them again.")
+            start = _data_start(file, entry)
+            places[name.removeprefix(f"{folder}data/")] = (start, start + entry.file_size)
+    return content, places
 
 
-def _complaint(source: str, error: Exception) -> str:
-    # PyTorch advises to read the file without weights_only, which runs code in it.
-    wanted = re.search(r"GLOBAL (\S+)", str(error))
-    if wanted:
-        return f"{source} wants to run {wanted[1]}; only files of plain tensors are read."
-    if "TorchScript" in str(error):
-        return f"{source} holds a TorchScript program; only files of plain tensors are read."
-    unpickler = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
-    if unpickler:
-        reason = unpickler[1]
-    elif isinstance(error, (RuntimeError, ValueError, OSError, EOFError)):
-        reason = first_line(error)
-    else:
-        reason = "it is corrupt, or another format"
-    return f"{source} cannot be read as a PyTorch file: {reason}"
+def _data_start(file, entry: zipfile.ZipInfo) -> int:
+    """Returns where the bytes of an entry start, which only its local header says."""
+    file.seek(entry.header_offset)
+    header = file.read(30)
+    if header[:4] != b"PK\x03\x04":
+        raise ValueError("an entry is not where the archive says")
+    name, extra = struct.unpack("<HH", header[26:])
+    return entry.header_offset + 30 + name + extra
 
 
-def _tensors(content, source: str) -> dict:
-    """Returns the weights by plain name."""
-    import torch
+def _read_legacy(file: mmap.mmap):
+    """Returns the content of the older format, and where its storages start and stop."""
+    if read_pickle(file)[0] != _MAGIC:
+        raise InputError("is a pickle that torch.save did not write; only its files are read.")
+    version, system = read_pickle(file)[0], read_pickle(file)[0]
+    if version != 1001 or not system.get("little_endian", True):
+        raise InputError("was written by a version or on a machine that is not supported.")
+    content, storages = read_pickle(file)
+    places = {}
+    for key in read_pickle(file)[0]:
+        count = int.from_bytes(file.read(8), "little", signed=True)
+        start = file.tell()
+        size = count * numpy_dtype(storages[str(key)].dtype).itemsize
+        if count < 0 or start + size > len(file):
+            raise ValueError("it is cut off")
+        places[str(key)] = (start, start + size)
+        file.seek(start + size)
+    return content, places
 
-    for nest in _NESTS:
-        if isinstance(content, dict) and isinstance(content.get(nest), dict):
-            content = content[nest]
-            break
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{source} holds no tensors by name, but a {type(content).__name__}.")
-    others = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if others:
-        raise InputError(
-            f"{source} should hold tensors by name, flat or under 'model' or 'state_dict'; its "
-            f"{others[0]!r} is a {type(content[others[0]]).__name__}."
-        )
-    return {name: content[held] for name, held in plain_names(content, source).items()}
+
+def _tensors(content, prefix: str = "", group: str = "", seen: set | None = None):
+    """Yields all tensors in a container: its name, which starts with the keys that lead to it, the
+    part of it that leads to the state dict, and the tensor. A container that is there several times
+    is read once."""
+    seen = set() if seen is None else seen
+    if id(content) in seen:
+        return
+    seen.add(id(content))
+    for key, value in _items(content):
+        if isinstance(value, StoredTensor):
+            yield f"{prefix}{key}", group, value
+        elif key in _MODULE:
+            # A model that was saved as a whole has the names of its state dict.
+            for name, inner in _items(value):
+                if isinstance(inner, StoredTensor):
+                    yield f"{prefix}{name}", group, inner
+                else:
+                    yield from _tensors(inner, f"{prefix}{name}.", group, seen)
+        else:
+            inner = f"{prefix}{key}."
+            yield from _tensors(value, inner, inner, seen)
+
+
+def _items(content) -> Iterable[tuple]:
+    if isinstance(content, Skipped) and isinstance(content.state, dict):
+        return (content.state | content).items()
+    if isinstance(content, dict):
+        return content.items()
+    return enumerate(content) if isinstance(content, (list, tuple)) else ()

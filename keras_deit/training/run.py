@@ -17,6 +17,7 @@ from keras_deit.core.processes import addressable, is_writer
 from keras_deit.data import full_name, load_dataset
 from keras_deit.models import Classifier
 from keras_deit.pretrained import create_model
+from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
 from keras_deit.training.job import Job
 
@@ -47,9 +48,9 @@ class Run:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.steps_file = self.path / "steps.json"
-        self.best_weights = self.path / "best.weights.h5"
-        self.final_weights = self.path / "final.weights.h5"
-        self.ema_weights = self.path / "ema.weights.h5"
+        self.best_weights = self.path / RUN_WEIGHTS["best"]
+        self.final_weights = self.path / RUN_WEIGHTS["final"]
+        self.ema_weights = self.path / RUN_WEIGHTS["ema"]
 
     @property
     def config(self) -> dict:
@@ -104,20 +105,15 @@ class Run:
         Raises:
             InputError: the run is not finished or has no such weights, or its files are corrupt.
         """
-        files = {
-            "final": self.final_weights,
-            "best": self.best_weights,
-            "ema": self.ema_weights,
-        }
-        if weights not in files:
-            raise unknown_name("weights of a run", weights, files)
+        if weights not in RUN_WEIGHTS:
+            raise unknown_name("weights of a run", weights, RUN_WEIGHTS)
         values = self.config["model"]
         if not self.final_weights.is_file():
             raise InputError(
                 f"{self.path} is not finished: it has no {self.final_weights.name}. "
                 "The command that started it resumes it."
             )
-        return create_model(**values, weights=files[weights])
+        return create_model(**values, weights=self.path / RUN_WEIGHTS[weights])
 
     def changes_of_data(self, job: Job) -> str:
         """Returns in what the classes and the number of images of a folder have changed.

@@ -11,7 +11,6 @@ import keras
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import exclusive_lock
-from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import (
     all_gather,
@@ -40,7 +39,7 @@ from keras_deit.optimizers import (
     select_trainable,
 )
 from keras_deit.pretrained import create_model
-from keras_deit.pretrained.sources import local_file
+from keras_deit.pretrained.sources import find_weights
 from keras_deit.recipes import Recipe
 from keras_deit.teachers import Teacher, check_teacher_name
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
@@ -97,20 +96,21 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
 
     # Resolve names and check sizes, before the data, which may have to be prepared first.
     objective = recipe.objective.copy()
-    image_format = _check(recipe, objective)
+    _check(recipe, objective)
 
     # Load the data.
     dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image, job.test_share)
     splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
     optimization, steps = dataset_steps(_optimization(job), dataset)
     bad_images = BadImages(job.on_bad_image)
+
+    # Build the student and its teacher. Weights may bring another normalization of the images.
+    keras.utils.set_random_seed(job.seed)
+    student = _build_student(job, dataset.num_classes)
+    image_format = student.image_format
     pipeline = InputPipeline(
         image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation, bad_images
     )
-
-    # Build the student and its teacher.
-    keras.utils.set_random_seed(job.seed)
-    student = _build_student(job, dataset.num_classes)
     teacher_source = _resolve_teacher(job, objective, dataset, pipeline)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
@@ -209,20 +209,19 @@ def _pass_over(source: Source, pipeline: InputPipeline, batch_size: int):
     return pipeline.evaluation_batches(source, batch_size), num_batches(len(source), batch_size)
 
 
-def _check(recipe: Recipe, objective: Objective) -> ImageFormat:
-    """Checks all names and sizes of a recipe; returns the image format of its model."""
+def _check(recipe: Recipe, objective: Objective) -> None:
+    """Checks all names and sizes of a recipe."""
     abstract = abstract_model(recipe.model, **recipe.model_values)
     split_like(abstract)
     check_accumulation(recipe.optimization, num_replicas_in_sync())
     if recipe.weights is not None:
-        local_file(recipe.weights)
+        find_weights(recipe.weights)
     if objective.teacher_request is not None:
         check_teacher_name(objective.teacher_request.name)
     if objective.validates_features and process_index_and_count()[1] > 1:
         raise InputError(
             f"{type(objective).__name__} validates features, which works in one process only."
         )
-    return abstract.image_format
 
 
 def _training_source(job: Job, dataset: Dataset) -> Source:
@@ -347,11 +346,14 @@ def _validate(
 def _config(job, student, dataset, pipeline, objective, teacher_source, effective) -> dict:
     values = {**student.get_config(), "name": job.recipe.model}
     del values["trainable"]
+    # Loading the weights of a run reads it beside them.
+    mean, std = values.pop("normalization", (None, None))
     teacher = objective.teacher
     return {
         "run": run_identity(job),
         "data_dir": job.data_dir,
         "model": values,
+        **({"image_mean": mean, "image_std": std} if mean else {}),
         "class_names": list(dataset.class_names),
         "examples": dataset.examples,
         "on_bad_image": job.on_bad_image,

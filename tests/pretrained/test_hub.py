@@ -1,11 +1,14 @@
 """Weights by `hf://OWNER/NAME`; a function that returns local files replaces the hub."""
 
+import json
+
 import huggingface_hub
 import numpy as np
 import pytest
 from harness import numpy
 from huggingface_hub import errors
 from published_cases import DATA, scrambled, values
+from safetensors.numpy import load_file, save_file
 
 from keras_deit import InputError, create_model, load_pretrained
 from keras_deit.models import get_spec, list_models
@@ -35,7 +38,33 @@ def test_the_safetensors_file_of_the_repository_is_loaded(hub):
     model = create_model(**values("deit"), weights=NAME)
     outputs = np.load(DATA / "deit.npz")
     assert np.abs(numpy(model(outputs["images"])) - outputs["logits"]).max() <= 1e-5
-    assert asked == [("timm/deit_tiny_patch16_224.fb_in1k", "model.safetensors")]
+    names = ["model.safetensors", "config.json", "preprocessor_config.json"]
+    assert asked == [("timm/deit_tiny_patch16_224.fb_in1k", name) for name in names]
+
+
+def test_shards_and_their_configuration_are_downloaded(tmp_path, monkeypatch):
+    held = load_file(DATA / "deit.safetensors")
+    names = list(held)
+    files = {"1.safetensors": names[:9], "2.safetensors": names[9:]}
+    for file, part in files.items():
+        save_file({name: held[name] for name in part}, tmp_path / file)
+    places = {name: file for file, part in files.items() for name in part}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    (tmp_path / "config.json").write_text('{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}')
+    asked = []
+
+    def download(repo_id, filename, **options):
+        asked.append(filename)
+        if not (tmp_path / filename).is_file():
+            raise errors.RemoteEntryNotFoundError("404", response=response(404))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    model = create_model(**values("deit"), weights=NAME)
+    np.testing.assert_array_equal(numpy(model.get_layer("norm").gamma), held["norm.weight"])
+    assert model.image_format.mean == (0.5, 0.5, 0.5)
+    assert {*files, "config.json"} <= set(asked)
 
 
 def test_messages_name_the_repository(hub):

@@ -1,7 +1,6 @@
 """Files of weights that cannot be read, and this package's own files."""
 
 import decimal
-import fractions
 import pickle
 import re
 import sys
@@ -119,10 +118,9 @@ def test_paths_that_are_not_weight_files(tmp_path):
     (tmp_path / "a.safetensors").mkdir()
     assert re.search(r"a\.safetensors.*directory", refusal(tmp_path / "a.safetensors"))
     assert re.search(r"no .*b\.pth", refusal(tmp_path / "b.pth"))
-    line = refusal("weights.npz")
-    for part in (".safetensors", ".pth", ".pt", ".bin", ".keras", ".weights.h5", "hf://"):
-        assert part in line
-    assert "weights.npz" in line
+    (tmp_path / "empty").mkdir()
+    line = refusal(tmp_path / "empty")
+    assert "directory" in line and "model.safetensors" in line and "config.json of a run" in line
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
@@ -162,14 +160,12 @@ def test_integers_are_not_weights(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([torch.ones(3)], "no tensors by name.*list"),
-        ({}, "no tensors by name.*dict"),
-        (torch.ones(3), "no tensors by name.*Tensor"),
-        ({"model": {"a": 1}}, "'a'.*int"),
-        ({"norm.weight": torch.ones(3), "epoch": 3}, "'epoch'.*int"),
-        ({0: torch.ones(3)}, "no tensors by name.* 0"),
-        ({"model": {}, "args": decimal.Decimal(1)}, r"decimal\.Decimal.*plain tensors"),
-        ({"model": {}, "args": fractions.Fraction(1)}, r"fractions\.Fraction.*plain tensors"),
+        ([torch.ones(3)], "no model of a known family.* 0"),
+        ({}, "no tensors by name"),
+        (torch.ones(3), "no tensors by name.*without a name"),
+        ({"model": {"a": 1}}, "no tensors by name"),
+        ({0: torch.ones(3)}, "no model of a known family.* 0"),
+        ({"model": {}, "args": decimal.Decimal(1)}, "no tensors by name"),
     ],
     ids=str,
 )
@@ -189,15 +185,12 @@ def test_sparse_and_meta_tensors(kind, made, tmp_path):
     assert re.search(rf"norm\.weight .*{kind} tensor", refusal(tmp_path / "a.pth"))
 
 
-def test_errors_do_not_advise_to_run_code_in_a_file(tmp_path):
-    """PyTorch's own message advises to read the file again without weights_only."""
+def test_pytorch_files_of_other_kinds(tmp_path):
     path = tmp_path / "a.pth"
     torch.jit.script(torch.nn.Linear(2, 2)).save(path)
-    line = refusal(path)
-    assert "TorchScript" in line and "weights_only" not in line
+    assert "TorchScript" in refusal(path)
     path.write_bytes(pickle.dumps({"a": 1}, protocol=5))
-    line = refusal(path)
-    assert str(path) in line and "weights_only" not in line
+    assert "torch.save did not write" in refusal(path)
 
 
 @pytest.mark.parametrize(("flag", "value"), [(8, 1), (10, 99)], ids=["encrypted", "compressed"])
@@ -220,20 +213,22 @@ def test_a_file_without_tensors(tmp_path):
 def test_two_tensors_of_one_name(tmp_path):
     """One of them would be ignored."""
     held = tensors("deit")
-    held["module.norm.weight"] = held["norm.weight"] + 1
+    held["_orig_mod.norm.weight"] = held["norm.weight"] + 1
     save_file(held, tmp_path / "a.safetensors")
     torch.save(as_torch(held), tmp_path / "a.pth")
     for suffix in ("safetensors", "pth"):
         line = refusal(tmp_path / f"a.{suffix}")
-        assert re.search(r"norm\.weight twice", line) and "module.norm.weight" in line
+        assert re.search(r"norm\.weight twice", line) and "_orig_mod.norm.weight" in line
 
 
-def test_pytorch_files_need_pytorch(tmp_path, monkeypatch):
+def test_pytorch_files_are_read_without_pytorch(tmp_path, monkeypatch):
     torch.save(as_torch(tensors("deit")), tmp_path / "a.pth")
     model = scrambled("deit")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"a\.pth.*keras-deit\[torch\]"):
-        load_pretrained(model, tmp_path / "a.pth")
+    load_pretrained(model, tmp_path / "a.pth")
+    np.testing.assert_array_equal(
+        numpy(model.get_layer("norm").gamma), tensors("deit")["norm.weight"]
+    )
 
 
 def test_hdf5_files_that_are_not_weights(tmp_path):
@@ -280,7 +275,7 @@ def test_own_weights_of_a_compiled_and_trained_model_are_loaded(tmp_path):
         ({"distilled": True}, "32 weights.*35"),
         ({"depth": 1}, "32 weights.*20"),
         ({"depth": 3}, "32 weights.*44"),
-        ({"num_classes": 4}, r"\(3,\), \(8, 3\).*\(4,\), \(8, 4\)"),
+        ({"mlp_ratio": 2.0}, r"\(8, 32\).*\(8, 16\)"),
     ],
     ids=str,
 )

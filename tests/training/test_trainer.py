@@ -2,7 +2,9 @@
 
 import dataclasses
 import datetime
+import json
 import math
+import shutil
 
 import keras
 import numpy as np
@@ -331,6 +333,25 @@ def test_trained_heads_keep_their_weights_at_the_start(augreg, tmp_path):
     assert job.recipe.head_bias is not None
     run = train_job(job, str(tmp_path), quiet)
     assert run.summary["test"] == augreg.summary["test"]
+
+
+def test_a_run_starts_from_another_and_keeps_its_normalization(finished, tiny_job, tmp_path):
+    """The images of the first run were normalized otherwise, as its configuration says."""
+    first, _ = finished
+    start = shutil.copytree(first.path, tmp_path / "start")
+    statistics = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    config = {**json.loads(first.config_file.read_text()), **statistics}
+    (start / "config.json").write_text(json.dumps(config))
+    slow = {"learning_rate": 1e-6, **ONE_EPOCH}
+    job = tiny_job(slow, weights=f"{start}#best")
+    run = train_job(job, str(tmp_path / "run"), quiet)
+    before, after = stored_weights(first.best_weights), stored_weights(run.final_weights)
+    floats = [name for name, values in before.items() if values.dtype.kind == "f"]
+    assert floats and all(np.allclose(before[n], after[n], atol=1e-4) for n in floats)
+    image_format = run.model().image_format
+    assert (image_format.mean, image_format.std) == ((0.5,) * 3, (0.25,) * 3)
+    # Other images give other figures.
+    assert run.summary["test"]["class"] != first.summary["test"]["class"]
 
 
 def test_a_warm_up_that_is_longer_than_the_training_is_refused_before_it_starts(tmp_path):

@@ -59,7 +59,7 @@ class DeiT(Classifier):
 
     weight_tables = weights.TABLES
     # transformers' dense layer behind the class token, for other tasks than classification.
-    ignored_weights = (*Classifier.ignored_weights, r"\w+\.pooler\.dense\.(weight|bias)")
+    ignored_weights = (*Classifier.ignored_weights, r"(\w+\.)?pooler\.dense\.(weight|bias)")
 
     def __init__(
         self,
