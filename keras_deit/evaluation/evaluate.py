@@ -23,6 +23,8 @@ _TITLES = {
     "distillation": "distillation head",
     "fused": "fused",
 }
+# A difference in top-1 between student and teacher that the report mentions.
+_FAR_FROM_TEACHER = 0.03
 _FIGURES = {"top1": "top-1", "agreement": "agreement with teacher"}
 
 
@@ -68,7 +70,9 @@ def evaluate_run(
             models["ema_scores"] = run.model("ema")
         image_format = models["scores"].image_format
         objective = objective_from(identity)
-        if objective.teacher_request is not None:
+        if objective.teacher_request is not None and config["teacher"] is None:
+            objective = objective.without_teacher()
+        elif objective.teacher_request is not None:
             teacher = teacher_of_run(config, objective.teacher_request, image_format)
             if teacher is None:
                 print_fn(f"The teacher {config['teacher']} does not exist any more; no agreement.")
@@ -153,6 +157,7 @@ def final_report(run: Run) -> str:
     split = "test" if "test" in summary else "validation"
     table = score_table(summary[split], summary.get(f"{split}_ema"))
     lines = [f"{split.capitalize()} split, {summary[f'{split}_examples']} images:", table]
+    lines += _comparison(summary[split])
     if summary["median_step_ms"] is not None:
         lines.append(
             f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."
@@ -163,3 +168,21 @@ def final_report(run: Run) -> str:
         lines.append(f"Unreadable images, listed in summary.json: {len(summary['bad_images'])}.")
     lines.append(f"Run directory: {run.path}")
     return "\n".join(lines)
+
+
+def _comparison(scores: Scores) -> list[str]:
+    """Returns a line if student and teacher are far from each other."""
+    if "teacher" not in scores or "top1" not in scores.get("fused", {}):
+        return []
+    difference = scores["teacher"]["top1"] - scores["fused"]["top1"]
+    if difference > _FAR_FROM_TEACHER:
+        return [
+            f"The teacher is better by {100 * difference:.1f} points: the student needs more steps "
+            "or a larger model, or serve the teacher."
+        ]
+    if difference < -_FAR_FROM_TEACHER:
+        return [
+            f"The teacher is worse by {-100 * difference:.1f} points: the student may learn more "
+            "without it (--distillation none)."
+        ]
+    return []

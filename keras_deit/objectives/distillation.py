@@ -44,6 +44,8 @@ class Distillation(Supervised):
             so: "logits" or "probabilities".
         teacher_recipe: recipe of the teacher's training, a `keras_deit.recipes.TeacherRecipe`, if
             it has to be trained first; None for the default one.
+        teacher_optional: whether to train without the teacher, on the labels alone, if it has to be
+            trained first and then is hardly better than a guess.
         validate_agreement: whether validation also runs the teacher and logs how often the model
             agrees with it.
     """
@@ -62,6 +64,7 @@ class Distillation(Supervised):
         teacher_pixels: str | None = None,
         teacher_outputs: str | None = None,
         teacher_recipe: Any = None,
+        teacher_optional: bool = False,
         validate_agreement: bool = False,
     ):
         super().__init__(loss)
@@ -75,6 +78,7 @@ class Distillation(Supervised):
         self.kind = kind
         self.alpha = alpha
         self.temperature = temperature
+        self.teacher_optional = teacher_optional
         self.validate_agreement = validate_agreement
         self._request = teacher and TeacherRequest(
             teacher, teacher_weights, teacher_recipe, teacher_pixels, teacher_outputs
@@ -85,6 +89,10 @@ class Distillation(Supervised):
     @property
     def label(self) -> str:
         return self.kind
+
+    def without_teacher(self) -> Supervised:
+        """Returns the objective that learns from the same labels alone."""
+        return Supervised(self.values["loss"])
 
     @property
     def teacher_request(self) -> TeacherRequest | None:

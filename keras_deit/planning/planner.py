@@ -23,7 +23,7 @@ from keras_deit.planning.memory import (
     variable_bytes,
 )
 from keras_deit.planning.plan import Plan, PlanOverrides
-from keras_deit.recipes import DEFAULT_TEACHER_RECIPE
+from keras_deit.recipes import default_teacher_recipe
 from keras_deit.teachers import Teacher, TeacherRequest, own_head_classes
 from keras_deit.teachers.abstract import abstract_teacher
 from keras_deit.training import Job
@@ -106,7 +106,7 @@ def _abstract_training_model(job: Job, num_classes: int) -> TrainingModel:
 
 
 def _abstract_teacher(request, num_classes: int, student: Classifier) -> Teacher:
-    recipe = request.recipe or DEFAULT_TEACHER_RECIPE
+    recipe = request.recipe or default_teacher_recipe(request.name, request.weights)
     size = recipe.model_size(student.image_format)
     return abstract_teacher(request, num_classes, *size, student.image_format)
 

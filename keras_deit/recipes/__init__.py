@@ -14,13 +14,15 @@ from keras_deit.recipes.options import (
 )
 from keras_deit.recipes.patchconvnet import PATCHCONVNET_RECIPES
 from keras_deit.recipes.recipe import (
-    DEFAULT_TEACHER_RECIPE,
+    FINE_TUNING_TEACHER_RECIPE,
+    FROM_SCRATCH_TEACHER_RECIPE,
     RECIPES,
     About,
     Recipe,
     TeacherRecipe,
     Variant,
     add_recipe,
+    default_teacher_recipe,
     get_recipe,
     list_recipes,
     recipe_table,
@@ -42,8 +44,9 @@ for _recipe in (
 RECIPES.protect()
 
 __all__ = [
-    "DEFAULT_TEACHER_RECIPE",
     "DIGITS",
+    "FINE_TUNING_TEACHER_RECIPE",
+    "FROM_SCRATCH_TEACHER_RECIPE",
     "About",
     "Option",
     "Recipe",
@@ -52,6 +55,7 @@ __all__ = [
     "add_recipe",
     "apply_options",
     "default_recipe",
+    "default_teacher_recipe",
     "get_recipe",
     "list_recipes",
     "recipe_options",

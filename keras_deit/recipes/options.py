@@ -24,13 +24,13 @@ from keras_deit.objectives import (
 from keras_deit.optimizers import Optimization
 from keras_deit.recipes.auto import AUTO
 from keras_deit.recipes.recipe import (
-    DEFAULT_TEACHER_RECIPE,
     STUDENT_ONLY,
     About,
     Recipe,
     TeacherRecipe,
     Variant,
     add_recipe,
+    default_teacher_recipe,
     get_recipe,
 )
 
@@ -315,7 +315,9 @@ def _objective(objective: Objective, given: dict) -> Objective:
         # A teacher that nothing is distilled from is compared with.
         values["kind"] = "none" if "teacher" in given and "objective" not in given else "hard"
     if _TEACHER_RECIPE in defaults:
-        base = values.get(_TEACHER_RECIPE) or DEFAULT_TEACHER_RECIPE
+        base = values.get(_TEACHER_RECIPE)
+        if base is None or ("teacher" in given and objective.teacher_request is None):
+            base = default_teacher_recipe(values.get("teacher"), values.get("teacher_weights"))
         values[_TEACHER_RECIPE] = teacher_recipe(base, given)
     _warn_of_unused(cls, given)
     return cls(**values)

@@ -55,10 +55,52 @@ class TeacherRecipe:
         return student_format.height, student_format.width
 
 
-DEFAULT_TEACHER_RECIPE = TeacherRecipe(
+# For a teacher that starts from trained weights.
+FINE_TUNING_TEACHER_RECIPE = TeacherRecipe(
     Optimization(epochs=30, batch_size=256, learning_rate=2e-4, warmup_epochs=2, weight_decay=0.05),
     Augmentation(auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25),
 )
+
+
+# For one that starts from random weights: a higher learning rate, and statistics of batch
+# normalization that follow within a few hundred steps.
+FROM_SCRATCH_TEACHER_RECIPE = TeacherRecipe(
+    Optimization(
+        epochs=60,
+        batch_size=64,
+        learning_rate=2e-3,
+        learning_rate_scaling=False,
+        warmup_epochs=3,
+        min_learning_rate=1e-6,
+        weight_decay=0.05,
+        clip_norm=1.0,
+    ),
+    Augmentation(
+        crop="none",
+        flip_probability=0.0,
+        auto_augment="affine-m5",
+        color_jitter=0.3,
+        mixup_alpha=0.0,
+        cutmix_alpha=0.0,
+        interpolation="bilinear",
+        geometric_interpolation="bilinear",
+    ),
+    batch_norm_momentum=0.9,
+)
+
+
+def default_teacher_recipe(teacher: str | None, weights: str | None = None) -> TeacherRecipe:
+    """Returns the recipe of a teacher that has none.
+
+    Args:
+        teacher: name of the teacher.
+        weights: initial weights of a keras.applications teacher.
+    """
+    name = (teacher or "").lower()
+    pretrained = weights is not None or name.endswith(
+        ("_imagenet", "_classifier", "_coco", ".keras")
+    )
+    return FINE_TUNING_TEACHER_RECIPE if pretrained else FROM_SCRATCH_TEACHER_RECIPE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from keras_deit.teachers.files import (
     own_head_classes,
     replace_head,
     save_teacher_model,
+    stored_top1,
 )
 from keras_deit.teachers.image_conversion import ImageConversion
 from keras_deit.teachers.teacher import Teacher
@@ -38,4 +39,5 @@ __all__ = [
     "pixel_format",
     "replace_head",
     "save_teacher_model",
+    "stored_top1",
 ]

@@ -128,6 +128,14 @@ def save_teacher_model(
     fsync(path.parent)
 
 
+def stored_top1(source: str | pathlib.Path) -> dict[str, float]:
+    """Returns top-1 by split as it is stored beside a `.keras` file; empty if it is not."""
+    path = pathlib.Path(source).with_suffix(".json")
+    if pathlib.Path(source).suffix != ".keras" or not path.is_file():
+        return {}
+    return json.loads(path.read_text("utf-8")).get("top1") or {}
+
+
 def load_teacher_model(
     path: str | pathlib.Path,
     contract: TeacherContract | None = None,

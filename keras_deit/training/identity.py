@@ -25,9 +25,10 @@ from keras_deit.objectives import (
 )
 from keras_deit.optimizers import Optimization
 from keras_deit.recipes import (
-    DEFAULT_TEACHER_RECIPE,
+    FINE_TUNING_TEACHER_RECIPE,
     Recipe,
     TeacherRecipe,
+    default_teacher_recipe,
     get_recipe,
 )
 from keras_deit.teachers import TeacherRequest
@@ -72,7 +73,8 @@ def objective_identity(objective: Objective) -> dict:
     values.pop("teacher_recipe", None)
     if objective.teacher_request is not None:
         # Also the default one, which a later version may change.
-        recipe = objective.teacher_request.recipe or DEFAULT_TEACHER_RECIPE
+        request = objective.teacher_request
+        recipe = request.recipe or default_teacher_recipe(request.name, request.weights)
         values["teacher_recipe"] = teacher_recipe_identity(recipe)
     return _as_json({"name": objective_name(type(objective)), **values})
 
@@ -258,7 +260,7 @@ def _run_identity_of_format_1(job: Job) -> dict | None:
         values = objective.values
     else:
         return None
-    teacher_recipe = values["teacher_recipe"] or DEFAULT_TEACHER_RECIPE
+    teacher_recipe = values["teacher_recipe"] or FINE_TUNING_TEACHER_RECIPE
     parts = {
         "optimisation": _optimization_in_format_1(recipe.optimization, values["loss"]),
         "augmentation": _augmentation_in_format_1(recipe.augmentation),

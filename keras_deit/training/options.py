@@ -11,11 +11,11 @@ from keras_deit.data import Augmentation, dataset_size, load_dataset
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
-    DEFAULT_TEACHER_RECIPE,
     Option,
     Recipe,
     apply_options,
     default_recipe,
+    default_teacher_recipe,
     get_recipe,
     list_recipes,
     recipe_options,
@@ -212,7 +212,8 @@ def train_teacher(**given) -> dict[str, float]:
     recipe = _recipe_by_name(given) or auto_recipe(_situation(given))
     recipe = recipe.for_model(recipe.model)
     sizes = {"image_size": given["image_size"]} if "image_size" in given else {}
-    own_recipe = recipe.objective.values.get("teacher_recipe") or DEFAULT_TEACHER_RECIPE
+    own_recipe = recipe.objective.values.get("teacher_recipe")
+    own_recipe = own_recipe or default_teacher_recipe(given["teacher"], given.get("weights"))
     output = user_path(given["output"])
     check_output(output)
     check_teacher_name(given["teacher"])

@@ -5,17 +5,18 @@ import shutil
 import time
 
 import keras
+import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, exclusive_lock, user_path
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import precision
 from keras_deit.core.processes import barrier, has_accelerator, is_writer
-from keras_deit.data import Dataset, Source, num_batches
+from keras_deit.data import Dataset, Source, num_batches, take_examples
 from keras_deit.objectives import Supervised, TrainingModel
 from keras_deit.objectives.scoring import score
 from keras_deit.optimizers import build_optimizer
-from keras_deit.recipes import DEFAULT_TEACHER_RECIPE, TeacherRecipe
+from keras_deit.recipes import TeacherRecipe, default_teacher_recipe
 from keras_deit.teachers import (
     ImageConversion,
     Teacher,
@@ -27,6 +28,7 @@ from keras_deit.teachers import (
     own_head_classes,
     replace_head,
     save_teacher_model,
+    stored_top1,
 )
 from keras_deit.teachers.teacher import as_logits
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
@@ -79,13 +81,55 @@ def resolve_teacher(
     return teacher, source
 
 
+# A teacher whose accuracy is above that of a guess by less than this share of what is left to 1
+# teaches hardly anything.
+_WEAK = 0.2
+# The images that a teacher of unknown accuracy is scored on.
+_SCORED_IMAGES = 256
+
+
+def teacher_weakness(
+    teacher: Teacher, source: str, dataset: Dataset, pipeline: InputPipeline, batch_size: int
+) -> str | None:
+    """Returns a sentence if a teacher is hardly better than a guess on the validation split.
+
+    Args:
+        teacher, source: as `resolve_teacher` returns them.
+        dataset: with the validation split.
+        pipeline: pipeline of the student's images.
+        batch_size: images at a time, if its accuracy is not stored beside it.
+    """
+    guess = 1 / dataset.num_classes
+    top1 = stored_top1(source).get("validation")
+    if top1 is None:
+        count = min(_SCORED_IMAGES, len(dataset.validation))
+        top1 = _accuracy(teacher, take_examples(dataset.validation, count), pipeline, batch_size)
+    if top1 >= guess + _WEAK * (1 - guess):
+        return None
+    return (
+        f"the teacher is hardly better than a guess: top-1 {top1:.3f} on the validation split, and "
+        f"a guess has {guess:.3f}"
+    )
+
+
+def _accuracy(teacher: Teacher, source: Source, pipeline: InputPipeline, batch_size: int) -> float:
+    hits, count = 0.0, 0.0
+    for images, labels, *weights in pipeline.evaluation_batches(source, batch_size):
+        right = np.argmax(keras.ops.convert_to_numpy(teacher(images, training=False)), axis=-1)
+        kept = np.asarray(weights[0]) if weights else np.ones(len(right))
+        classes = np.argmax(np.asarray(labels), axis=-1) if np.ndim(labels) > 1 else labels
+        hits += float(np.sum((right == np.asarray(classes)) * kept))
+        count += float(np.sum(kept))
+    return hits / max(count, 1.0)
+
+
 def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds):
     name, weights = request.name, request.weights
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=request.pixels, outputs=request.outputs)
         check_classes(contract.num_classes, dataset.num_classes, name, dataset.name)
         return model, contract, str(user_path(name).resolve())
-    recipe = request.recipe or DEFAULT_TEACHER_RECIPE
+    recipe = request.recipe or default_teacher_recipe(request.name, request.weights)
     size = recipe.model_size(pipeline.image_format)
     own_classes = own_head_classes(name, dataset.num_classes, weights)
     with precision("float32"):

@@ -52,7 +52,7 @@ from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.report import environment, start_report
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
-from keras_deit.training.teachers import resolve_teacher
+from keras_deit.training.teachers import resolve_teacher, teacher_weakness
 from keras_deit.training.time_limit import limit
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -111,7 +111,7 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
     pipeline = InputPipeline(
         image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation, bad_images
     )
-    teacher_source = _resolve_teacher(job, objective, dataset, pipeline)
+    objective, teacher_source = _with_teacher(job, objective, dataset, pipeline, print_fn)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
     model = _compile(job, student, objective, optimization, steps)
@@ -244,12 +244,15 @@ def _build_student(job: Job, num_classes: int) -> Classifier:
     return student
 
 
-def _resolve_teacher(
-    job: Job, objective: Objective, dataset: Dataset, pipeline: InputPipeline
-) -> str | None:
-    """Gives the objective its teacher; returns where it comes from."""
+def _with_teacher(
+    job: Job, objective: Objective, dataset: Dataset, pipeline: InputPipeline, print_fn
+) -> tuple[Objective, str | None]:
+    """Returns the objective with its teacher, and where that comes from.
+
+    It is another objective, without one, if the teacher may be left out and is too weak.
+    """
     if objective.teacher_request is None:
-        return None
+        return objective, None
     teacher, source = resolve_teacher(
         objective.teacher_request,
         dataset,
@@ -258,8 +261,19 @@ def _resolve_teacher(
         job.recipe.optimization.micro_batch_size,
         job.checkpoint_seconds,
     )
+    weakness = teacher_weakness(
+        teacher, source, dataset, pipeline, job.recipe.optimization.micro_batch_size
+    )
+    if weakness and getattr(objective, "teacher_optional", False):
+        print_fn(f"No teacher: {weakness}.")
+        return objective.without_teacher(), None
+    if weakness:
+        print_fn(
+            f"WARNING: {weakness}. A student learns its mistakes: train it longer or with another "
+            "recipe (keras-deit train-teacher), or train without one (--distillation none)."
+        )
     objective.use_teacher(teacher)
-    return source
+    return objective, source
 
 
 def _optimization(job: Job) -> Optimization:

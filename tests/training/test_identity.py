@@ -11,7 +11,12 @@ from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import load_dataset
 from keras_deit.objectives import Distillation, Objective, Supervised
 from keras_deit.objectives.objective import OBJECTIVES
-from keras_deit.recipes import DEFAULT_TEACHER_RECIPE, DIGITS, get_recipe
+from keras_deit.recipes import (
+    DIGITS,
+    FINE_TUNING_TEACHER_RECIPE,
+    FROM_SCRATCH_TEACHER_RECIPE,
+    get_recipe,
+)
 from keras_deit.teachers import TeacherRequest
 from keras_deit.training import Job, Run, make_job, objective_from
 from keras_deit.training.identity import (
@@ -95,8 +100,8 @@ def test_the_default_recipe_of_a_teacher_is_stored_too():
     """A later version may have another default, which would be another teacher."""
     job = make_job(recipe="deit_distilled", teacher="kerascv:resnet18_v2")
     stored = run_identity(job)["objective"]["teacher_recipe"]
-    assert stored == teacher_recipe_identity(DEFAULT_TEACHER_RECIPE)
-    assert stored["optimization"]["epochs"] == 30
+    assert stored == teacher_recipe_identity(FROM_SCRATCH_TEACHER_RECIPE)
+    assert stored["optimization"]["epochs"] == 60
 
 
 def check_field_of_a_later_version(job, later, other, key, tmp_path):
@@ -179,7 +184,7 @@ def test_an_objective_comes_back_from_an_identity(objective):
     restored = objective_from(run_identity(Job("digits", recipe)))
     values = objective.values
     if values.get("teacher"):
-        values["teacher_recipe"] = values["teacher_recipe"] or DEFAULT_TEACHER_RECIPE
+        values["teacher_recipe"] = values["teacher_recipe"] or FINE_TUNING_TEACHER_RECIPE
     assert type(restored) is type(objective) and restored.values == values
 
 

@@ -25,7 +25,6 @@ from keras_deit.models.classifier import (
 from keras_deit.models.deit import weights
 from keras_deit.models.registry import register_family
 
-
 _STEMS = {"linear": PatchEmbedding, "conv": ResidualConvStem}
 
 
