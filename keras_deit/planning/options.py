@@ -1,9 +1,10 @@
 """The options of a plan: the flags of the command, and in Python."""
 
+from keras_deit.data import DatasetSize, dataset_size
 from keras_deit.planning.plan import Plan, PlanOverrides
 from keras_deit.planning.planner import make_plan
-from keras_deit.recipes import Option
-from keras_deit.training import make_job
+from keras_deit.recipes import AUTO, Option, default_recipe
+from keras_deit.training import DEFAULT_DATASET, make_job
 
 
 def plan_options() -> list[Option]:
@@ -35,5 +36,13 @@ def plan_training(**options) -> Plan:
     """
     own = {option.name for option in plan_options()}
     overrides = {name.removeprefix("plan_"): v for name, v in options.items() if name in own}
-    job = make_job(**{name: value for name, value in options.items() if name not in own})
-    return make_plan(job, PlanOverrides(**overrides))
+    overrides = PlanOverrides(**overrides)
+    values = {name: value for name, value in options.items() if name not in own}
+    dataset = values.get("dataset") or DEFAULT_DATASET
+    if overrides.examples is not None:
+        size = DatasetSize(dataset, overrides.classes, overrides.examples)
+    elif default_recipe(dataset) == (values.get("recipe") or AUTO):
+        size = dataset_size(dataset, values.get("data_dir"), values.get("test_share"), True)
+    else:
+        size = None
+    return make_plan(make_job(size, **values), overrides)

@@ -1,6 +1,7 @@
 """Recipes: published ways to train, as data."""
 
 from keras_deit.recipes.augreg import AUGREG_RECIPES
+from keras_deit.recipes.auto import AUTO, Situation, auto_recipe, with_auto_teacher
 from keras_deit.recipes.cait import CAIT_RECIPES
 from keras_deit.recipes.deit import DEIT_RECIPES
 from keras_deit.recipes.deit3 import DEIT3_RECIPES
@@ -44,16 +45,19 @@ for _recipe in (
 RECIPES.protect()
 
 __all__ = [
+    "AUTO",
     "DIGITS",
     "FINE_TUNING_TEACHER_RECIPE",
     "FROM_SCRATCH_TEACHER_RECIPE",
     "About",
     "Option",
     "Recipe",
+    "Situation",
     "TeacherRecipe",
     "Variant",
     "add_recipe",
     "apply_options",
+    "auto_recipe",
     "default_recipe",
     "default_teacher_recipe",
     "get_recipe",
@@ -61,4 +65,5 @@ __all__ = [
     "recipe_options",
     "recipe_table",
     "register_recipe",
+    "with_auto_teacher",
 ]

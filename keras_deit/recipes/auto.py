@@ -5,13 +5,19 @@ validation splits; docs/recipes.md has the figures.
 """
 
 import dataclasses
+import importlib.util
 
 from keras_deit.data import Augmentation, DatasetSize
-from keras_deit.objectives import Supervised
+from keras_deit.objectives import Distillation, Objective, Supervised
 from keras_deit.optimizers import Optimization
-from keras_deit.recipes.recipe import About, Recipe, get_recipe
-
-AUTO = "auto"
+from keras_deit.recipes.recipe import (
+    AUTO,
+    FROM_SCRATCH_TEACHER_RECIPE,
+    About,
+    Recipe,
+    default_teacher_recipe,
+    get_recipe,
+)
 
 # With as many images the published recipes for ImageNet are the better start.
 _LARGE_DATA = 200_000
@@ -19,8 +25,12 @@ _LARGE_DATA = 200_000
 _LARGEST_SIDE = {False: 64, True: 224}
 # The side of a patch is chosen so that there are at most so many in a row.
 _MAX_GRID = 8
+# A teacher sees images that are not larger than this at twice their side.
+_SMALL_SIDE = 64
 _MODEL = "deit_tiny_patch16_224"
-_FINE_TUNING_MODEL = "deit_tiny_distilled_patch16_224"
+_DISTILLED_MODEL = "deit_tiny_distilled_patch16_224"
+_TEACHER = "kerascv:csp_darknet_tiny"
+_FINE_TUNING_MODEL = _DISTILLED_MODEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Situation:
         weights: trained weights to start from, if they are given.
         model: name of the model, if it is given.
         image_size: side of the images, if it is given.
+        teacher: name of the teacher, if it is given.
     """
 
     data: DatasetSize
@@ -40,6 +51,22 @@ class Situation:
     weights: str | None = None
     model: str | None = None
     image_size: int | tuple[int, int] | None = None
+    teacher: str | None = None
+
+
+def with_auto_teacher(given: dict) -> tuple[dict, tuple[str, ...]]:
+    """Returns options with a name instead of the teacher "auto", and why it is that.
+
+    It is trained on the data, and left out if it is hardly better than a guess then.
+    """
+    if given.get("teacher") != AUTO:
+        return given, ()
+    if importlib.util.find_spec("keras_cv") is None:
+        others = {name: value for name, value in given.items() if name != "teacher"}
+        reason = "no teacher: keras-cv is not installed, pip install 'keras-deit[tensorflow]'"
+        return {**others, "distillation": "none"}, (reason,)
+    reason = f"the teacher is {_TEACHER}, a convolutional network that is trained on the data first"
+    return {"teacher_optional": True, **given, "teacher": _TEACHER}, (reason,)
 
 
 def auto_recipe(situation: Situation) -> Recipe:
@@ -110,10 +137,9 @@ def _from_scratch(situation: Situation) -> Recipe:
             "other, but never mirrored, since that can change what they show: --flip_probability "
             "0.5 for photographs",
             f"{steps:,} steps of 32 images; --minutes M does as many as fit into that time",
-            "no teacher: in the same time a student of this kind learns more from the labels "
-            "alone; with weights of a teacher for these classes, name it with --teacher FILE.keras",
+            _teacher_reason(situation.teacher),
         ),
-        model=situation.model or _MODEL,
+        model=situation.model or (_DISTILLED_MODEL if situation.teacher else _MODEL),
         model_values=values,
         optimization=Optimization(
             steps=steps,
@@ -135,9 +161,39 @@ def _from_scratch(situation: Situation) -> Recipe:
             interpolation="bilinear",
             geometric_interpolation="bilinear",
         ),
-        objective=Supervised(),
+        objective=_objective(situation),
         evaluation_crop_ratio=1.0,
         evaluation_interpolation="bilinear",
+    )
+
+
+def _objective(situation: Situation) -> Objective:
+    if situation.teacher is None:
+        return Supervised()
+    recipe = default_teacher_recipe(situation.teacher)
+    side, _ = _side(situation)
+    if recipe is FROM_SCRATCH_TEACHER_RECIPE and side <= _SMALL_SIDE:
+        # The published networks halve an image five times.
+        recipe = dataclasses.replace(recipe, image_size=-(-2 * side // 32) * 32)
+    return Distillation(
+        kind="soft",
+        alpha=0.9,
+        temperature=3.0,
+        teacher=situation.teacher,
+        teacher_recipe=recipe,
+    )
+
+
+def _teacher_reason(teacher: str | None) -> str:
+    if teacher is None:
+        return (
+            "no teacher: it would have to be trained first, and in the same time the student "
+            "learns as much from the labels; --teacher auto trains one, and --teacher FILE.keras "
+            "is one that knows these classes"
+        )
+    return (
+        "the teacher's softened distribution is distilled, with little weight on the labels: on "
+        "little data it was better than its decisions"
     )
 
 

@@ -22,8 +22,8 @@ from keras_deit.objectives import (
     registered_objectives,
 )
 from keras_deit.optimizers import Optimization
-from keras_deit.recipes.auto import AUTO
 from keras_deit.recipes.recipe import (
+    AUTO,
     STUDENT_ONLY,
     About,
     Recipe,

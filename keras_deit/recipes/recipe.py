@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 
+from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.registry import Registry
 from keras_deit.data import Augmentation
@@ -11,6 +12,8 @@ from keras_deit.models import get_spec, list_models
 from keras_deit.objectives import Objective, objective_name
 from keras_deit.optimizers import Optimization, require
 
+# The name of the recipe that is chosen for the data.
+AUTO = "auto"
 # The fields of an optimization that the training of a teacher does not have.
 STUDENT_ONLY = (
     "layer_decay",
@@ -89,6 +92,10 @@ FROM_SCRATCH_TEACHER_RECIPE = TeacherRecipe(
 )
 
 
+# The ends of the names of teachers with trained weights.
+_TRAINED = ("_imagenet", "_classifier", "_coco", ".keras")
+
+
 def default_teacher_recipe(teacher: str | None, weights: str | None = None) -> TeacherRecipe:
     """Returns the recipe of a teacher that has none.
 
@@ -96,11 +103,8 @@ def default_teacher_recipe(teacher: str | None, weights: str | None = None) -> T
         teacher: name of the teacher.
         weights: initial weights of a keras.applications teacher.
     """
-    name = (teacher or "").lower()
-    pretrained = weights is not None or name.endswith(
-        ("_imagenet", "_classifier", "_coco", ".keras")
-    )
-    return FINE_TUNING_TEACHER_RECIPE if pretrained else FROM_SCRATCH_TEACHER_RECIPE
+    trained = weights is not None or (teacher or "").lower().endswith(_TRAINED)
+    return FINE_TUNING_TEACHER_RECIPE if trained else FROM_SCRATCH_TEACHER_RECIPE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,6 +251,8 @@ def add_recipe(recipe: Recipe) -> None:
     Raises:
         InputError: the name is that of a recipe of the package.
     """
+    if recipe.name == AUTO:
+        raise InputError(f"The name {AUTO!r} stands for a recipe that is chosen for the data.")
     RECIPES.add(recipe.name, recipe)
 
 
@@ -261,6 +267,11 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         InputError: there is no such recipe.
     """
+    if name == AUTO:
+        raise InputError(
+            f"The recipe {AUTO!r} is chosen for the data, so it has no values before: "
+            "keras-deit plan --dataset ... prints them and the reasons."
+        )
     return RECIPES[_OLD_NAMES.get(name, name)]
 
 

@@ -5,6 +5,7 @@ from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.interruption import Stopped
 from keras_deit.training.job import Job, OnProblem
 from keras_deit.training.options import (
+    DEFAULT_DATASET,
     make_job,
     teacher_training_options,
     train,
@@ -21,6 +22,7 @@ from keras_deit.training.teachers import (
 from keras_deit.training.trainer import score_split, train_job
 
 __all__ = [
+    "DEFAULT_DATASET",
     "InputPipeline",
     "Job",
     "OnProblem",

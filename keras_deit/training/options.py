@@ -7,20 +7,23 @@ import time
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
 from keras_deit.core.processes import has_accelerator
-from keras_deit.data import Augmentation, dataset_size, load_dataset
+from keras_deit.data import Augmentation, DatasetSize, dataset_size, load_dataset
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
+    AUTO,
     Option,
     Recipe,
+    Situation,
     apply_options,
+    auto_recipe,
     default_recipe,
     default_teacher_recipe,
     get_recipe,
     list_recipes,
     recipe_options,
+    with_auto_teacher,
 )
-from keras_deit.recipes.auto import AUTO, Situation, auto_recipe
 from keras_deit.recipes.options import (
     checked_values,
     field_options,
@@ -85,10 +88,12 @@ def training_options() -> list[Option]:
     )
 
 
-def make_job(**given) -> Job:
+def make_job(size: DatasetSize | None = None, **given) -> Job:
     """Returns the job that some options describe.
 
     Args:
+        size: size of the dataset, for a recipe that is chosen for the data; None to look at the
+            data, which are prepared if their size is not known before that.
         **given: by the name of the option, see `training_options`; None means the default.
 
     Raises:
@@ -96,16 +101,22 @@ def make_job(**given) -> Job:
     """
     given = {name: value for name, value in given.items() if value is not None}
     given = checked_values(_with_new_names(given), training_options())
+    given, reasons = with_auto_teacher(given)
     devices = {name: given[name] for name in Devices.__dataclass_fields__ if name in given}
     special = ("dataset", "recipe", "devices", "mixed_precision")
     fields = [name for name in Job.__dataclass_fields__ if name not in special]
     return Job(
         dataset=given.get("dataset", DEFAULT_DATASET),
-        recipe=chosen_recipe(given),
+        recipe=_with_reasons(chosen_recipe(given, size), reasons),
         devices=Devices(**devices),
         mixed_precision=PRECISIONS[given.get("mixed_precision", "none")],
         **{name: given[name] for name in fields if name in given},
     )
+
+
+def _with_reasons(recipe: Recipe, reasons: tuple[str, ...]) -> Recipe:
+    about = dataclasses.replace(recipe.about, reasons=(*recipe.about.reasons, *reasons))
+    return dataclasses.replace(recipe, about=about)
 
 
 def _with_new_names(given: dict) -> dict:
@@ -116,7 +127,7 @@ def _with_new_names(given: dict) -> dict:
     return {renamed.get(name, name): value for name, value in given.items()}
 
 
-def chosen_recipe(given: dict) -> Recipe:
+def chosen_recipe(given: dict, size: DatasetSize | None = None) -> Recipe:
     """Returns the recipe that some options describe.
 
     Raises:
@@ -124,7 +135,7 @@ def chosen_recipe(given: dict) -> Recipe:
     """
     recipe = _recipe_by_name(given)
     if recipe is None:
-        recipe = auto_recipe(_situation(given))
+        recipe = auto_recipe(_situation(given, size))
     model = get_spec(given.get("model") or recipe.model).name
     return apply_options(recipe.for_model(model), given)
 
@@ -135,21 +146,28 @@ def _recipe_by_name(given: dict) -> Recipe | None:
     return None if name == AUTO else get_recipe(name)
 
 
-def _situation(given: dict) -> Situation:
+def _situation(given: dict, size: DatasetSize | None = None) -> Situation:
     """Returns what the choice of a recipe depends on."""
-    data_dir = given.get("data_dir")
-    data = dataset_size(
-        given.get("dataset", DEFAULT_DATASET),
-        data_dir and str(user_path(data_dir)),
-        given.get("test_share"),
-        with_side=True,
-    )
+    data = size or _size(given)
     examples = min(data.examples, given.get("train_examples", data.examples))
     return Situation(
         data=dataclasses.replace(data, examples=examples),
         has_accelerator=has_accelerator(),
-        **{name: given.get(name) for name in ("weights", "model", "image_size")},
+        **{name: given.get(name) for name in ("weights", "model", "image_size", "teacher")},
     )
+
+
+def _size(given: dict) -> DatasetSize:
+    data_dir = given.get("data_dir")
+    data_dir = data_dir and str(user_path(data_dir))
+    values = (given.get("dataset", DEFAULT_DATASET), data_dir, given.get("test_share"))
+    try:
+        return dataset_size(*values, with_side=True)
+    except InputError:
+        # TFDS may know the size only after it has prepared the data. Other errors come again.
+        name, data_dir, test_share = values
+        load_dataset(name, data_dir, test_share=test_share)
+        return dataset_size(*values, with_side=True)
 
 
 def train(print_fn=print, start: float | None = None, **options) -> Run:
