@@ -21,7 +21,8 @@ _ESTIMATED = ("activations", "copies", "teacher_activations")
 def plan_report(plan: Plan) -> str:
     """Returns the plan as lines of text; estimates are marked as such."""
     rows = {**_training(plan), **_memory(plan)}
-    return "\n".join(f"{name:26} {value}" for name, value in rows.items())
+    reasons = [("", reason) for reason in plan.job.recipe.about.reasons]
+    return "\n".join(f"{name:26} {value}" for name, value in [*rows.items(), *reasons])
 
 
 def advice(plan: Plan) -> str:

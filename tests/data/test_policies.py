@@ -7,7 +7,7 @@ from scipy import stats
 from keras_deit.core.errors import InputError
 from keras_deit.data import policies
 from keras_deit.data.auto_augment_policies import AUTO_AUGMENT
-from keras_deit.data.operations import SCALES, Step, scaled_step
+from keras_deit.data.operations import SCALES, Step, apply, scaled_step
 from keras_deit.data.policies import AutoAugment, RandAugment, color_jitter, parse_policy
 
 DRAWS = 20_000
@@ -236,3 +236,28 @@ def test_noisy_magnitudes_are_clipped():
     rng = np.random.default_rng(0)
     drawn = [policies.noisy_magnitude(9, 20, rng) for _ in range(100)]
     assert min(drawn) == 0 and max(drawn) == 10
+
+
+def test_affine_changes_stay_within_the_magnitude():
+    (steps,) = zip(*draw("affine-m5", 2000), strict=True)
+    assert {step.operation for step in steps} == {"Distort"}
+    linear = np.array([step.argument[0] for step in steps])
+    shift = np.array([step.argument[1] for step in steps])
+    assert 0.09 < np.abs(shift).max() <= 0.1
+    scale = np.hypot(linear[:, 0], linear[:, 2])
+    assert 1.3**0.49 < scale.max() <= 1.3**0.5 and 1.3**-0.5 <= scale.min() < 1.3**-0.49
+    angle = np.degrees(np.arctan2(linear[:, 2], linear[:, 0]))
+    assert 11.5 < np.abs(angle).max() <= 12 and abs(angle.mean()) < 0.5
+    shear = linear[:, 1] + linear[:, 2]
+    assert 0.14 < np.abs(shear).max() <= 0.15
+
+
+def test_affine_without_magnitude_changes_nothing_and_the_border_is_the_images():
+    image = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    (steps,) = draw("affine-m0", 1)
+    np.testing.assert_array_equal(apply(image, steps, "bilinear"), image)
+    moved = apply(image, [Step("Distort", ((1, 0, 0, 1), (0.25, 0)))], "bilinear")
+    np.testing.assert_array_equal(moved[:, :9], image[:, 3:])
+    np.testing.assert_array_equal(moved[:, 9:], np.repeat(image[:, -1:], 3, axis=1))
+    turned = apply(image[:, :9], [Step("Distort", ((0, -1, 1, 0), (0, 0)))], "nearest")
+    np.testing.assert_array_equal(turned, np.rot90(image[:, :9]))

@@ -1,12 +1,20 @@
 """The schedules against their formulas and the authors' numbers, at every step."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 from compilation import compiled
 from references import epoch_cosine, step_cosine
 
-from keras_deit.optimizers import EpochCosine, Optimization, StepCosine, learning_rate_schedule
+from keras_deit.optimizers import (
+    EpochCosine,
+    Optimization,
+    StepCosine,
+    build_optimizer,
+    learning_rate_schedule,
+)
 
 on_all_backends = pytest.mark.backends("tensorflow", "jax", "torch")
 # There are 10 epochs of 7 steps, 3 of warm-up. A batch of 256 halves the learning rate.
@@ -107,3 +115,34 @@ def test_a_schedule_is_restored_from_its_configuration(schedule):
     twin = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert type(twin) is type(schedule)
     assert rates(twin, range(72)) == rates(schedule, range(72))
+
+
+@on_all_backends
+def test_the_lengths_of_an_adjustable_schedule_can_be_set_after_compilation():
+    """A training with a time limit is compiled before its number of steps is known."""
+    optimization = Optimization(epochs=100, batch_size=512, warmup_epochs=0, warmup_steps=2)
+    images = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    weights = []
+    for adjustable in (False, True):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.no_weight_decay = lambda: []
+        steps = dataclasses.replace(optimization, epochs=1 if not adjustable else 100)
+        optimizer = build_optimizer(model, steps, 6, adjustable)
+        model.compile(optimizer, "mse")
+        if adjustable:
+            optimizer.build(model.trainable_variables)
+            model.train_on_batch(images[:1], images[:1, :2])
+            for variable in optimizer.variables:
+                if "steps" not in variable.name:
+                    variable.assign(np.zeros(variable.shape, variable.dtype))
+            keras.utils.set_random_seed(0)
+            model.set_weights(weights[0])
+            optimizer.set_schedule(total_steps=6, warmup_steps=2)
+        else:
+            weights.append(model.get_weights())
+        for _ in range(6):
+            model.train_on_batch(images, images[:, :2])
+        weights.append(model.get_weights())
+    for expected, found in zip(*weights[1:], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

@@ -1,5 +1,7 @@
 """The settings of an optimization: what follows from them, and which are refused."""
 
+import dataclasses
+
 import pytest
 
 from keras_deit import InputError
@@ -27,6 +29,7 @@ def test_only_lamb_clips_gradients_unless_the_recipe_says_otherwise():
     ("values", "words"),
     [
         ({"epochs": 0}, "epochs .*above 0"),
+        ({"steps": 0}, "steps .*1 or more"),
         ({"epochs": 2, "warmup_epochs": 5}, "warmup_epochs .*epochs=2"),
         ({"weight_decay": -1.0}, "weight_decay .*0 or more"),
         ({"optimizer": "lamp"}, "optimizer 'lamp'.*lamb"),
@@ -42,3 +45,19 @@ def test_only_lamb_clips_gradients_unless_the_recipe_says_otherwise():
 def test_values_out_of_range_are_refused(values, words):
     with pytest.raises(InputError, match=words):
         Optimization(**values)
+
+
+def test_steps_are_whole_epochs_or_one_short_epoch():
+    optimization = Optimization(epochs=300, warmup_epochs=5, batch_size=10)
+    assert optimization.in_epochs(7) == (optimization, 7)
+    for steps, epochs, per_epoch in ((70, 10, 7), (73, 10, 7), (74, 11, 7), (5, 1, 5), (1, 1, 1)):
+        found, length = dataclasses.replace(optimization, steps=steps).in_epochs(7)
+        assert (found.epochs, length, found.steps) == (epochs, per_epoch, None)
+        assert found.warmup_epochs == pytest.approx(5 * epochs / 300)
+
+
+def test_another_number_of_steps_has_a_shorter_warm_up():
+    optimization = Optimization(warmup_steps=200)
+    assert optimization.with_steps(4000, 0.2).warmup_steps == 200
+    assert optimization.with_steps(100, 0.2).warmup_steps == 20
+    assert Optimization().with_steps(100, 0.2).warmup_steps is None

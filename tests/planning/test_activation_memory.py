@@ -38,6 +38,11 @@ STEPS = {
         {"depth": 2, "num_heads": 3, "stem": "hmlp"},
         *(1, 1, "supervised"),
     ),
+    "conv stem": (
+        DEIT,
+        {"patch_size": 4, "depth": 2, "num_heads": 3, "stem": "conv"},
+        *(1, 1, "supervised"),
+    ),
     "split": (DEIT, {"patch_size": 8, "depth": 2, "num_heads": 4}, 2, 2, "supervised"),
     "two views": (DEIT, {"patch_size": 8, "depth": 2, "num_heads": 3}, 1, 1, "two views"),
 }

@@ -1,0 +1,132 @@
+"""Trainings with a time limit, and teachers that are too weak."""
+
+import itertools
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from run_files import Killed, before_call, kill, quiet, result_bits
+
+from keras_deit import InputError
+from keras_deit.evaluation import evaluate_run, final_report
+from keras_deit.objectives import Distillation
+from keras_deit.recipes import (
+    FINE_TUNING_TEACHER_RECIPE,
+    FROM_SCRATCH_TEACHER_RECIPE,
+    default_teacher_recipe,
+)
+from keras_deit.training import make_job, time_limit, train_job
+
+pytestmark = pytest.mark.usefixtures("eager")
+
+
+@pytest.fixture
+def seven_steps(monkeypatch):
+    """Finds out that seven steps fit, after the steps that are measured."""
+    measure = time_limit.steps_until
+
+    def measured(*args):
+        measure(*args)
+        return 7
+
+    monkeypatch.setattr(time_limit, "steps_until", measured)
+
+
+def test_measuring_changes_nothing(seven_steps, tiny_job, tmp_path):
+    """The same run with its number of steps given is the same to the bit."""
+    limited = tiny_job(job={"minutes": 0.02})
+    run = train_job(limited, str(tmp_path / "limited"), quiet)
+    assert json.loads(run.steps_file.read_text()) == {"steps": 7}
+    # Three steps are an epoch: two epochs are the nearest.
+    assert run.summary["steps"] == 6
+    plain = tiny_job({"steps": 7, "warmup_epochs": 1 * 2 / 2})
+    other = train_job(plain, str(tmp_path / "plain"), quiet)
+    weights = zip(run.model().get_weights(), other.model().get_weights(), strict=True)
+    for found, expected in weights:
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_killed_training_keeps_its_number_of_steps(seven_steps, tiny_job, tmp_path, monkeypatch):
+    job = tiny_job({"ema_decay": 0.9}, {"minutes": 0.02, "checkpoint_seconds": 0.0})
+    whole = train_job(job, str(tmp_path / "whole"), quiet)
+    path = str(tmp_path / "killed")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        before_call(patch, "step_ends", 4, kill)
+        train_job(job, path, quiet)
+    monkeypatch.setattr(time_limit, "steps_until", lambda *args: 900)
+    resumed = train_job(job, path, quiet)
+    assert result_bits(resumed) == result_bits(whole)
+
+
+def test_more_steps_fit_into_more_time(tiny_job, tmp_path, monkeypatch):
+    """With a clock that is read at every step and goes on by half a second each time."""
+    steps = []
+    for minutes in (1.0, 2.0, 4.0):
+        clock = itertools.count(0, 0.5)
+        monkeypatch.setattr(time_limit, "time", SimpleNamespace(monotonic=clock.__next__))
+        path = str(tmp_path / str(minutes))
+        run = train_job(tiny_job(job={"minutes": minutes}), path, quiet, start=0.0)
+        steps.append(run.summary["steps"])
+    assert 10 < steps[0] < 60
+    assert 1.9 < (steps[2] - steps[1]) / (steps[1] - steps[0]) < 2.1
+
+
+def test_steps_epochs_and_minutes_exclude_each_other():
+    with pytest.raises(InputError, match="epochs or steps, not both"):
+        make_job(epochs=3, steps=5)
+    with pytest.raises(InputError, match=r"minutes.*above 0"):
+        make_job(minutes=0.0)
+
+
+def test_a_teacher_has_its_share_of_the_minutes_and_its_own_recipe():
+    def recipe(**given):
+        return make_job(**given).recipe.objective.values["teacher_recipe"]
+
+    assert recipe(minutes=10.0).minutes == 4.0
+    assert recipe(minutes=10.0, teacher_epochs=3).minutes is None
+    assert recipe(minutes=10.0, teacher_minutes=1.0).minutes == 1.0
+    for student_only in ({"mixup_alpha": 0.3}, {"erase_probability": 0.5}, {"label_smoothing": 0}):
+        assert recipe(**student_only) == recipe()
+    assert recipe(flip_probability=0.5).augmentation.flip_probability == 0.5
+
+
+def test_a_teacher_without_weights_is_trained_from_scratch():
+    scratch, tuned = FROM_SCRATCH_TEACHER_RECIPE, FINE_TUNING_TEACHER_RECIPE
+    assert default_teacher_recipe("kerascv:resnet18_v2") is scratch
+    assert default_teacher_recipe("applications:ResNet50", "imagenet") is tuned
+    assert default_teacher_recipe("kerascv:resnet50_v2_imagenet") is tuned
+    given = {"recipe": "deit_distilled", "teacher": "kerascv:resnet18_v2"}
+    assert make_job(**given).recipe.objective.values["teacher_recipe"] == scratch
+
+
+def test_a_weak_teacher_is_said_so_and_an_optional_one_is_left_out(tiny_job, tmp_path):
+    """The teacher of the tiny job has random weights."""
+    lines = []
+    train_job(tiny_job(), str(tmp_path / "warned"), lines.append)
+    assert any(line.startswith("WARNING: the teacher is hardly better") for line in lines)
+    lines.clear()
+    job = tiny_job(objective={"teacher_optional": True})
+    run = train_job(job, str(tmp_path / "left_out"), lines.append)
+    assert any(line.startswith("No teacher: the teacher is hardly") for line in lines)
+    assert run.config["teacher"] is None and "teacher" not in run.summary["test"]
+    scores = evaluate_run(run.path, print_fn=quiet)["scores"]
+    assert scores["fused"] == run.summary["test"]["fused"]
+
+
+def test_the_report_says_if_teacher_and_student_are_far_apart(tiny_job, tmp_path):
+    run = train_job(tiny_job(), str(tmp_path / "run"), quiet)
+    summary = run.summary
+    for difference, words in ((0.3, "better by 30.0 points"), (-0.2, "worse by 20.0 points")):
+        summary["test"]["fused"]["top1"] = 0.5
+        summary["test"]["teacher"]["top1"] = 0.5 + difference
+        run.finish(summary)
+        assert words in final_report(run)
+    summary["test"]["teacher"]["top1"] = 0.51
+    run.finish(summary)
+    assert "points" not in final_report(run)
+
+
+def test_the_objective_without_its_teacher_has_the_same_loss():
+    objective = Distillation("binary_cross_entropy", teacher="kerascv:resnet18_v2")
+    assert objective.without_teacher().values == {"loss": "binary_cross_entropy"}
