@@ -1,6 +1,10 @@
 """What a model expects of its input images."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+
+import keras
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -37,3 +41,18 @@ class ImageFormat:
             )
         if self.channels not in ("RGB", "BGR"):
             raise ValueError(f"`channels` should be RGB or BGR. Received: {self.channels!r}")
+
+
+@contextlib.contextmanager
+def channels_last_images() -> Iterator[None]:
+    """Makes layers that are created in the block take images (batch, height, width, channels).
+
+    The default of Keras may be another one: `keras.config.set_image_data_format`, or a line in
+    `keras.json`.
+    """
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)

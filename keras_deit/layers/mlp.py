@@ -7,10 +7,11 @@ import keras
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
+from keras_deit.layers.settings import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class MLP(keras.layers.Layer):
+class MLP(CompositeLayer):
     """Dense, exact GELU, and Dense back to the width of the input; both with bias.
 
     Args:

@@ -10,7 +10,12 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
-from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+from keras_deit.core.image_format import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageFormat,
+    channels_last_images,
+)
 from keras_deit.core.keras_internals import calls_before, names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
@@ -25,6 +30,12 @@ from keras_deit.layers.introspection import (
     position_tables,
 )
 from keras_deit.layers.positions import PositionTable
+from keras_deit.layers.settings import (
+    LAYER_SETTINGS,
+    apply_settings,
+    layer_settings,
+    remember_as_built,
+)
 from keras_deit.models.weight_names import Table, count_known
 
 # Arguments of every Keras model, which `get_config` reads from the model itself.
@@ -75,6 +86,7 @@ class Classifier(keras.Model):
             outputs = keras.layers.Average(dtype="float32", name="logits")(logits)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self._heads = heads
+        remember_as_built(self)
 
     @property
     def heads(self) -> keras.Model:
@@ -280,13 +292,17 @@ class Classifier(keras.Model):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
+            **layer_settings(self),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         values = dict(config)
+        settings = values.pop(LAYER_SETTINGS, {})
         with precision(values.pop("dtype", None) or keras.config.dtype_policy()):
-            return cls(**values)
+            model = cls(**values)
+        apply_settings(model, settings)
+        return model
 
 
 class _AttentionMaps(keras.layers.Layer):
@@ -332,7 +348,8 @@ def _recording_arguments(constructor):
             values = {k: v for k, v in values.items() if k not in _KERAS_ARGUMENTS}
             # Keras would track a dictionary that is assigned normally.
             object.__setattr__(self, "_constructor_arguments", values)
-        constructor(self, *args, **kwargs)
+        with channels_last_images():
+            constructor(self, *args, **kwargs)
 
     # Keras looks at the arguments of a constructor without looking through wrappers.
     wrapper.__signature__ = signature
