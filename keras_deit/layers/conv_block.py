@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.block import Block
+from keras_deit.layers.gelu import gelu
 from keras_deit.layers.initializers import conv_bias, conv_kernel, depthwise_kernel
 from keras_deit.layers.introspection import MODEL_AXIS, column_parallel, layer_macs, row_parallel
 from keras_deit.layers.residual import LayerScale, StochasticDepth
@@ -92,7 +93,6 @@ class ConvBlock(Block):
 
     def build(self, input_shape):
         width, policy = input_shape[-1], self.dtype_policy
-        gelu = keras.activations.gelu
         depthwise = keras.layers.DepthwiseConv2D(
             kernel_size=3,
             padding="same",

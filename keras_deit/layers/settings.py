@@ -9,7 +9,7 @@ import re
 
 import keras
 
-from keras_deit.core.keras_internals import sublayers
+from keras_deit.core.keras_internals import sublayers, unlocked
 
 # The key in the configuration of a model or layer. It is there only if something has been set.
 LAYER_SETTINGS = "layer_settings"
@@ -74,6 +74,10 @@ def layer_settings(layer: keras.layers.Layer) -> dict:
 
 def apply_settings(layer: keras.layers.Layer, settings: dict) -> None:
     """Sets on the layers inside of a built layer what `layer_settings` has returned."""
+    if not layer.trainable:
+        # A constructor assigns it before there are layers inside.
+        for inner in sublayers(layer):
+            inner.trainable = False
     # LoRA and quantization create variables, which have to exist before they are frozen.
     _apply_configs(layer, settings)
     _apply_to_variables(layer, settings)
@@ -123,18 +127,26 @@ def _config(layer: keras.layers.Layer) -> dict:
     if isinstance(layer, keras.Model):
         return {}
     try:
-        config = keras.saving.serialize_keras_object(layer.get_config())
+        config = _plain(keras.saving.serialize_keras_object(layer.get_config()))
     except (NotImplementedError, TypeError, ValueError):
         return {}
     return {key: v for key, v in config.items() if key not in ("trainable", LAYER_SETTINGS)}
+
+
+def _plain(value):
+    """Returns a serialized value without the marks of objects that several layers share, which
+    Keras adds while it saves or loads a file."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if key != "shared_object_id"}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _of_variable(variable: keras.Variable) -> dict:
     regularizer, constraint = variable.regularizer, variable.constraint
     return {
         "trainable": variable.trainable,
-        "regularizer": regularizer and keras.regularizers.serialize(regularizer),
-        "constraint": constraint and keras.constraints.serialize(constraint),
+        "regularizer": regularizer and _plain(keras.regularizers.serialize(regularizer)),
+        "constraint": constraint and _plain(keras.constraints.serialize(constraint)),
     }
 
 
@@ -157,7 +169,12 @@ def _changes(now: dict, before: dict, inherited: bool | None = None) -> dict:
         expected = before["variables"].get(name, _NEW_VARIABLE)
         if inherited is not None and expected["trainable"]:
             expected = {**expected, "trainable": inherited}
-        differing = {key: value for key, value in values.items() if value != expected[key]}
+        differing = {
+            key: value
+            for key, value in values.items()
+            # What the configuration of the layer says is not repeated.
+            if value != expected[key] and not (value and value in changed["config"].values())
+        }
         if differing:
             changed["variables"][name] = differing
     layers = {
@@ -183,6 +200,10 @@ def _apply_config(layer: keras.layers.Layer, changed: dict) -> None:
     for key in changed.keys() - _APPLIED_BY_METHODS:
         if hasattr(twin, key):
             setattr(layer, key, getattr(twin, key))
+    if hasattr(twin, "seed_generator") and not hasattr(layer, "seed_generator"):
+        # Layers with a rate of 0 have none.
+        with unlocked(layer):
+            layer.seed_generator = twin.seed_generator
     if any(key.endswith(_OF_VARIABLES) for key in changed):
         twin.build_from_config(layer.get_build_config())
         own = _own_variables(layer)

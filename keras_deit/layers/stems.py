@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
+from keras_deit.layers.gelu import gelu
 from keras_deit.layers.initializers import conv_bias, conv_kernel
 from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.settings import CompositeLayer
@@ -122,7 +123,7 @@ class ConvStem(CompositeLayer):
         *first, last = self.convolutions
         grid = images
         for convolution in first:
-            grid = keras.activations.gelu(convolution(_padded(grid)))
+            grid = gelu(convolution(_padded(grid)))
         return last(_padded(grid))
 
     def patch_grid(self, input_shape) -> tuple[int, int]:
@@ -205,7 +206,7 @@ class HierarchicalMLPStem(CompositeLayer):
         grid = images
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             if index > 0:
-                grid = keras.activations.gelu(grid)
+                grid = gelu(grid)
             grid = norm(conv(grid), training=training)
         return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
 
