@@ -6,8 +6,11 @@ but not for layers inside of them.
 import functools
 import inspect
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from keras_deit.core.keras_internals import sublayers, unlocked
 
@@ -81,6 +84,37 @@ def apply_settings(layer: keras.layers.Layer, settings: dict) -> None:
     # LoRA and quantization create variables, which have to exist before they are frozen.
     _apply_configs(layer, settings)
     _apply_to_variables(layer, settings)
+
+
+class LoRA(NamedTuple):
+    """What LoRA adds to a variable: scale·first·second ("LoRA", Hu et al., 2021, §4.1)."""
+
+    variable: keras.Variable
+    first: keras.Variable
+    second: keras.Variable
+    scale: float
+
+    def added(self) -> np.ndarray:
+        """Returns it, in float32."""
+        factors = (keras.ops.convert_to_numpy(factor.value) for factor in (self.first, self.second))
+        return np.float32(self.scale) * np.matmul(*factors)
+
+
+def lora_parts(layer: keras.layers.Layer) -> Iterator[LoRA]:
+    """Yields what LoRA adds to the variables in a layer or model."""
+    if getattr(layer, "lora_enabled", False):
+        own = _own_variables(layer)
+        kind = "kernel" if "kernel" in own else "embeddings"
+        factors = (own[f"lora_{kind}_{letter}"] for letter in "ab")
+        yield LoRA(own[kind], *factors, layer.lora_alpha / layer.lora_rank)
+    for inner in sublayers(layer):
+        yield from lora_parts(inner)
+
+
+def quantized_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns the layers in a layer or model that are quantized."""
+    inner = [found for below in sublayers(layer) for found in quantized_layers(below)]
+    return inner if layer.quantization_mode is None else [layer, *inner]
 
 
 def _named_layers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:

@@ -24,6 +24,7 @@ from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import (
     SplitVariable,
     attention_layers,
+    kernel_variable,
     model_macs,
     model_parallel_axes,
     no_weight_decay,
@@ -328,7 +329,7 @@ def _class_axes(head: keras.layers.Layer) -> list[tuple[keras.Variable, int]]:
         return head.class_axes()
     if not isinstance(head, keras.layers.Dense):
         raise missing_method(head, "class_axes()", "the number of classes in a weight file")
-    return [(head.kernel, 1), *([] if head.bias is None else [(head.bias, 0)])]
+    return [(kernel_variable(head), 1), *([] if head.bias is None else [(head.bias, 0)])]
 
 
 def _recording_arguments(constructor):
