@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Iterator
 
 import keras
+import numpy as np
+from keras import ops
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,6 +43,30 @@ class ImageFormat:
             )
         if self.channels not in ("RGB", "BGR"):
             raise ValueError(f"`channels` should be RGB or BGR. Received: {self.channels!r}")
+
+    def normalize(self, pixels):
+        """Returns images as the model takes them, of the same size.
+
+        Args:
+            pixels: RGB pixels in 0-255, (..., 3), a NumPy array or a tensor of any dtype; also in
+                `tf.data.Dataset.map`.
+
+        Returns:
+            float32 (..., 3).
+        """
+        std = 255 * np.array(self.std)
+        scale = (1 / std).astype("float32")
+        offset = (-255 * np.array(self.mean) / std).astype("float32")
+        if isinstance(pixels, np.ndarray):
+            images = pixels.astype("float32") * scale + offset
+        elif type(pixels).__module__.startswith("tensorflow"):
+            import tensorflow as tf
+
+            images = tf.cast(pixels, "float32") * scale + offset
+        else:
+            images = ops.add(ops.multiply(ops.cast(pixels, "float32"), scale), offset)
+            return ops.flip(images, axis=-1) if self.channels == "BGR" else images
+        return images[..., ::-1] if self.channels == "BGR" else images
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """The base class of a model's blocks."""
 
+import keras
+
 from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
 from keras_deit.layers.introspection import traced_macs
 from keras_deit.layers.settings import CompositeLayer

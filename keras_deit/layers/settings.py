@@ -52,7 +52,9 @@ def _keeping_settings(build):
     @functools.wraps(build)
     def wrapper(self, *args, **kwargs):
         build(self, *args, **kwargs)
-        if inspect.unwrap(type(self).build) is build:  # not the base's of a subclass that extends it
+        if (
+            inspect.unwrap(type(self).build) is build
+        ):  # not the base's of a subclass that extends it
             remember_as_built(self)
             apply_settings(self, self._given_settings)
 

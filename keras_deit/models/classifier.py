@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
+from keras_deit.core.image_checks import ImageChecks
 from keras_deit.core.image_format import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -41,9 +42,11 @@ from keras_deit.models.weight_names import Table, count_known
 
 # Arguments of every Keras model, which `get_config` reads from the model itself.
 _KERAS_ARGUMENTS = ("name", "trainable", "dtype")
+# The layer that computes the mean of several heads.
+FUSED_LOGITS = "logits"
 
 
-class Classifier(keras.Model):
+class Classifier(ImageChecks, keras.Model):
     """A functional Keras model with one or more heads: the base of every architecture.
 
     `model(images)` returns logits (batch, num_classes): those of the one head, or the mean of the
@@ -84,7 +87,7 @@ class Classifier(keras.Model):
         if len(logits) == 1:
             outputs = logits[0]
         else:
-            outputs = keras.layers.Average(dtype="float32", name="logits")(logits)
+            outputs = keras.layers.Average(dtype="float32", name=FUSED_LOGITS)(logits)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self._heads = heads
         remember_as_built(self)

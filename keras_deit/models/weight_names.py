@@ -150,12 +150,7 @@ def model_entries(model: "Classifier", table: Table, num_classes: int | None = N
         InputError: two weights have the same name, a path has a placeholder twice, or layers are
             quantized.
     """
-    if quantized := quantized_layers(model):
-        raise InputError(
-            f"{model.name} is quantized ({quantized[0].quantization_mode} in {len(quantized)} "
-            "layers) and files of tensors hold float32: load and save them before quantizing, and "
-            "keep a quantized model in a .keras file."
-        )
+    check_not_quantized(model)
     num_classes = num_classes or model.num_classes
     class_axes = {id(variable): axis for variable, axis in model.class_axes()}
     patterns = _patterns(table)
@@ -179,6 +174,20 @@ def model_entries(model: "Classifier", table: Table, num_classes: int | None = N
             shape[class_axes[id(variable)]] = num_classes
         entries.append(Entry(variable, names, transform, tuple(shape), parts.get(id(variable))))
     return entries
+
+
+def check_not_quantized(model: keras.Model) -> None:
+    """Checks that a model can be written to, and read from, a file that holds weights alone.
+
+    Raises:
+        InputError: layers are quantized.
+    """
+    if quantized := quantized_layers(model):
+        raise InputError(
+            f"{model.name} is quantized ({quantized[0].quantization_mode} in {len(quantized)} "
+            "layers) and files of weights hold float32: load and save them before quantizing, and "
+            "keep a quantized model in a .keras file."
+        )
 
 
 def count_classes(

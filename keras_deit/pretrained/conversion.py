@@ -5,7 +5,7 @@ import pathlib
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import atomic_write, user_path, write_weights
 from keras_deit.models import Classifier, abstract_model
-from keras_deit.models.weight_names import count_classes
+from keras_deit.models.weight_names import check_not_quantized, count_classes
 from keras_deit.pretrained.creation import create_model
 from keras_deit.pretrained.loading import load_tensors
 from keras_deit.pretrained.model_tensors import ModelTensors, read_model, save_safetensors
@@ -92,6 +92,7 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
         save_safetensors(model, path)
         return
     if path.suffix == ".h5":
+        check_not_quantized(model)
         write_weights(model, path)
         return
     with atomic_write(path) as partial:

@@ -7,6 +7,7 @@ import keras
 
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.core.keras_internals import left_out_weights_are_errors, stored_shapes
+from keras_deit.layers.settings import lora_parts
 
 OWN_SUFFIX = ".weights.h5"
 
@@ -33,9 +34,12 @@ def _check_shapes(model: keras.Model, path: pathlib.Path) -> None:
     """Compares all shapes, because Keras ignores what a file holds beyond the model's layers, such
     as more blocks."""
     shapes = stored_shapes(path)
-    if len(shapes) != len(model.weights):
-        raise ValueError(f"it holds {len(shapes)} weights, the model has {len(model.weights)}.")
-    held, wanted = Counter(shapes), Counter(tuple(weight.shape) for weight in model.weights)
+    # Keras merges LoRA into the kernel when it saves.
+    factors = {id(factor) for part in lora_parts(model) for factor in (part.first, part.second)}
+    weights = [weight for weight in model.weights if id(weight) not in factors]
+    if len(shapes) != len(weights):
+        raise ValueError(f"it holds {len(shapes)} weights, the model has {len(weights)}.")
+    held, wanted = Counter(shapes), Counter(tuple(weight.shape) for weight in weights)
     if held != wanted:
         pairs = (sorted(held - wanted), sorted(wanted - held))
         received, expected = (", ".join(map(str, pair)) for pair in pairs)
