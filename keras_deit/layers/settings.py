@@ -52,9 +52,8 @@ def _keeping_settings(build):
     @functools.wraps(build)
     def wrapper(self, *args, **kwargs):
         build(self, *args, **kwargs)
-        if (
-            inspect.unwrap(type(self).build) is build
-        ):  # not the base's of a subclass that extends it
+        # A subclass may extend the method of its base.
+        if inspect.unwrap(type(self).build) is build:
             remember_as_built(self)
             apply_settings(self, self._given_settings)
 
@@ -64,6 +63,10 @@ def _keeping_settings(build):
 def remember_as_built(layer: keras.layers.Layer) -> None:
     """Remembers the settings of a layer or model that has just been built."""
     object.__setattr__(layer, "_as_built", {**_settings(layer), "trainable": True})
+    if not layer.trainable:
+        # A constructor assigns it before there are layers inside.
+        for inner in sublayers(layer):
+            inner.trainable = False
 
 
 def layer_settings(layer: keras.layers.Layer) -> dict:
@@ -79,10 +82,6 @@ def layer_settings(layer: keras.layers.Layer) -> dict:
 
 def apply_settings(layer: keras.layers.Layer, settings: dict) -> None:
     """Sets on the layers inside of a built layer what `layer_settings` has returned."""
-    if not layer.trainable:
-        # A constructor assigns it before there are layers inside.
-        for inner in sublayers(layer):
-            inner.trainable = False
     # LoRA and quantization create variables, which have to exist before they are frozen.
     _apply_configs(layer, settings)
     _apply_to_variables(layer, settings)

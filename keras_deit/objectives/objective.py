@@ -334,6 +334,6 @@ def _check_heads(model: keras.Model) -> None:
     if is_mean and not hasattr(model, "heads"):
         raise InputError(
             f"{model.name} is a {type(model).__name__} that gives the mean of {len(last.input)} "
-            "heads and not each of them, such as a copy by keras.models.clone_model: copy a model by "
-            "type(model).from_config(model.get_config()), which keeps its heads."
+            "heads and not each of them, such as a copy by keras.models.clone_model. "
+            "type(model).from_config(model.get_config()) copies a model with its heads."
         )
