@@ -31,7 +31,7 @@ def freeze_inside(model):
 
 
 def quantize(model):
-    model.quantize("int8", filters="qkv|expand|class_head")
+    model.quantize("int8", filters="qkv|class_head")
 
 
 def quantize_to_4_bits(model):
@@ -99,20 +99,20 @@ def test_clones_of_layers_keep_what_is_set(change):
     clone = keras.models.clone_model(model)
     assert state(clone)[:2] == state(model)[:2]
     clone.set_weights(model.get_weights())
-    np.testing.assert_array_equal(
-        numpy(clone(DISTILLED.inputs())), numpy(model(DISTILLED.inputs()))
-    )
+    inputs = DISTILLED.inputs()
+    np.testing.assert_array_equal(numpy(clone(inputs)), numpy(model(inputs)))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @on_tensorflow
 def test_every_family_keeps_what_is_frozen_and_quantized(case, tmp_path):
     model = case.build()
-    model.quantize("int8")
+    # Keras takes a third of a second for each layer.
+    model.quantize("int8", filters="class_head|contract")
     model.blocks[0].trainable = False
     loaded = through_file(model, tmp_path)
     assert state(loaded) == state(model)
-    assert len(quantized_layers(loaded)) > len(model.blocks)
+    assert len(quantized_layers(loaded)) == len(quantized_layers(model)) > 0
     np.testing.assert_array_equal(numpy(loaded(case.inputs())), numpy(model(case.inputs())))
 
 
