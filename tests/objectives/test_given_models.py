@@ -5,11 +5,14 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from harness import numpy
-from model_cases import DISTILLED, PLAIN
+from harness import Case, numpy
 
 from keras_deit import Distiller, InputError, Supervised
+from keras_deit.models import DeiT
 
+SIZES = {"image_size": (12, 8), "patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2}
+DISTILLED = Case(DeiT, {**SIZES, "distilled": True, "num_classes": 5}, (3, 12, 8, 3), ())
+PLAIN = Case(DeiT, {**SIZES, "num_classes": 5}, (3, 12, 8, 3), ())
 RAW = np.random.default_rng(0).integers(0, 256, size=(4, 12, 8, 3)).astype("uint8")
 LABELS = np.arange(4)
 

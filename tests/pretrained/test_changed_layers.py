@@ -3,13 +3,16 @@
 import keras
 import numpy as np
 import pytest
-from harness import numpy, run
-from model_cases import DISTILLED
+from harness import Case, numpy, run
 
 from keras_deit import InputError, load_pretrained
+from keras_deit.models import DeiT
 from keras_deit.pretrained.conversion import change_model, save_model
 
 pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
+
+SIZES = {"image_size": (12, 8), "patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2}
+DISTILLED = Case(DeiT, {**SIZES, "distilled": True, "num_classes": 5}, (3, 12, 8, 3), ())
 
 
 def adapted():
