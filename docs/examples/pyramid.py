@@ -28,7 +28,7 @@ class Pooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.grid = tuple(grid)
         self.convolution = keras.layers.DepthwiseConv2D(
-            3, 2, "same", depth_multiplier=2, dtype=self.dtype_policy, name="convolution"
+            3, 2, "same", 2, "channels_last", dtype=self.dtype_policy, name="convolution"
         )
 
     def build(self, input_shape):
@@ -105,7 +105,7 @@ class Pyramid(keras_deit.Classifier):
             name = f"stage{stage}_block{number}"
             x = TransformerBlock(num_heads * 2**stage, drop_path_rate=drop_path, name=name)(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
-        x = keras.layers.GlobalAveragePooling1D(name="mean")(x)
+        x = keras.layers.GlobalAveragePooling1D("channels_last", name="mean")(x)
         super().__init__(
             inputs, {"class": classification_head(num_classes, "class_head")(x)}, **kwargs
         )

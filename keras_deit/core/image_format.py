@@ -1,6 +1,12 @@
 """What a model expects of its input images."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+from keras import ops
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -37,3 +43,42 @@ class ImageFormat:
             )
         if self.channels not in ("RGB", "BGR"):
             raise ValueError(f"`channels` should be RGB or BGR. Received: {self.channels!r}")
+
+    def normalize(self, pixels):
+        """Returns images as the model takes them, of the same size.
+
+        Args:
+            pixels: RGB pixels in 0-255, (..., 3), a NumPy array or a tensor of any dtype; also in
+                `tf.data.Dataset.map`.
+
+        Returns:
+            float32 (..., 3).
+        """
+        std = 255 * np.array(self.std)
+        scale = (1 / std).astype("float32")
+        offset = (-255 * np.array(self.mean) / std).astype("float32")
+        if isinstance(pixels, np.ndarray):
+            images = pixels.astype("float32") * scale + offset
+        elif type(pixels).__module__.startswith("tensorflow"):
+            import tensorflow as tf
+
+            images = tf.cast(pixels, "float32") * scale + offset
+        else:
+            images = ops.add(ops.multiply(ops.cast(pixels, "float32"), scale), offset)
+            return ops.flip(images, axis=-1) if self.channels == "BGR" else images
+        return images[..., ::-1] if self.channels == "BGR" else images
+
+
+@contextlib.contextmanager
+def channels_last_images() -> Iterator[None]:
+    """Makes layers that are created in the block take images (batch, height, width, channels).
+
+    The default of Keras may be another one: `keras.config.set_image_data_format`, or a line in
+    `keras.json`.
+    """
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)

@@ -17,7 +17,7 @@ import keras
 USED = {
     keras.Model: ("_symbolic_build", "_nodes_by_depth"),
     keras.Function: ("_nodes_by_depth",),
-    keras.layers.Layer: ("_flatten_layers", "_inbound_nodes"),
+    keras.layers.Layer: ("_flatten_layers", "_inbound_nodes", "_tracker"),
     keras.Variable: ("_value", "_layout"),
     keras.optimizers.Optimizer: (
         *("_clip_gradients", "_apply_weight_decay", "_backend_update_step"),
@@ -72,6 +72,16 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     `keras.Model.layers` is public, but other layers have no such property.
     """
     return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+@contextlib.contextmanager
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Lets a built layer be given further state, as Keras's own `enable_lora` does."""
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        layer._tracker.lock()
 
 
 class GraphNode(NamedTuple):

@@ -6,6 +6,7 @@ import keras
 
 from keras_deit.core.errors import missing_method
 from keras_deit.layers.costs import ACTIVATION_COSTS, NOTHING, ActivationCosts, SavedActivations
+from keras_deit.layers.gelu import gelu
 from keras_deit.layers.operations import attention_saves, operation_saves
 from keras_deit.layers.tracing import Shape, TracedCall, model_input_shape, trace
 
@@ -148,6 +149,6 @@ def _of_separable(layer, input_shape: Shape, costs: ActivationCosts) -> SavedAct
 def _of_activation(activation, size: float, costs: ActivationCosts) -> SavedActivations:
     if activation in (None, keras.activations.linear):
         return NOTHING
-    if activation is keras.activations.gelu:
+    if activation in (gelu, keras.activations.gelu):
         return costs.gelu(size, sharded=False)
     return SavedActivations(2 * size, largest=size)

@@ -9,6 +9,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
+from keras_deit.layers.settings import CompositeLayer
 
 
 def head_width(width: int, num_heads: int) -> int:
@@ -26,7 +27,7 @@ def head_width(width: int, num_heads: int) -> int:
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class MultiHeadSelfAttention(keras.layers.Layer):
+class MultiHeadSelfAttention(CompositeLayer):
     """softmax(QKᵀ/√d)·V over several heads, with Q, K and V from one fused projection.
 
     The columns of the fused kernel are [queries, keys, values], each in the order (head, dimension
@@ -196,7 +197,7 @@ class TalkingHeadsAttention(MultiHeadSelfAttention):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class ClassAttention(keras.layers.Layer):
+class ClassAttention(CompositeLayer):
     """softmax(QKᵀ/√d)·V whose queries are the class tokens alone (CaiT §3).
 
     Queries, keys and values have separate projections. The softmax is computed in float32 under

@@ -4,9 +4,10 @@ import keras
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
 from keras_deit.layers.introspection import traced_macs
+from keras_deit.layers.settings import CompositeLayer
 
 
-class Block(keras.layers.Layer):
+class Block(CompositeLayer):
     """A block: the unit of layer-wise learning rate decay, activation checkpointing and of the
     outputs and attention maps by layer.
 

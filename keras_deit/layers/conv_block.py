@@ -7,13 +7,15 @@ from keras import ops
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.block import Block
+from keras_deit.layers.gelu import gelu
 from keras_deit.layers.initializers import conv_bias, conv_kernel, depthwise_kernel
 from keras_deit.layers.introspection import MODEL_AXIS, column_parallel, layer_macs, row_parallel
 from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.settings import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class SqueezeExcitation(keras.layers.Layer):
+class SqueezeExcitation(CompositeLayer):
     """Multiplies each channel by a gate in (0, 1) that is computed from the mean over the grid.
 
     "Squeeze-and-Excitation Networks" (Hu et al., 2018): mean, Dense, ReLU, Dense, sigmoid.
@@ -91,10 +93,10 @@ class ConvBlock(Block):
 
     def build(self, input_shape):
         width, policy = input_shape[-1], self.dtype_policy
-        gelu = keras.activations.gelu
         depthwise = keras.layers.DepthwiseConv2D(
             kernel_size=3,
             padding="same",
+            data_format="channels_last",
             activation=gelu,
             depthwise_initializer=depthwise_kernel(3),
             bias_initializer=conv_bias(fan_in=9),

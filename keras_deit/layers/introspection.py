@@ -110,16 +110,21 @@ def _attention_macs(layer: keras.layers.MultiHeadAttention, input_shape) -> int:
     return projected + layer.num_heads * queries * keys * (layer.key_dim + layer.value_dim)
 
 
+def kernel_variable(dense: keras.layers.Dense) -> keras.Variable:
+    """Returns the variable of a kernel; with LoRA `dense.kernel` is a sum."""
+    return next(weight for weight in dense.weights if weight.name == "kernel")
+
+
 def column_parallel(dense: keras.layers.Dense) -> list[SplitVariable]:
     """Splits a dense layer by its outputs (Megatron-LM, Shoeybi et al., 2019, §3)."""
-    split = [(dense.kernel, (None, MODEL_AXIS))]
+    split = [(kernel_variable(dense), (None, MODEL_AXIS))]
     return [*split, (dense.bias, (MODEL_AXIS,))] if dense.use_bias else split
 
 
 def row_parallel(dense: keras.layers.Dense) -> list[SplitVariable]:
     """Splits a dense layer by its inputs. After a column-parallel layer no device needs the
     inputs that another one has (Megatron-LM, §3)."""
-    return [(dense.kernel, (MODEL_AXIS, None))]
+    return [(kernel_variable(dense), (MODEL_AXIS, None))]
 
 
 def model_parallel_axes(layer: keras.layers.Layer) -> list[SplitVariable]:

@@ -5,12 +5,14 @@ import math
 import keras
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
+from keras_deit.layers.gelu import gelu
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
+from keras_deit.layers.settings import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class MLP(keras.layers.Layer):
+class MLP(CompositeLayer):
     """Dense, exact GELU, and Dense back to the width of the input; both with bias.
 
     Args:
@@ -28,8 +30,7 @@ class MLP(keras.layers.Layer):
     def build(self, input_shape):
         self.expand = keras.layers.Dense(
             self.hidden_dim,
-            # keras.activations.gelu is the exact form; keras.ops.gelu is not, by default.
-            activation=keras.activations.gelu,
+            activation=gelu,
             kernel_initializer=dense_kernel(),
             dtype=self.dtype_policy,
             name="expand",

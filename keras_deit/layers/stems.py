@@ -7,8 +7,10 @@ from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
+from keras_deit.layers.gelu import gelu
 from keras_deit.layers.initializers import conv_bias, conv_kernel
 from keras_deit.layers.introspection import layer_macs
+from keras_deit.layers.settings import CompositeLayer
 
 # The strides of the hMLP stem's convolutions, whose kernels are as large as their strides.
 _HMLP_STRIDES = (4, 2, 2)
@@ -17,7 +19,7 @@ _STEM_WIDTH = 16
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(CompositeLayer):
     """Cuts an image into square patches and projects each to a token (ViT §3.1).
 
     Patches follow each other row by row. Pixels right of or below the last complete patch are
@@ -44,6 +46,7 @@ class PatchEmbedding(keras.layers.Layer):
             strides=self.patch_size,
             kernel_initializer=conv_kernel(),
             bias_initializer=conv_bias(fan_in),
+            data_format="channels_last",
             dtype=self.dtype_policy,
             name="projection",
         )
@@ -78,7 +81,7 @@ class PatchEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class ConvStem(keras.layers.Layer):
+class ConvStem(CompositeLayer):
     """Four 3×3 convolutions of stride 2 with exact GELU between them (PatchConvNet).
 
     They have `embed_dim`/8, /4, /2 and `embed_dim` channels and no bias. The padding is one pixel
@@ -110,6 +113,7 @@ class ConvStem(keras.layers.Layer):
                 strides=2,
                 use_bias=False,
                 kernel_initializer=conv_kernel(),
+                data_format="channels_last",
                 dtype=self.dtype_policy,
                 name=f"conv{number}",
             )
@@ -121,7 +125,7 @@ class ConvStem(keras.layers.Layer):
         *first, last = self.convolutions
         grid = images
         for convolution in first:
-            grid = keras.activations.gelu(convolution(_padded(grid)))
+            grid = gelu(convolution(_padded(grid)))
         return last(_padded(grid))
 
     def patch_grid(self, input_shape) -> tuple[int, int]:
@@ -147,7 +151,7 @@ class ConvStem(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class HierarchicalMLPStem(keras.layers.Layer):
+class HierarchicalMLPStem(CompositeLayer):
     """The hMLP stem: tokens of 16×16 pixels in three steps, from 4×4 pixels to a vector, then
     twice from 2×2 vectors to one ("Three things everyone should know about Vision Transformers"
     §5).
@@ -186,6 +190,7 @@ class HierarchicalMLPStem(keras.layers.Layer):
                 strides=stride,
                 kernel_initializer=conv_kernel(),
                 bias_initializer=conv_bias(stride**2 * shape[-1]),
+                data_format="channels_last",
                 dtype=self.dtype_policy,
                 name=f"conv{number}",
             )
@@ -203,7 +208,7 @@ class HierarchicalMLPStem(keras.layers.Layer):
         grid = images
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             if index > 0:
-                grid = keras.activations.gelu(grid)
+                grid = gelu(grid)
             grid = norm(conv(grid), training=training)
         return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
 

@@ -10,7 +10,13 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
-from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+from keras_deit.core.image_checks import ImageChecks
+from keras_deit.core.image_format import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageFormat,
+    channels_last_images,
+)
 from keras_deit.core.keras_internals import calls_before, names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
@@ -19,19 +25,28 @@ from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import (
     SplitVariable,
     attention_layers,
+    kernel_variable,
     model_macs,
     model_parallel_axes,
     no_weight_decay,
     position_tables,
 )
 from keras_deit.layers.positions import PositionTable
+from keras_deit.layers.settings import (
+    LAYER_SETTINGS,
+    apply_settings,
+    layer_settings,
+    remember_as_built,
+)
 from keras_deit.models.weight_names import Table, count_known
 
 # Arguments of every Keras model, which `get_config` reads from the model itself.
 _KERAS_ARGUMENTS = ("name", "trainable", "dtype")
+# The layer that computes the mean of several heads.
+FUSED_LOGITS = "logits"
 
 
-class Classifier(keras.Model):
+class Classifier(ImageChecks, keras.Model):
     """A functional Keras model with one or more heads: the base of every architecture.
 
     `model(images)` returns logits (batch, num_classes): those of the one head, or the mean of the
@@ -73,9 +88,10 @@ class Classifier(keras.Model):
         if len(logits) == 1:
             outputs = logits[0]
         else:
-            outputs = keras.layers.Average(dtype="float32", name="logits")(logits)
+            outputs = keras.layers.Average(dtype="float32", name=FUSED_LOGITS)(logits)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self._heads = heads
+        remember_as_built(self)
 
     @property
     def heads(self) -> keras.Model:
@@ -293,16 +309,19 @@ class Classifier(keras.Model):
             "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
             **({} if is_usual else {"normalization": self._normalization}),
+            **layer_settings(self),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         values = dict(config)
+        settings = values.pop(LAYER_SETTINGS, {})
         normalization = values.pop("normalization", None)
         with precision(values.pop("dtype", None) or keras.config.dtype_policy()):
             model = cls(**values)
         if normalization is not None:
             model.set_normalization(*normalization)
+        apply_settings(model, settings)
         return model
 
 
@@ -329,7 +348,7 @@ def _class_axes(head: keras.layers.Layer) -> list[tuple[keras.Variable, int]]:
         return head.class_axes()
     if not isinstance(head, keras.layers.Dense):
         raise missing_method(head, "class_axes()", "the number of classes in a weight file")
-    return [(head.kernel, 1), *([] if head.bias is None else [(head.bias, 0)])]
+    return [(kernel_variable(head), 1), *([] if head.bias is None else [(head.bias, 0)])]
 
 
 def _recording_arguments(constructor):
@@ -349,7 +368,8 @@ def _recording_arguments(constructor):
             values = {k: v for k, v in values.items() if k not in _KERAS_ARGUMENTS}
             # Keras would track a dictionary that is assigned normally.
             object.__setattr__(self, "_constructor_arguments", values)
-        constructor(self, *args, **kwargs)
+        with channels_last_images():
+            constructor(self, *args, **kwargs)
 
     # Keras looks at the arguments of a constructor without looking through wrappers.
     wrapper.__signature__ = signature

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.layers.settings import LoRA, lora_parts, quantized_layers
 
 if TYPE_CHECKING:
     from keras_deit.models.classifier import Classifier
@@ -98,12 +99,14 @@ class Entry:
         names: names of the tensors: one, or several that are concatenated along their first axis.
         transform: function from the concatenated tensors to the variable.
         shape: shape of the variable, in a model with as many classes as the file.
+        lora: what LoRA adds to the variable, which is a part of the tensors.
     """
 
     variable: keras.Variable
     names: tuple[str, ...]
     transform: Transform
     shape: tuple[int, ...]
+    lora: LoRA | None = None
 
     @property
     def path(self) -> str:
@@ -122,11 +125,14 @@ class Entry:
     def value(self, tensors: list[np.ndarray]) -> np.ndarray:
         """Returns the variable's value; a view if there is one tensor."""
         whole = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
-        return self.transform.from_file(whole)
+        value = self.transform.from_file(whole)
+        return value if self.lora is None else value - self.lora.added()
 
     def tensors(self) -> list[np.ndarray]:
         """Returns the variable's value as the file's tensors, in float32."""
         value = keras.ops.convert_to_numpy(self.variable.value).astype("float32", copy=False)
+        if self.lora is not None:
+            value = value + self.lora.added()
         return np.split(self.transform.to_file(value), len(self.names))
 
 
@@ -141,13 +147,19 @@ def model_entries(model: "Classifier", table: Table, num_classes: int | None = N
         num_classes: number of classes of the file; by default the model's.
 
     Raises:
-        InputError: two weights have the same name, or a path has a placeholder twice.
+        InputError: two weights have the same name, a path has a placeholder twice, or layers are
+            quantized.
     """
+    check_not_quantized(model)
     num_classes = num_classes or model.num_classes
     class_axes = {id(variable): axis for variable, axis in model.class_axes()}
     patterns = _patterns(table)
+    parts = {id(part.variable): part for part in lora_parts(model)}
+    factors = {id(factor) for part in parts.values() for factor in (part.first, part.second)}
     entries, owners = [], {}
     for variable in model.weights:
+        if id(variable) in factors:
+            continue
         names, transform = _names(variable.path, patterns)
         if "{k}" in names[0]:
             names = tuple(names[0].replace("{k}", str(k)) for k in range(num_classes))
@@ -160,8 +172,22 @@ def model_entries(model: "Classifier", table: Table, num_classes: int | None = N
         shape = list(variable.shape)
         if id(variable) in class_axes:
             shape[class_axes[id(variable)]] = num_classes
-        entries.append(Entry(variable, names, transform, tuple(shape)))
+        entries.append(Entry(variable, names, transform, tuple(shape), parts.get(id(variable))))
     return entries
+
+
+def check_not_quantized(model: keras.Model) -> None:
+    """Checks that a model can be written to, and read from, a file that holds weights alone.
+
+    Raises:
+        InputError: layers are quantized.
+    """
+    if quantized := quantized_layers(model):
+        raise InputError(
+            f"{model.name} is quantized ({quantized[0].quantization_mode} in {len(quantized)} "
+            "layers) and files of weights hold float32: load and save them before quantizing, and "
+            "keep a quantized model in a .keras file."
+        )
 
 
 def count_classes(

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
+from keras_deit.core.image_checks import ImageChecks
+
 
 class ExponentialMovingAverage(keras.layers.Layer):
     """The exponential moving average of a model's weights, including batch statistics.
@@ -69,7 +71,7 @@ def _layout(weight: keras.Variable):
     return distribution.get_variable_layout(weight) if on_jax else None
 
 
-class AveragedModel(keras.Model):
+class AveragedModel(ImageChecks, keras.Model):
     """A model whose training step also updates the EMA of a part of it, its `student`.
 
     A subclass sets `student`, and `ema` to an `ExponentialMovingAverage` of the student or None.

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import num_replicas_in_sync
 from keras_deit.layers.introspection import no_weight_decay
@@ -76,6 +77,10 @@ class TrainingModel(AveragedModel):
         """
         inner = {id(metric) for model in _models_inside(self) for metric in model.metrics}
         return [metric for metric in super().metrics if id(metric) not in inner]
+
+    def expected_images(self) -> ImageFormat | None:
+        """Returns the format of the student's images; None if it is not known."""
+        return getattr(self.student, "image_format", None)
 
     @property
     def training_values(self) -> dict:

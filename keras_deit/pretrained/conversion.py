@@ -5,6 +5,7 @@ import pathlib
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import atomic_write, user_path, write_weights
 from keras_deit.models import Classifier, abstract_model
+from keras_deit.models.weight_names import check_not_quantized
 from keras_deit.pretrained.creation import create_model
 from keras_deit.pretrained.formats import KERAS_MODEL, OWN_WEIGHTS, file_format, open_tensors
 from keras_deit.pretrained.loading import load_tensors
@@ -98,6 +99,7 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
         save_safetensors(model, path)
         return
     if path.suffix == ".h5":
+        check_not_quantized(model)
         write_weights(model, path)
         return
     with atomic_write(path) as partial:

@@ -11,6 +11,7 @@ from keras_deit.core.files import named, read_json
 from keras_deit.core.keras_internals import left_out_weights_are_errors, stored_shapes
 from keras_deit.layers.initializers import skip_init
 from keras_deit.layers.positions import Grid
+from keras_deit.layers.settings import lora_parts
 from keras_deit.models import Classifier, build_model
 from keras_deit.models.classifier import constructor_values
 
@@ -55,9 +56,12 @@ def _check_shapes(model: keras.Model, path: pathlib.Path) -> None:
     """Compares all shapes, because Keras ignores what a file holds beyond the model's layers, such
     as more blocks."""
     shapes = stored_shapes(path)
-    if len(shapes) != len(model.weights):
-        raise ValueError(f"it holds {len(shapes)} weights, the model has {len(model.weights)}.")
-    held, wanted = Counter(shapes), Counter(tuple(weight.shape) for weight in model.weights)
+    # Keras merges LoRA into the kernel when it saves.
+    factors = {id(factor) for part in lora_parts(model) for factor in (part.first, part.second)}
+    weights = [weight for weight in model.weights if id(weight) not in factors]
+    if len(shapes) != len(weights):
+        raise ValueError(f"it holds {len(shapes)} weights, the model has {len(weights)}.")
+    held, wanted = Counter(shapes), Counter(tuple(weight.shape) for weight in weights)
     if held != wanted:
         pairs = (sorted(held - wanted), sorted(wanted - held))
         received, expected = (", ".join(map(str, pair)) for pair in pairs)

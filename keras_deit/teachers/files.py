@@ -10,6 +10,7 @@ import keras
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import fsync, user_path
+from keras_deit.core.image_format import channels_last_images
 from keras_deit.teachers.applications import (
     IMAGENET_CLASSES,
     applications_names,
@@ -29,6 +30,7 @@ def list_teachers() -> list[str]:
     return kerascv_names() + applications_names()
 
 
+@channels_last_images()
 def build_teacher_model(
     name: str, num_classes: int, height: int, width: int, weights: str | None = None
 ) -> tuple[keras.Model, TeacherContract]:
@@ -240,6 +242,8 @@ def _read_contract(record: pathlib.Path) -> TeacherContract:
         raise InputError(f"{record} is not a teacher's contract: {error!r}") from error
 
 
+# KerasCV does not store which images its layers take.
+@channels_last_images()
 def _read_model(path: pathlib.Path, with_weights: bool) -> keras.Model:
     try:
         if with_weights:

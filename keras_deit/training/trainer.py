@@ -359,7 +359,8 @@ def _validate(
 
 def _config(job, student, dataset, pipeline, objective, teacher_source, effective) -> dict:
     values = {**student.get_config(), "name": job.recipe.model}
-    del values["trainable"]
+    # What is frozen belongs to the recipe.
+    values = {k: v for k, v in values.items() if k not in ("trainable", "layer_settings")}
     # Loading the weights of a run reads it beside them.
     mean, std = values.pop("normalization", (None, None))
     teacher = objective.teacher

@@ -77,7 +77,7 @@ class ResMLP(Classifier):
         if pooling == "class_mlp":
             x = x[:, 0]
         else:
-            x = keras.layers.GlobalAveragePooling1D(name="mean")(x)
+            x = keras.layers.GlobalAveragePooling1D("channels_last", name="mean")(x)
         heads = {"class": classification_head(num_classes, "class_head")(x)}
         super().__init__(inputs, heads, **kwargs)
 

@@ -1,0 +1,79 @@
+"""Images in 0-255, and copies that have lost their heads."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from harness import Case, numpy
+
+from keras_deit import Distiller, InputError, Supervised
+from keras_deit.models import DeiT
+
+SIZES = {"image_size": (12, 8), "patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2}
+DISTILLED = Case(DeiT, {**SIZES, "distilled": True, "num_classes": 5}, (3, 12, 8, 3), ())
+PLAIN = Case(DeiT, {**SIZES, "num_classes": 5}, (3, 12, 8, 3), ())
+RAW = np.random.default_rng(0).integers(0, 256, size=(4, 12, 8, 3)).astype("uint8")
+LABELS = np.arange(4)
+
+
+def compiled(model):
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def distiller(student):
+    distiller = Distiller(student, keras.models.clone_model(PLAIN.build()))
+    distiller.compile("sgd")
+    return distiller
+
+
+def batches(images):
+    yield images, LABELS
+
+
+def dataset(images):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((images, LABELS)).batch(2)
+
+
+USES = {
+    "call": lambda model, x: model(x),
+    "fit": lambda model, x: compiled(model).fit(x, LABELS, validation_data=(x, LABELS), verbose=0),
+    "predict": lambda model, x: model.predict(x, verbose=0),
+    "generator": lambda model, x: compiled(model).fit(batches(x), verbose=0),
+    "tf.data": lambda model, x: compiled(model).fit(dataset(x), epochs=2, verbose=0),
+    "Distiller": lambda model, x: distiller(model).fit(x, LABELS, verbose=0),
+}
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_images_in_0_255_are_warned_of_once_and_normalized_ones_never(use):
+    with pytest.warns(UserWarning, match=r"image_format\.normalize") as caught:
+        use(PLAIN.build(name="mine"), RAW)
+    assert sum("normalize" in str(warning.message) for warning in caught) == 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*image_format.normalize.*")
+        use(PLAIN.build(), PLAIN.build().image_format.normalize(RAW))
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_normalize_takes_arrays_and_tensors():
+    image_format = PLAIN.build().image_format
+    expected = (RAW / 255 - np.array(image_format.mean)) / np.array(image_format.std)
+    for pixels in (RAW, keras.ops.convert_to_tensor(RAW)):
+        normalized = image_format.normalize(pixels)
+        np.testing.assert_allclose(numpy(normalized), expected, rtol=0, atol=1e-5)
+
+
+def test_a_clone_that_has_lost_its_heads_is_refused():
+    clone = keras.models.clone_model(DISTILLED.build())
+    with pytest.raises(InputError, match=r"mean of 2 heads .*clone_model.*from_config"):
+        Supervised().build(clone)
+    with pytest.raises(InputError, match=r"mean of 2 heads .*clone_model.*from_config"):
+        Distiller(clone, PLAIN.build())
+    copy = DISTILLED.build()
+    copy = type(copy).from_config(copy.get_config())
+    assert list(Distiller(copy, PLAIN.build()).objective.heads.output) == ["class", "distillation"]
