@@ -27,6 +27,7 @@ class TrainingModel(AveragedModel):
         ema_decay: decay of the exponential moving average `ema` of the student's weights, which
             starts at its present weights; 0 for no EMA. See
             `ExponentialMovingAverage.swap_weights`.
+        ema_warmup: whether the decay has a warm-up, see `ExponentialMovingAverage`.
         skip_nonfinite: whether the logged losses leave out values that are not finite, for an
             optimizer that skips such steps.
 
@@ -41,6 +42,7 @@ class TrainingModel(AveragedModel):
         training_mode: bool = True,
         ema_decay: float = 0.0,
         skip_nonfinite: bool = False,
+        ema_warmup: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -54,9 +56,12 @@ class TrainingModel(AveragedModel):
         # `.keras` file they are numbered by class in this order: student, teacher, heads.
         self.tracked_by_objective = objective.tracked()
         self._heads = objective.heads
-        self.ema = ExponentialMovingAverage(student, ema_decay, name="ema") if ema_decay else None
+        self.ema = None
+        if ema_decay:
+            self.ema = ExponentialMovingAverage(student, ema_decay, ema_warmup, name="ema")
         self.training_mode = training_mode
         self.ema_decay = ema_decay
+        self.ema_warmup = ema_warmup
         self.skip_nonfinite = skip_nonfinite
         self._evaluating = False
         # A mean named "loss" replaces Keras's own, which comes before it.
@@ -83,6 +88,7 @@ class TrainingModel(AveragedModel):
         return {
             "training_mode": self.training_mode,
             "ema_decay": self.ema_decay,
+            "ema_warmup": self.ema_warmup,
             "skip_nonfinite": self.skip_nonfinite,
         }
 

@@ -49,6 +49,9 @@ class Optimization:
             not change.
         ema_decay: decay of the exponential moving average (EMA) of the weights, which is updated at
             every step and evaluated too; 0 for no EMA.
+        ema_warmup: whether the decay of the EMA at step t, counted from 0, is at most
+            (1 + t) / (10 + t), so that the average fits the length of the training. Without it a
+            decay of 0.99996 needs some 100,000 steps to forget the initial weights.
     """
 
     epochs: int = 300
@@ -70,6 +73,7 @@ class Optimization:
     trainable: str = "all"
     training_mode: bool = True
     ema_decay: float = 0.0
+    ema_warmup: bool = True
 
     def __post_init__(self):
         for field, known in _CHOICES.items():

@@ -35,8 +35,8 @@ from keras_deit.training.job import Job
 
 FORMAT = 2
 
-# What a run does not depend on: where it runs, where things are kept, and reactions to problems.
-_NOT_IN_IDENTITY = ("accumulation_steps",)
+# `accumulation_steps` changes no result; `ema_warmup` is stored in another way.
+_NOT_IN_IDENTITY = ("accumulation_steps", "ema_warmup")
 
 
 def run_identity(job: Job) -> dict:
@@ -51,7 +51,7 @@ def run_identity(job: Job) -> dict:
         "recipe": recipe.name,
         "model": recipe.model,
         "model_values": recipe.model_values,
-        "optimization": _changed(recipe.optimization),
+        "optimization": {**_changed(recipe.optimization), **_ema_warmup(recipe.optimization)},
         "augmentation": _changed(recipe.augmentation),
         "objective": objective_identity(recipe.objective),
         **_changed(job, ("test_share", "train_examples", "seed", "mixed_precision")),
@@ -64,6 +64,30 @@ def run_identity(job: Job) -> dict:
         ),
     }
     return _as_json(own)
+
+
+def _ema_warmup(optimization: Optimization) -> dict:
+    """Returns the warm-up of the EMA, which runs of earlier versions have not, so that it is stored
+    although it is the default."""
+    return {"ema_warmup": True} if optimization.ema_decay and optimization.ema_warmup else {}
+
+
+def as_started(job: Job, identity: dict) -> Job:
+    """Returns a job as an earlier version has started it, which had no warm-up of the EMA.
+
+    Args:
+        job: what the command says now.
+        identity: of the run that it resumes.
+    """
+    optimization = identity.get("optimization", {})
+    old = "ema_decay" in optimization and "ema_warmup" not in optimization
+    return _without_ema_warmup(job) if old else job
+
+
+def _without_ema_warmup(job: Job) -> Job:
+    optimization = dataclasses.replace(job.recipe.optimization, ema_warmup=False)
+    recipe = dataclasses.replace(job.recipe, optimization=optimization)
+    return dataclasses.replace(job, recipe=recipe)
 
 
 def objective_identity(objective: Objective) -> dict:
@@ -170,7 +194,7 @@ def upgraded_run(identity: dict) -> dict:
     names = ("dataset", "train_examples", "seed", "mixed_precision")
     # A job checks that weights are named, which an old run did.
     job = Job(recipe=upgraded, **{name: identity[name] for name in names})
-    return {**run_identity(job), "backend": identity["backend"]}
+    return {**run_identity(_without_ema_warmup(job)), "backend": identity["backend"]}
 
 
 def upgraded_teacher_metadata(metadata: dict) -> dict:
@@ -186,7 +210,8 @@ def run_digests(job: Job) -> list[str]:
     """Returns the digests that a run can have in the name of its directory, the present first."""
     old = _run_identity_of_format_1(job)
     names = _names_of_format_1(job.dataset) if old else ()
-    return [digest(run_identity(job)), *(digest({**old, "dataset": name}) for name in names)]
+    present = [digest(run_identity(j)) for j in (job, _without_ema_warmup(job))]
+    return list(dict.fromkeys([*present, *(digest({**old, "dataset": name}) for name in names)]))
 
 
 def short_name(dataset: str) -> str:

@@ -100,7 +100,8 @@ def _optimizer(optimization: Optimization) -> str:
     if optimization.layer_decay != 1:
         values.append(f"layer decay {optimization.layer_decay:g}")
     if optimization.ema_decay:
-        values.append(f"EMA {optimization.ema_decay:g}")
+        warmup = "" if optimization.ema_warmup else " without warm-up"
+        values.append(f"EMA {optimization.ema_decay:g}{warmup}")
     if not optimization.training_mode:
         values.append("model in evaluation mode")
     return ", ".join(values)

@@ -40,7 +40,7 @@ from keras_deit.teachers import Teacher, check_teacher_name
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
 from keras_deit.training.callbacks import StepTimer, tensorboard_events
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import run_digests, run_identity, short_name
+from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.loop import TrainingData, TrainingLoop
@@ -69,6 +69,8 @@ def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
         Stopped: by SIGTERM or Ctrl-C; everything is saved.
     """
     run = Run(run_dir or default_run_dir(job))
+    if run.config_file.is_file():
+        job = as_started(job, run.config["run"])
     run.check(run_identity(job))
     if run.summary is not None:
         print_fn(f"{run.path} holds this run, finished; its result:")
@@ -258,6 +260,7 @@ def _compile(job: Job, student: Classifier, objective: Objective, steps: int) ->
         optimization.training_mode,
         optimization.ema_decay,
         skip_nonfinite=job.on_nan == "skip",
+        ema_warmup=optimization.ema_warmup,
     )
     model.compile(build_optimizer(model, optimization, steps))
     return model
