@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import importlib.abc
+import importlib.util
 import logging
 import os
 import pathlib
@@ -28,6 +30,7 @@ def import_keras() -> None:
     if sys.argv[1:2] == ["export"]:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.meta_path.insert(0, _QuietTensorFlow())
     # A copy, because stderr is silenced during the import.
     signal.signal(signal.SIGINT, functools.partial(_exit_interrupted, os.dup(2)))
     _check_backend(os.environ.get("KERAS_BACKEND") or _BACKENDS[0])
@@ -62,6 +65,32 @@ def _check_backend(backend: str) -> None:
 def _exit_interrupted(stderr: int, signum, frame) -> None:
     os.write(stderr, b"Interrupted.\n")
     os._exit(130)
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports TensorFlow without its notes, whenever that is.
+
+    On other backends TensorBoard's events, KerasCV or TensorFlow Datasets import it later.
+    """
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname != "tensorflow":
+            return None
+        # The other finders look for it; some packages only ask whether there is one.
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        sys.meta_path.insert(0, self)
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        with _silent_stderr():
+            self._loader.exec_module(module)
 
 
 @contextlib.contextmanager
