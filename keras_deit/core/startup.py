@@ -19,7 +19,7 @@ def import_keras() -> None:
     """Imports Keras, in a command without TensorFlow's notes.
 
     A backend that is missing or not supported ends a command with one line and exit code 2, and
-    Ctrl-C during the imports, which take seconds, with one line and 130. A SavedModel holds
+    Ctrl-C or SIGTERM during the imports, which take seconds, with one line. A SavedModel holds
     operations of TensorFlow, so the command `export` runs on that backend, whatever
     `KERAS_BACKEND` says.
     """
@@ -32,7 +32,9 @@ def import_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.meta_path.insert(0, _QuietTensorFlow())
     # A copy, because stderr is silenced during the import.
-    signal.signal(signal.SIGINT, functools.partial(_exit_interrupted, os.dup(2)))
+    stop = functools.partial(_exit_stopped, os.dup(2))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     _check_backend(os.environ.get("KERAS_BACKEND") or _BACKENDS[0])
     try:
         with _silent_stderr():
@@ -62,9 +64,9 @@ def _check_backend(backend: str) -> None:
         _exit(f"KERAS_BACKEND should be one of {', '.join(_BACKENDS)}. Received: {backend!r}")
 
 
-def _exit_interrupted(stderr: int, signum, frame) -> None:
-    os.write(stderr, b"Interrupted.\n")
-    os._exit(130)
+def _exit_stopped(stderr: int, signum, frame) -> None:
+    os.write(stderr, b"Interrupted.\n" if signum == signal.SIGINT else b"Terminated.\n")
+    os._exit(128 + signum)
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
