@@ -4,6 +4,7 @@ import pathlib
 import re
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.network import why_unreachable
 
 PREFIX = "hf://"
 _FILE = "model.safetensors"
@@ -23,10 +24,13 @@ def download(source: str) -> pathlib.Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise InputError(f"A model on the hub should be {PREFIX}OWNER/NAME, not {source!r}.")
     import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
+    # Without a network the hub's client takes half a minute to look into its cache.
+    offline = bool(why_unreachable(constants.ENDPOINT))
     try:
-        return pathlib.Path(huggingface_hub.hf_hub_download(repository, _FILE))
+        path = huggingface_hub.hf_hub_download(repository, _FILE, local_files_only=offline)
+        return pathlib.Path(path)
     except errors.GatedRepoError as error:
         reason = "its owner has to grant access, and you have to be logged in"
         raise InputError(f"{source} cannot be loaded: {reason}.") from error
