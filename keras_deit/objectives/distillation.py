@@ -163,7 +163,7 @@ class Distiller(TrainingModel):
         validate_agreement: whether `evaluate` and validation run the teacher, and log
             `agreement` and, unless `kind="none"`, `distillation_loss`.
         **kwargs: arguments of `TrainingModel`: `training_mode`, `ema_decay`, `skip_nonfinite`,
-            `ema_warmup`.
+            `ema_warmup`, `class_weights`, `label_smoothing`, `balanced_accuracy`.
 
     Raises:
         InputError: an argument is out of range, the teacher is missing, or it has another number of

@@ -55,6 +55,7 @@ def run_identity(job: Job) -> dict:
         "augmentation": _changed(recipe.augmentation),
         "objective": objective_identity(recipe.objective),
         **_changed(job, ("test_share", "train_examples", "seed", "mixed_precision")),
+        **_changed(job, ("monitor",)),
         **_changed(
             recipe,
             (
@@ -275,7 +276,7 @@ _OLD_RECIPE_NAMES = {"augreg_regularized": "augreg_regularised"}
 def _run_identity_of_format_1(job: Job) -> dict | None:
     """Returns the identity as format 1 had it; None if it could not express this run."""
     recipe, objective = job.recipe, job.recipe.objective
-    if job.test_share is not None:
+    if job.test_share is not None or job.monitor is not None:
         return None
     if type(objective) is Supervised:
         values = Distillation(objective.loss, "none").values

@@ -36,6 +36,9 @@ class Job:
         keep_checkpoints: number of checkpoints to keep, the newest ones.
         on_nan: what to do after a step with non-finite gradients: "fail", or "skip" to continue
             without this step.
+        monitor: figure of the validation that chooses the best weights, such as "accuracy", "loss",
+            or "balanced_accuracy", the mean of the accuracies of the classes; by default that of
+            the objective. The smallest loss is the best, and the largest of the others.
         on_bad_image: what to do at an image that cannot be read: "fail", or "skip" to use another
             one instead.
     """
@@ -53,6 +56,7 @@ class Job:
     checkpoint_seconds: float = 300.0
     keep_checkpoints: int = 2
     on_nan: OnProblem = "fail"
+    monitor: str | None = None
     on_bad_image: OnProblem = "fail"
 
     def __post_init__(self):
@@ -61,6 +65,8 @@ class Job:
         for name in ("data_dir", "teacher_dir"):
             path = getattr(self, name)
             object.__setattr__(self, name, path and str(user_path(path)))
+        if self.monitor is not None:
+            object.__setattr__(self, "monitor", self.monitor.removeprefix("val_"))
         for name in ("on_nan", "on_bad_image"):
             if getattr(self, name) not in get_args(OnProblem):
                 raise unknown_name(name, getattr(self, name), get_args(OnProblem))

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from keras_deit.optimizers import Optimization, no_weight_decay_variables
 from keras_deit.training.job import Job
 from keras_deit.version import __version__
 
+_MOST_CLASSES = 20
 _PACKAGES = ("numpy", "grain", "opencv-python-headless", "keras-cv")
 
 
@@ -28,6 +30,7 @@ def start_report(
         "parameters": parameters_line(model, optimization.trainable),
         "data": _data(splits),
         "objective": _objective(recipe.objective),
+        **_balance(optimization, model, splits),
         "teacher": teacher or "none",
         "images per step": _images(optimization),
         "steps": f"{steps * optimization.epochs:,} ({optimization.epochs} epochs of {steps})",
@@ -76,6 +79,24 @@ def _version(package: str) -> str | None:
 def _data(splits: Dataset) -> str:
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.examples.items())
     return f"{splits.name}, {splits.num_classes} classes, images: {counts}"
+
+
+def _balance(optimization: Optimization, model: TrainingModel, splits: Dataset) -> dict[str, str]:
+    if optimization.sampling == "balanced":
+        return {"sampling": "balanced, equally many images of each class in an epoch"}
+    if model.class_weights is None:
+        return {}
+    return {"class weights": weights_line(model.class_weights, splits.class_names)}
+
+
+def weights_line(class_weights: Sequence[float], class_names: Sequence[str]) -> str:
+    """Returns the weights of the classes by name, of many classes those of the extreme ones."""
+    by_weight = sorted(zip(class_weights, class_names, strict=True))
+    shown = [f"{name} {weight:.3g}" for weight, name in by_weight]
+    if len(shown) > _MOST_CLASSES:
+        half = _MOST_CLASSES // 2
+        shown = [*shown[:half], f"{len(shown) - 2 * half} more", *shown[-half:]]
+    return ", ".join(shown)
 
 
 def _objective(objective: Objective) -> str:

@@ -7,8 +7,9 @@ import functools
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import exclusive_lock
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import training_precision
@@ -41,7 +42,7 @@ from keras_deit.training.activation_checkpointing import enable_activation_check
 from keras_deit.training.callbacks import StepTimer, tensorboard_events
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
 from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
-from keras_deit.training.input_pipeline import InputPipeline
+from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.report import environment, start_report
@@ -105,7 +106,8 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
     teacher_source = _resolve_teacher(job, objective, dataset, pipeline)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
-    model = _compile(job, student, objective, steps)
+    class_weights = training_class_weights(optimization, splits)
+    model = _compile(job, student, objective, steps, class_weights)
     data = _training_data(job, model, splits, pipeline, steps)
 
     with exclusive_lock(run.lock):
@@ -120,7 +122,9 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
-            model, "student", data, optimization, checkpoints, events, on_nan=job.on_nan
+            *(model, "student", data, optimization, checkpoints, events),
+            on_nan=job.on_nan,
+            monitor=job.monitor,
         )
 
         # Restore, then train and validate each epoch.
@@ -251,9 +255,16 @@ def _resolve_teacher(
     return source
 
 
-def _compile(job: Job, student: Classifier, objective: Objective, steps: int) -> TrainingModel:
+def _compile(
+    job: Job,
+    student: Classifier,
+    objective: Objective,
+    steps: int,
+    class_weights: np.ndarray | None,
+) -> TrainingModel:
     optimization = job.recipe.optimization
     select_trainable(student, optimization.trainable)
+    balanced = "balanced" in (optimization.class_weight, optimization.sampling)
     model = TrainingModel(
         student,
         objective,
@@ -261,9 +272,25 @@ def _compile(job: Job, student: Classifier, objective: Objective, steps: int) ->
         optimization.ema_decay,
         skip_nonfinite=job.on_nan == "skip",
         ema_warmup=optimization.ema_warmup,
+        class_weights=class_weights,
+        label_smoothing=job.recipe.augmentation.label_smoothing,
+        balanced_accuracy=not objective.validates_features
+        and (balanced or job.monitor == "balanced_accuracy"),
     )
     model.compile(build_optimizer(model, optimization, steps))
+    _check_monitor(job.monitor, model)
     return model
+
+
+def _check_monitor(monitor: str | None, model: TrainingModel) -> None:
+    objective = model.objective
+    # What an objective computes from features is known at the first validation.
+    if monitor is None or objective.validates_features:
+        return
+    own = ("balanced_accuracy",) if model.balanced_accuracy else ()
+    known = ("loss", *objective.logged(training=False), *own)
+    if monitor not in known:
+        raise unknown_name("figure of the validation to monitor", monitor, known)
 
 
 def _training_data(
