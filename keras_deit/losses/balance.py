@@ -1,4 +1,4 @@
-"""The weight of an image's class in a loss, and the accuracy in which each class counts the same."""
+"""The weight of an image in a loss by its class, and the accuracy in which classes count alike."""
 
 import keras
 import numpy as np

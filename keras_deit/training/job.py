@@ -34,6 +34,8 @@ class Job:
         teacher_dir: directory in which teachers are stored after their training.
         checkpoint_seconds: seconds from one checkpoint to the next; 0 for one after every step.
         keep_checkpoints: number of checkpoints to keep, the newest ones.
+        extend: whether to train a run on to more epochs than it was started with. The learning
+            rate goes on where a training of so many epochs would be.
         on_nan: what to do after a step with non-finite gradients: "fail", or "skip" to continue
             without this step.
         monitor: figure of the validation that chooses the best weights, such as "accuracy", "loss",
@@ -55,6 +57,7 @@ class Job:
     teacher_dir: str = "runs/teachers"
     checkpoint_seconds: float = 300.0
     keep_checkpoints: int = 2
+    extend: bool = False
     on_nan: OnProblem = "fail"
     monitor: str | None = None
     on_bad_image: OnProblem = "fail"

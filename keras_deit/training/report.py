@@ -1,4 +1,4 @@
-"""The lines that a training prints at its start, and what it records of its environment."""
+"""The lines that a training prints at its start, and what it records."""
 
 import datetime
 import importlib.metadata
@@ -13,7 +13,9 @@ from keras_deit.core.processes import data_parallel_replicas
 from keras_deit.data import Dataset
 from keras_deit.objectives import Objective, TrainingModel, objective_name
 from keras_deit.optimizers import Optimization, no_weight_decay_variables
+from keras_deit.training.callbacks import StepTimer
 from keras_deit.training.job import Job
+from keras_deit.training.loop import TrainingLoop
 from keras_deit.version import __version__
 
 _MOST_CLASSES = 20
@@ -66,6 +68,32 @@ def environment() -> dict:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {"keras-deit": __version__, **{p: _version(p) for p in packages}},
+    }
+
+
+def training_summary(loop: TrainingLoop, optimization: Optimization, steps: int) -> dict:
+    """Returns what `summary.json` says of a training, without its scores."""
+    checkpoints = loop.checkpoints
+    return {
+        "steps": steps * optimization.epochs,
+        "skipped_steps": loop.finite.skipped,
+        "best": loop.progress.best,
+        "checkpoints": {
+            "written": checkpoints.written,
+            "seconds": round(checkpoints.seconds_spent, 3),
+        },
+        **_speed(loop.timer, optimization),
+    }
+
+
+def _speed(timer: StepTimer, optimization: Optimization) -> dict[str, float | None]:
+    median = timer.median()
+    if median is None:
+        return {"median_step_ms": None, "images_per_second": None}
+    seconds = median * optimization.accumulation_steps
+    return {
+        "median_step_ms": round(1e3 * seconds, 2),
+        "images_per_second": round(optimization.batch_size / seconds, 1),
     }
 
 

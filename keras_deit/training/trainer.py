@@ -39,13 +39,13 @@ from keras_deit.pretrained.sources import local_file
 from keras_deit.recipes import Recipe
 from keras_deit.teachers import Teacher, check_teacher_name
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
-from keras_deit.training.callbacks import StepTimer, tensorboard_events
+from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
 from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.loop import TrainingData, TrainingLoop
-from keras_deit.training.report import environment, start_report
+from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.teachers import resolve_teacher
@@ -57,7 +57,8 @@ def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
     """Trains a model as a job says, and scores it on the test split.
 
     A finished run is not repeated: its result is read from its directory. A run that was stopped,
-    in whatever way, resumes from its newest checkpoint.
+    in whatever way, resumes from its newest checkpoint. A run can be extended to more epochs, see
+    `Job.extend`; one that is being extended is not finished, and resumes like any other.
 
     Args:
         job: what to do.
@@ -72,8 +73,8 @@ def train_job(job: Job, run_dir: str | None = None, print_fn=print) -> Run:
     run = Run(run_dir or default_run_dir(job))
     if run.config_file.is_file():
         job = as_started(job, run.config["run"])
-    run.check(run_identity(job))
-    if run.summary is not None:
+    run.check(run_identity(job), job.extend)
+    if run.summary is not None and run.epochs_to_extend(run_identity(job)) is None:
         print_fn(f"{run.path} holds this run, finished; its result:")
         if changes := run.changes_of_data(job):
             print_fn(f"The data has changed since: {changes}. Another --run_dir trains on it.")
@@ -111,7 +112,12 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
     data = _training_data(job, model, splits, pipeline, steps)
 
     with exclusive_lock(run.lock):
-        if run.summary is not None:  # Another process has finished it meanwhile.
+        epochs = run.epochs_to_extend(run_identity(job))
+        if epochs is not None:
+            print_fn(f"Extending a run of {epochs} epochs to {optimization.epochs}.")
+            # Before its new configuration: a run that is killed in between can be extended again.
+            run.reopen()
+        elif run.summary is not None:  # Another process has finished it meanwhile.
             return
         effective = start_report(job, model, splits, steps, teacher_source)
         for name, value in effective.items():
@@ -150,7 +156,7 @@ def _train(job: Job, run: Run, print_fn: Callable[[str], None]) -> None:
                 run.save_weights(student, run.ema_weights)
                 summary[f"{split}_ema"] = score(f"{split}, EMA")
         summary["bad_images"] = all_gather(bad_images.names)
-        run.finish({**_training_summary(loop, optimization, steps), **summary})
+        run.finish({**training_summary(loop, optimization, steps), **summary})
         # Every process reads the summary that one of them has written.
         barrier("run")
 
@@ -366,31 +372,6 @@ def _checkpoints(
         writes=is_writer(),
         print_fn=print_fn,
     )
-
-
-def _training_summary(loop: TrainingLoop, optimization, steps: int) -> dict:
-    checkpoints = loop.checkpoints
-    return {
-        "steps": steps * optimization.epochs,
-        "skipped_steps": loop.finite.skipped,
-        "best": loop.progress.best,
-        "checkpoints": {
-            "written": checkpoints.written,
-            "seconds": round(checkpoints.seconds_spent, 3),
-        },
-        **_speed(loop.timer, optimization),
-    }
-
-
-def _speed(timer: StepTimer, optimization) -> dict[str, float | None]:
-    median = timer.median()
-    if median is None:
-        return {"median_step_ms": None, "images_per_second": None}
-    seconds = median * optimization.accumulation_steps
-    return {
-        "median_step_ms": round(1e3 * seconds, 2),
-        "images_per_second": round(optimization.batch_size / seconds, 1),
-    }
 
 
 def _print_nothing(line: str) -> None:

@@ -29,7 +29,9 @@ class WithoutLabels:
 
 
 def source():
-    return ArraySource(np.random.default_rng(0).integers(0, 256, (300, 24, 24, 3), np.uint8), LABELS)
+    return ArraySource(
+        np.random.default_rng(0).integers(0, 256, (300, 24, 24, 3), np.uint8), LABELS
+    )
 
 
 def test_the_weights_are_in_inverse_proportion_to_the_number_of_images():
