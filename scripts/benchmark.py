@@ -4,25 +4,26 @@ python scripts/benchmark.py --what pipeline
 KERAS_BACKEND=jax python scripts/benchmark.py --what loading
 """
 
+import argparse
 import importlib
 import os
-
-from absl import app, flags
 
 # Has to be set before a benchmark imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_WHAT = flags.DEFINE_enum("what", None, ["loading", "pipeline"], "What to measure.", required=True)
-_ROUNDS = flags.DEFINE_integer("rounds", 9, "Measurements to take medians of.", lower_bound=1)
 
-
-def main(arguments: list[str]) -> None:
-    if len(arguments) > 1:
-        raise app.UsageError(f"Unknown argument {arguments[1]!r}; flags start with --.")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    what = ("loading", "pipeline")
+    parser.add_argument("--what", choices=what, required=True, help="What to measure.")
+    parser.add_argument("--rounds", type=int, default=9, help="Measurements to take medians of.")
+    values = parser.parse_args()
+    if values.rounds < 1:
+        parser.error(f"--rounds should be 1 or more. Received: {values.rounds}")
     # Only this one, because each needs packages that the other does not.
-    benchmark = importlib.import_module(f"benchmarks.{_WHAT.value}")
-    print(benchmark.run(_ROUNDS.value))
+    benchmark = importlib.import_module(f"benchmarks.{values.what}")
+    print(benchmark.run(values.rounds))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -11,6 +11,7 @@ is 1. The training is that of a small student on digits with a small teacher, wi
 after every step.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -26,16 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import h5py
 import keras
 import numpy as np
-from absl import app, flags
 
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
-
-_KILLS = flags.DEFINE_integer("kills", 50, "Number of kills.", lower_bound=1)
-_WORK_DIR = flags.DEFINE_string(
-    "work_dir", None, "Folder of the two runs and their teacher.", required=True
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments of the kills.")
-_EPOCHS = flags.DEFINE_integer("epochs", 60, "Epochs of the training; more kills need more epochs.")
 
 _TRAIN = pathlib.Path(__file__).with_name("train.py")
 _STUDENT = ("--embed_dim=48", "--depth=2", "--num_heads=2", "--drop_path_rate=0.2")
@@ -46,26 +39,34 @@ _TIMEOUT = 300
 _STEPS = 1257 // 64
 
 
-def main(arguments: list[str]) -> None:
-    if len(arguments) > 1:
-        raise app.UsageError(f"Unknown argument {arguments[1]!r}; flags start with --.")
-    work = pathlib.Path(_WORK_DIR.value)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--kills", type=int, default=50, help="Number of kills.")
+    work_dir = "Folder of the two runs and their teacher."
+    add("--work_dir", type=pathlib.Path, required=True, help=work_dir)
+    add("--seed", type=int, default=0, help="Seed of the moments of the kills.")
+    add("--epochs", type=int, default=60, help="Epochs of the training; more for more kills.")
+    values = parser.parse_args()
+    if values.kills < 1:
+        parser.error(f"--kills should be 1 or more. Received: {values.kills}")
+    work, epochs = values.work_dir, values.epochs
     undisturbed, killed = work / "undisturbed", work / "killed"
     if killed.exists():
         print(f"error: {killed} exists already; give another --work_dir.", file=sys.stderr)
         sys.exit(2)
     _write_teacher(work / "teacher.keras")
     print(f"{keras.backend.backend()} backend; the undisturbed run comes first ...", flush=True)
-    _finish(undisturbed)
-    rng = random.Random(_SEED.value)
+    _finish(undisturbed, epochs)
+    rng = random.Random(values.seed)
     counts = dict.fromkeys(_MOMENTS, 0)
-    while sum(counts.values()) < _KILLS.value:
+    while sum(counts.values()) < values.kills:
         kind = rng.choice(list(_MOMENTS))
-        if not _kill(killed, kind, rng):
+        if not _kill(killed, epochs, kind, rng):
             sys.exit(f"The run finished after {sum(counts.values())} kills; give more --epochs.")
         counts[kind] += 1
         print(f"kill {sum(counts.values())}, {kind}: newest is {_newest(killed)}", flush=True)
-    _finish(killed)
+    _finish(killed, epochs)
     different = _differences(undisturbed, killed)
     by_kind = ", ".join(f"{count} around a {kind}" for kind, count in counts.items())
     print(f"{sum(counts.values())} kills: {by_kind}.")
@@ -93,26 +94,26 @@ def _write_teacher(path: pathlib.Path) -> None:
     save_teacher_model(model, contract, path)
 
 
-def _start(run_dir: pathlib.Path) -> subprocess.Popen:
+def _start(run_dir: pathlib.Path, epochs: int) -> subprocess.Popen:
     arguments = [f"--run_dir={run_dir}", f"--teacher={run_dir.parent / 'teacher.keras'}"]
     return subprocess.Popen(
-        [sys.executable, _TRAIN, f"--epochs={_EPOCHS.value}", *_STUDENT, *_TRAINING, *arguments],
+        [sys.executable, _TRAIN, f"--epochs={epochs}", *_STUDENT, *_TRAINING, *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def _finish(run_dir: pathlib.Path) -> None:
-    process = _start(run_dir)
+def _finish(run_dir: pathlib.Path, epochs: int) -> None:
+    process = _start(run_dir, epochs)
     _, errors = process.communicate()
     if process.returncode:
         sys.exit(f"{run_dir} ended with {process.returncode}: {errors[-2000:]}")
 
 
-def _kill(run_dir: pathlib.Path, kind: str, rng: random.Random) -> bool:
+def _kill(run_dir: pathlib.Path, epochs: int, kind: str, rng: random.Random) -> bool:
     """Starts a run and kills it; returns False if it ended before."""
-    process = _start(run_dir)
+    process = _start(run_dir, epochs)
     before = _newest(run_dir)
     # A few steps later, so that the training makes progress despite the kills.
     steps = rng.randint(1, 25)
@@ -202,4 +203,4 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import os
 import pathlib
-import signal
 import sys
 import threading
 
@@ -12,6 +11,7 @@ from absl import logging as absl_logging
 
 from keras_deit.cli.commands import COMMANDS
 from keras_deit.cli.flags import options_help, parse_flags
+from keras_deit.cli.signals import handle_signals, ignore_signals
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.processes import shut_down_together
 from keras_deit.recipes import Option
@@ -30,10 +30,10 @@ def main() -> None:
     """Runs the command in `sys.argv`.
 
     Bad input, in a flag or found by the package, is one line on stderr and exit code 2. Ctrl-C is
-    one line and exit code 130, SIGTERM in a training one line and 143. Every other exception is a
-    bug and keeps its traceback.
+    one line and exit code 130, SIGTERM one line and 143. Every other exception is a bug and keeps
+    its traceback.
     """
-    signal.signal(signal.SIGINT, _interrupt)
+    handle_signals(sys.argv[1:2] in (["train"], ["train-teacher"]), _exit)
     _configure_logging()
     try:
         run_command(sys.argv[1:])
@@ -42,8 +42,6 @@ def main() -> None:
     except Stopped as stopped:
         shut_down_together()
         _exit(str(stopped), 128 + stopped.signal_number)
-    except KeyboardInterrupt:
-        _exit("Interrupted.", 130)
     except BrokenPipeError:
         os._exit(1)  # What read the output, such as head, has ended.
 
@@ -117,15 +115,13 @@ def _configure_logging() -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
 
 
-def _interrupt(signum, frame):
-    # A library may swallow the exception if it is raised inside one of its own callbacks.
-    timer = threading.Timer(10, _exit, ("Interrupted.", 130))
-    timer.daemon = True
-    timer.start()
-    raise KeyboardInterrupt
+# The thread that watches for signals may end the process too.
+_ending = threading.Lock()
 
 
 def _exit(message: str, code: int) -> None:
+    _ending.acquire()
+    ignore_signals()
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     # Not sys.exit: threads that prefetch data can keep the interpreter from ending. Files are

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import importlib.abc
+import importlib.util
 import logging
 import os
 import pathlib
@@ -21,7 +23,7 @@ def import_keras() -> None:
     """Imports Keras, in a command without TensorFlow's notes.
 
     A backend that is missing or not supported ends a command with one line and exit code 2, and
-    Ctrl-C during the imports, which take seconds, with one line and 130. A SavedModel holds
+    Ctrl-C or SIGTERM during the imports, which take seconds, with one line. A SavedModel holds
     operations of TensorFlow, so the command `export` runs on that backend, whatever
     `KERAS_BACKEND` says.
     """
@@ -32,8 +34,11 @@ def import_keras() -> None:
     if sys.argv[1:2] == ["export"]:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.meta_path.insert(0, _QuietTensorFlow())
     # A copy, because stderr is silenced during the import.
-    signal.signal(signal.SIGINT, functools.partial(_exit_interrupted, os.dup(2)))
+    stop = functools.partial(_exit_stopped, os.dup(2))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     _check_backend(os.environ.get("KERAS_BACKEND") or _BACKENDS[0])
     try:
         with _silent_stderr():
@@ -63,9 +68,35 @@ def _check_backend(backend: str) -> None:
         _exit(f"KERAS_BACKEND should be one of {', '.join(_BACKENDS)}. Received: {backend!r}")
 
 
-def _exit_interrupted(stderr: int, signum, frame) -> None:
-    os.write(stderr, b"Interrupted.\n")
-    os._exit(130)
+def _exit_stopped(stderr: int, signum, frame) -> None:
+    os.write(stderr, b"Interrupted.\n" if signum == signal.SIGINT else b"Terminated.\n")
+    os._exit(128 + signum)
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports TensorFlow without its notes, whenever that is.
+
+    On other backends TensorBoard's events, KerasCV or TensorFlow Datasets import it later.
+    """
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname != "tensorflow":
+            return None
+        # The other finders look for it; some packages only ask whether there is one.
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        sys.meta_path.insert(0, self)
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        with _silent_stderr():
+            self._loader.exec_module(module)
 
 
 @contextlib.contextmanager

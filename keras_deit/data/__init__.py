@@ -2,6 +2,7 @@
 
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
+from keras_deit.data.balance import balanced_class_weights, source_labels
 from keras_deit.data.batches import num_batches
 from keras_deit.data.datasets import (
     DatasetSize,
@@ -26,11 +27,13 @@ __all__ = [
     "Relabeled",
     "Shard",
     "Source",
+    "balanced_class_weights",
     "dataset_size",
     "evaluation_pipeline",
     "full_name",
     "load_dataset",
     "num_batches",
+    "source_labels",
     "steps_per_epoch",
     "take_examples",
     "train_pipeline",

@@ -8,6 +8,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
+from keras_deit.data.balance import ClassGroups, source_labels
 from keras_deit.data.erasing import random_erase
 from keras_deit.data.images import DecodedImage
 from keras_deit.data.mixing import Mix, apply_mixes, draw_mixes
@@ -43,6 +44,7 @@ class TrainBatches:
         bad_images: BadImages | None = None,
         views: int = 1,
         with_index: bool = False,
+        balanced: bool = False,
     ):
         self._source = source
         self._format = image_format
@@ -54,9 +56,9 @@ class TrainBatches:
         self._bad_images = bad_images or BadImages()
         self._views = views
         self._with_index = with_index
-        self._stream = ShuffledStream(
-            len(source), seed, _SHUFFLE, augmentation.repeated_augmentation
-        )
+        groups = ClassGroups(source_labels(source)) if balanced else None
+        repeats = augmentation.repeated_augmentation
+        self._stream = ShuffledStream(len(source), seed, _SHUFFLE, repeats, groups)
 
     def __len__(self) -> int:
         return sys.maxsize // self._batch_size
@@ -71,20 +73,23 @@ class TrainBatches:
         last = image = None
         for place, row in enumerate(rows):
             sample = self._stream[first + row]
-            if sample[:2] != last:
+            example = sample._replace(copy=0)
+            if example != last:
                 image, label = self._decode(sample, generator)
-                last = sample[:2]
+                last = example
+            first_view = self._first_view(sample) + sample.copy * self._views
             for view in range(self._views):
-                rng = generator.at(sample.epoch, sample.index, self._view_index(sample.copy, view))
+                rng = generator.at(sample.epoch, sample.index, first_view + view)
                 self._augment(image, rng, images[view, place])
             labels[place], indices[place] = label, sample.index
         targets = self._mix(batch, rows, images, labels)
         images = images[0] if self._views == 1 else np.ascontiguousarray(images.swapaxes(0, 1))
         return images, ({"labels": targets, "index": indices} if self._with_index else targets)
 
-    def _view_index(self, copy: int, view: int) -> int:
-        """Returns the index of a view among all views of an image in an epoch."""
-        return copy * self._views + view
+    def _first_view(self, sample: Sample) -> int:
+        """Returns the index of the first view of an occurrence of an image among all in an epoch,
+        which are those of all its occurrences and their copies."""
+        return sample.occurrence * self._augmentation.repeated_augmentation * self._views
 
     def _mix(self, batch: int, rows: list[int], images: np.ndarray, labels: np.ndarray):
         """Mixes all views in the same way and returns the targets."""
@@ -120,7 +125,8 @@ class TrainBatches:
         Copies in another batch count too, or the result would depend on the batch size.
         """
         image, label = read(self._source, index)
-        views = range(self._augmentation.repeated_augmentation * self._views)
+        first = self._first_view(sample)
+        views = range(first, first + self._augmentation.repeated_augmentation * self._views)
         rngs = (generator.at(sample.epoch, sample.index, view) for view in views)
         return decode_for_crops(image, self._format, self._augmentation, rngs), label
 

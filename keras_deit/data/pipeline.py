@@ -52,6 +52,7 @@ def train_pipeline(
     bad_images: BadImages | None = None,
     views: int = 1,
     with_index: bool = False,
+    balanced: bool = False,
 ) -> grain.IterDataset:
     """Returns endless batches for training, shuffled again in every epoch.
 
@@ -79,6 +80,7 @@ def train_pipeline(
         bad_images: the handling of bad images; None to fail.
         views: the number of augmented views of an image in a batch; all are mixed in the same way.
         with_index: whether the targets include the index of each image in `source`.
+        balanced: whether an epoch has equally many images of each class, see `ClassGroups.draw`.
 
     Returns:
         A dataset of pairs: images as float32 (b, height, width, 3), normalized, or for several
@@ -98,7 +100,8 @@ def train_pipeline(
         )
     rows = shard.train_size(batch_size) * views
     recipe = (augmentation, num_classes, batch_size, seed)
-    batches = TrainBatches(source, image_format, *recipe, shard, bad_images, views, with_index)
+    rest = (shard, bad_images, views, with_index, balanced)
+    batches = TrainBatches(source, image_format, *recipe, *rest)
     return _prefetched(grain.MapDataset.source(batches)[start:stop], image_format, rows)
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_deit.data.balance import ClassGroups, Order
+
 # DeiT's sampler rounds the length of an epoch down to a multiple of this.
 _EPOCH_MULTIPLE = 256
 
@@ -43,11 +45,13 @@ class Sample(NamedTuple):
         epoch: the epoch.
         index: the index of the example in its source.
         copy: the number of the copy under repeated augmentation, from 0.
+        occurrence: how often the example, with all its copies, has occurred in this epoch before.
     """
 
     epoch: int
     index: int
     copy: int
+    occurrence: int = 0
 
 
 class ShuffledStream:
@@ -67,25 +71,40 @@ class ShuffledStream:
         seed: the seed of the run.
         purpose: as for `KeyedGenerator`.
         repeats: the number of times that an example is repeated.
+        groups: the examples by class, if each class is to be drawn equally often; an epoch has
+            then as many samples as otherwise, see `ClassGroups.draw`.
     """
 
-    def __init__(self, num_examples: int, seed: int, purpose: int, repeats: int = 1):
+    def __init__(
+        self,
+        num_examples: int,
+        seed: int,
+        purpose: int,
+        repeats: int = 1,
+        groups: ClassGroups | None = None,
+    ):
         self._num_examples = num_examples
         self._repeats = repeats
         self._seed = seed
         self._purpose = purpose
+        self._groups = groups
         self.epoch_length = num_examples
         if repeats > 1 and num_examples >= _EPOCH_MULTIPLE:
             self.epoch_length -= num_examples % _EPOCH_MULTIPLE
 
     def __getitem__(self, position: int) -> Sample:
         epoch, step = divmod(position, self.epoch_length)
-        order = _order(self._num_examples, self._seed, self._purpose, epoch)
-        return Sample(epoch, int(order[step // self._repeats]), step % self._repeats)
+        order = _order(self._num_examples, self._seed, self._purpose, epoch, self._groups)
+        place, copy = divmod(step, self._repeats)
+        occurrences = order.occurrences
+        occurrence = 0 if occurrences is None else int(occurrences[place])
+        return Sample(epoch, int(order.indices[place]), copy, occurrence)
 
 
 # Cached for several epochs, because threads that prefetch can be in different ones.
 @functools.lru_cache(maxsize=4)
-def _order(num_examples: int, seed: int, purpose: int, epoch: int) -> np.ndarray:
-    """Returns the permutation of the examples in an epoch."""
-    return KeyedGenerator(seed, purpose).at(epoch).permutation(num_examples)
+def _order(
+    num_examples: int, seed: int, purpose: int, epoch: int, groups: ClassGroups | None
+) -> Order:
+    rng = KeyedGenerator(seed, purpose).at(epoch)
+    return Order(rng.permutation(num_examples)) if groups is None else groups.draw(rng)

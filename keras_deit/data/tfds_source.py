@@ -1,13 +1,19 @@
 """Datasets of TensorFlow Datasets (TFDS), read with random access and without TensorFlow."""
 
+import logging
+import pathlib
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
+from keras_deit.core.network import why_unreachable
 from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
+
+_logger = logging.getLogger("keras_deit")
 
 # Their test labels are not published; TFDS has -1 for them. As in the literature, accuracy is
 # reported on "validation".
@@ -152,15 +158,26 @@ def _check_features(builder, name: str) -> None:
 
 
 def _prepare(builder, name: str) -> None:
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # Of any type: it depends on the host of the dataset.
-        directory = builder.data_dir_root
-        raise InputError(
-            f"Dataset {name!r} is not prepared in {directory} and cannot be prepared now "
-            f"({_first_line(error)}). Prepare it where there is a network: "
-            f"tfds build {name} --data_dir={directory} --file_format=array_record"
-        ) from error
+    if (pathlib.Path(builder.data_path) / "dataset_info.json").is_file():
+        return
+    directory = pathlib.Path(builder.data_dir_root)
+    _logger.warning("Dataset %r is not prepared in %s; preparing it now.", name, directory)
+    hosts = {urlsplit(url).hostname: url for url in builder.url_infos or ()}
+    reasons = filter(None, map(why_unreachable, hosts.values()))
+    # What was downloaded before needs no network.
+    reason = "" if (directory / "downloads").is_dir() else next(reasons, "")
+    error = None
+    if not reason:
+        try:
+            builder.download_and_prepare()
+            return
+        except Exception as raised:  # Of any type: it depends on the host of the dataset.
+            error, reason = raised, _first_line(raised)
+    raise InputError(
+        f"Dataset {name!r} is not prepared in {directory} and cannot be prepared now ({reason}). "
+        f"Prepare it where there is a network: "
+        f"tfds build {name} --data_dir={directory} --file_format=array_record"
+    ) from error
 
 
 def _split_names(builder) -> list[str]:

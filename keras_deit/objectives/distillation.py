@@ -170,7 +170,8 @@ class Distiller(TrainingModel):
         temperature: temperature τ of soft distillation.
         validate_agreement: whether `evaluate` and validation run the teacher, and log
             `agreement` and, unless `kind="none"`, `distillation_loss`.
-        **kwargs: arguments of `TrainingModel`: `training_mode`, `ema_decay`, `skip_nonfinite`.
+        **kwargs: arguments of `TrainingModel`: `training_mode`, `ema_decay`, `skip_nonfinite`,
+            `ema_warmup`, `class_weights`, `label_smoothing`, `balanced_accuracy`.
 
     Raises:
         InputError: an argument is out of range, the teacher is missing, or it has another number of
@@ -223,4 +224,5 @@ class Distiller(TrainingModel):
             for key in ("student", "teacher")
             if config[key] is not None
         }
-        return cls(**{**config, **models})
+        # Files of earlier versions have no warm-up.
+        return cls(**{"ema_warmup": False, **config, **models})

@@ -13,18 +13,23 @@ class ExponentialMovingAverage(keras.layers.Layer):
     """The exponential moving average of a model's weights, including batch statistics.
 
     After every step, average ← decay·average + (1 − decay)·weight. It starts from the weights
-    before the first step, and the decay has no warm-up, as in timm's ModelEma. Keras's `use_ema`
-    starts after the first step, leaves out batch statistics, and replaces the trained weights at
-    the end of `fit`.
+    before the first step. With a warm-up the decay of step t, counted from 0, is
+    min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage: the average is that
+    of about the last ninth of the steps so far, until that is longer than the decay's own window
+    of 1 / (1 − decay) steps. Without one, as in timm's ModelEma, a training that is not much longer
+    than the window keeps averaging the initial weights. Keras's `use_ema` starts after the first
+    step, leaves out batch statistics, and replaces the trained weights at the end of `fit`.
 
     Args:
         model: built model, whose weights are averaged.
         decay: decay of the average, in (0, 1).
+        warmup: whether the decay has a warm-up.
     """
 
-    def __init__(self, model: keras.Model, decay: float, **kwargs):
+    def __init__(self, model: keras.Model, decay: float, warmup: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.decay = decay
+        self.warmup = warmup
         # Under tf.distribute each replica averages its own copy of the weights.
         with keras.name_scope(self.name):
             self._averages = [
@@ -41,15 +46,19 @@ class ExponentialMovingAverage(keras.layers.Layer):
         self.set_weights(model.get_weights())
         self.built = True
 
-    def update(self, weights: list[keras.Variable], changed) -> None:
+    def update(self, weights: list[keras.Variable], changed, steps) -> None:
         """Updates the averages with the present weights.
 
         Args:
             weights: weights of the model, in its order.
             changed: whether the optimizer changed them in this step, a scalar bool.
+            steps: number of steps of the optimizer before this one, a scalar integer.
         """
+        rate = 1 - self.decay
+        if self.warmup:
+            rate = ops.maximum(rate, 9 / (10 + ops.cast(steps, "float32")))
         for average, weight in zip(self._averages, weights, strict=True):
-            step = (1 - self.decay) * (ops.stop_gradient(weight) - average)
+            step = ops.cast(rate, average.dtype) * (ops.stop_gradient(weight) - average)
             # A product with 0 would be NaN for weights of a skipped step that are not finite.
             average.assign(average + ops.where(changed, step, ops.zeros_like(step)))
 
@@ -87,7 +96,7 @@ class AveragedModel(ImageChecks, keras.Model):
             return self._stateless_train_step(*args)
         before = ops.add(self.optimizer.iterations, 0)
         logs = super().train_step(*args)
-        self.ema.update(self.student.weights, self.optimizer.iterations > before)
+        self.ema.update(self.student.weights, self.optimizer.iterations > before, before)
         return logs
 
     def _stateless_train_step(self, before, data):
@@ -95,7 +104,8 @@ class AveragedModel(ImageChecks, keras.Model):
         with self._state_scope(before):
             iterations = ops.add(self.optimizer.iterations, 0)
         with self._state_scope(after) as values:
-            self.ema.update(self.student.weights, self.optimizer.iterations > iterations)
+            changed = self.optimizer.iterations > iterations
+            self.ema.update(self.student.weights, changed, iterations)
             frozen = [values.get_current_value(v) for v in self.non_trainable_variables]
         trainable, _, *others = after
         return logs, (trainable, frozen, *others)

@@ -1,7 +1,7 @@
 """The Keras model that trains a student for an objective."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 from keras import ops
@@ -11,6 +11,7 @@ from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import num_replicas_in_sync
 from keras_deit.layers.introspection import no_weight_decay
+from keras_deit.losses import BalancedAccuracy, image_weights
 from keras_deit.objectives.ema import AveragedModel, ExponentialMovingAverage
 from keras_deit.objectives.finite import FiniteMean, with_finite_statistics
 from keras_deit.objectives.jit import compiled_on_tensorflow, jit_plan
@@ -28,6 +29,11 @@ class TrainingModel(AveragedModel):
         ema_decay: decay of the exponential moving average `ema` of the student's weights, which
             starts at its present weights; 0 for no EMA. See
             `ExponentialMovingAverage.swap_weights`.
+        ema_warmup: whether the decay has a warm-up, see `ExponentialMovingAverage`.
+        class_weights: weight of each class in the losses of a training, which an objective gets in
+            `Batch.sample_weight`; None for the same. See `losses.image_weights`.
+        label_smoothing: that the labels of a training contain, which the weights do not depend on.
+        balanced_accuracy: whether the mean of the accuracies of the classes is logged too.
         skip_nonfinite: whether the logged losses leave out values that are not finite, for an
             optimizer that skips such steps.
 
@@ -42,6 +48,10 @@ class TrainingModel(AveragedModel):
         training_mode: bool = True,
         ema_decay: float = 0.0,
         skip_nonfinite: bool = False,
+        ema_warmup: bool = True,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        balanced_accuracy: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -55,9 +65,20 @@ class TrainingModel(AveragedModel):
         # `.keras` file they are numbered by class in this order: student, teacher, heads.
         self.tracked_by_objective = objective.tracked()
         self._heads = objective.heads
-        self.ema = ExponentialMovingAverage(student, ema_decay, name="ema") if ema_decay else None
+        self.ema = None
+        if ema_decay:
+            self.ema = ExponentialMovingAverage(student, ema_decay, ema_warmup, name="ema")
         self.training_mode = training_mode
         self.ema_decay = ema_decay
+        self.ema_warmup = ema_warmup
+        self.class_weights = None
+        if class_weights is not None:
+            self.class_weights = tuple(map(float, class_weights))
+            _check_class_weights(self.class_weights, student)
+        self.label_smoothing = label_smoothing
+        self.balanced_accuracy = balanced_accuracy
+        classes = student.output_shape[-1]
+        self._balanced = BalancedAccuracy(classes) if balanced_accuracy else None
         self.skip_nonfinite = skip_nonfinite
         self._evaluating = False
         # A mean named "loss" replaces Keras's own, which comes before it.
@@ -88,6 +109,10 @@ class TrainingModel(AveragedModel):
         return {
             "training_mode": self.training_mode,
             "ema_decay": self.ema_decay,
+            "ema_warmup": self.ema_warmup,
+            "class_weights": self.class_weights,
+            "label_smoothing": self.label_smoothing,
+            "balanced_accuracy": self.balanced_accuracy,
             "skip_nonfinite": self.skip_nonfinite,
         }
 
@@ -182,6 +207,8 @@ class TrainingModel(AveragedModel):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         batch = Batch.unpack(x, y, sample_weight, y_pred)
+        if training and self.class_weights is not None:
+            batch.sample_weight = self._weighted(batch)
         terms = self.objective.compute_loss(batch, training)
         self._check_names("losses", {*terms, "loss"}, training)
         if "loss" not in terms:
@@ -201,12 +228,19 @@ class TrainingModel(AveragedModel):
         for name, values in figures.items():
             self._trackers[name].update_state(values, sample_weight=sample_weight)
         predictions = self.objective.predictions(batch)
+        if self._balanced is not None:
+            self._balanced.update_state(batch.labels, predictions, sample_weight)
         return super().compute_metrics(x, batch.labels, predictions, sample_weight)
 
     def get_metrics_result(self):
         logged = self.objective.logged(training=not self._evaluating)
         silent = {*self.objective.losses, *self.objective.metrics} - set(logged)
         return {k: v for k, v in super().get_metrics_result().items() if k not in silent}
+
+    def _weighted(self, batch: Batch):
+        """Returns the weights of the images, times those of their classes."""
+        weights = image_weights(batch.labels, self.class_weights, self.label_smoothing)
+        return weights if batch.sample_weight is None else weights * batch.sample_weight
 
     def _check_names(self, kind: str, returned: set[str], training: bool) -> None:
         """Checks the names of the losses or metrics that the objective has computed.
@@ -281,6 +315,14 @@ def _own_layers(layers: list[keras.layers.Layer], others: set[int]) -> Iterator:
             yield layer
         elif len(shared) < len(layer.variables):
             yield from _own_layers(sublayers(layer), others)
+
+
+def _check_class_weights(class_weights: tuple[float, ...], student: keras.Model) -> None:
+    classes = student.output_shape[-1]
+    if len(class_weights) != classes or min(class_weights) < 0:
+        raise InputError(
+            f"class_weights should be {classes} numbers of 0 or more. Received: {class_weights}"
+        )
 
 
 def _check_built(objective: Objective) -> None:

@@ -10,6 +10,8 @@ REFERENCE_BATCH_SIZE = 512
 OPTIMIZERS = ("adamw", "lamb", "sgd")
 SCHEDULES = ("cosine", "epoch_cosine")
 TRAINABLE = ("all", "attention", "head")
+CLASS_WEIGHTS = ("none", "balanced")
+SAMPLINGS = ("shuffled", "balanced")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,14 @@ class Optimization:
             not change.
         ema_decay: decay of the exponential moving average (EMA) of the weights, which is updated at
             every step and evaluated too; 0 for no EMA.
+        ema_warmup: whether the decay of the EMA at step t, counted from 0, is at most
+            (1 + t) / (10 + t), so that the average fits the length of the training. Without it a
+            decay of 0.99996 needs some 100,000 steps to forget the initial weights.
+        class_weight: weight of each image in the losses: "none"; or "balanced" for N / (C n) with
+            N images of C classes, n of them of the image's own. A mixed image has the mean of its
+            classes' weights.
+        sampling: images of an epoch: "shuffled" for each of them once; or "balanced" for equally
+            many of each class, as many as there are images altogether.
     """
 
     epochs: int = 300
@@ -73,6 +83,9 @@ class Optimization:
     trainable: str = "all"
     training_mode: bool = True
     ema_decay: float = 0.0
+    ema_warmup: bool = True
+    class_weight: str = "none"
+    sampling: str = "shuffled"
 
     def __post_init__(self):
         for field, known in _CHOICES.items():
@@ -94,6 +107,8 @@ class Optimization:
         require("accumulation_steps", micro_batches, divides, expected)
         in_range = 0 <= self.warmup_epochs <= self.epochs
         require("warmup_epochs", self.warmup_epochs, in_range, f"from 0 to epochs={self.epochs}")
+        twice = self.class_weight == self.sampling == "balanced"
+        require("sampling with class_weight 'balanced'", self.sampling, not twice, "'shuffled'")
         if self.warmup_steps is not None:
             require("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
             by_step = self.schedule == "cosine"
@@ -146,7 +161,10 @@ class Optimization:
         return self.batch_size // self.accumulation_steps
 
 
-_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "trainable": TRAINABLE}
+_CHOICES = {
+    **{"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "trainable": TRAINABLE},
+    **{"class_weight": CLASS_WEIGHTS, "sampling": SAMPLINGS},
+}
 
 
 def require(field: str, value, condition: bool, expected: str) -> None:

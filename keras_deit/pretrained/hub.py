@@ -6,6 +6,7 @@ import re
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import read_json
+from keras_deit.core.network import why_unreachable
 
 PREFIX = "hf://"
 # The files of weights in a repository or a folder of one, the first that is there.
@@ -31,10 +32,12 @@ def download(source: str) -> pathlib.Path:
     repository = source.removeprefix(PREFIX)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise InputError(f"A model on the hub should be {PREFIX}OWNER/NAME, not {source!r}.")
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
+    # Without a network the hub's client takes half a minute to look into its cache.
+    offline = bool(why_unreachable(constants.ENDPOINT))
     try:
-        return _download(repository)
+        return _download(repository, offline)
     except errors.GatedRepoError as error:
         reason = "its owner has to grant access, and you have to be logged in"
         raise InputError(f"{source} cannot be loaded: {reason}.") from error
@@ -52,12 +55,13 @@ def download(source: str) -> pathlib.Path:
         raise InputError(f"{source} cannot be loaded: {reason}") from error
 
 
-def _download(repository: str) -> pathlib.Path:
+def _download(repository: str, offline: bool) -> pathlib.Path:
     import huggingface_hub
     from huggingface_hub import errors
 
     def fetch(name: str) -> pathlib.Path:
-        return pathlib.Path(huggingface_hub.hf_hub_download(repository, name))
+        path = huggingface_hub.hf_hub_download(repository, name, local_files_only=offline)
+        return pathlib.Path(path)
 
     first_error = None
     for name in FILES:

@@ -20,6 +20,7 @@ STUDENT_ONLY = (
     "trainable",
     "training_mode",
     "ema_decay",
+    "ema_warmup",
     "accumulation_steps",
 )
 

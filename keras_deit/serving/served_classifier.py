@@ -77,8 +77,9 @@ class ServedClassifier:
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the SavedModel with its two signatures."""
+        # The archive finds the weights that the signatures use. `track(self.model)` would add
+        # Keras's wrappers of them, and TensorFlow would store every weight a second time.
         archive = keras.export.ExportArchive()
-        archive.track(self.model)
         archive.add_endpoint(
             "serving_default",
             self.classify_pixels,

@@ -36,8 +36,8 @@ from keras_deit.training.job import Job
 
 FORMAT = 2
 
-# What a run does not depend on: where it runs, where things are kept, and reactions to problems.
-_NOT_IN_IDENTITY = ("accumulation_steps",)
+# `accumulation_steps` changes no result; `ema_warmup` is stored in another way.
+_NOT_IN_IDENTITY = ("accumulation_steps", "ema_warmup")
 
 
 def run_identity(job: Job) -> dict:
@@ -52,10 +52,11 @@ def run_identity(job: Job) -> dict:
         "recipe": recipe.name,
         "model": recipe.model,
         "model_values": recipe.model_values,
-        "optimization": _changed(recipe.optimization),
+        "optimization": {**_changed(recipe.optimization), **_ema_warmup(recipe.optimization)},
         "augmentation": _changed(recipe.augmentation),
         "objective": objective_identity(recipe.objective),
         **_changed(job, ("test_share", "minutes", "train_examples", "seed", "mixed_precision")),
+        **_changed(job, ("monitor",)),
         **_changed(
             recipe,
             (
@@ -65,6 +66,30 @@ def run_identity(job: Job) -> dict:
         ),
     }
     return _as_json(own)
+
+
+def _ema_warmup(optimization: Optimization) -> dict:
+    """Returns the warm-up of the EMA, which runs of earlier versions have not, so that it is stored
+    although it is the default."""
+    return {"ema_warmup": True} if optimization.ema_decay and optimization.ema_warmup else {}
+
+
+def as_started(job: Job, identity: dict) -> Job:
+    """Returns a job as an earlier version has started it, which had no warm-up of the EMA.
+
+    Args:
+        job: what the command says now.
+        identity: of the run that it resumes.
+    """
+    optimization = identity.get("optimization", {})
+    old = "ema_decay" in optimization and "ema_warmup" not in optimization
+    return _without_ema_warmup(job) if old else job
+
+
+def _without_ema_warmup(job: Job) -> Job:
+    optimization = dataclasses.replace(job.recipe.optimization, ema_warmup=False)
+    recipe = dataclasses.replace(job.recipe, optimization=optimization)
+    return dataclasses.replace(job, recipe=recipe)
 
 
 def objective_identity(objective: Objective) -> dict:
@@ -172,7 +197,7 @@ def upgraded_run(identity: dict) -> dict:
     names = ("dataset", "train_examples", "seed", "mixed_precision")
     # A job checks that weights are named, which an old run did.
     job = Job(recipe=upgraded, **{name: identity[name] for name in names})
-    return {**run_identity(job), "backend": identity["backend"]}
+    return {**run_identity(_without_ema_warmup(job)), "backend": identity["backend"]}
 
 
 def upgraded_teacher_metadata(metadata: dict) -> dict:
@@ -188,7 +213,8 @@ def run_digests(job: Job) -> list[str]:
     """Returns the digests that a run can have in the name of its directory, the present first."""
     old = _run_identity_of_format_1(job)
     names = _names_of_format_1(job.dataset) if old else ()
-    return [digest(run_identity(job)), *(digest({**old, "dataset": name}) for name in names)]
+    present = [digest(run_identity(j)) for j in (job, _without_ema_warmup(job))]
+    return list(dict.fromkeys([*present, *(digest({**old, "dataset": name}) for name in names)]))
 
 
 def short_name(dataset: str) -> str:
@@ -252,7 +278,7 @@ _OLD_RECIPE_NAMES = {"augreg_regularized": "augreg_regularised"}
 def _run_identity_of_format_1(job: Job) -> dict | None:
     """Returns the identity as format 1 had it; None if it could not express this run."""
     recipe, objective = job.recipe, job.recipe.objective
-    if job.test_share is not None or job.minutes is not None:
+    if (job.test_share, job.minutes, job.monitor) != (None, None, None):
         return None
     if type(objective) is Supervised:
         values = Distillation(objective.loss, "none").values

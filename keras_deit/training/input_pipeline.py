@@ -4,19 +4,30 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.processes import process_index_and_count
 from keras_deit.data import (
     Augmentation,
     BadImages,
+    Dataset,
     Shard,
     Source,
+    balanced_class_weights,
     evaluation_pipeline,
+    source_labels,
     train_pipeline,
 )
 from keras_deit.objectives import Objective
 from keras_deit.optimizers import Optimization
+
+
+def training_class_weights(optimization: Optimization, dataset: Dataset) -> np.ndarray | None:
+    """Returns the weight of each class in the losses, float64 (classes,); None for no weights."""
+    if optimization.class_weight == "none":
+        return None
+    return balanced_class_weights(source_labels(dataset.train), dataset.num_classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +77,7 @@ class InputPipeline:
                 bad_images=self.bad_images,
                 views=self.views,
                 with_index=self.with_index,
+                balanced=optimization.sampling == "balanced",
             )
             return iter(data)
 

@@ -25,6 +25,14 @@ class Stopped(BaseException):
         self.signal_number = signal_number
 
 
+_recording = 0
+
+
+def is_recording() -> bool:
+    """Returns whether an `Interruption` of this process is active."""
+    return _recording > 0
+
+
 # JAX requires increasing numbers, also in the second training of a process.
 _CHECKS = itertools.count()
 
@@ -67,10 +75,13 @@ class Interruption:
             if self._several:
                 os.kill(os.getpid(), signal.SIGTERM)
 
+        global _recording
         for number in signals:
             signal.signal(number, record)
+        _recording += 1
         try:
             yield self
         finally:
+            _recording -= 1
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -37,8 +37,13 @@ class Job:
         teacher_dir: directory in which teachers are stored after their training.
         checkpoint_seconds: seconds from one checkpoint to the next; 0 for one after every step.
         keep_checkpoints: number of checkpoints to keep, the newest ones.
+        extend: whether to train a run on to more epochs than it was started with. The learning
+            rate goes on where a training of so many epochs would be.
         on_nan: what to do after a step with non-finite gradients: "fail", or "skip" to continue
             without this step.
+        monitor: figure of the validation that chooses the best weights, such as "accuracy", "loss",
+            or "balanced_accuracy", the mean of the accuracies of the classes; by default that of
+            the objective. The smallest loss is the best, and the largest of the others.
         on_bad_image: what to do at an image that cannot be read: "fail", or "skip" to use another
             one instead.
     """
@@ -56,7 +61,9 @@ class Job:
     teacher_dir: str = "runs/teachers"
     checkpoint_seconds: float = 300.0
     keep_checkpoints: int = 2
+    extend: bool = False
     on_nan: OnProblem = "fail"
+    monitor: str | None = None
     on_bad_image: OnProblem = "fail"
 
     def __post_init__(self):
@@ -65,6 +72,8 @@ class Job:
         for name in ("data_dir", "teacher_dir"):
             path = getattr(self, name)
             object.__setattr__(self, name, path and str(user_path(path)))
+        if self.monitor is not None:
+            object.__setattr__(self, "monitor", self.monitor.removeprefix("val_"))
         for name in ("on_nan", "on_bad_image"):
             if getattr(self, name) not in get_args(OnProblem):
                 raise unknown_name(name, getattr(self, name), get_args(OnProblem))

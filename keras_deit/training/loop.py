@@ -65,6 +65,7 @@ class TrainingLoop:
         callbacks: further ones. They get the events of the training, not of its validation.
         on_nan: "fail", or "skip" to skip steps with non-finite gradients; None if the user cannot
             choose.
+        monitor: figure of the validation that chooses the best epoch; None for the objective's.
 
     Attributes:
         progress: how far the training has come.
@@ -81,12 +82,18 @@ class TrainingLoop:
         checkpoints: CheckpointManager | None = None,
         callbacks: tuple[keras.callbacks.Callback, ...] = (),
         on_nan: str | None = None,
+        monitor: str | None = None,
     ):
         self.progress = Progress()
         self.timer = StepTimer()
         self.checkpoints = checkpoints or CheckpointManager(None)
         self._model = model
         self._title = title
+        objective = model.objective
+        self._monitor, self._mode = objective.monitor, objective.mode
+        if monitor is not None:
+            self._monitor = f"val_{monitor}"
+            self._mode = "min" if monitor.endswith("loss") else "max"
         self._data = data
         self._epochs = optimization.epochs
         self._micro_batches = optimization.accumulation_steps
@@ -130,8 +137,7 @@ class TrainingLoop:
     def running(self) -> Iterator[None]:
         """Shows a progress bar and handles signals during the block."""
         total = self._epochs * self._data.steps_per_epoch
-        monitor = self._model.objective.monitor
-        bar = ProgressBar(self._title, total, self._steps_done, monitor)
+        bar = ProgressBar(self._title, total, self._steps_done, self._monitor)
         self._callbacks = keras.callbacks.CallbackList(
             [*self._given_callbacks, bar], model=self._model
         )
@@ -184,7 +190,7 @@ class TrainingLoop:
         """Validates if it is time to, and adds the epoch to the history.
 
         Returns:
-            Whether the figure that the objective monitors is the best so far.
+            Whether the figure that is monitored is the best so far.
 
         Raises:
             InputError: a loss is not finite, or the validation has not that figure.
@@ -208,7 +214,7 @@ class TrainingLoop:
     def _best(self, number: int, logs: dict) -> dict:
         """Returns number and figure of the best epoch, after epoch `number`."""
         objective, best = self._model.objective, self.progress.best
-        name, sign = objective.monitor, -1 if objective.mode == "min" else 1
+        name, sign = self._monitor, -1 if self._mode == "min" else 1
         if name not in logs:
             raise InputError(
                 f"{type(objective).__name__} monitors {name}, which is not among the figures of an "

@@ -1,9 +1,10 @@
-"""The lines that a training prints at its start, and what it records of its environment."""
+"""The lines that a training prints at its start, and what it records."""
 
 import datetime
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,9 +13,12 @@ from keras_deit.core.processes import data_parallel_replicas
 from keras_deit.data import Dataset
 from keras_deit.objectives import Objective, TrainingModel, objective_name
 from keras_deit.optimizers import Optimization, no_weight_decay_variables
+from keras_deit.training.callbacks import StepTimer
 from keras_deit.training.job import Job
+from keras_deit.training.loop import TrainingLoop
 from keras_deit.version import __version__
 
+_MOST_CLASSES = 20
 _PACKAGES = ("numpy", "grain", "opencv-python-headless", "keras-cv")
 
 
@@ -33,6 +37,7 @@ def start_report(
         "parameters": parameters_line(model, optimization.trainable),
         "data": _data(splits),
         "objective": _objective(recipe.objective),
+        **_balance(optimization, model, splits),
         "teacher": teacher or "none",
         "images per step": _images(optimization),
         "steps": f"{steps * optimization.epochs:,} ({optimization.epochs} epochs of {steps})",
@@ -71,6 +76,32 @@ def environment() -> dict:
     }
 
 
+def training_summary(loop: TrainingLoop, optimization: Optimization, steps: int) -> dict:
+    """Returns what `summary.json` says of a training, without its scores."""
+    checkpoints = loop.checkpoints
+    return {
+        "steps": steps * optimization.epochs,
+        "skipped_steps": loop.finite.skipped,
+        "best": loop.progress.best,
+        "checkpoints": {
+            "written": checkpoints.written,
+            "seconds": round(checkpoints.seconds_spent, 3),
+        },
+        **_speed(loop.timer, optimization),
+    }
+
+
+def _speed(timer: StepTimer, optimization: Optimization) -> dict[str, float | None]:
+    median = timer.median()
+    if median is None:
+        return {"median_step_ms": None, "images_per_second": None}
+    seconds = median * optimization.accumulation_steps
+    return {
+        "median_step_ms": round(1e3 * seconds, 2),
+        "images_per_second": round(optimization.batch_size / seconds, 1),
+    }
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -81,6 +112,24 @@ def _version(package: str) -> str | None:
 def _data(splits: Dataset) -> str:
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.examples.items())
     return f"{splits.name}, {splits.num_classes} classes, images: {counts}"
+
+
+def _balance(optimization: Optimization, model: TrainingModel, splits: Dataset) -> dict[str, str]:
+    if optimization.sampling == "balanced":
+        return {"sampling": "balanced, equally many images of each class in an epoch"}
+    if model.class_weights is None:
+        return {}
+    return {"class weights": weights_line(model.class_weights, splits.class_names)}
+
+
+def weights_line(class_weights: Sequence[float], class_names: Sequence[str]) -> str:
+    """Returns the weights of the classes by name, of many classes those of the extreme ones."""
+    by_weight = sorted(zip(class_weights, class_names, strict=True))
+    shown = [f"{name} {weight:.3g}" for weight, name in by_weight]
+    if len(shown) > _MOST_CLASSES:
+        half = _MOST_CLASSES // 2
+        shown = [*shown[:half], f"{len(shown) - 2 * half} more", *shown[-half:]]
+    return ", ".join(shown)
 
 
 def _objective(objective: Objective) -> str:
@@ -105,7 +154,8 @@ def _optimizer(optimization: Optimization) -> str:
     if optimization.layer_decay != 1:
         values.append(f"layer decay {optimization.layer_decay:g}")
     if optimization.ema_decay:
-        values.append(f"EMA {optimization.ema_decay:g}")
+        warmup = "" if optimization.ema_warmup else " without warm-up"
+        values.append(f"EMA {optimization.ema_decay:g}{warmup}")
     if not optimization.training_mode:
         values.append("model in evaluation mode")
     return ", ".join(values)

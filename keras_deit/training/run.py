@@ -16,6 +16,7 @@ from keras_deit.core.files import (
 from keras_deit.core.processes import addressable, is_writer
 from keras_deit.data import full_name, load_dataset
 from keras_deit.models import Classifier
+from keras_deit.optimizers import Optimization
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
@@ -25,6 +26,8 @@ _CONFIG_KEYS = {
     *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),
     *("teacher", "teacher_contract"),
 }
+# In what a run and its extension differ.
+_LENGTH = {f"optimization.{name}" for name in ("epochs", "steps", "warmup_epochs", "warmup_steps")}
 
 
 class Run:
@@ -135,35 +138,65 @@ class Run:
         ]
         return ", ".join(changes)
 
-    def check(self, identity: dict) -> None:
+    def length_to_extend(self, identity: dict) -> str | None:
+        """Returns the epochs or steps of the run here, if an identity has more of them.
+
+        Its warm-up, which then is over or longer, may differ too. None for any other difference.
+
+        Args:
+            identity: as for `check`.
+        """
+        if not self.config_file.is_file() or not {*self._differences(identity)} <= _LENGTH:
+            return None
+        here, wanted = (run["optimization"] for run in (self.config["run"], identity))
+        unit = "steps" if "steps" in here else "epochs"
+        if unit == "steps" and unit not in wanted:
+            return None
+        length = here.get(unit, Optimization.epochs)
+        return f"{length:,} {unit}" if length < wanted.get(unit, Optimization.epochs) else None
+
+    def _differences(self, identity: dict) -> dict[str, str]:
+        """Returns the names of the values that differ from the run here, with both values."""
+        config = self.config
+        stored, wanted = flatten(config["run"]), flatten(identity)
+        if config.get("format", 1) == 1:
+            wanted = {k: v for k, v in wanted.items() if k not in NOT_IN_FORMAT_1}
+        return {
+            key: f"{key} {_shown(stored, key)} there, {_shown(wanted, key)} here"
+            for key in sorted({*stored, *wanted})
+            if stored.get(key) != wanted.get(key)
+        }
+
+    def check(self, identity: dict, extend: bool = False) -> None:
         """Checks that the directory is free for a run, or holds that very run.
 
         Args:
             identity: identity of the run, nested dictionaries of JSON values.
+            extend: whether it may have fewer epochs.
 
         Raises:
-            InputError: it holds a different run, or files that do not belong to a run.
+            InputError: it holds a different run, or files that do not belong to a run; or there is
+                nothing to extend.
         """
+        if extend and not self.config_file.is_file():
+            raise InputError(f"{self.path} is not a run that --extend could train on.")
         if not self.path.exists():
             check_writable(self.config_file)
             return
         if not self.path.is_dir():
             raise InputError(f"{self.path} is not a directory; give another --run_dir.")
         if self.config_file.exists():
-            config = self.config
-            stored, wanted = flatten(config["run"]), flatten(identity)
-            if config.get("format", 1) == 1:
-                wanted = {k: v for k, v in wanted.items() if k not in NOT_IN_FORMAT_1}
-            keys = sorted(k for k in {*stored, *wanted} if stored.get(k) != wanted.get(k))
-            if keys:
-                shown = ", ".join(
-                    f"{key} {_shown(stored, key)} there, {_shown(wanted, key)} here"
-                    for key in keys[:5]
-                )
-                more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+            different = list(self._differences(identity).values())
+            longer = self.length_to_extend(identity) is not None
+            if different and not (longer and extend):
+                more = f" and {len(different) - 5} more" if len(different) > 5 else ""
+                instead = ", or --extend to train it on" if longer else ""
                 raise InputError(
-                    f"{self.path} holds a different run ({shown}{more}); give another --run_dir."
+                    f"{self.path} holds a different run ({', '.join(different[:5])}{more}); give "
+                    f"another --run_dir{instead}."
                 )
+            if longer and not any(self.checkpoints.glob("epoch-*")):
+                raise InputError(f"{self.path} has no checkpoint any more from which to extend it.")
         elif {path.name for path in self.path.iterdir()} - {
             f"partial-{self.config_file.name}",
             self.lock.name,
@@ -200,6 +233,11 @@ class Run:
         if is_writer():
             with addressable(model.weights):
                 write_weights(model, path)
+
+    def reopen(self) -> None:
+        """Removes `summary.json`, so that the run is not finished any more."""
+        if is_writer():
+            self.summary_file.unlink(missing_ok=True)
 
     def finish(self, summary: dict) -> None:
         """Writes `summary.json`, which marks the run as finished."""

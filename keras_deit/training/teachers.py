@@ -37,8 +37,9 @@ from keras_deit.training.identity import (
     teacher_recipe_identity,
     upgraded_teacher_metadata,
 )
-from keras_deit.training.input_pipeline import InputPipeline
+from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.loop import TrainingData, TrainingLoop
+from keras_deit.training.report import weights_line
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.time_limit import limit
 
@@ -276,7 +277,15 @@ def fit_teacher(
     student = _on_student_images(model, contract, pipeline.image_format)
     optimization, steps = dataset_steps(recipe.optimization, dataset)
     end = recipe.minutes and time.monotonic() + 60 * recipe.minutes
-    training_model = TrainingModel(student, Supervised())
+    class_weights = training_class_weights(optimization, dataset)
+    if class_weights is not None and is_writer():
+        print(f"class weights of the teacher: {weights_line(class_weights, dataset.class_names)}")
+    training_model = TrainingModel(
+        student,
+        Supervised(),
+        class_weights=class_weights,
+        label_smoothing=recipe.augmentation.label_smoothing,
+    )
     # On TensorFlow without an accelerator XLA's convolutions are many times slower.
     slow_xla = keras.backend.backend() == "tensorflow" and not has_accelerator()
     training_model.compile(

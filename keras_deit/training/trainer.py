@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import exclusive_lock
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import (
@@ -43,13 +44,13 @@ from keras_deit.pretrained.sources import find_weights
 from keras_deit.recipes import Recipe
 from keras_deit.teachers import Teacher, check_teacher_name
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
-from keras_deit.training.callbacks import StepTimer, tensorboard_events
+from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import run_digests, run_identity, short_name
-from keras_deit.training.input_pipeline import InputPipeline
+from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
+from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.loop import TrainingData, TrainingLoop
-from keras_deit.training.report import environment, start_report
+from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.teachers import resolve_teacher, teacher_weakness
@@ -64,7 +65,8 @@ def train_job(
     """Trains a model as a job says, and scores it on the test split.
 
     A finished run is not repeated: its result is read from its directory. A run that was stopped,
-    in whatever way, resumes from its newest checkpoint.
+    in whatever way, resumes from its newest checkpoint. A run can be extended to more epochs, see
+    `Job.extend`; one that is being extended is not finished, and resumes like any other.
 
     Args:
         job: what to do.
@@ -79,8 +81,10 @@ def train_job(
     """
     end = job.minutes and (time.monotonic() if start is None else start) + 60 * job.minutes
     run = Run(run_dir or default_run_dir(job))
-    run.check(run_identity(job))
-    if run.summary is not None:
+    if run.config_file.is_file():
+        job = as_started(job, run.config["run"])
+    run.check(run_identity(job), job.extend)
+    if run.summary is not None and run.length_to_extend(run_identity(job)) is None:
         print_fn(f"{run.path} holds this run, finished; its result:")
         if changes := run.changes_of_data(job):
             print_fn(f"The data has changed since: {changes}. Another --run_dir trains on it.")
@@ -114,11 +118,17 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
     objective, teacher_source = _with_teacher(job, objective, dataset, pipeline, print_fn)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
-    model = _compile(job, student, objective, optimization, steps)
+    class_weights = training_class_weights(optimization, splits)
+    model = _compile(job, student, objective, optimization, steps, class_weights)
     data = _training_data(job, model, splits, pipeline, optimization, steps)
 
     with exclusive_lock(run.lock):
-        if run.summary is not None:  # Another process has finished it meanwhile.
+        length = run.length_to_extend(run_identity(job))
+        if length is not None:
+            print_fn(f"Extending a run of {length}.")
+            # Before its new configuration: a run that is killed in between can be extended again.
+            run.reopen()
+        elif run.summary is not None:  # Another process has finished it meanwhile.
             return
         if end is not None:
             optimization, data = _within(end, run, model, data, optimization, splits)
@@ -132,7 +142,9 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
-            model, "student", data, optimization, checkpoints, events, on_nan=job.on_nan
+            *(model, "student", data, optimization, checkpoints, events),
+            on_nan=job.on_nan,
+            monitor=job.monitor,
         )
 
         # Restore, then train and validate each epoch.
@@ -158,7 +170,7 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
                 run.save_weights(student, run.ema_weights)
                 summary[f"{split}_ema"] = score(f"{split}, EMA")
         summary["bad_images"] = all_gather(bad_images.names)
-        run.finish({**_training_summary(loop, optimization, steps), **summary})
+        run.finish({**training_summary(loop, optimization, steps), **summary})
         # Every process reads the summary that one of them has written.
         barrier("run")
 
@@ -299,19 +311,42 @@ def _within(
 
 
 def _compile(
-    job: Job, student: Classifier, objective: Objective, optimization: Optimization, steps: int
+    job: Job,
+    student: Classifier,
+    objective: Objective,
+    optimization: Optimization,
+    steps: int,
+    class_weights: np.ndarray | None,
 ) -> TrainingModel:
     select_trainable(student, optimization.trainable)
+    balanced = "balanced" in (optimization.class_weight, optimization.sampling)
     model = TrainingModel(
         student,
         objective,
         optimization.training_mode,
         optimization.ema_decay,
         skip_nonfinite=job.on_nan == "skip",
+        ema_warmup=optimization.ema_warmup,
+        class_weights=class_weights,
+        label_smoothing=job.recipe.augmentation.label_smoothing,
+        balanced_accuracy=not objective.validates_features
+        and (balanced or job.monitor == "balanced_accuracy"),
     )
     adjustable = job.minutes is not None
     model.compile(build_optimizer(model, optimization, steps, adjustable))
+    _check_monitor(job.monitor, model)
     return model
+
+
+def _check_monitor(monitor: str | None, model: TrainingModel) -> None:
+    objective = model.objective
+    # What an objective computes from features is known at the first validation.
+    if monitor is None or objective.validates_features:
+        return
+    own = ("balanced_accuracy",) if model.balanced_accuracy else ()
+    known = ("loss", *objective.logged(training=False), *own)
+    if monitor not in known:
+        raise unknown_name("figure of the validation to monitor", monitor, known)
 
 
 def _training_data(
@@ -396,31 +431,6 @@ def _checkpoints(
         writes=is_writer(),
         print_fn=print_fn,
     )
-
-
-def _training_summary(loop: TrainingLoop, optimization, steps: int) -> dict:
-    checkpoints = loop.checkpoints
-    return {
-        "steps": steps * optimization.epochs,
-        "skipped_steps": loop.finite.skipped,
-        "best": loop.progress.best,
-        "checkpoints": {
-            "written": checkpoints.written,
-            "seconds": round(checkpoints.seconds_spent, 3),
-        },
-        **_speed(loop.timer, optimization),
-    }
-
-
-def _speed(timer: StepTimer, optimization) -> dict[str, float | None]:
-    median = timer.median()
-    if median is None:
-        return {"median_step_ms": None, "images_per_second": None}
-    seconds = median * optimization.accumulation_steps
-    return {
-        "median_step_ms": round(1e3 * seconds, 2),
-        "images_per_second": round(optimization.batch_size / seconds, 1),
-    }
 
 
 def _print_nothing(line: str) -> None:

@@ -45,6 +45,7 @@ def test_the_help_of_a_command_has_a_text_for_every_flag(command):
     assert all(block.strip() for block in blocks) and len(blocks) == len(flags)
     # A Greek letter at the start of a text would be changed to upper case.
     assert all(re.match(r'["A-Z]', block.strip()) for block in blocks)
+    assert len(set(blocks)) == len(blocks) and "Value of" not in text
 
 
 def test_the_help_of_train_has_the_flags_of_student_and_teacher():

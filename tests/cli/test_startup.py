@@ -21,3 +21,13 @@ def test_ctrl_c_during_the_imports_is_one_line(seconds, tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (130, "Interrupted.\n")
+
+
+def test_tensorflow_is_silent_when_it_is_imported_later(tmp_path):
+    program = (
+        "import sys, importlib.util; sys.argv[0] = 'keras-deit'; import keras_deit;"
+        "assert 'tensorflow' not in sys.modules and importlib.util.find_spec('tensorflow');"
+        "import tensorflow as tf; print(tf.__spec__.name, tf.constant(2).numpy())"
+    )
+    output = run_process(tmp_path, program=program, backend="jax")
+    assert output == ("tensorflow 2\n", "")

@@ -105,7 +105,7 @@ def test_a_batch_depends_only_on_the_seed_and_its_index():
     for row in range(16):
         sample = ShuffledStream(len(source), 5, batches._SHUFFLE, 3)[16 * number + row]
         assert sample.epoch == 1
-        rng = KeyedGenerator(5, batches._AUGMENT).at(*sample)
+        rng = KeyedGenerator(5, batches._AUGMENT).at(*sample[:3])
         pixels, label = source[sample.index]
         images[row] = normalize(augment_image(pixels, FORMAT, FULL, rng), FORMAT)
         random_erase(images[row], rng, 0.25)

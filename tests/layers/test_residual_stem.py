@@ -74,7 +74,7 @@ def test_a_deit_has_it_and_refuses_other_patches_and_stems(tmp_path):
     other = create_model(name, patch_size=4, stem="conv", **sizes)
     other.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(numpy(model(images)), numpy(other(images)))
-    with pytest.raises(InputError, match="power of two above 1.*12"):
+    with pytest.raises(InputError, match=r"power of two above 1.*12"):
         create_model(name, patch_size=12, stem="conv", **{**sizes, "image_size": 24})
-    with pytest.raises(InputError, match="stem 'hmlp'.*conv"):
+    with pytest.raises(InputError, match=r"stem 'hmlp'.*conv"):
         create_model(name, patch_size=4, stem="hmlp", **sizes)

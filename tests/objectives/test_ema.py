@@ -25,18 +25,23 @@ def student_with_statistics():
     return model
 
 
-def train(distiller, steps=5):
+def train(distiller, steps=5, decay=DECAY):
     """Trains some steps and returns the EMA that is expected after them."""
     x, y, _ = batch()
     student = distiller.student
     expected = [weight.astype("float64") for weight in student.get_weights()]
+    updates = 0
     for _ in range(steps):
         before = student.get_weights()
         distiller.train_on_batch(x, y)
         now = student.get_weights()
         if any(not np.array_equal(a, b) for a, b in zip(now, before, strict=True)):
             pairs = zip(expected, now, strict=True)
-            expected = [DECAY * average + (1 - DECAY) * weight for average, weight in pairs]
+            now_decay = min(decay, (1 + updates) / (10 + updates))
+            if not distiller.ema_warmup:
+                now_decay = decay
+            expected = [now_decay * a + (1 - now_decay) * weight for a, weight in pairs]
+            updates += 1
     return expected
 
 
@@ -49,7 +54,7 @@ def assert_average(distiller, expected):
 def test_all_weights_are_averaged_from_the_first_step_on(jit_compile):
     student = student_with_statistics()
     start = student.get_weights()
-    distiller = Distiller(student, small_teacher(), ema_decay=DECAY)
+    distiller = Distiller(student, small_teacher(), ema_decay=DECAY, ema_warmup=False)
     assert not distiller.ema.trainable_variables
     distiller.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
     expected = train(distiller)
@@ -79,14 +84,23 @@ def test_the_ema_does_not_change_the_trained_weights():
     assert max(np.abs(average - weight).max() for average, weight in distances) > 1e-3
 
 
+@on_all_backends
+def test_the_decay_grows_until_it_is_reached():
+    distiller = Distiller(small_student(), small_teacher(), ema_decay=0.3)
+    distiller.compile(keras.optimizers.SGD(0.1), jit_compile=JIT)
+    expected = train(distiller, steps=5, decay=0.3)
+    assert_average(distiller, expected)
+
+
 @pytest.mark.slow
 def test_the_ema_is_updated_once_in_an_accumulated_step():
     distiller = Distiller(small_student(), small_teacher(), ema_decay=DECAY)
     distiller.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
     expected = train(distiller, steps=3)
     assert_average(distiller, expected)
+    decay = 1 / 10  # of the first step
     once = [
-        DECAY * first + (1 - DECAY) * now
+        decay * first + (1 - decay) * now
         for first, now in zip(
             small_student().get_weights(), distiller.student.get_weights(), strict=True
         )

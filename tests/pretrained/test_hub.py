@@ -21,7 +21,7 @@ def hub(monkeypatch):
     """Replaces the hub by a dictionary from repository to local file or error; records requests."""
     repositories, asked = {}, []
 
-    def download(repo_id, filename):
+    def download(repo_id, filename, local_files_only):
         asked.append((repo_id, filename))
         answer = repositories[repo_id]
         if isinstance(answer, Exception):
@@ -29,6 +29,7 @@ def hub(monkeypatch):
         return str(answer)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr("keras_deit.pretrained.hub.why_unreachable", lambda url: "")
     return repositories, asked
 
 

@@ -35,6 +35,16 @@ def test_a_script_runs_its_command_with_its_flags(script, monkeypatch):
     assert calls == [["keras-deit", COMMAND_OF[script], "--model=a", "--help"]]
 
 
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("script", ["benchmark", "soak"])
+def test_the_help_of_the_other_scripts_ends_with_0(script, flag, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", flag])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {script}.py")
+
+
 @pytest.mark.slow
 def test_a_script_prints_what_its_command_prints():
     printed = end(start(SCRIPTS / "list_recipes.py", "--recipe=cait", backend="jax"))

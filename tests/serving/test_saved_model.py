@@ -5,6 +5,7 @@ import pathlib
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from processes import end, start
 
 from keras_deit.data.transforms import center_crop_resize, normalize
@@ -107,6 +108,13 @@ def test_logits_of_pixels_are_those_of_the_keras_model(served):
     assert expected.std() > 0.5
     output = served.outputs["serving_default.three.logits"]
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5)
+
+
+def test_every_weight_is_stored_once(served):
+    stored = tf.train.load_checkpoint(str(served.version / "variables" / "variables"))
+    shapes = stored.get_variable_to_shape_map()
+    weights = {name: shape for name, shape in shapes.items() if name.endswith("VARIABLE_VALUE")}
+    assert sum(int(np.prod(shape)) for shape in weights.values()) == served.model.count_params()
 
 
 def test_logits_of_one_image_are_those_of_the_keras_model(served):

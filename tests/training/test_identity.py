@@ -20,6 +20,7 @@ from keras_deit.recipes import (
 from keras_deit.teachers import TeacherRequest
 from keras_deit.training import Job, Run, make_job, objective_from
 from keras_deit.training.identity import (
+    as_started,
     digest,
     run_digests,
     run_identity,
@@ -227,17 +228,29 @@ def format_1_job():
 
 
 def test_an_identity_of_format_1_is_upgraded(format_1_job):
-    assert upgraded_run(format_1()) == run_identity(format_1_job)
+    upgraded = upgraded_run(format_1())
+    assert upgraded == run_identity(as_started(format_1_job, upgraded))
     # The backend is that of the run, not the present one.
-    other = {**format_1(), "backend": "jax"}
-    assert upgraded_run(other) == {**run_identity(format_1_job), "backend": "jax"}
+    assert upgraded_run({**format_1(), "backend": "jax"}) == {**upgraded, "backend": "jax"}
+
+
+def test_a_run_of_an_earlier_version_keeps_its_average_without_warm_up():
+    job, plain = make_job(recipe="deit"), make_job(recipe="deit", ema_warmup=False)
+    old = run_identity(plain)
+    assert "ema_warmup" not in old["optimization"]
+    assert run_identity(job)["optimization"].pop("ema_warmup") is True
+    assert as_started(job, old) == as_started(plain, old) == plain
+    assert as_started(job, run_identity(job)) == job
+    assert run_digests(job) == [digest(run_identity(job)), *run_digests(plain)]
+    without = make_job(recipe="digits")
+    assert as_started(without, run_identity(without)) == without
 
 
 def test_the_digest_of_format_1_is_still_known(format_1_job):
     old = digest(format_1())
-    assert run_digests(format_1_job)[1:] == [old]
+    assert run_digests(format_1_job)[2:] == [old]
     # What format 1 could not express has no such digest.
-    assert len(run_digests(later_job(format_1_job, "optimization", sharpness=0.5))) == 1
+    assert len(run_digests(later_job(format_1_job, "optimization", sharpness=0.5))) == 2
 
 
 def test_a_run_of_format_1_without_distillation_is_supervised():

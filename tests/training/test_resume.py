@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import signal
 
 import numpy as np
@@ -20,6 +21,7 @@ from run_files import (
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import write_weights
+from keras_deit.evaluation import evaluate_run
 from keras_deit.pretrained import create_model
 from keras_deit.training import Run, Stopped, train_job, trainer
 from keras_deit.training.checkpoints.file import read_checkpoint
@@ -215,3 +217,44 @@ def test_a_run_resumes_with_another_number_of_micro_batches(tiny_job, tmp_path, 
     assert len(whole.history) == 2
     for expected, found in zip(whole.history, split.history, strict=True):
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.backends("torch")
+def test_a_run_is_extended_also_if_the_extension_is_killed(job, tmp_path):
+    def with_epochs(epochs, **values):
+        optimization = dataclasses.replace(job.recipe.optimization, epochs=epochs)
+        recipe = dataclasses.replace(job.recipe, optimization=optimization)
+        return dataclasses.replace(job, recipe=recipe, **values)
+
+    longer, extension = with_epochs(4), with_epochs(4, extend=True)
+    with pytest.raises(InputError, match="not a run that --extend"):
+        train_job(extension, str(tmp_path / "killed"), quiet)
+    runs = {}
+    for name in ("killed", "extended"):
+        run = runs[name] = train_job(with_epochs(2), str(tmp_path / name), quiet)
+        before = run.history
+        with pytest.raises(InputError, match=r"epochs 2 there, 4 here.*--extend"):
+            train_job(longer, str(run.path), quiet)
+        if name == "killed":
+            # In the first step of the third epoch, and in the next validation.
+            for method, number in (("step_ends", 1), ("validate", 0)):
+                with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+                    before_call(patch, method, number, kill)
+                    train_job(extension, str(run.path), quiet)
+                assert run.summary is None
+        # Once it has begun, the command without --extend resumes it too.
+        train_job(longer if name == "killed" else extension, str(run.path), quiet)
+        assert run.history[:2] == before
+        assert [row["epoch"] for row in run.history] == [0, 1, 2, 3]
+    assert result_bits(runs["killed"]) == result_bits(runs["extended"])
+    # The schedule is that of four epochs from there on.
+    rates = [row["learning_rate"] for row in runs["extended"].history]
+    whole = train_job(longer, str(tmp_path / "whole"), quiet).history
+    assert rates[2:] == [row["learning_rate"] for row in whole][2:]
+    assert (
+        evaluate_run(str(runs["extended"].path), print_fn=quiet)["scores"]
+        == (runs["extended"].summary["test"])
+    )
+    with pytest.raises(InputError, match="no checkpoint any more"):
+        shutil.rmtree(runs["extended"].checkpoints)
+        train_job(with_epochs(5, extend=True), str(runs["extended"].path), quiet)
