@@ -73,7 +73,7 @@ class TrainBatches:
         last = image = None
         for place, row in enumerate(rows):
             sample = self._stream[first + row]
-            example = sample._replace(copy=0)
+            example = (sample.epoch, sample.index, sample.occurrence)
             if example != last:
                 image, label = self._decode(sample, generator)
                 last = example

@@ -13,7 +13,6 @@ from keras_deit.objectives import Distillation, Objective, Supervised
 from keras_deit.objectives.objective import OBJECTIVES
 from keras_deit.recipes import (
     DIGITS,
-    FINE_TUNING_TEACHER_RECIPE,
     FROM_SCRATCH_TEACHER_RECIPE,
     get_recipe,
 )
@@ -185,7 +184,7 @@ def test_an_objective_comes_back_from_an_identity(objective):
     restored = objective_from(run_identity(Job("digits", recipe)))
     values = objective.values
     if values.get("teacher"):
-        values["teacher_recipe"] = values["teacher_recipe"] or FINE_TUNING_TEACHER_RECIPE
+        values["teacher_recipe"] = values["teacher_recipe"] or FROM_SCRATCH_TEACHER_RECIPE
     assert type(restored) is type(objective) and restored.values == values
 
 

@@ -133,7 +133,7 @@ def trained(monkeypatch):
     """Collects the jobs and directories that are trained, instead of training."""
     calls = []
 
-    def train_job(job, run_dir=None, print_fn=print):
+    def train_job(job, run_dir=None, print_fn=print, start=None):
         calls.append((job, run_dir))
         return Run(run_dir or "runs/none")
 

@@ -9,7 +9,8 @@ from keras_deit.training.steps import count_steps
 
 def steps(examples, replicas=1, processes=1, **values):
     optimization = Optimization(**{"epochs": 10, "warmup_epochs": 0, **values})
-    return count_steps(optimization, "digits", examples, replicas, processes=processes)
+    _, count = count_steps(optimization, "digits", examples, replicas, processes=processes)
+    return count
 
 
 @pytest.mark.parametrize(("examples", "batch_size", "expected"), [(120, 20, 6), (139, 20, 6)])

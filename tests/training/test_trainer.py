@@ -86,7 +86,8 @@ def test_the_summary_scores_every_head_on_the_test_split(finished):
 def test_the_start_reports_the_effective_values(finished):
     run, lines = finished
     effective = run.config["effective"]
-    assert effective == shown(lines)
+    # The teacher of the tiny job has random weights.
+    assert effective == shown(line for line in lines if not line.startswith("WARNING"))
     assert effective["parameters"].startswith("9,428, 8,568 ")
     assert effective["steps"] == "6 (2 epochs of 3)"
     rate = DIGITS.optimization.learning_rate * 400 / 512
