@@ -149,6 +149,8 @@ def _of_separable(layer, input_shape: Shape, costs: ActivationCosts) -> SavedAct
 def _of_activation(activation, size: float, costs: ActivationCosts) -> SavedActivations:
     if activation in (None, keras.activations.linear):
         return NOTHING
-    if activation in (gelu, keras.activations.gelu):
+    if activation is gelu:
         return costs.gelu(size, sharded=False)
+    if activation is keras.activations.gelu:
+        return costs.keras_gelu(size)
     return SavedActivations(2 * size, largest=size)

@@ -43,7 +43,8 @@ class ActivationCosts:
     Attributes:
         norm_arrays: arrays of a layer normalization, in the compute dtype: input and output.
         norm_float32: arrays between them, in float32.
-        gelu_arrays: arrays of an exact GELU.
+        gelu_arrays: arrays of the exact GELU of this package.
+        keras_gelu_arrays: arrays of Keras's GELU.
         attended: copies of the values in an attention.
         map_arrays: float32 arrays of (heads, queries, keys) in an attention; 0 if queries and
             keys are multiplied again in the backward pass.
@@ -52,7 +53,8 @@ class ActivationCosts:
 
     norm_arrays: int = 2
     norm_float32: int = 2
-    gelu_arrays: int = 4
+    gelu_arrays: int = 3
+    keras_gelu_arrays: int = 4
     attended: int = 1
     map_arrays: int = 2
     shards: int = 1
@@ -66,15 +68,21 @@ class ActivationCosts:
         size = size / self.shards if sharded else size
         return SavedActivations(self.gelu_arrays * size, largest=size)
 
+    def keras_gelu(self, size: float) -> SavedActivations:
+        """Of Keras's GELU of this many numbers."""
+        return SavedActivations(self.keras_gelu_arrays * size, largest=size)
+
     def attention_maps(self, size: float) -> SavedActivations:
         """Of attention maps of this many numbers."""
         return SavedActivations(0, size * self.map_arrays, size * (self.map_arrays > 0))
 
 
-# JAX: `saved_residuals` of each block. PyTorch: what its autograd saves of each block. Keras
-# writes a layer normalization and a GELU as single operations for TensorFlow as for JAX.
+# JAX: `saved_residuals` of each block. PyTorch: what its autograd saves of each block. A layer
+# normalization and a GELU consist of the same operations on TensorFlow as on JAX.
 ACTIVATION_COSTS = {
     "jax": ActivationCosts(),
     "tensorflow": ActivationCosts(),
-    "torch": ActivationCosts(norm_float32=0, gelu_arrays=2, attended=2, map_arrays=0),
+    "torch": ActivationCosts(
+        norm_float32=0, gelu_arrays=2, keras_gelu_arrays=2, attended=2, map_arrays=0
+    ),
 }

@@ -75,7 +75,7 @@ def operation_saves(call: TracedCall, costs: ActivationCosts) -> SavedActivation
     if name in _SAVE_INPUT_AND_OUTPUT:
         return SavedActivations(size + made, largest=made)
     if name == "Gelu":
-        return costs.gelu(size, sharded=False)
+        return costs.keras_gelu(size)
     if name in _NORMS:
         return costs.norm(size)
     if name == "DotProductAttention":
