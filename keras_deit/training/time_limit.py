@@ -17,7 +17,10 @@ from keras_deit.optimizers import Optimization, learning_rate_schedule
 from keras_deit.training.checkpoints import TrainingState
 from keras_deit.training.loop import TrainingData
 
-# How long the speed is measured, after the first step, which compiles.
+# The first steps are not timed: one compiles, and the next ones have batches that were prepared
+# meanwhile.
+_UNTIMED_STEPS = 16
+# How long the speed is measured after them.
 _MIN_STEPS, _MIN_SECONDS, _MAX_SHARE = 20, 3.0, 0.1
 # The warm-up takes at most this share of the steps.
 _MAX_WARMUP = 0.2
@@ -111,7 +114,7 @@ class _Timer(keras.callbacks.Callback):
     def __init__(self, end: float):
         super().__init__()
         self._longest = _MAX_SHARE * (end - time.monotonic())
-        self._first = None
+        self._compiled = self._first = None
         self._steps = 0
 
     def while_needed(self, batches: Iterator) -> Iterator:
@@ -125,12 +128,15 @@ class _Timer(keras.callbacks.Callback):
                     return
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._first is None:
-            # Reading a figure waits for the step, which a backend may still be computing.
-            float(logs["loss"])
-            self._first = time.monotonic()
-        else:
+        if self._first is not None:
             self._steps += 1
+            return
+        # Reading a figure waits for the step, which a backend may still be computing.
+        float(logs["loss"])
+        now = time.monotonic()
+        self._compiled = self._compiled or now
+        if batch >= _UNTIMED_STEPS or now - self._compiled >= self._longest:
+            self._first = now
 
     def on_train_end(self, logs=None):
         # Keras has read the figures of the last step by now.
