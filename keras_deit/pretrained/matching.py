@@ -147,7 +147,9 @@ class _Pairing:
         by_variable = {id(entry.variable): entry for entry in self._entries}
         self._absent = {}
         for layer in model.head_layers.values():
-            entries = [by_variable[id(variable)] for variable in layer.weights]
+            # The factors of LoRA are in no file.
+            weights = [weight for weight in layer.weights if id(weight) in by_variable]
+            entries = [by_variable[id(weight)] for weight in weights]
             if not any(name in file.shapes for entry in entries for name in entry.names):
                 self._absent |= {id(entry.variable): entry for entry in entries}
         wanted = {

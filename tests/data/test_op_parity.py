@@ -53,7 +53,8 @@ def _arguments(argument):
 
 
 def test_every_operation_is_compared():
-    assert {name for name, _, _ in CASES} == set(OPERATIONS)
+    # Pillow has no affine map with the color of the nearest pixel outside.
+    assert {name for name, _, _ in CASES} == set(OPERATIONS) - {"Distort"}
     assert len(views()) == 20
 
 
