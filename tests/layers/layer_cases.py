@@ -5,6 +5,7 @@ import conv_cases
 import numpy_reference as reference
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
+from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 
 from keras_deit import layers
@@ -79,6 +80,7 @@ CASES = (
         lambda x, w: reference.block(x, w, num_heads=3),
     ),
     *HMLP_CASES,
+    *RESIDUAL_STEM_CASES,
     *RESMLP_CASES,
     *class_attention_cases.CASES,
     *conv_cases.CASES,

@@ -38,6 +38,7 @@ DISTILLED = Case(
         Effect("distilled", False, "shapes"),
         Effect("num_classes", 4, "shapes"),
         Effect("dropout_rate", 0.5, "training output"),
+        Effect("stem", "conv", "shapes"),
     ),
     deit_logits,
 )

@@ -83,7 +83,7 @@ def test_a_model_has_the_published_values_unless_overridden():
     model = create_model(TINY)
     published = {"embed_dim": 192, "depth": 12, "num_heads": 3, "mlp_ratio": 4.0, "qkv_bias": True}
     published |= {"image_size": 224, "patch_size": 16, "num_classes": 1000, "distilled": False}
-    published |= {"drop_path_rate": 0.0, "dropout_rate": 0.0}
+    published |= {"drop_path_rate": 0.0, "dropout_rate": 0.0, "stem": "linear"}
     common = {"name": TINY, "trainable": True, "dtype": "float32"}
     assert model_values(TINY) == published
     assert model.get_config() == {**published, **common}
