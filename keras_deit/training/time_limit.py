@@ -24,8 +24,9 @@ _UNTIMED_STEPS = 16
 _MIN_STEPS, _MIN_SECONDS, _MAX_SHARE = 20, 3.0, 0.1
 # The warm-up takes at most this share of the steps.
 _MAX_WARMUP = 0.2
-# What is left of the time for weights, checkpoints and a machine that slows down.
-_MARGIN = 0.96
+# What is left of the time for the last evaluation, weights, checkpoints, and a machine that slows
+# down.
+_MARGIN = 0.9
 # How often a training with a time limit is validated.
 VALIDATIONS = 10
 
@@ -88,20 +89,25 @@ def steps_until(end: float, model: TrainingModel, data: TrainingData, final_pass
     values = state.read()
     timer = _Timer(end)
     with warnings.catch_warnings():
+        # Keras does not know how long a pass is.
         warnings.filterwarnings("ignore", message="Your input ran out of data")
         model.fit(timer.while_needed(batches), callbacks=[timer], shuffle=False, verbose=0)
-    step_seconds = timer.seconds_per_step()
-    validation_seconds = 0.0
-    if data.validate is not None:
-        data.validate(keras.callbacks.Callback())
-        start = time.monotonic()
-        data.validate(keras.callbacks.Callback())
-        validation_seconds = time.monotonic() - start
+        validation_seconds = _validation_seconds(data)
     state.assign(values, "the beginning of the training", 1)
     data.bad_images.restore(())
     left = _MARGIN * (end - time.monotonic())
     left -= validation_seconds * (VALIDATIONS + final_passes)
-    return max(1, int(left / step_seconds))
+    return max(1, int(left / timer.seconds_per_step()))
+
+
+def _validation_seconds(data: TrainingData) -> float:
+    """Returns how long a validation takes after the first one, which compiles."""
+    if data.validate is None:
+        return 0.0
+    data.validate(keras.callbacks.Callback())
+    start = time.monotonic()
+    data.validate(keras.callbacks.Callback())
+    return time.monotonic() - start
 
 
 class _Timer(keras.callbacks.Callback):
