@@ -9,6 +9,8 @@ REFERENCE_BATCH_SIZE = 512
 
 OPTIMIZERS = ("adamw", "lamb", "sgd")
 SCHEDULES = ("cosine", "epoch_cosine")
+# The least number of steps in an epoch of a training whose length is given in steps.
+_MIN_EPOCH_STEPS = 100
 TRAINABLE = ("all", "attention", "head")
 CLASS_WEIGHTS = ("none", "balanced")
 SAMPLINGS = ("shuffled", "balanced")
@@ -20,8 +22,8 @@ class Optimization:
 
     Attributes:
         epochs: number of passes over the training data.
-        steps: number of steps of the whole training instead of epochs. It is rounded to whole
-            epochs if it is longer than one.
+        steps: number of steps of the whole training instead of epochs. An epoch is then at least
+            100 steps, or all of them, and their number is rounded down to whole epochs.
         batch_size: number of images in a step, on all devices together.
         accumulation_steps: number of micro-batches in a batch, whose gradients are accumulated, so
             that a device processes so many times fewer images at once.
@@ -129,14 +131,18 @@ class Optimization:
     def in_epochs(self, steps_per_epoch: int) -> tuple["Optimization", int]:
         """Returns the same training in epochs, and the number of steps in one of them.
 
+        With `steps` an epoch is at least 100 steps, in whole passes over the data, or all steps if
+        there are fewer: each epoch starts a `fit` of Keras, which takes half a second. Its length
+        does not depend on that of the training, so that this can be extended.
+
         Args:
-            steps_per_epoch: number of steps in a pass over the training data. An epoch of a
-                training with fewer `steps` has as many as that.
+            steps_per_epoch: number of steps in a pass over the training data.
         """
         if self.steps is None:
             return self, steps_per_epoch
-        steps_per_epoch = min(self.steps, steps_per_epoch)
-        epochs = round(self.steps / steps_per_epoch)
+        passes = -(-_MIN_EPOCH_STEPS // steps_per_epoch)
+        steps_per_epoch = min(self.steps, passes * steps_per_epoch)
+        epochs = self.steps // steps_per_epoch
         warmup_epochs = self.warmup_epochs * min(1, epochs / self.epochs)
         changes = {"epochs": epochs, "warmup_epochs": warmup_epochs, "steps": None}
         return dataclasses.replace(self, **changes), steps_per_epoch

@@ -47,13 +47,15 @@ def test_values_out_of_range_are_refused(values, words):
         Optimization(**values)
 
 
-def test_steps_are_whole_epochs_or_one_short_epoch():
+def test_steps_are_whole_epochs_of_at_least_100_or_one_short_epoch():
     optimization = Optimization(epochs=300, warmup_epochs=5, batch_size=10)
     assert optimization.in_epochs(7) == (optimization, 7)
-    for steps, epochs, per_epoch in ((70, 10, 7), (73, 10, 7), (74, 11, 7), (5, 1, 5), (1, 1, 1)):
+    for steps, epochs, per_epoch in ((70, 1, 70), (210, 2, 105), (1000, 9, 105), (1, 1, 1)):
         found, length = dataclasses.replace(optimization, steps=steps).in_epochs(7)
         assert (found.epochs, length, found.steps) == (epochs, per_epoch, None)
         assert found.warmup_epochs == pytest.approx(5 * epochs / 300)
+    found, length = dataclasses.replace(optimization, steps=600).in_epochs(250)
+    assert (found.epochs, length) == (2, 250)
 
 
 def test_another_number_of_steps_has_a_shorter_warm_up():
