@@ -242,8 +242,8 @@ class ResidualConvStem(keras.layers.Layer):
     A 3×3 convolution at full resolution, then for each halving of the image a 3×3 convolution of
     stride 2 and a residual block of two (He et al., 2016). Each convolution has batch normalization
     and ReLU. Convolutional stems make transformers learn faster and more stably ("Early
-    Convolutions Help Transformers See Better", Xiao et al., 2021); the residual blocks were added
-    here because they were better on folders of some hundred small images, see docs/performance.md.
+    Convolutions Help Transformers See Better", Xiao et al., 2021); the residual blocks are this
+    package's: better on letters and digits, not on photographs, see docs/recipes.md.
 
     The first convolution has 16 channels, and each halving doubles them, up to `embed_dim`, which
     the last one always has.

@@ -1,7 +1,7 @@
 """The recipe that is chosen for a dataset of the user's own, with its reasons.
 
-The values for little data were found on 500 to 4,000 images of 28 and 48 pixels, on their
-validation splits; docs/recipes.md has the figures.
+The values for little data come from single runs on 500 to 1,000 images of 28 and 48 pixels;
+docs/recipes.md has the figures, and says which of the values they do not support.
 """
 
 import dataclasses
@@ -187,9 +187,9 @@ def _objective(situation: Situation) -> Objective:
 def _teacher_reason(teacher: str | None) -> str:
     if teacher is None:
         return (
-            "no teacher: it would have to be trained first, and in the same time the student "
-            "learns as much from the labels; --teacher auto trains one, and --teacher FILE.keras "
-            "is one that knows these classes"
+            "no teacher: it would have to be trained first, and whether that pays for its time on "
+            "such data is not measured yet; --teacher auto trains one, and --teacher FILE.keras is "
+            "one that knows these classes"
         )
     return (
         "the teacher's softened distribution is distilled, with little weight on the labels: on "
