@@ -12,7 +12,8 @@ from keras import ops
 import keras_deit
 from keras_deit.layers import PatchEmbedding, PositionEmbedding, TransformerBlock
 from keras_deit.layers.activations import SavedActivations
-from keras_deit.models.classifier import check_image_size, classification_head
+from keras_deit.models.arguments import check_image_size
+from keras_deit.models.classifier import classification_head
 from keras_deit.models.weight_names import BARE, CONVOLUTION, DENSE, DEPTHWISE, NORM
 
 

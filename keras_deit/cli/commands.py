@@ -173,7 +173,7 @@ def _models_options() -> list[Option]:
         Option("pattern", str, "Pattern of the names, as in a shell.", default="*"),
         Option("image_size", int, "Only models of this size, in pixels."),
         Option("max_parameters", float, "Only models with no more parameters."),
-        Option("released", bool, "Only models with released weights, or only those without."),
+        Option("pretrained", bool, "Only models with released weights, or only those without."),
         Option(
             "into", str, "Markdown file to write the table into, between its <!-- models --> lines."
         ),
@@ -242,7 +242,7 @@ COMMANDS = {
     ),
     "models": Command(
         "List models: size, parameters, multiply-adds, published top-1, released weights.",
-        'models --pattern "*small*" --image_size 384 --released --max_parameters 30e6',
+        'models --pattern "*small*" --image_size 384 --pretrained --max_parameters 30e6',
         _models_options,
         _models,
     ),

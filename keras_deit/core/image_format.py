@@ -22,27 +22,41 @@ class ImageFormat:
 
     Attributes:
         height, width: size in pixels.
-        mean, std: three numbers each, in the order R, G, B and in units of [0, 1] pixels.
+        mean, std: a number for each channel, in the order R, G, B and in units of [0, 1] pixels.
         channels: "RGB", or "BGR" for weights that come from Caffe.
     """
 
     height: int
     width: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     channels: str = "RGB"
 
     def __post_init__(self):
         # JSON turns tuples into lists; a frozen dataclass is compared and hashed by its tuples.
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if not self.std or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise ValueError(
-                "`mean` and `std` should be three numbers each, std above 0. "
+                "`mean` and `std` should be a number for each channel, std above 0. "
                 f"Received: mean={self.mean}, std={self.std}"
             )
         if self.channels not in ("RGB", "BGR"):
             raise ValueError(f"`channels` should be RGB or BGR. Received: {self.channels!r}")
+
+    def with_channels(self, count: int) -> "ImageFormat":
+        """Returns the format for images of another number of channels.
+
+        One channel has the mean of the three; more repeat them, as `in_channels` repeats weights.
+        """
+        if count == len(self.mean):
+            return self
+        if count == 1:
+            pair = (float(np.mean(values)) for values in (self.mean, self.std))
+            mean, std = ((value,) for value in pair)
+        else:
+            mean, std = (np.resize(values, count) for values in (self.mean, self.std))
+        return dataclasses.replace(self, mean=mean, std=std)
 
     def normalize(self, pixels):
         """Returns images as the model takes them, of the same size.

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import numbers
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -38,6 +37,7 @@ from keras_deit.layers.settings import (
     layer_settings,
     remember_as_built,
 )
+from keras_deit.models.features import Features, forward_features
 from keras_deit.models.weight_names import Table, count_known
 
 # Arguments of every Keras model, which `get_config` reads from the model itself.
@@ -54,7 +54,8 @@ class Classifier(ImageChecks, keras.Model):
 
     A subclass builds its layers in `__init__` and passes them on. Its constructor arguments are
     its configuration. `image_size` and `num_classes` are among them if images of another size or
-    another number of classes should be possible.
+    another number of classes should be possible, and `in_channels` for other images than color
+    images.
 
     The methods and properties below are what the rest of the package asks of a model. They answer
     from the layers (see `keras_deit.layers.introspection`); a subclass overrides what it knows
@@ -106,14 +107,16 @@ class Classifier(ImageChecks, keras.Model):
 
     @property
     def num_classes(self) -> int:
-        return self.output_shape[-1]
+        """0 if the model has no heads and returns features instead of logits."""
+        arguments = vars(self).get("_constructor_arguments", {})
+        return self.output_shape[-1] if arguments.get("num_classes", 1) else 0
 
     @property
     def image_format(self) -> ImageFormat:
         """The images that this model takes; with ImageNet's mean and std unless it is told others,
         by `set_normalization` or by the configuration beside weights that are loaded."""
-        height, width = self.input_shape[1:3]
-        return ImageFormat(height, width, *self._normalization)
+        height, width, channels = self.input_shape[1:]
+        return ImageFormat(height, width, *self._normalization).with_channels(channels)
 
     def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Says how the images that the weights were trained on are normalized, see `ImageFormat`.
@@ -122,6 +125,11 @@ class Classifier(ImageChecks, keras.Model):
             mean, std: of each channel, in units of [0, 1] pixels.
         """
         image_format = ImageFormat(*self.input_shape[1:3], mean, std)
+        channels = self.input_shape[3]
+        if len(image_format.mean) not in (3, channels):
+            raise InputError(
+                f"{self.name} takes images of {channels} channels. Received: mean={mean}, std={std}"
+            )
         object.__setattr__(self, "_normalization", (image_format.mean, image_format.std))
 
     @property
@@ -143,11 +151,14 @@ class Classifier(ImageChecks, keras.Model):
     def head_layers(self) -> dict[str, keras.layers.Layer]:
         """The layer that computes the logits of each head, by the name of the head.
 
+        It is empty if `num_classes` is 0.
+
         Raises:
             InputError: logits do not come from a layer of the model with weights. A subclass can
                 override the property and name the layers.
         """
-        return {name: self._head_layer(name) for name in self._heads}
+        names = self._heads if self.num_classes else ()
+        return {name: self._head_layer(name) for name in names}
 
     def _head_layer(self, name: str) -> keras.layers.Layer:
         for layer in self.layers:
@@ -270,7 +281,58 @@ class Classifier(ImageChecks, keras.Model):
 
     def feature_model(self) -> keras.Model:
         """Returns a model that shares the weights: images to the input of the class head."""
-        return keras.Model(self.input, self.head_layers["class"].input, name="features")
+        head = self.head_layers.get("class")
+        features = head.input if head else self._heads["class"]
+        return keras.Model(self.input, features, name="features")
+
+    def patch_grid(self) -> tuple[int, int]:
+        """Returns rows and columns of the patches.
+
+        Raises:
+            InputError: no layer has a method `patch_grid(input_shape)`; a subclass can override
+                this one.
+        """
+        for layer in self.layers:
+            if hasattr(layer, "patch_grid"):
+                return layer.patch_grid(layer.input.shape)
+        raise missing_method(self, "patch_grid()", "forward_features")
+
+    def forward_features(self, images, intermediates: Sequence[int] = ()) -> Features:
+        """Returns what the model makes of images before its heads.
+
+        From symbolic images (`keras.Input`) it returns symbolic tensors, on which another head can
+        be put: for segmentation, detection, retrieval.
+
+        Args:
+            images: (batch, height, width, channels), normalized as `image_format` says.
+            intermediates: indices of `blocks` after which the patches are wanted, too; negative
+                ones count from the end.
+
+        Raises:
+            InputError: there is no such block, or the grid of the patches is not known.
+        """
+        return forward_features(self, images, intermediates)
+
+    def reset_classifier(self, num_classes: int) -> "Classifier":
+        """Returns a model with new heads for another number of classes, and a copy of the other
+        weights; this one does not change.
+
+        Args:
+            num_classes: 0 for no heads: the model then returns features.
+
+        Raises:
+            InputError: the family has no argument `num_classes`, or it is not 0 or more.
+        """
+        if "num_classes" not in self._constructor_arguments:
+            raise InputError(f"{type(self).__name__} has no argument num_classes.")
+        model = type(self).from_config({**self.get_config(), "num_classes": num_classes})
+        new = {id(variable) for variable, _ in model.class_axes()}
+        new |= {id(weight) for layer in model.head_layers.values() for weight in layer.weights}
+        own = {variable.path: variable for variable in self.weights}
+        for variable in model.weights:
+            if id(variable) not in new:
+                variable.assign(own[variable.path].value)
+        return model
 
     def token_model(self) -> keras.Model:
         """Returns a model that shares the weights: images to the output of every block by name.
@@ -393,78 +455,14 @@ def constructor_values(cls: type[Classifier]) -> dict:
     return values
 
 
-def classification_head(num_classes: int, name: str) -> keras.layers.Dense:
+def classification_head(num_classes: int, name: str) -> keras.layers.Layer:
     """Returns the linear layer from a token to logits.
 
-    It computes in float32 under every dtype policy, because losses and fused logits need it.
+    It computes in float32 under every dtype policy, because losses and fused logits need it. For 0
+    classes it returns the token itself.
     """
+    if num_classes == 0:
+        return keras.layers.Identity(dtype="float32", name=name)
     return keras.layers.Dense(
         num_classes, kernel_initializer=dense_kernel(), dtype="float32", name=name
     )
-
-
-def check_rate(**rates: float) -> None:
-    """Checks that rates of dropping are in [0, 1).
-
-    Raises:
-        InputError: one is not; the message names it.
-    """
-    for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise InputError(f"{name} should be in [0, 1). Received: {rate}")
-
-
-def check_positive(**sizes: int) -> None:
-    """Checks that sizes are whole numbers above 0.
-
-    Raises:
-        InputError: one is not; the message names it.
-    """
-    _check_above_zero(sizes, numbers.Integral, "whole number")
-
-
-def check_ratio(**ratios: float) -> None:
-    """Checks that ratios are numbers above 0.
-
-    Raises:
-        InputError: one is not; the message names it.
-    """
-    _check_above_zero(ratios, numbers.Real, "number")
-
-
-def _check_above_zero(values: dict, kind: type, expected: str) -> None:
-    for name, value in values.items():
-        if not isinstance(value, kind):
-            raise InputError(f"{name} should be a {expected}. Received: {value!r}")
-        if value <= 0:
-            raise InputError(f"{name} should be above 0. Received: {value}")
-
-
-def check_image_size(
-    image_size: int | tuple[int, int], patch_size: int, patch_name: str = "patch_size"
-) -> tuple[int, int]:
-    """Returns height and width of an image in pixels, checked against the patch size.
-
-    Args:
-        image_size: pixels of both sides, or (height, width).
-        patch_size: side of a patch.
-        patch_name: what the user calls it.
-
-    Raises:
-        InputError: a side is not a positive multiple of `patch_size`, or not an integer.
-    """
-    check_positive(patch_size=patch_size)
-    sides = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2
-    if len(sides) != 2 or not all(isinstance(side, numbers.Integral) for side in sides):
-        raise InputError(
-            "image_size should be a side in pixels or (height, width), whole numbers. "
-            f"Received: {image_size!r}"
-        )
-    if any(side < patch_size or side % patch_size for side in sides):
-        shown = "×".join(map(str, sides if isinstance(image_size, (tuple, list)) else sides[:1]))
-        lower = max(min(sides) // patch_size, 1) * patch_size
-        raise InputError(
-            f"image_size {shown} is not a multiple of {patch_name} {patch_size}; "
-            f"{lower} and {lower + patch_size} are."
-        )
-    return sides

@@ -87,7 +87,7 @@ def list_models(
     *,
     image_size: int | None = None,
     max_parameters: float | None = None,
-    released: bool | None = None,
+    pretrained: bool | None = None,
     show: bool = False,
 ) -> list[str]:
     """Returns the names that `create_model` knows, sorted.
@@ -96,7 +96,7 @@ def list_models(
         pattern: a shell pattern, such as "deit*distilled*".
         image_size: only models evaluated at this size, in pixels.
         max_parameters: only models with no more parameters, such as 30e6.
-        released: True for models whose weights were released, False for the others.
+        pretrained: True for models whose weights were released, False for the others.
         show: whether to print the table of these models too: size, parameters, multiply-adds,
             evaluation, top-1 by training, weight files.
     """
@@ -106,7 +106,7 @@ def list_models(
         if fnmatch.fnmatchcase(spec.name, pattern)
         and image_size in (None, spec.image_size)
         and (max_parameters is None or (spec.parameters or 0) <= max_parameters)
-        and released in (None, bool(spec.files))
+        and pretrained in (None, bool(spec.files))
     ]
     if show:
         print(model_table(names))

@@ -200,7 +200,8 @@ def count_classes(
         shapes: shapes of the file's tensors by name.
         table: the file's names.
     """
-    head = {id(variable) for variable in model.head_layers["class"].variables}
+    heads = model.head_layers.values()
+    head = {id(variable) for layer in heads for variable in layer.variables}
     # Of a body without a head, the tokens of the classes may tell.
     axes = sorted(model.class_axes(), key=lambda pair: (id(pair[0]) not in head, pair[0].ndim))
     for variable, axis in axes:

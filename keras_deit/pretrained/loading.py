@@ -29,7 +29,9 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
 
     Every tensor of the file and every weight of the model must be accounted for, and each of these
     exceptions is a line for the user. If the file has another number of classes or no head, the
-    heads (and the class tokens, if each class has one) keep their weights. If it has no
+    heads (and the class tokens, if each class has one) keep their weights. If it is for color
+    images and the model for others, the kernel of the first convolution is summed or repeated over
+    channels, as in timm. If it has no
     distillation token, that of the model, its row of the positions and its head keep theirs. What
     only a pretraining without labels needs, such as a decoder, is left out. If the model was built
     for another image size, the positions are resized as the authors do.
@@ -108,7 +110,9 @@ def load_tensors(model: Classifier, file: TensorFile, source: Source | None = No
         value = load.entry.value([tensors.pop(name) for name in load.entry.names])
         if load.grid is not None:
             value = load.table.resize(value, load.grid, load.table.grid)
-        if value.shape != tuple(load.variable.shape):
+        if load.table is None:
+            value = _with_channels(value, load.variable.shape)
+        elif value.shape != tuple(load.variable.shape):
             value = _with_own_tokens(value, load.variable, math.prod(load.table.grid))
         _assign(load.variable, value)
     for variable in matched.kept:
@@ -126,6 +130,21 @@ def _with_own_tokens(value: np.ndarray, variable: keras.Variable, patches: int) 
     tokens = own.shape[1] - patches
     shared = value[:, : min(tokens, value.shape[1] - patches)]
     return np.concatenate([shared, own[:, shared.shape[1] : tokens], value[:, -patches:]], axis=1)
+
+
+def _with_channels(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the kernel of a convolution of color images for another number of channels.
+
+    As timm does: one channel has their sum; more repeat them, scaled so that the response to
+    channels that are all the same does not change.
+    """
+    if kernel.shape == tuple(shape):
+        return kernel
+    channels = shape[2]
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    repeated = kernel[:, :, np.arange(channels) % kernel.shape[2]]
+    return repeated * np.float32(kernel.shape[2] / channels)
 
 
 def _started(variable: keras.Variable):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import keras
 
@@ -87,22 +87,22 @@ def match(
         InputError: the file holds another architecture, something is left over on one side, or
             shapes differ for another reason than the number of classes or the image size.
     """
-    nest = find_nest(model, file, part)
-    pairing = _Pairing(model, nest)
-    twin = None
-    if pairing.differences and (like_file := _twin(model)):
-        twin = _Pairing(like_file, find_nest(like_file, file, part))
-    if twin is None or twin.differences:
-        if pairing.differences:
-            raise _explained(model, nest.file, pairing)
-        return pairing.match(model)
-    if not (without_distillation or _is_distilled(model)):
-        error = _explained(model, nest.file, pairing)
+    pairings = (
+        _Pairing(like_file, find_nest(like_file, file, part)) for like_file in _like_files(model)
+    )
+    first = next(pairings)
+    found = (
+        first if not first.differences else next((p for p in pairings if not p.differences), None)
+    )
+    if found is None:
+        raise first.error(model)
+    if found.is_distilled and not (without_distillation or _is_distilled(model)):
+        error = first.error(model)
         raise InputError(
             f"{error}\nWith #{WITHOUT_DISTILLATION} after the path, it is loaded without its "
             "distillation token and head."
         )
-    return twin.match(model)
+    return found.match(model)
 
 
 def count_file_classes(model: Classifier, file: TensorFile, part: str | None = None) -> int | None:
@@ -112,16 +112,33 @@ def count_file_classes(model: Classifier, file: TensorFile, part: str | None = N
 
 
 def _is_distilled(model: Classifier) -> bool:
-    return "distillation" in model.head_layers
+    return "distillation" in model.heads.output
 
 
-def _twin(model: Classifier) -> Classifier | None:
-    """Returns the same model with distillation token and head if it has none, and without them if
-    it has; None if its family has no argument `distilled`."""
-    values = {**constructor_values(type(model)), **model.get_config()}
-    if "distilled" not in values:
-        return None
-    values["distilled"] = not values["distilled"]
+def _like_files(model: Classifier) -> Iterator[Classifier]:
+    """Yields the models that a file for this one may be of, this one or one like it first.
+
+    The others have distillation token and head if it has none, and lack them if it has; and take
+    color images. All have heads, of whatever number of classes.
+    """
+    own = {**constructor_values(type(model)), **model.get_config()}
+    if own.get("num_classes") == 0:
+        own["num_classes"] = 1000
+        yield _abstract(model, own)
+    else:
+        yield model
+    for channels in dict.fromkeys((own.get("in_channels"), 3)):
+        for is_other in (False, True):
+            values = dict(own)
+            if channels is not None:
+                values["in_channels"] = channels
+            if is_other and "distilled" in own:
+                values["distilled"] = not own["distilled"]
+            if values != own:
+                yield _abstract(model, values)
+
+
+def _abstract(model: Classifier, values: dict) -> Classifier:
     return build_abstract(lambda: type(model).from_config(values))
 
 
@@ -133,12 +150,14 @@ class _Pairing:
         nest: the tensors.
 
     Attributes:
+        is_distilled: whether the model has a distillation token.
         names: names of all tensors of the model.
         differences: what does not fit.
     """
 
     def __init__(self, model: Classifier, nest: Nest):
         self._nest, file = nest, nest.file
+        self.is_distilled = _is_distilled(model)
         classes = count_classes(model, file.shapes, nest.table)
         self._entries = model_entries(model, nest.table, classes)
         self._tables = {id(table.variable): table for table in model.position_tables()}
@@ -208,6 +227,24 @@ class _Pairing:
                 f"out: {_summary(left_out)}."
             )
         return Match(self._nest.file, loads, fresh + other_classes, notes)
+
+    def error(self, model: Classifier) -> InputError:
+        """Returns why the tensors do not get into a model."""
+        file, differences = self._nest.file, self.differences
+        found, expected = describe(file.shapes), describe(self.names)
+        if found is None and not differences.held.keys() & differences.wanted.keys():
+            names = ", ".join(sorted(file.shapes)[:3])
+            return InputError(
+                f"{file.source} holds no model of a known family; it has the tensors {names}, ..."
+            )
+        reason = None
+        if found and expected and found != expected:
+            if found[0] is not expected[0]:
+                return InputError(
+                    f"{file.source} holds a {found[1]}; {model.name} is a {expected[1]}."
+                )
+            reason = f"it holds a {found[1]}, the model is a {expected[1]}"
+        return differences.error(file.source, model.name, reason)
 
     def _note_fresh(self, model: Classifier, fresh: list, loads: list[Load]) -> str:
         rows = [load.variable for load in loads if _has_fresh_rows(load)]
@@ -320,19 +357,3 @@ def describe(names: Iterable[str]) -> tuple[type, str] | None:
         if (description := family.describe_weights(names)) is not None
     ]
     return max(found, key=lambda candidate: candidate[0])[1:] if found else None
-
-
-def _explained(model: Classifier, file: TensorFile, pairing: _Pairing) -> InputError:
-    differences = pairing.differences
-    found, expected = describe(file.shapes), describe(pairing.names)
-    if found is None and not differences.held.keys() & differences.wanted.keys():
-        names = ", ".join(sorted(file.shapes)[:3])
-        return InputError(
-            f"{file.source} holds no model of a known family; it has the tensors {names}, ..."
-        )
-    reason = None
-    if found and expected and found != expected:
-        if found[0] is not expected[0]:
-            return InputError(f"{file.source} holds a {found[1]}; {model.name} is a {expected[1]}.")
-        reason = f"it holds a {found[1]}, the model is a {expected[1]}"
-    return differences.error(file.source, model.name, reason)

@@ -111,7 +111,7 @@ def teacher_options(prefix: str = "") -> list[Option]:
 
 
 def model_options() -> list[Option]:
-    """Returns the values of all model families, without the number of classes."""
+    """Returns the values of all model families that do not follow from the data."""
     options = {}
     for name in list_models():
         for key, value in model_values(name).items():
@@ -120,7 +120,8 @@ def model_options() -> list[Option]:
             help_text = f"Of the model: {_help(get_spec(name).family, key)}"
             if kind is not None:
                 options.setdefault(key, Option(key, kind, help_text))
-    options.pop("num_classes", None)
+    for name in ("num_classes", "in_channels"):
+        options.pop(name, None)
     return list(options.values())
 
 

@@ -224,6 +224,11 @@ def _pass_over(source: Source, pipeline: InputPipeline, batch_size: int):
 def _check(recipe: Recipe, objective: Objective) -> None:
     """Checks all names and sizes of a recipe."""
     abstract = abstract_model(recipe.model, **recipe.model_values)
+    if abstract.input_shape[-1] != 3:
+        raise InputError(
+            f"The images of a training have 3 channels. Received: {recipe.model} with "
+            f"{abstract.input_shape[-1]} channels; train it by fit on data of your own."
+        )
     split_like(abstract)
     check_accumulation(recipe.optimization, num_replicas_in_sync())
     if recipe.weights is not None:

@@ -14,8 +14,8 @@ def test_all_models_are_listed():
 
 
 def test_flags_select_models():
-    selected = list_models("cait*", image_size=384, max_parameters=30e6, released=True)
-    flags = ("--pattern=cait*", "--image_size=384", "--max_parameters=30e6", "--released")
+    selected = list_models("cait*", image_size=384, max_parameters=30e6, pretrained=True)
+    flags = ("--pattern=cait*", "--image_size=384", "--max_parameters=30e6", "--pretrained")
     assert 0 < len(selected) < len(list_models("cait*"))
     assert call("models", *flags).stdout == model_table(selected) + "\n"
 

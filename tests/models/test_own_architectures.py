@@ -17,7 +17,8 @@ from keras_deit.layers import (
     TransformerBlock,
 )
 from keras_deit.models import Classifier, register_model, registry
-from keras_deit.models.classifier import check_positive, check_ratio, classification_head
+from keras_deit.models.arguments import check_positive, check_ratio
+from keras_deit.models.classifier import classification_head
 from keras_deit.optimizers import learning_rate_factors, select_trainable
 from keras_deit.pretrained.conversion import change_model, model_from, save_model
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing

@@ -48,8 +48,8 @@ def test_list_models_filters():
 
     assert list_models(image_size=384) == chosen(lambda spec: spec.config["image_size"] == 384)
     assert list_models(max_parameters=23e6) == chosen(lambda spec: spec.parameters <= 23e6)
-    assert list_models(released=True) == chosen(lambda spec: spec.files)
-    assert list_models(released=False) == chosen(lambda spec: not spec.files)
+    assert list_models(pretrained=True) == chosen(lambda spec: spec.files)
+    assert list_models(pretrained=False) == chosen(lambda spec: not spec.files)
     assert list_models("deit_*", image_size=384, max_parameters=87e6) == ["deit_base_patch16_384"]
 
 
@@ -146,7 +146,7 @@ def test_a_registered_model_is_listed_and_built(registry):
     spec = register_model("mine", DeiT, crop_ratio=0.9, **values)
     assert get_spec("mine") is spec
     assert (spec.image_size, spec.crop_ratio, spec.top1, spec.files) == (8, 0.9, None, ())
-    assert "mine" in list_models("m*") and "mine" not in list_models(released=True)
+    assert "mine" in list_models("m*") and "mine" not in list_models(pretrained=True)
     model = create_model("mine", num_classes=3)
     assert (model.name, model.output_shape) == ("mine", (None, 3))
     row = model_table(["mine"]).splitlines()[-1]

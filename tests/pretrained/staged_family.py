@@ -8,7 +8,7 @@ from keras import ops
 from keras_deit.layers import PatchEmbedding, PositionEmbedding
 from keras_deit.layers.positions import PositionTable, resize_positions
 from keras_deit.models import Classifier
-from keras_deit.models.classifier import check_image_size
+from keras_deit.models.arguments import check_image_size
 from keras_deit.models.weight_names import BARE, CONVOLUTION, DENSE
 
 WIDTH = 3

@@ -597,3 +597,33 @@ def test_the_normalization_of_the_weights_becomes_the_models(name, config, state
         assert again.image_format == model.image_format
     assert keras.models.load_model(tmp_path / "b" / "a.keras").image_format == model.image_format
     assert model_from(tmp_path / "b" / "a.keras", image_size=32).image_format.std == (0.5,) * 3
+
+
+def test_a_model_without_heads_takes_the_rest_of_a_file(states, tmp_path, lines):
+    path = tmp_path / "a.safetensors"
+    save_file(states[DISTILLED], path)
+    bare = create_model(DISTILLED, weights=path, num_classes=0, **SIZES)
+    assert "4 tensors" in lines() and bare.num_classes == 0
+    whole = create_model(DISTILLED, weights=path, num_classes=10, **SIZES)
+    assert not lines()
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    found = [numpy(model.forward_features(images).tokens) for model in (bare, whole)]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", [PLAIN, DISTILLED])
+def test_the_first_kernel_fits_images_of_other_channels_as_in_timm(states, name, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(states[PLAIN], path)
+    kernel = states[PLAIN]["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
+    for channels, expected in {
+        1: kernel.sum(axis=2, keepdims=True),
+        5: kernel[:, :, [0, 1, 2, 0, 1]] * 3 / 5,
+    }.items():
+        model = create_model(name, weights=path, num_classes=10, in_channels=channels, **SIZES)
+        own = numpy(model.get_layer("patch_embedding").projection.kernel)
+        np.testing.assert_allclose(own, expected, rtol=1e-6)
+        again = tmp_path / f"{channels}.safetensors"
+        save_safetensors(model, again)
+        loaded = create_model(name, weights=again, num_classes=10, in_channels=channels, **SIZES)
+        np.testing.assert_array_equal(numpy(loaded.weights[0]), numpy(model.weights[0]))

@@ -12,14 +12,9 @@ from keras_deit.layers import (
     PrependToken,
     TransformerBlock,
 )
+from keras_deit.models.arguments import check_classes, check_image_size, check_positive, check_ratio
 from keras_deit.models.cait import weights
-from keras_deit.models.classifier import (
-    Classifier,
-    check_image_size,
-    check_positive,
-    check_ratio,
-    classification_head,
-)
+from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.registry import register_family
 
 
@@ -45,9 +40,12 @@ class CaiT(Classifier):
         layer_scale_init: initial value of every LayerScale.
         class_depth: number of blocks of class attention.
         distilled: whether there is a distillation token with its head.
-        num_classes: number of classes of each head.
+        num_classes: number of classes of each head; 0 for no heads: the output is then what they
+            would take, the mean of it with two heads.
+        in_channels: number of channels of the images; 1 for gray images. Weights for color images
+            are summed or repeated.
 
-    Input: images (batch, height, width, 3), normalized as `image_format` says.
+    Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
     """
 
@@ -67,6 +65,7 @@ class CaiT(Classifier):
         class_depth: int = 2,
         distilled: bool = False,
         num_classes: int = 1000,
+        in_channels: int = 3,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
@@ -75,10 +74,11 @@ class CaiT(Classifier):
             depth=depth,
             num_heads=num_heads,
             class_depth=class_depth,
-            num_classes=num_classes,
+            in_channels=in_channels,
         )
+        check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
-        inputs = keras.Input((height, width, 3), name="image")
+        inputs = keras.Input((height, width, in_channels), name="image")
         embedding = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")
         x = embedding(inputs)
         x = PositionEmbedding(embedding.patch_grid(inputs.shape), name="position_embedding")(x)

@@ -14,14 +14,14 @@ from keras_deit.layers import (
     ResidualConvStem,
     TransformerBlock,
 )
-from keras_deit.models.classifier import (
-    Classifier,
+from keras_deit.models.arguments import (
+    check_classes,
     check_image_size,
     check_positive,
     check_rate,
     check_ratio,
-    classification_head,
 )
+from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.deit import weights
 from keras_deit.models.registry import register_family
 
@@ -45,14 +45,17 @@ class DeiT(Classifier):
         qkv_bias: whether queries, keys and values have a bias.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
         distilled: whether there is a distillation token with its head.
-        num_classes: number of classes of each head.
+        num_classes: number of classes of each head; 0 for no heads: the output is then what they
+            would take, the mean of it with two heads.
         dropout_rate: rate of the dropout after the positions, each attention and both layers of
             each MLP. The published DeiT has none.
         stem: "linear" for the published projection of the patches, or "conv" for a small
             convolutional network, which learns faster on little data; its `patch_size` is a power
             of two.
+        in_channels: number of channels of the images; 1 for gray images. Weights for color images
+            are summed or repeated.
 
-    Input: images (batch, height, width, 3), normalized as `image_format` says.
+    Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
     """
 
@@ -74,18 +77,17 @@ class DeiT(Classifier):
         num_classes: int = 1000,
         dropout_rate: float = 0.0,
         stem: str = "linear",
+        in_channels: int = 3,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
         check_positive(
-            embed_dim=embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            num_classes=num_classes,
+            embed_dim=embed_dim, in_channels=in_channels, depth=depth, num_heads=num_heads
         )
+        check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
         check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
-        inputs = keras.Input((height, width, 3), name="image")
+        inputs = keras.Input((height, width, in_channels), name="image")
         if stem not in _STEMS:
             raise unknown_name("stem", stem, _STEMS)
         embedding = _STEMS[stem](patch_size, embed_dim, name="patch_embedding")

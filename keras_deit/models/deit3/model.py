@@ -14,13 +14,8 @@ from keras_deit.layers import (
     PrependToken,
     TransformerBlock,
 )
-from keras_deit.models.classifier import (
-    Classifier,
-    check_image_size,
-    check_positive,
-    check_ratio,
-    classification_head,
-)
+from keras_deit.models.arguments import check_classes, check_image_size, check_positive, check_ratio
+from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.deit3 import weights
 from keras_deit.models.registry import register_family
 
@@ -44,9 +39,12 @@ class DeiT3(Classifier):
         layer_scale_init: initial γ of LayerScale; None leaves LayerScale out.
         branches: attentions, and MLPs, side by side in a block: 2 in the parallel ViT.
         stem: "linear", or "hmlp" for the hierarchical MLP stem, whose patches have 16 pixels.
-        num_classes: number of classes of the head.
+        num_classes: number of classes of the head; 0 for no head: the output is then what it would
+            take.
+        in_channels: number of channels of the images; 1 for gray images. Weights for color images
+            are summed or repeated.
 
-    Input: images (batch, height, width, 3), normalized as `image_format` says.
+    Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
     """
 
@@ -66,18 +64,20 @@ class DeiT3(Classifier):
         branches: int = 1,
         stem: str = "linear",
         num_classes: int = 1000,
+        in_channels: int = 3,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
         check_positive(
             embed_dim=embed_dim,
+            in_channels=in_channels,
             depth=depth,
             num_heads=num_heads,
             branches=branches,
-            num_classes=num_classes,
         )
+        check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
-        inputs = keras.Input((height, width, 3), name="image")
+        inputs = keras.Input((height, width, in_channels), name="image")
         embedding = _stem(stem, patch_size, embed_dim)
         x = embedding(inputs)
         x = PositionEmbedding(embedding.patch_grid(inputs.shape), name="position_embedding")(x)

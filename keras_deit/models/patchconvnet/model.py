@@ -5,14 +5,10 @@
 
 import keras
 
+from keras_deit.core.errors import InputError
 from keras_deit.layers import ClassAttentionBlock, ConvBlock, ConvStem, PerClassHead, PrependToken
-from keras_deit.models.classifier import (
-    Classifier,
-    check_image_size,
-    check_positive,
-    check_ratio,
-    classification_head,
-)
+from keras_deit.models.arguments import check_classes, check_image_size, check_positive, check_ratio
+from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.patchconvnet import weights
 from keras_deit.models.registry import register_family
 
@@ -37,9 +33,12 @@ class PatchConvNet(Classifier):
         class_mlp_ratio: hidden width of the class attention's MLP divided by `embed_dim`.
         token_per_class: whether each class has a token, which attends to the patches alone and
             gives the score of that class; else one class token gives all.
-        num_classes: number of classes of the head.
+        num_classes: number of classes of the head; 0 for no head: the output is then what it would
+            take.
+        in_channels: number of channels of the images; 1 for gray images. Weights for color images
+            are summed or repeated.
 
-    Input: images (batch, height, width, 3), normalized as `image_format` says.
+    Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
     """
 
@@ -56,12 +55,16 @@ class PatchConvNet(Classifier):
         class_mlp_ratio: float = 3.0,
         token_per_class: bool = False,
         num_classes: int = 1000,
+        in_channels: int = 3,
         **kwargs,
     ):
         height, width = check_image_size(image_size, _PATCH, "the patch side")
-        check_positive(embed_dim=embed_dim, depth=depth, num_classes=num_classes)
+        check_positive(embed_dim=embed_dim, in_channels=in_channels, depth=depth)
+        check_classes(num_classes)
         check_ratio(squeeze_ratio=squeeze_ratio, class_mlp_ratio=class_mlp_ratio)
-        inputs = keras.Input((height, width, 3), name="image")
+        if token_per_class and num_classes == 0:
+            raise InputError("token_per_class needs classes. Received: num_classes=0")
+        inputs = keras.Input((height, width, in_channels), name="image")
         x = ConvStem(embed_dim, name="stem")(inputs)
         for index in range(depth):
             x = ConvBlock(squeeze_ratio, drop_path_rate, layer_scale_init, name=f"block_{index}")(x)

@@ -8,13 +8,8 @@ import keras
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers import Affine, ClassMLPBlock, PatchEmbedding, PrependToken, ResMLPBlock
-from keras_deit.models.classifier import (
-    Classifier,
-    check_image_size,
-    check_positive,
-    check_ratio,
-    classification_head,
-)
+from keras_deit.models.arguments import check_classes, check_image_size, check_positive, check_ratio
+from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.registry import register_family
 from keras_deit.models.resmlp import weights
 
@@ -38,9 +33,12 @@ class ResMLP(Classifier):
         layer_scale_init: initial γ of LayerScale.
         pooling: "mean" of the patches, or "class_mlp" for two blocks that gather them into a
             class token.
-        num_classes: number of classes of the head.
+        num_classes: number of classes of the head; 0 for no head: the output is then what it would
+            take.
+        in_channels: number of channels of the images; 1 for gray images. Weights for color images
+            are summed or repeated.
 
-    Input: images (batch, height, width, 3), normalized as `image_format` says.
+    Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
     """
 
@@ -57,14 +55,16 @@ class ResMLP(Classifier):
         layer_scale_init: float = 0.1,
         pooling: str = "mean",
         num_classes: int = 1000,
+        in_channels: int = 3,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
-        check_positive(embed_dim=embed_dim, depth=depth, num_classes=num_classes)
+        check_positive(embed_dim=embed_dim, in_channels=in_channels, depth=depth)
+        check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
         if pooling not in ("mean", "class_mlp"):
             raise InputError(f"pooling should be 'mean' or 'class_mlp'. Received: {pooling!r}")
-        inputs = keras.Input((height, width, 3), name="image")
+        inputs = keras.Input((height, width, in_channels), name="image")
         x = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")(inputs)
         for index in range(depth):
             x = ResMLPBlock(layer_scale_init, mlp_ratio, drop_path_rate, name=f"block_{index}")(x)
