@@ -40,6 +40,7 @@ _LAZY = {
     "recipes": None,
     "serving": None,
     "training": None,
+    "attention_maps": "evaluation",
     "evaluate_run": "evaluation",
     "list_recipes": "recipes",
     "load_run": "training",

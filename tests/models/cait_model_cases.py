@@ -38,6 +38,7 @@ CAIT = Case(
         Effect("class_depth", 1, "shapes"),
         Effect("distilled", True, "shapes"),
         Effect("num_classes", 4, "shapes"),
+        Effect("in_channels", 1, "shapes"),
     ),
     cait_logits,
 )
@@ -66,6 +67,7 @@ PATCHCONVNET = Case(
         Effect("class_mlp_ratio", 2.0, "shapes"),
         Effect("token_per_class", True, "shapes"),
         Effect("num_classes", 4, "shapes"),
+        Effect("in_channels", 1, "shapes"),
     ),
     lambda images, w: patchconvnet_logits(images, w, depth=2),
 )

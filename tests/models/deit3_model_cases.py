@@ -38,6 +38,7 @@ DEIT3 = Case(
         Effect("branches", 2, "shapes"),
         Effect("stem", "hmlp", "shapes"),
         Effect("num_classes", 4, "shapes"),
+        Effect("in_channels", 1, "shapes"),
     ),
     logits,
 )

@@ -37,6 +37,7 @@ DISTILLED = Case(
         Effect("drop_path_rate", 0.5, "training output"),
         Effect("distilled", False, "shapes"),
         Effect("num_classes", 4, "shapes"),
+        Effect("in_channels", 1, "shapes"),
         Effect("dropout_rate", 0.5, "training output"),
         Effect("stem", "conv", "shapes"),
     ),

@@ -27,6 +27,7 @@ RESMLP = Case(
         Effect("layer_scale_init", 1e-4, "initial values"),
         Effect("pooling", "class_mlp", "shapes"),
         Effect("num_classes", 4, "shapes"),
+        Effect("in_channels", 1, "shapes"),
     ),
     lambda images, w: resmlp_logits(images, w, depth=2),
 )
