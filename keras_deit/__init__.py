@@ -40,6 +40,7 @@ _LAZY = {
     "recipes": None,
     "serving": None,
     "training": None,
+    "Predictor": "evaluation",
     "attention_maps": "evaluation",
     "evaluate_run": "evaluation",
     "list_recipes": "recipes",

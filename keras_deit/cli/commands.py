@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import get_args
 
+from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
@@ -38,12 +39,15 @@ class Command:
         example: how it is called, without `keras-deit`.
         options: returns its options, after the user's files are imported.
         run: does it, with the values that are given and the defaults of the others.
+        arguments: name of the arguments that are no flags, of which some are needed; None if the
+            command has none.
     """
 
     summary: str
     example: str
     options: Callable[[], list[Option]]
     run: Callable[[dict], None]
+    arguments: str | None = None
 
 
 def _train_options() -> list[Option]:
@@ -227,6 +231,20 @@ COMMANDS = {
         "evaluate --run_dir runs/mine --split validation",
         _evaluate_options,
         _evaluate,
+    ),
+    "predict": Command(
+        "Print the labels of images, with their probabilities.",
+        "predict --run_dir runs/mine photo.jpg folder/ --top_k 3",
+        predict_options,
+        predict,
+        "images",
+    ),
+    "attention": Command(
+        "Write pictures of where a model looks in images.",
+        "attention --run_dir runs/mine photo.jpg --kind rollout",
+        attention_options,
+        attention,
+        "images",
     ),
     "export": Command(
         "Write a finished run as a SavedModel for TF Serving.",

@@ -67,12 +67,16 @@ _PARSERS = {
 }
 
 
-def parse_flags(options: list[Option], arguments: list[str]) -> dict:
+def parse_flags(
+    options: list[Option], arguments: list[str], positional_name: str | None = None
+) -> dict:
     """Returns the values of the flags that are given, by the name of the option.
 
     Args:
         options: a flag each, and another one for the old name.
         arguments: arguments of the command line.
+        positional_name: name of the arguments that are no flags, of which there must be some; None
+            if there are no such arguments.
 
     Raises:
         InputError: there is no such flag, a value is not possible, or a required one is missing.
@@ -85,9 +89,13 @@ def parse_flags(options: list[Option], arguments: list[str]) -> dict:
         positional = values(["keras-deit", *arguments])[1:]
     except flags.Error as error:
         raise InputError(" ".join(str(error).split())) from error
-    if positional:
+    if positional and positional_name is None:
         raise InputError(f"Unknown argument {positional[0]!r}; flags start with --.")
     given = {name: values[name].value for name in values if values[name].present}
+    if positional_name is not None:
+        if not positional:
+            raise InputError(f"Give {positional_name}.")
+        given[positional_name] = positional
     for option in options:
         if option.required and option.name not in given:
             raise InputError(f"--{option.name} is required: {option.help}")

@@ -74,7 +74,7 @@ def run_command(arguments: list[str]) -> None:
         print(options_help([*options, _IMPORT]))
         return
     defaults = {option.name: option.default for option in options if option.default is not None}
-    command.run(defaults | parse_flags(options, rest))
+    command.run(defaults | parse_flags(options, rest, command.arguments))
 
 
 def _split_imports(arguments: list[str]) -> tuple[list[str], list[str]]:

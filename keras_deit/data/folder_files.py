@@ -76,6 +76,18 @@ def scan_folder(root: Path) -> FolderFiles:
     return files
 
 
+def image_files(folder: str | Path) -> list[str]:
+    """Returns the paths of all images below a folder, also those that cannot be decoded.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = list(_images_below(folder))
+    if not files:
+        raise InputError(f"No images in {folder}.")
+    return files
+
+
 def listed(names: list[str]) -> str:
     """Returns the first names with commas between them, and how many more there are."""
     more = len(names) - _MAX_LISTED

@@ -1,14 +1,28 @@
-"""Evaluating runs, tables of their scores, and attention maps."""
+"""Evaluating runs, tables of their scores, predictions, and attention maps."""
 
-from keras_deit.evaluation.attention import attention_maps, overlay, saliency
+from keras_deit.evaluation.attention import (
+    KINDS,
+    attention_maps,
+    attention_picture,
+    overlay,
+    saliency,
+    write_picture,
+)
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, final_report, score_table
+from keras_deit.evaluation.predictions import Prediction, Predictor, imagenet_class_names
 
 __all__ = [
+    "KINDS",
     "SPLITS",
+    "Prediction",
+    "Predictor",
     "attention_maps",
+    "attention_picture",
     "evaluate_run",
     "final_report",
+    "imagenet_class_names",
     "overlay",
     "saliency",
     "score_table",
+    "write_picture",
 ]

@@ -1,18 +1,23 @@
 """Attention maps: where a model looks."""
 
 import numbers
+import pathlib
 
 import cv2
 import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.files import atomic_write
+from keras_deit.evaluation.predictions import Predictor
 from keras_deit.models import Classifier
 
 KINDS = ("rollout", "last", "class", "distillation")
 _TOKENS = {"class": 0, "distillation": 1}
 # Maps of all blocks for so many images at a time.
 _BATCH = 16
+# The least side of a picture in pixels.
+_PICTURE_SIDE = 384
 # The share of the image in an overlay that is not the color of the map.
 _IMAGE_SHARE = 0.45
 
@@ -99,6 +104,41 @@ def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     mixed = _IMAGE_SHARE * gray + (1 - _IMAGE_SHARE) * colors * (0.3 + 0.7 * gray / 255)
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
+
+
+def attention_picture(
+    predictor: Predictor, image, kind: str = "rollout", layer: int | None = None
+) -> np.ndarray:
+    """Returns an image beside itself under its attention map, the mean over the heads.
+
+    Args:
+        predictor: the predictor.
+        image: one image, as `Predictor` takes it.
+        kind, layer: as for `attention_maps`.
+
+    Returns:
+        uint8 RGB (height, 2·width, 3), with sides of at least 384 pixels each.
+
+    Raises:
+        InputError: what `attention_maps` raises, or the image cannot be read.
+    """
+    model = predictor.model
+    maps = attention_maps(model, predictor.inputs(image)[None], kind, layer)[0]
+    scale = -(-_PICTURE_SIDE // min(model.input_shape[1:3]))
+    pixels = predictor.view(image, scale)
+    mean = maps.reshape(-1, *maps.shape[-2:]).mean(axis=0)
+    return np.concatenate([pixels, overlay(pixels, mean)], axis=1)
+
+
+def write_picture(path: pathlib.Path, pixels: np.ndarray) -> None:
+    """Writes a PNG file atomically.
+
+    Args:
+        path: its path.
+        pixels: uint8 RGB (height, width, 3).
+    """
+    with atomic_write(path) as partial:
+        partial.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
