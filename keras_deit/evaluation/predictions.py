@@ -63,8 +63,8 @@ class Predictor:
         weights: of a run: "final", "best" or "ema".
         class_names: names of the classes; by default those of the run, ImageNet's for a model of
             1,000 classes, and else their indices.
-        crop_ratio, interpolation: of the evaluation view, see `center_crop_resize`; by default those
-            of the run, or those that the model was published with.
+        crop_ratio, interpolation: of the evaluation view, see `center_crop_resize`; by default
+            those of the run, or those that the model was published with.
         batch_size: number of images at a time.
 
     Raises:
