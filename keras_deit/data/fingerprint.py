@@ -119,16 +119,12 @@ class Fingerprint:
         if digest not in (None, known):
             return f"the digest of its files was {digest} and is {self.digest}"
         new = self.contents
-        kinds = {
-            "new": new.keys() - old.keys(),
-            "gone": old.keys() - new.keys(),
-            "with other contents": {name for name in old if new.get(name, old[name]) != old[name]},
-        }
-        return ", ".join(
-            f"{len(names):,} {'file' if len(names) == 1 else 'files'} {kind} ({_first(names)})"
-            for kind, names in kinds.items()
-            if names
+        changes = (
+            ("new {}", sorted(new.keys() - old.keys())),
+            ("{} gone", sorted(old.keys() - new.keys())),
+            ("{} with other contents", sorted(n for n in old if new.get(n, old[n]) != old[n])),
         )
+        return ", ".join(_counted(kind, names) for kind, names in changes if names)
 
 
 def fingerprint_of(
@@ -162,9 +158,12 @@ def _digest_of(contents: dict[str, str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _first(names: set[str]) -> str:
-    shown = [printable(name) for name in sorted(names)[:_MAX_LISTED]]
-    return ", ".join([*shown, "..."] if len(names) > _MAX_LISTED else shown)
+def _counted(kind: str, names: list[str]) -> str:
+    """Returns how many files there are of a kind, such as "new {}", and the first ones."""
+    shown = [printable(name) for name in names[:_MAX_LISTED]]
+    more = ["..."] if len(names) > _MAX_LISTED else []
+    files = kind.format("file" if len(names) == 1 else "files")
+    return f"{len(names):,} {files} ({', '.join([*shown, *more])})"
 
 
 def _digests(place: str, files: dict[str, FileState]) -> dict[str, str]:
