@@ -345,21 +345,24 @@ def teacher_of_run(
     Returns:
         The teacher, None if its file is gone; and a sentence if it is not that of the training.
     """
-    source = config["teacher"]
+    source, is_file = config["teacher"], config["teacher"].endswith(".keras")
+    if is_file and not pathlib.Path(source).is_file():
+        return None, f"The teacher {source} does not exist any more; no agreement."
     contract = TeacherContract.from_dict(config["teacher_contract"])
-    if source.endswith(".keras"):
-        if not pathlib.Path(source).is_file():
-            return None, f"The teacher {source} does not exist any more; no agreement."
-        model, _ = load_teacher_model(source, contract)
-    else:
-        size = (contract.image_format.height, contract.image_format.width)
-        model, contract = build_teacher_model(source, contract.num_classes, *size, request.weights)
-    teacher = Teacher(model, contract, student_format, config.get("teacher_class_order"))
-    # Earlier versions stored none.
+    size = (contract.image_format.height, contract.image_format.width)
+    # Earlier versions stored no digest.
     stored = config.get("teacher_digest")
+    replaced = f"The teacher {source} is another one than in the training"
+    try:
+        if is_file:
+            model, _ = load_teacher_model(source, contract)
+        else:
+            model, _ = build_teacher_model(source, contract.num_classes, *size, request.weights)
+        teacher = Teacher(model, contract, student_format, config.get("teacher_class_order"))
+    except InputError as error:
+        if not is_file or stored in (None, file_digest(source)):
+            raise
+        return None, f"{replaced}, which cannot be used; no agreement. {error}"
     if stored in (None, teacher_digest(source, teacher)):
         return teacher, ""
-    return teacher, (
-        f"The teacher {source} is another one than in the training: its top-1 and the agreement "
-        "are those of the present one."
-    )
+    return teacher, f"{replaced}: its top-1 and the agreement are those of the present one."

@@ -14,7 +14,7 @@ from keras_deit import InputError, train
 from keras_deit.core.files import exclusive_lock
 from keras_deit.evaluation import evaluate_run
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
-from keras_deit.training import Run, teachers
+from keras_deit.training import Run, teachers, train_teacher
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -115,6 +115,10 @@ def test_an_evaluation_says_that_the_data_and_the_teacher_are_others(folder, tmp
     assert "teacher.keras is another one than in the training" in found["teacher_changes"]
     assert found["teacher_changes"] in lines and len(lines) == 2
     assert found["scores"] != same["scores"]
+    (tmp_path / "teacher.keras").write_bytes(b"no teacher")
+    lines.clear()
+    without = evaluate_run(run.path, print_fn=lines.append)
+    assert "teacher" not in without["scores"] and "cannot be used; no agreement" in lines[0]
 
 
 def test_the_classes_of_a_teacher_are_put_into_the_order_of_the_data(folder, tmp_path):
@@ -174,6 +178,23 @@ def test_a_training_resumes_with_a_teacher_that_takes_and_returns_the_same(
     write_teacher(tmp_path / "teacher.keras")
     begin(folder, run.path, teacher=teacher)
     assert run.summary is not None
+
+
+def test_the_training_of_a_teacher_resumes_with_the_same_data_only(folder, tmp_path, monkeypatch):
+    write_teacher(tmp_path / "teacher.keras")
+    values = {"teacher": str(tmp_path / "teacher.keras"), "output": str(tmp_path / "tuned.keras")}
+    values |= {"dataset": f"folder:{folder}", "recipe": "digits", "image_size": 16}
+    values |= {"epochs": 2, "warmup_epochs": 0, "batch_size": 12}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        before_call(patch, "train_epoch", 1, kill)
+        train_teacher(**values)
+    swap(folder, "val")
+    with pytest.raises(InputError, match=r"12 files with other contents.*--accept_changed_data"):
+        train_teacher(**values)
+    train_teacher(**values, accept_changed_data=True)
+    record = json.loads((tmp_path / "tuned.json").read_text())
+    assert record["classes"] == list(NAMES) and record["data"]["files"] == 57
+    assert (tmp_path / "tuned.data.json.gz").is_file()
 
 
 def by_name(tmp_path):
