@@ -95,7 +95,8 @@ def _write_teacher(path: pathlib.Path) -> None:
 
 
 def _start(run_dir: pathlib.Path, epochs: int) -> subprocess.Popen:
-    arguments = [f"--run_dir={run_dir}", f"--teacher={run_dir.parent / 'teacher.keras'}"]
+    teacher = run_dir.parent / "teacher.keras"
+    arguments = [f"--run_dir={run_dir}", f"--teacher={teacher}", "--accept_teacher"]
     return subprocess.Popen(
         [sys.executable, _TRAIN, f"--epochs={epochs}", *_STUDENT, *_TRAINING, *arguments],
         stdout=subprocess.DEVNULL,

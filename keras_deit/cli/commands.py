@@ -8,7 +8,7 @@ from typing import get_args
 
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import check_writable, user_path
+from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.core.startup import STARTED
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import get_spec, list_models, model_table
@@ -100,11 +100,22 @@ def _evaluate_options() -> list[Option]:
             "What to do at an image that cannot be read; by default what the training did.",
             get_args(OnProblem),
         ),
+        Option(
+            "output",
+            str,
+            "JSON file to write the figures into, with what has changed since the training.",
+        ),
     ]
 
 
 def _evaluate(values: dict) -> None:
+    output = user_path(values.pop("output")) if "output" in values else None
+    if output is not None:
+        check_writable(output)
     result = evaluate_run(**values)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(output, result)
     print(f"{result['split']} split, {result['examples']} images:")
     print(score_table(result["scores"], result.get("ema_scores")))
 

@@ -3,13 +3,17 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
 import pathlib
 import re
+import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 import keras
 
@@ -18,6 +22,9 @@ from keras_deit.core.processes import is_writer
 
 # The errors of file systems that cannot reserve space.
 _CANNOT_RESERVE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+# How often a lock that another process holds is tried again.
+_LOCK_SECONDS = 0.5
 
 
 @contextlib.contextmanager
@@ -121,6 +128,16 @@ def read_json(path: pathlib.Path, complaint: str) -> dict:
     return values
 
 
+def file_digest(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 digest of a file's contents, in hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_writable(path: pathlib.Path) -> None:
     """Checks that a file can be written, without writing it or creating its folder.
 
@@ -133,24 +150,61 @@ def check_writable(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: pathlib.Path) -> Iterator[None]:
+def exclusive_lock(
+    path: pathlib.Path, wait_fn: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Holds a lock file during the block; the lock ends with the process at the latest.
 
     Of several processes that train together, only the one that writes files takes the lock.
 
     Args:
-        path: path of the lock file.
+        path: path of the lock file. The holder may remove it.
+        wait_fn: called once, with the process that holds the lock, before waiting for it; None for
+            an error instead of waiting.
 
     Raises:
-        InputError: another process holds the lock.
+        InputError: another process holds the lock, and there is no `wait_fn`.
     """
     if not is_writer():
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    file = _locked(path)
+    if file is None and wait_fn is None:
+        raise InputError(f"Another process is training {path.parent}: {_holder(path)}.")
+    if file is None:
+        wait_fn(_holder(path))
+    while file is None:
+        # Not waiting in the system call, so that every signal is answered.
+        time.sleep(_LOCK_SECONDS)
+        file = _locked(path)
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _locked(path: pathlib.Path) -> TextIO | None:
+    """Returns the open lock file with the lock; None if another process holds it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Opening it to append keeps what the holder has written into it.
+        file = path.open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"Another process is training {path.parent}.") from error
-        yield
+            # Another process could lock a new file if this one had been removed meanwhile.
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except BlockingIOError:
+            file.close()
+            return None
+        except FileNotFoundError:
+            pass
+        file.close()
+
+
+def _holder(path: pathlib.Path) -> str:
+    try:
+        return path.read_text("utf-8") or "one that has just begun"
+    except OSError:
+        return "one that has just ended"

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_deit.core.errors import InputError
+from keras_deit.data.fingerprint import fingerprint_of
 from keras_deit.data.folder_files import SUFFIXES, FolderFiles, listed, printable, scan_folder
 from keras_deit.data.images import EncodedImage, UnreadableImage, jpeg_size
 from keras_deit.data.source import Dataset, Source, Subset
@@ -107,6 +108,7 @@ def load_folder(path: str, check: bool = True, test_share: float | None = None) 
         name=f"folder:{path}",
         class_names=class_names,
         notes=(*_split_notes(files, missing), *(f"not used: {note}" for note in files.notes())),
+        fingerprint=fingerprint_of(root, files.paths()),
         **sources,
     )
 

@@ -44,6 +44,12 @@ class FolderFiles:
     unused: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     undecodable: list[str] = dataclasses.field(default_factory=list)
 
+    def paths(self) -> Iterator[str]:
+        """Yields the paths of all image files that are used."""
+        for by_class in self.by_class.values():
+            for paths in by_class.values():
+                yield from paths
+
     def notes(self) -> list[str]:
         """Returns a line for each reason why files are not used."""
         found = dict(self.unused)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_deit.data.fingerprint import Fingerprint
 from keras_deit.data.images import EncodedImage
 
 
@@ -35,6 +36,7 @@ class Dataset:
         test: the examples for the reported accuracy; nothing is chosen by them. None if the data
             has none; the validation split is reported then.
         notes: lines for the user, such as which files are not used.
+        fingerprint: identifies its files; None for data that are part of a package.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Dataset:
     validation: Source
     test: Source | None = None
     notes: tuple[str, ...] = ()
+    fingerprint: Fingerprint | None = None
 
     @property
     def num_classes(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.network import why_unreachable
+from keras_deit.data.fingerprint import Fingerprint, fingerprint_of
 from keras_deit.data.images import EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
@@ -18,6 +19,9 @@ _logger = logging.getLogger("keras_deit")
 # Their test labels are not published; TFDS has -1 for them. As in the literature, accuracy is
 # reported on "validation".
 _UNLABELED_TEST = frozenset({"imagenet2012", "i_naturalist2017", "i_naturalist2018"})
+
+# The files of larger prepared data are compared by their sizes.
+_MAX_DIGESTED_BYTES = 2**30
 
 # About a hundredth of ImageNet, which is enough for a validation; the rest is for training.
 _MAX_VALIDATION = 10_000
@@ -78,7 +82,21 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
         role: _source(builder, split) for role, split in roles.items() if split is not None
     }
     class_names = tuple(builder.info.features["label"].names)
-    return Dataset(name=name, class_names=class_names, **_hold_out(sources))
+    return Dataset(
+        name=name,
+        class_names=class_names,
+        fingerprint=_fingerprint(builder.data_path),
+        **_hold_out(sources),
+    )
+
+
+def _fingerprint(folder) -> Fingerprint | None:
+    """Returns the fingerprint of a folder of prepared data; None if it is not on a disk."""
+    path = pathlib.Path(folder)
+    if not path.is_dir():
+        return None
+    paths = sorted(str(file) for file in path.iterdir() if file.is_file())
+    return fingerprint_of(path, paths, _MAX_DIGESTED_BYTES) if paths else None
 
 
 def tfds_size(

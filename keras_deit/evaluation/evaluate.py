@@ -9,6 +9,7 @@ from keras_deit.objectives.scoring import Scores
 from keras_deit.training import (
     InputPipeline,
     Run,
+    data_summary,
     load_run,
     objective_from,
     score_split,
@@ -53,7 +54,9 @@ def evaluate_run(
 
     Returns:
         `scores` as in the summary of the run, the `split` and its number of `examples` and, if the
-        run has a moving average of its weights, the `ema_scores` of that.
+        run has a moving average of its weights, the `ema_scores` of that; what identifies the
+        `data`, None for data that are part of a package; and, if they are not those of the
+        training, `data_changes` and `teacher_changes` in words.
 
     Raises:
         InputError: there is no such split, the run is not finished, or the data has other classes.
@@ -63,6 +66,7 @@ def evaluate_run(
     run = load_run(run_dir)
     config = run.config
     identity = config["run"]
+    notes = {}
     bad_images = BadImages(on_bad_image or config.get("on_bad_image", "fail"))
     with precision(identity.get("mixed_precision", "float32")):
         models = {"scores": run.model(weights or "final")}
@@ -73,11 +77,16 @@ def evaluate_run(
         if objective.teacher_request is not None and config["teacher"] is None:
             objective = objective.without_teacher()
         elif objective.teacher_request is not None:
-            teacher = teacher_of_run(config, objective.teacher_request, image_format)
-            if teacher is None:
-                print_fn(f"The teacher {config['teacher']} does not exist any more; no agreement.")
+            teacher, note = teacher_of_run(config, objective.teacher_request, image_format)
+            if note:
+                print_fn(note)
+                notes["teacher_changes"] = note
             objective.use_teacher(teacher)
         data = _dataset(config, dataset)
+        notes["data"] = data_summary(data)
+        if dataset is None and (changes := run.changes_of_data(data)):
+            print_fn(f"The data has changed since the training: {changes}.")
+            notes["data_changes"] = changes
         split = split or data.reported_split
         source = _checked_split(data, split, bad_images.policy)
         pipeline = InputPipeline(
@@ -90,7 +99,7 @@ def evaluate_run(
         }
     if bad_images.names:
         print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")
-    return {"split": split, "examples": len(source), **scores}
+    return {"split": split, "examples": len(source), **scores, **notes}
 
 
 def _checked_split(data: Dataset, split: str, policy: str) -> Source:

@@ -7,6 +7,7 @@ from keras_deit.teachers.contract import (
     TeacherContract,
     TeacherRequest,
     check_classes,
+    class_order,
     pixel_format,
 )
 from keras_deit.teachers.files import (
@@ -17,7 +18,7 @@ from keras_deit.teachers.files import (
     own_head_classes,
     replace_head,
     save_teacher_model,
-    stored_top1,
+    teacher_record,
 )
 from keras_deit.teachers.image_conversion import ImageConversion
 from keras_deit.teachers.teacher import Teacher
@@ -33,11 +34,12 @@ __all__ = [
     "build_teacher_model",
     "check_classes",
     "check_teacher_name",
+    "class_order",
     "list_teachers",
     "load_teacher_model",
     "own_head_classes",
     "pixel_format",
     "replace_head",
     "save_teacher_model",
-    "stored_top1",
+    "teacher_record",
 ]

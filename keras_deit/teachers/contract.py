@@ -1,6 +1,7 @@
 """The contract of a teacher: the format of its images and outputs, saved beside its weights."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -177,6 +178,40 @@ def check_classes(
             f"{teacher_name} --dataset {dataset_name} --output teacher.keras`, then pass "
             "--teacher teacher.keras."
         )
+
+
+def class_order(
+    teacher_classes: Sequence[str] | None,
+    class_names: Sequence[str],
+    teacher_name: str,
+    dataset_name: str,
+) -> tuple[int, ...] | None:
+    """Returns the outputs of a teacher in the order of the classes of the dataset.
+
+    Args:
+        teacher_classes: names of the classes by output; None if they are not known.
+        class_names: names of the classes of the dataset.
+        teacher_name, dataset_name: for the error.
+
+    Returns:
+        For each class of the dataset the index of the teacher's output; None if the order is the
+        same or not known.
+
+    Raises:
+        InputError: the teacher has other classes.
+    """
+    if teacher_classes is None or list(teacher_classes) == list(class_names):
+        return None
+    different = sorted({*teacher_classes} ^ {*class_names})
+    if different or len(teacher_classes) != len(class_names):
+        more = f" and {len(different) - 10} more" if len(different) > 10 else ""
+        raise InputError(
+            f"Teacher {teacher_name} was trained on other classes than those of {dataset_name}. "
+            f"Only one of the two has: {', '.join(different[:10])}{more}. Fine-tune it with "
+            f"`keras-deit train-teacher --teacher {teacher_name} --dataset {dataset_name} "
+            "--output teacher.keras`, then pass --teacher teacher.keras."
+        )
+    return tuple(map(list(teacher_classes).index, class_names))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import zipfile
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import fsync, user_path
+from keras_deit.core.files import fsync, read_json, user_path
 from keras_deit.core.image_format import channels_last_images
 from keras_deit.teachers.applications import (
     IMAGENET_CLASSES,
@@ -130,12 +130,20 @@ def save_teacher_model(
     fsync(path.parent)
 
 
-def stored_top1(source: str | pathlib.Path) -> dict[str, float]:
-    """Returns top-1 by split as it is stored beside a `.keras` file; empty if it is not."""
-    path = pathlib.Path(source).with_suffix(".json")
-    if pathlib.Path(source).suffix != ".keras" or not path.is_file():
+def teacher_record(source: str | pathlib.Path) -> dict:
+    """Returns what is stored beside a `.keras` file; empty if nothing is, or for another name.
+
+    Raises:
+        InputError: the file beside it is damaged.
+    """
+    path = pathlib.Path(source).expanduser()
+    if path.suffix != ".keras" or not (path := path.with_suffix(".json")).is_file():
         return {}
-    return json.loads(path.read_text("utf-8")).get("top1") or {}
+    record = read_json(path, f"{path} is not a teacher's contract")
+    classes = record.get("classes", [])
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"{path} is not a teacher's contract: its classes are no list of names.")
+    return record
 
 
 def load_teacher_model(

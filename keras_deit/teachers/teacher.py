@@ -1,6 +1,7 @@
 """The teacher of a distillation: a frozen classifier for the student's images."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -30,6 +31,8 @@ class Teacher(keras.layers.Layer):
         model: Keras classifier, which is frozen in place.
         contract: contract of its images and outputs.
         student_format: format of the images with which this layer is called.
+        class_order: for each class the index of the model's output, see `contract.class_order`;
+            None if the outputs are in the order of the classes.
 
     Raises:
         InputError: a fixed input or output size of the model is not that of the contract.
@@ -40,6 +43,7 @@ class Teacher(keras.layers.Layer):
         model: keras.Model,
         contract: TeacherContract,
         student_format: ImageFormat,
+        class_order: Sequence[int] | None = None,
         **kwargs,
     ):
         # The dtype of the teacher does not depend on the student's dtype policy.
@@ -50,6 +54,7 @@ class Teacher(keras.layers.Layer):
         self.model = model
         self.built = model.built  # Every variable is the model's.
         self.contract = contract
+        self.class_order = None if class_order is None else tuple(class_order)
         self.conversion = ImageConversion(student_format, contract.image_format)
 
     @property
@@ -64,6 +69,8 @@ class Teacher(keras.layers.Layer):
     def call(self, images):
         """Returns logits, float32 (batch, num_classes), for images (batch, height, width, 3)."""
         outputs = ops.cast(self.model(self.conversion(images), training=False), "float32")
+        if self.class_order is not None:
+            outputs = ops.take(outputs, np.array(self.class_order, "int32"), axis=-1)
         return ops.stop_gradient(as_logits(outputs, self.contract))
 
     def compute_output_shape(self, input_shape):
@@ -91,6 +98,7 @@ class Teacher(keras.layers.Layer):
             "model": keras.saving.serialize_keras_object(self.model),
             "contract": self.contract.to_dict(),
             "student_format": dataclasses.asdict(self.conversion.source),
+            "class_order": self.class_order,
         }
 
     @classmethod

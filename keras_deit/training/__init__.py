@@ -1,5 +1,6 @@
 """Training: jobs, the training loop, checkpoints, and runs."""
 
+from keras_deit.training.changes import data_summary
 from keras_deit.training.identity import objective_from
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.interruption import Stopped
@@ -13,12 +14,8 @@ from keras_deit.training.options import (
     training_options,
 )
 from keras_deit.training.run import Run, load_run
-from keras_deit.training.teachers import (
-    check_output,
-    fine_tune_teacher,
-    resolve_teacher,
-    teacher_of_run,
-)
+from keras_deit.training.teacher_training import check_output, fine_tune_teacher
+from keras_deit.training.teachers import resolve_teacher, teacher_of_run
 from keras_deit.training.trainer import score_split, train_job
 
 __all__ = [
@@ -29,6 +26,7 @@ __all__ = [
     "Run",
     "Stopped",
     "check_output",
+    "data_summary",
     "fine_tune_teacher",
     "load_run",
     "make_job",

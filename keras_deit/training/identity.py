@@ -137,23 +137,32 @@ def _teacher_recipe_from(values: dict) -> TeacherRecipe:
 
 
 def teacher_identity(
-    request: TeacherRequest, recipe: TeacherRecipe, dataset: Dataset, student_format: ImageFormat
+    request: TeacherRequest,
+    recipe: TeacherRecipe,
+    dataset: Dataset,
+    student_format: ImageFormat,
+    by_contents: bool = True,
 ) -> dict:
-    """Returns the identity of a teacher that is trained for a dataset."""
+    """Returns the identity of a teacher that is trained for a dataset.
+
+    Earlier versions knew the data by their name, and not by their contents.
+    """
     return _as_json(
         {
             "teacher": request.name,
             "weights": request.weights,
             "recipe": teacher_recipe_identity(recipe),
             "student_format": _changed(student_format),
-            **_teacher_data(dataset),
+            **_teacher_data(dataset, by_contents),
         }
     )
 
 
-def _teacher_data(dataset: Dataset) -> dict:
+def _teacher_data(dataset: Dataset, by_contents: bool = True) -> dict:
+    """Returns what identifies the data: their contents if these are known, wherever they are."""
+    known = by_contents and dataset.fingerprint is not None
     return {
-        "dataset": dataset.name,
+        **({"contents": dataset.fingerprint.digest} if known else {"dataset": dataset.name}),
         "classes": dataset.class_names,
         "examples": len(dataset.train),
         "backend": keras.backend.backend(),
@@ -225,9 +234,14 @@ def short_name(dataset: str) -> str:
 def teacher_file_names(
     request: TeacherRequest, recipe: TeacherRecipe, dataset: Dataset, student_format: ImageFormat
 ) -> list[str]:
-    """Returns the names that the file of a trained teacher can have, the present one first."""
-    present = teacher_identity(request, recipe, dataset, student_format)
-    names = [f"{request.name}-{short_name(dataset.name)}-{digest(present)}"]
+    """Returns the names that the file of a trained teacher can have, the present one first.
+
+    In the present one the name of the data can be another one, so that `*` stands in a further one.
+    """
+    values = (request, recipe, dataset, student_format)
+    present, by_name = (digest(teacher_identity(*values, known)) for known in (True, False))
+    stem = f"{request.name}-{short_name(dataset.name)}"
+    names = [f"{stem}-{present}", f"{request.name}-*-{present}", f"{stem}-{by_name}"]
     old_recipe = _teacher_recipe_in_format_1(recipe)
     for name in _names_of_format_1(dataset.name) if old_recipe else ():
         old = {
@@ -235,11 +249,16 @@ def teacher_file_names(
             "weights": request.weights,
             "recipe": old_recipe,
             "student_format": {name: getattr(student_format, name) for name in _IMAGE_FORMAT_1},
-            **_teacher_data(dataset),
+            **_teacher_data(dataset, by_contents=False),
             "dataset": name,
         }
         names.append(f"{request.name}-{name}-{digest(old)}")
-    return [f"{name.replace(':', '_').replace('/', '_')}.keras" for name in names]
+    return [f"{file_stem(name)}.keras" for name in names]
+
+
+def file_stem(name: str) -> str:
+    """Returns a name as it stands in the name of a file."""
+    return name.replace(":", "_").replace("/", "_")
 
 
 def _names_of_format_1(dataset: str) -> list[str]:

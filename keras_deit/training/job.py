@@ -39,6 +39,10 @@ class Job:
         keep_checkpoints: number of checkpoints to keep, the newest ones.
         extend: whether to train a run on to more epochs than it was started with. The learning
             rate goes on where a training of so many epochs would be.
+        accept_changed_data: whether to resume although the data has changed since the training
+            began.
+        accept_teacher: whether to learn from a teacher that is no better than a guess on validation
+            images.
         on_nan: what to do after a step with non-finite gradients: "fail", or "skip" to continue
             without this step.
         monitor: figure of the validation that chooses the best weights, such as "accuracy", "loss",
@@ -62,6 +66,8 @@ class Job:
     checkpoint_seconds: float = 300.0
     keep_checkpoints: int = 2
     extend: bool = False
+    accept_changed_data: bool = False
+    accept_teacher: bool = False
     on_nan: OnProblem = "fail"
     monitor: str | None = None
     on_bad_image: OnProblem = "fail"

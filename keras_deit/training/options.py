@@ -35,7 +35,7 @@ from keras_deit.teachers import check_teacher_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.run import Run
-from keras_deit.training.teachers import check_output, fine_tune_teacher
+from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.trainer import train_job
 
 _logger = logging.getLogger("keras_deit")
@@ -193,6 +193,7 @@ def teacher_training_options() -> list[Option]:
     """Returns all options of the training of a teacher."""
     data = {option.name: option for option in training_options()}
     own = ("dataset", "data_dir", "recipe", "teacher_pixels", "teacher_outputs", "image_size")
+    own += ("accept_changed_data",)
     return unique_options(
         [
             Option("teacher", str, "Name of the teacher, or its .keras file.", required=True),
@@ -249,4 +250,5 @@ def train_teacher(**given) -> dict[str, float]:
         weights=given.get("weights"),
         pixels=given.get("teacher_pixels"),
         outputs=given.get("teacher_outputs"),
+        accept_changed_data=given.get("accept_changed_data", False),
     )

@@ -14,11 +14,12 @@ from keras_deit.core.files import (
     write_weights,
 )
 from keras_deit.core.processes import addressable, is_writer
-from keras_deit.data import full_name, load_dataset
+from keras_deit.data import Dataset, full_name, load_dataset
 from keras_deit.models import Classifier
 from keras_deit.optimizers import Optimization
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
+from keras_deit.training.changes import LISTING, changes_by_count
 from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
 from keras_deit.training.job import Job
 
@@ -33,11 +34,12 @@ _LENGTH = {f"optimization.{name}" for name in ("epochs", "steps", "warmup_epochs
 class Run:
     """The directory of one run: what was asked for, what happened, what came out.
 
-    It holds `config.json` (the identity of the run and what later tools need), `steps.json` (how
-    many steps fit into its minutes, if it has them), `metrics.csv` (the log by epoch),
-    `tensorboard/` (its events), `checkpoints/` (what a stopped run resumes from),
-    `best.weights.h5` (of the epoch with the best validation figure), `final.weights.h5` and
-    `summary.json` (the result), and `ema.weights.h5` (the moving average, if there is one).
+    It holds `config.json` (the identity of the run and what later tools need), `data.json.gz` (the
+    files of its data), `steps.json` (how many steps fit into its minutes, if it has them),
+    `metrics.csv` (the log by epoch), `tensorboard/` (its events), `checkpoints/` (what a stopped
+    run resumes from), `best.weights.h5` (of the epoch with the best validation figure),
+    `final.weights.h5` and `summary.json` (the result), and `ema.weights.h5` (the moving average, if
+    there is one).
 
     Args:
         path: path of the directory; it need not exist.
@@ -52,6 +54,7 @@ class Run:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.steps_file = self.path / "steps.json"
+        self.listing = self.path / LISTING
         self.best_weights = self.path / RUN_WEIGHTS["best"]
         self.final_weights = self.path / RUN_WEIGHTS["final"]
         self.ema_weights = self.path / RUN_WEIGHTS["ema"]
@@ -119,24 +122,61 @@ class Run:
             )
         return create_model(**values, weights=self.path / RUN_WEIGHTS[weights])
 
-    def changes_of_data(self, job: Job) -> str:
-        """Returns in what the classes and the number of images of a folder have changed.
+    def changes_of_data(self, dataset: Dataset) -> str:
+        """Returns in what the data of the run have changed, in words; empty if they have not.
 
-        It is empty if nothing has, and for other data, which a run does not look at again.
+        Of data without a fingerprint, and for a run of an earlier version, only the classes and the
+        numbers of images are compared.
+
+        Args:
+            dataset: the data now.
         """
         stored = self.config
-        if not job.dataset.startswith("folder:") or "examples" not in stored:
+        if stored.get("data") and dataset.fingerprint is not None:
+            return dataset.fingerprint.changes_since(self.listing, stored["data"]["digest"])
+        if "examples" not in stored:
             return ""
+        return changes_by_count(stored["class_names"], stored["examples"], dataset)
+
+    def holds_same_data(self, job: Job) -> bool:
+        """Returns whether the folder of a job is a copy of that of this run."""
+        if not self.config_file.is_file():
+            return False
+        stored, folder = self.config, "folder:"
+        if not (stored.get("data") and stored["run"]["dataset"].startswith(folder)):
+            return False
+        if not job.dataset.startswith(folder) or job.dataset == stored["run"]["dataset"]:
+            return False
         dataset = load_dataset(job.dataset, None, "skip", job.test_share)
-        old, new = set(stored["class_names"]), set(dataset.class_names)
-        changes = [f"class {name!r} is new" for name in sorted(new - old)]
-        changes += [f"class {name!r} is gone" for name in sorted(old - new)]
-        changes += [
-            f"{split} {stored['examples'].get(split, 0):,} -> {dataset.examples.get(split, 0):,}"
-            for split in sorted({*stored["examples"], *dataset.examples})
-            if stored["examples"].get(split) != dataset.examples.get(split)
+        return dataset.fingerprint.digest == stored["data"]["digest"]
+
+    def check_teacher(self, contract: dict) -> None:
+        """Checks that a teacher takes and returns what the one of the run here does.
+
+        Args:
+            contract: its contract, and `class_order`, as JSON values.
+
+        Raises:
+            InputError: it does not.
+        """
+        config = self.config
+        if config["teacher_contract"] is None:
+            return
+        order = config.get("teacher_class_order")
+        there, here = (
+            flatten({**config["teacher_contract"], "class_order": order}),
+            flatten(contract),
+        )
+        different = [
+            f"{key} {there.get(key)} there, {here.get(key)} here"
+            for key in sorted({*there, *here})
+            if there.get(key) != here.get(key)
         ]
-        return ", ".join(changes)
+        if different:
+            raise InputError(
+                f"{self.path} was started with a teacher that takes or returns something else "
+                f"({', '.join(different[:5])}); give another --run_dir."
+            )
 
     def length_to_extend(self, identity: dict) -> str | None:
         """Returns the epochs or steps of the run here, if an identity has more of them.
@@ -201,16 +241,20 @@ class Run:
             f"partial-{self.config_file.name}",
             self.lock.name,
             self.steps_file.name,
+            self.listing.name,
         }:
             raise InputError(
                 f"{self.path} holds files that do not belong to a run; give another --run_dir."
             )
         check_writable(self.config_file)
 
-    def start(self, config: dict) -> None:
-        """Creates the directory and writes `config.json`, in the process that writes."""
+    def start(self, config: dict, dataset: Dataset | None = None) -> None:
+        """Creates the directory, lists the data and writes `config.json`, in the process that
+        writes."""
         if is_writer():
             self.path.mkdir(parents=True, exist_ok=True)
+            if dataset is not None and dataset.fingerprint is not None:
+                dataset.fingerprint.save(self.listing)
             write_json(self.config_file, {"format": FORMAT, **config})
 
     def write_metrics(self, history: Iterable[dict]) -> None:

@@ -1,50 +1,113 @@
 """The teacher of a training: resolved from a name or a file, and trained if that is needed."""
 
+import contextlib
+import dataclasses
+import glob
+import json
 import pathlib
 import shutil
-import time
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import check_writable, exclusive_lock, user_path
+from keras_deit.core.files import check_writable, exclusive_lock, file_digest, user_path
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import precision
-from keras_deit.core.processes import barrier, has_accelerator, is_writer
-from keras_deit.data import Dataset, Source, num_batches, take_examples
-from keras_deit.objectives import Supervised, TrainingModel
-from keras_deit.objectives.scoring import score
-from keras_deit.optimizers import build_optimizer
+from keras_deit.core.processes import all_gather, is_writer, process_index_and_count
+from keras_deit.data import Dataset, take_examples
+from keras_deit.objectives import Objective
 from keras_deit.recipes import TeacherRecipe, default_teacher_recipe
 from keras_deit.teachers import (
-    ImageConversion,
     Teacher,
     TeacherContract,
     TeacherRequest,
     build_teacher_model,
     check_classes,
+    class_order,
     load_teacher_model,
     own_head_classes,
-    replace_head,
-    save_teacher_model,
-    stored_top1,
+    teacher_record,
 )
-from keras_deit.teachers.teacher import as_logits
-from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import (
-    teacher_file_names,
-    teacher_recipe_identity,
-    upgraded_teacher_metadata,
-)
-from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
-from keras_deit.training.loop import TrainingData, TrainingLoop
-from keras_deit.training.report import weights_line
+from keras_deit.training.checkpoints import fingerprint
+from keras_deit.training.identity import file_stem, teacher_file_names, teacher_recipe_identity
+from keras_deit.training.input_pipeline import InputPipeline
+from keras_deit.training.job import Job
+from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
-from keras_deit.training.time_limit import limit
+from keras_deit.training.teacher_training import fit_teacher, listing_beside, lock_file
 
-# The teacher is the same for every seed of the student.
-_TEACHER_SEED = 0
+
+def with_teacher(
+    job: Job,
+    run: Run,
+    objective: Objective,
+    dataset: Dataset,
+    pipeline: InputPipeline,
+    print_fn: Callable[[str], None],
+) -> tuple[Objective, dict]:
+    """Returns the objective with its teacher, and what the configuration of a run says of that.
+
+    It is another objective, without one, if the teacher may be left out and is too weak.
+
+    Args:
+        job, run: of the training.
+        objective: unbuilt.
+        dataset: to train the teacher on, and to score it on.
+        pipeline: pipeline of the student's images.
+        print_fn: called with each line for the user.
+
+    Raises:
+        InputError: there is no such teacher, it is not that of a run that is resumed, or it is no
+            better than a guess and the job does not accept that.
+    """
+    without = {"teacher": None, "teacher_contract": None}
+    if objective.teacher_request is None:
+        return objective, without
+    batch_size = job.recipe.optimization.micro_batch_size
+    teacher, source = resolve_teacher(
+        objective.teacher_request,
+        dataset,
+        pipeline,
+        job.teacher_dir,
+        batch_size,
+        job.checkpoint_seconds,
+        print_fn,
+    )
+    started = run.config_file.is_file()
+    if started:
+        run.check_teacher(values_of(teacher))
+    figure = teacher_top1(teacher, dataset, pipeline, batch_size)
+    if figure.is_weak and getattr(objective, "teacher_optional", False):
+        print_fn(f"No teacher: {figure.weakness}.")
+        return objective.without_teacher(), without
+    if figure.is_weak:
+        advice = (
+            "A student learns its mistakes: train it longer or with another recipe (keras-deit "
+            "train-teacher), or train without one (--distillation none)"
+        )
+        # A training that is resumed has begun with it.
+        if figure.is_at_chance and not (job.accept_teacher or started):
+            raise InputError(
+                f"{source}: {figure.weakness}. {advice}, or --accept_teacher to learn from it. The "
+                "order of its classes, its pixels or its outputs may be others than declared."
+            )
+        print_fn(f"WARNING: {figure.weakness}. {advice}.")
+    objective.use_teacher(teacher)
+    return objective, {
+        "teacher": source,
+        "teacher_contract": teacher.contract.to_dict(),
+        "teacher_class_order": teacher.class_order,
+        "teacher_digest": teacher_digest(source, teacher),
+        "teacher_figure": str(figure),
+    }
+
+
+def values_of(teacher: Teacher) -> dict:
+    """Returns what a teacher takes and returns, as it comes back from a JSON file."""
+    values = {**teacher.contract.to_dict(), "class_order": teacher.class_order}
+    return json.loads(json.dumps(values))
 
 
 def resolve_teacher(
@@ -54,11 +117,16 @@ def resolve_teacher(
     teacher_dir: str,
     batch_size: int,
     checkpoint_seconds: float = 300.0,
+    print_fn: Callable[[str], None] = print,
 ) -> tuple[Teacher, str]:
     """Returns the teacher that an objective asks for.
 
     A teacher that has to be trained is trained in float32, whatever the precision of the student,
-    and kept for the next run that asks for the same.
+    and kept for the next run that asks for the same with data of the same contents. If another
+    process trains it already, this one waits for it.
+
+    The classes of a teacher that was trained by this package are known; its outputs are brought
+    into the order of the classes of the dataset.
 
     Args:
         request: the teacher.
@@ -67,16 +135,27 @@ def resolve_teacher(
         teacher_dir: where trained teachers are kept.
         batch_size: number of images that its contract is checked with.
         checkpoint_seconds: seconds from one checkpoint of its training to the next.
+        print_fn: called with each line for the user.
 
     Returns:
         The teacher, and where it comes from: a name or the path of a file.
 
     Raises:
-        InputError: there is no such teacher, it has another number of classes than the data, or its
-            images or outputs are not what its contract declares.
+        InputError: there is no such teacher, it has other classes than the data, or its images or
+            outputs are not what its contract declares.
     """
-    model, contract, source = _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds)
-    teacher = Teacher(model, contract, pipeline.image_format)
+    model, contract, source = _resolve(
+        request, dataset, pipeline, teacher_dir, checkpoint_seconds, print_fn
+    )
+    classes = teacher_record(source).get("classes")
+    order = class_order(classes, dataset.class_names, request.name, dataset.name)
+    if request.name.endswith(".keras") and (
+        changes := _changes_of_data(pathlib.Path(source), dataset)
+    ):
+        print_fn(f"Note: {changes}")
+    if order is not None:
+        print_fn(f"The classes of {source} are in another order; its outputs are put into ours.")
+    teacher = Teacher(model, contract, pipeline.image_format, order)
     images, *_ = next(iter(pipeline.evaluation_batches(dataset.validation, batch_size)))
     teacher.check(images)
     return teacher, source
@@ -85,46 +164,79 @@ def resolve_teacher(
 # A teacher whose accuracy is above that of a guess by less than this share of what is left to 1
 # teaches hardly anything.
 _WEAK = 0.2
-# The images that a teacher of unknown accuracy is scored on.
+# A teacher is at chance if a guess would reach its accuracy with so many standard deviations.
+_DEVIATIONS = 3
+# The validation images that a teacher is scored on.
 _SCORED_IMAGES = 256
 
 
-def teacher_weakness(
-    teacher: Teacher, source: str, dataset: Dataset, pipeline: InputPipeline, batch_size: int
-) -> str | None:
-    """Returns a sentence if a teacher is hardly better than a guess on the validation split.
+@dataclasses.dataclass(frozen=True)
+class TeacherTop1:
+    """The top-1 of a teacher on validation images.
+
+    Attributes:
+        top1: in [0, 1].
+        images: number of the images.
+        num_classes: number of classes, of which a guess takes one.
+    """
+
+    top1: float
+    images: int
+    num_classes: int
+
+    def __str__(self):
+        return f"top-1 {self.top1:.3f} on {self.images} validation images"
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the teacher is hardly better than a guess."""
+        return self.top1 < self._above_guess(_WEAK)
+
+    @property
+    def is_at_chance(self) -> bool:
+        """Whether a guess could be as good as the teacher on these images."""
+        guess = 1 / self.num_classes
+        deviation = (guess * (1 - guess) / self.images) ** 0.5
+        return self.is_weak and self.top1 <= guess + _DEVIATIONS * deviation
+
+    @property
+    def weakness(self) -> str:
+        """What is wrong with a weak teacher, as the end of a sentence."""
+        kind = "no better" if self.is_at_chance else "hardly better"
+        return f"the teacher is {kind} than a guess, which has {1 / self.num_classes:.3f}: {self}"
+
+    def _above_guess(self, share: float) -> float:
+        guess = 1 / self.num_classes
+        return guess + share * (1 - guess)
+
+
+def teacher_top1(
+    teacher: Teacher, dataset: Dataset, pipeline: InputPipeline, batch_size: int
+) -> TeacherTop1:
+    """Scores a teacher on some images of the validation split, equally many of each class.
 
     Args:
-        teacher, source: as `resolve_teacher` returns them.
+        teacher: as `resolve_teacher` returns it.
         dataset: with the validation split.
         pipeline: pipeline of the student's images.
-        batch_size: images at a time, if its accuracy is not stored beside it.
+        batch_size: images at a time.
     """
-    guess = 1 / dataset.num_classes
-    top1 = stored_top1(source).get("validation")
-    if top1 is None:
-        count = min(_SCORED_IMAGES, len(dataset.validation))
-        top1 = _accuracy(teacher, take_examples(dataset.validation, count), pipeline, batch_size)
-    if top1 >= guess + _WEAK * (1 - guess):
-        return None
-    return (
-        f"the teacher is hardly better than a guess: top-1 {top1:.3f} on the validation split, and "
-        f"a guess has {guess:.3f}"
-    )
-
-
-def _accuracy(teacher: Teacher, source: Source, pipeline: InputPipeline, batch_size: int) -> float:
-    hits, count = 0.0, 0.0
+    count = min(_SCORED_IMAGES, len(dataset.validation))
+    source = take_examples(dataset.validation, count)
+    hits, counted = 0, 0
     for images, labels, *weights in pipeline.evaluation_batches(source, batch_size):
         right = np.argmax(keras.ops.convert_to_numpy(teacher(images, training=False)), axis=-1)
-        kept = np.asarray(weights[0]) if weights else np.ones(len(right))
-        classes = np.argmax(np.asarray(labels), axis=-1) if np.ndim(labels) > 1 else labels
-        hits += float(np.sum((right == np.asarray(classes)) * kept))
-        count += float(np.sum(kept))
-    return hits / max(count, 1.0)
+        kept = np.asarray(weights[0]) > 0 if weights else np.ones(len(right), bool)
+        hits += int(np.sum((right == np.asarray(labels)) & kept))
+        counted += int(np.sum(kept))
+    # Each process has a part of the images.
+    index, _ = process_index_and_count()
+    parts = [line.split() for line in all_gather([f"{index} {hits} {counted}"])]
+    hits, counted = (sum(int(part[field]) for part in parts) for field in (1, 2))
+    return TeacherTop1(hits / max(counted, 1), max(counted, 1), dataset.num_classes)
 
 
-def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds):
+def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds, print_fn):
     name, weights = request.name, request.weights
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=request.pixels, outputs=request.outputs)
@@ -137,18 +249,40 @@ def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds):
         if own_classes is not None:
             check_classes(own_classes, dataset.num_classes, name, dataset.name)
             return *build_teacher_model(name, dataset.num_classes, *size, weights), name
-        path = _kept_file(request, recipe, dataset, pipeline.image_format, teacher_dir)
+        path = _kept_file(request, recipe, dataset, pipeline.image_format, teacher_dir, print_fn)
         if not path.is_file():
             check_writable(path)
             dataset_steps(recipe.optimization, dataset, "teacher_batch_size")
-            model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
-            source = f"{name}, weights {weights}"
-            fit_teacher(
-                *(model, contract, dataset, recipe, pipeline, path, source),
-                checkpoint_seconds=checkpoint_seconds,
-            )
+            with _its_training(path, print_fn) as exists:
+                if not exists:
+                    model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
+                    source = f"{name}, weights {weights}"
+                    fit_teacher(
+                        *(model, contract, dataset, recipe, pipeline, path, source),
+                        checkpoint_seconds=checkpoint_seconds,
+                    )
         # It is loaded even if it was trained just now, so that both kinds of runs do the same.
         return *load_teacher_model(path), str(path.resolve())
+
+
+@contextlib.contextmanager
+def _its_training(path: pathlib.Path, print_fn: Callable[[str], None]) -> Iterator[bool]:
+    """Holds the lock of a teacher's training, and yields whether it exists by then.
+
+    If another process holds the lock, this one waits, and the teacher exists unless the other one
+    was stopped.
+    """
+
+    def waiting(holder: str) -> None:
+        print_fn(f"Waiting for the teacher {path}, which another training makes: {holder}.")
+
+    lock = lock_file(path)
+    with exclusive_lock(lock, waiting):
+        # Only one of the processes of a training takes the lock; the others wait for it here.
+        exists = "True" in all_gather([str(path.is_file())])
+        yield exists
+        if exists and is_writer():
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _kept_file(
@@ -157,224 +291,78 @@ def _kept_file(
     dataset: Dataset,
     student_format: ImageFormat,
     teacher_dir: str,
+    print_fn: Callable[[str], None],
 ) -> pathlib.Path:
     """Returns the file that a trained teacher is kept in, also one of an earlier version."""
-    names = teacher_file_names(request, recipe, dataset, student_format)
-    paths = [pathlib.Path(teacher_dir) / name for name in names]
-    return next((path for path in paths if path.is_file()), paths[0])
+    present, any_place, *earlier = teacher_file_names(request, recipe, dataset, student_format)
+    folder = pathlib.Path(teacher_dir)
+    path = folder / present
+    found = [path, *sorted(folder.glob(any_place)), *(folder / name for name in earlier)]
+    kept = next((path for path in found if path.is_file()), path)
+    if dataset.fingerprint is not None and kept.name in earlier:
+        print_fn(
+            f"The teacher {kept} was trained by an earlier version, which did not store what "
+            f"identifies the contents of {dataset.name}; remove it to train a new one."
+        )
+    elif not kept.is_file():
+        for other in sorted(folder.glob(f"{glob.escape(file_stem(request.name))}-*.keras")):
+            same_recipe = teacher_record(other).get("recipe") == teacher_recipe_identity(recipe)
+            if same_recipe and (changes := _changes_of_data(other, dataset)):
+                print_fn(f"A new teacher is trained; {changes}")
+    return kept
+
+
+def _changes_of_data(path: pathlib.Path, dataset: Dataset) -> str:
+    """Returns a sentence if a teacher was trained on other contents of the folder of a dataset."""
+    stored = teacher_record(path).get("data") or {}
+    present = dataset.fingerprint
+    if present is None or stored.get("place") != present.summary["place"]:
+        return ""
+    changes = present.changes_since(listing_beside(path), stored["digest"])
+    return changes and f"the data has changed since {path} was trained: {changes}."
+
+
+def teacher_digest(source: str, teacher: Teacher) -> str:
+    """Returns what identifies a teacher: its file, or the weights of one that has none.
+
+    Args:
+        source: where it comes from, as `resolve_teacher` returns it.
+        teacher: the teacher.
+    """
+    return file_digest(source) if source.endswith(".keras") else fingerprint(teacher)
 
 
 def teacher_of_run(
     config: dict, request: TeacherRequest, student_format: ImageFormat
-) -> Teacher | None:
-    """Returns the teacher that a run was distilled from; None if its file is gone.
+) -> tuple[Teacher | None, str]:
+    """Returns the teacher that a run was distilled from.
 
     Args:
         config: configuration of the run.
         request: teacher request of its objective.
         student_format: format of the images that the teacher gets.
+
+    Returns:
+        The teacher, None if its file is gone; and a sentence if it is not that of the training.
     """
-    source = config["teacher"]
+    source, is_file = config["teacher"], config["teacher"].endswith(".keras")
+    if is_file and not pathlib.Path(source).is_file():
+        return None, f"The teacher {source} does not exist any more; no agreement."
     contract = TeacherContract.from_dict(config["teacher_contract"])
-    if source.endswith(".keras"):
-        if not pathlib.Path(source).is_file():
-            return None
-        return Teacher(*load_teacher_model(source, contract), student_format)
     size = (contract.image_format.height, contract.image_format.width)
-    model = build_teacher_model(source, contract.num_classes, *size, request.weights)
-    return Teacher(*model, student_format)
-
-
-def fine_tune_teacher(
-    name: str,
-    dataset: Dataset,
-    recipe: TeacherRecipe,
-    pipeline: InputPipeline,
-    path: pathlib.Path,
-    weights: str | None = None,
-    pixels: str | None = None,
-    outputs: str | None = None,
-) -> dict[str, float]:
-    """Trains a teacher by name or file on a dataset, with a new head if the classes differ.
-
-    Args:
-        name: as for `build_teacher_model`, or the path of a `.keras` file.
-        dataset, recipe, pipeline, path: as for `fit_teacher`.
-        weights: "imagenet" for a keras.applications name.
-        pixels, outputs: the contract of a `.keras` file that has none beside it.
-
-    Returns:
-        Top-1 on the validation and on the test split.
-
-    Raises:
-        InputError: there is no such teacher, or the batch size is not possible.
-    """
-    dataset_steps(recipe.optimization, dataset)
-    if name.endswith(".keras"):
-        model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
-        # Before its head is replaced by one with random weights.
-        source = fingerprint(model)
-    else:
-        size = recipe.model_size(pipeline.image_format)
-        model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
-        source = f"{name}, weights {weights}"
-    if contract.num_classes != dataset.num_classes:
-        model, contract = replace_head(model, contract, dataset.num_classes)
-    return fit_teacher(model, contract, dataset, recipe, pipeline, path, source)
-
-
-def check_output(path: pathlib.Path) -> None:
-    """Checks that a new teacher can be kept in a file.
-
-    Raises:
-        InputError: it is not a `.keras` file, exists already, or cannot be written.
-    """
-    if path.suffix != ".keras":
-        raise InputError(f"A teacher is kept in a .keras file. Received: {path}.")
-    if path.exists():
-        raise InputError(f"{path} exists already; give another --output.")
-    check_writable(path)
-
-
-def fit_teacher(
-    model: keras.Model,
-    contract: TeacherContract,
-    dataset: Dataset,
-    recipe: TeacherRecipe,
-    pipeline: InputPipeline,
-    path: pathlib.Path,
-    source: str,
-    checkpoint_seconds: float = 300.0,
-) -> dict[str, float]:
-    """Trains a classifier on the training split and keeps it as a `.keras` file.
-
-    It is a supervised training on the images that the teacher sees later: the student's images,
-    brought into the teacher's format. A teacher that was trained on images of its own size lost a
-    point on the student's. A stopped training resumes from its newest checkpoint in
-    PATH.checkpoints.
-
-    Args:
-        model: returns logits or probabilities, as its contract says; its head has the data's
-            number of classes.
-        contract: what the model takes and returns.
-        dataset: to train on; nothing is chosen on its other splits.
-        recipe: how to train.
-        pipeline: pipeline of the student's images.
-        path: path of the `.keras` file; its contract and accuracy are written beside it.
-        source: identifies the untrained model; the training of another one is not resumed.
-        checkpoint_seconds: seconds from one checkpoint to the next.
-
-    Returns:
-        Top-1 on the validation and on the test split, on the student's images.
-
-    Raises:
-        InputError: a number is not finite any more.
-        Stopped: by SIGTERM or Ctrl-C; everything is saved.
-    """
-    keras.utils.set_random_seed(_TEACHER_SEED)
-    model.trainable = True
-    _set_batch_norm_momentum(model, recipe.batch_norm_momentum)
-    student = _on_student_images(model, contract, pipeline.image_format)
-    optimization, steps = dataset_steps(recipe.optimization, dataset)
-    end = recipe.minutes and time.monotonic() + 60 * recipe.minutes
-    class_weights = training_class_weights(optimization, dataset)
-    if class_weights is not None and is_writer():
-        print(f"class weights of the teacher: {weights_line(class_weights, dataset.class_names)}")
-    training_model = TrainingModel(
-        student,
-        Supervised(),
-        class_weights=class_weights,
-        label_smoothing=recipe.augmentation.label_smoothing,
-    )
-    # On TensorFlow without an accelerator XLA's convolutions are many times slower.
-    slow_xla = keras.backend.backend() == "tensorflow" and not has_accelerator()
-    training_model.compile(
-        build_optimizer(training_model, optimization, steps, adjustable=end is not None),
-        jit_compile=False if slow_xla else "auto",
-    )
-    folder = path.with_suffix(".checkpoints")
-    record = {"recipe": teacher_recipe_identity(recipe)}
-    metadata = {**record, **_resume_metadata(dataset, pipeline, source)}
-    with exclusive_lock(folder / "lock"):
-        checkpoints = CheckpointManager(
-            folder,
-            checkpoint_seconds,
-            resume_metadata=metadata,
-            upgrade=upgraded_teacher_metadata,
-            writes=is_writer(),
-        )
-        batches = pipeline.train_batches(
-            dataset.train, recipe.augmentation, optimization, _TEACHER_SEED
-        )
-        data = TrainingData(batches, steps, bad_images=pipeline.bad_images)
-        if end is not None:
-            steps_file = folder / "steps.json"
-            optimization, data = limit(end, steps_file, training_model, data, optimization)
-        loop = TrainingLoop(training_model, "teacher", data, optimization, checkpoints)
-        loop.restore()
-        with loop.running():
-            while not loop.finished:
-                loop.train_epoch()
-                loop.validate()
-                loop.end_epoch()
-        top1 = {
-            split: _top1(student, getattr(dataset, split), pipeline, recipe, split)
-            for split in dataset.examples
-            if split != "train"
-        }
-        if is_writer():
-            save_teacher_model(model, contract, path, top1=top1, **record)
-            shutil.rmtree(folder)
-    barrier("teacher")
-    return top1
-
-
-def _resume_metadata(dataset: Dataset, pipeline: InputPipeline, source: str) -> dict:
-    image_format = pipeline.image_format
-    return {
-        "model": source,
-        "dataset": dataset.name,
-        "classes": list(dataset.class_names),
-        "number of training examples": len(dataset.train),
-        "images": {
-            "height": image_format.height,
-            "width": image_format.width,
-            "mean": list(image_format.mean),
-            "std": list(image_format.std),
-            "channels": image_format.channels,
-            "view": [pipeline.crop_ratio, pipeline.interpolation],
-        },
-    }
-
-
-def _top1(
-    model: keras.Model, source: Source, pipeline: InputPipeline, recipe: TeacherRecipe, split: str
-) -> float:
-    batch_size = recipe.optimization.batch_size
-    data = pipeline.evaluation_batches(source, batch_size)
-    named = keras.Model(model.input, {"own": model.output})
-    batches = num_batches(len(source), batch_size)
-    return score(named, data, batches, f"teacher, {split}")["own"]["top1"]
-
-
-def _on_student_images(
-    model: keras.Model, contract: TeacherContract, student_format: ImageFormat
-) -> keras.Model:
-    """Returns a model from the student's images to logits, with the weights of the teacher."""
-    images = keras.Input((student_format.height, student_format.width, 3), name="image")
-    conversion = ImageConversion(student_format, contract.image_format)
-    return keras.Model(images, as_logits(model(conversion(images)), contract))
-
-
-def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None:
-    if momentum is not None:
-        for layer in _all_layers(model):
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = momentum
-
-
-def _all_layers(model: keras.Model):
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
+    # Earlier versions stored no digest.
+    stored = config.get("teacher_digest")
+    replaced = f"The teacher {source} is another one than in the training"
+    try:
+        if is_file:
+            model, _ = load_teacher_model(source, contract)
+        else:
+            model, _ = build_teacher_model(source, contract.num_classes, *size, request.weights)
+        teacher = Teacher(model, contract, student_format, config.get("teacher_class_order"))
+    except InputError as error:
+        if not is_file or stored in (None, file_digest(source)):
+            raise
+        return None, f"{replaced}, which cannot be used; no agreement. {error}"
+    if stored in (None, teacher_digest(source, teacher)):
+        return teacher, ""
+    return teacher, f"{replaced}: its top-1 and the agreement are those of the present one."

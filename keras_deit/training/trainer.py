@@ -45,15 +45,16 @@ from keras_deit.recipes import Recipe
 from keras_deit.teachers import Teacher, check_teacher_name
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
 from keras_deit.training.callbacks import tensorboard_events
+from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
 from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.report import environment, start_report, training_summary
-from keras_deit.training.run import Run
+from keras_deit.training.run import Run, flatten
 from keras_deit.training.steps import dataset_steps
-from keras_deit.training.teachers import resolve_teacher, teacher_weakness
+from keras_deit.training.teachers import values_of, with_teacher
 from keras_deit.training.time_limit import limit
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -83,19 +84,32 @@ def train_job(
     run = Run(run_dir or default_run_dir(job))
     if run.config_file.is_file():
         job = as_started(job, run.config["run"])
-    run.check(run_identity(job), job.extend)
-    if run.summary is not None and run.length_to_extend(run_identity(job)) is None:
+    identity = run_identity(job)
+    if run.holds_same_data(job):
+        identity["dataset"] = run.config["run"]["dataset"]
+        print_fn(f"{job.dataset} holds the same data as {identity['dataset']} did.")
+    run.check(identity, job.extend)
+    if run.summary is not None and run.length_to_extend(identity) is None:
         print_fn(f"{run.path} holds this run, finished; its result:")
-        if changes := run.changes_of_data(job):
+        if changes := _changes_of_folder(job, run):
             print_fn(f"The data has changed since: {changes}. Another --run_dir trains on it.")
         return run
     scope, policy = strategy_scope(job.devices), training_precision(job.mixed_precision)
     with _disk_errors_as_input_errors(), scope, policy:
-        _train(job, run, end, print_fn if is_writer() else _print_nothing)
+        _train(job, run, identity, end, print_fn if is_writer() else _print_nothing)
     return run
 
 
-def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None]) -> None:
+def _changes_of_folder(job: Job, run: Run) -> str:
+    """Returns in what the folder of a finished run has changed; other data is not looked at."""
+    if not job.dataset.startswith("folder:"):
+        return ""
+    return run.changes_of_data(load_dataset(job.dataset, None, "skip", job.test_share))
+
+
+def _train(
+    job: Job, run: Run, identity: dict, end: float | None, print_fn: Callable[[str], None]
+) -> None:
     recipe = job.recipe
 
     # Resolve names and check sizes, before the data, which may have to be prepared first.
@@ -104,6 +118,8 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
 
     # Load the data.
     dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image, job.test_share)
+    changes = run.changes_of_data(dataset) if run.config_file.is_file() else ""
+    check_unchanged(changes, job.accept_changed_data, "Give another --run_dir", print_fn)
     splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
     optimization, steps = dataset_steps(_optimization(job), dataset)
     bad_images = BadImages(job.on_bad_image)
@@ -115,7 +131,7 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
     pipeline = InputPipeline(
         image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation, bad_images
     )
-    objective, teacher_source = _with_teacher(job, objective, dataset, pipeline, print_fn)
+    objective, teacher = with_teacher(job, run, objective, dataset, pipeline, print_fn)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
     class_weights = training_class_weights(optimization, splits)
@@ -123,7 +139,7 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
     data = _training_data(job, model, splits, pipeline, optimization, steps)
 
     with exclusive_lock(run.lock):
-        length = run.length_to_extend(run_identity(job))
+        length = run.length_to_extend(identity)
         if length is not None:
             print_fn(f"Extending a run of {length}.")
             # Before its new configuration: a run that is killed in between can be extended again.
@@ -133,12 +149,15 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
         if end is not None:
             optimization, data = _within(end, run, model, data, optimization, splits)
         steps = data.steps_per_epoch // optimization.accumulation_steps
-        effective = start_report(job, optimization, model, splits, steps, teacher_source)
+        shown = teacher["teacher"] and f"{teacher['teacher']}, {teacher['teacher_figure']}"
+        effective = start_report(job, optimization, model, splits, steps, shown)
         for name, value in effective.items():
             print_fn(f"{name:24} {value}")
         for note in (*recipe.about.reasons, *dataset.notes):
             print_fn(f"{'':24} {note}")
-        run.start(_config(job, student, dataset, pipeline, objective, teacher_source, effective))
+        accepted = _accepted_changes(run, changes)
+        config = _config(job, student, dataset, pipeline, teacher, effective)
+        run.start({**config, **accepted}, dataset)
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
@@ -261,36 +280,11 @@ def _build_student(job: Job, num_classes: int) -> Classifier:
     return student
 
 
-def _with_teacher(
-    job: Job, objective: Objective, dataset: Dataset, pipeline: InputPipeline, print_fn
-) -> tuple[Objective, str | None]:
-    """Returns the objective with its teacher, and where that comes from.
-
-    It is another objective, without one, if the teacher may be left out and is too weak.
-    """
-    if objective.teacher_request is None:
-        return objective, None
-    teacher, source = resolve_teacher(
-        objective.teacher_request,
-        dataset,
-        pipeline,
-        job.teacher_dir,
-        job.recipe.optimization.micro_batch_size,
-        job.checkpoint_seconds,
-    )
-    weakness = teacher_weakness(
-        teacher, source, dataset, pipeline, job.recipe.optimization.micro_batch_size
-    )
-    if weakness and getattr(objective, "teacher_optional", False):
-        print_fn(f"No teacher: {weakness}.")
-        return objective.without_teacher(), None
-    if weakness:
-        print_fn(
-            f"WARNING: {weakness}. A student learns its mistakes: train it longer or with another "
-            "recipe (keras-deit train-teacher), or train without one (--distillation none)."
-        )
-    objective.use_teacher(teacher)
-    return objective, source
+def _accepted_changes(run: Run, changes: str) -> dict:
+    """Returns the changes of the data with which a run went on, all of them."""
+    stored = run.config.get("accepted_data_changes", []) if run.config_file.is_file() else []
+    accepted = [*stored, changes] if changes else stored
+    return {"accepted_data_changes": accepted} if accepted else {}
 
 
 def _optimization(job: Job) -> Optimization:
@@ -397,13 +391,12 @@ def _validate(
     return objective.validate(train, validation)
 
 
-def _config(job, student, dataset, pipeline, objective, teacher_source, effective) -> dict:
+def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
     values = {**student.get_config(), "name": job.recipe.model}
     # What is frozen belongs to the recipe.
     values = {k: v for k, v in values.items() if k not in ("trainable", "layer_settings")}
     # Loading the weights of a run reads it beside them.
     mean, std = values.pop("normalization", (None, None))
-    teacher = objective.teacher
     return {
         "run": run_identity(job),
         "data_dir": job.data_dir,
@@ -414,8 +407,8 @@ def _config(job, student, dataset, pipeline, objective, teacher_source, effectiv
         "on_bad_image": job.on_bad_image,
         "crop_ratio": pipeline.crop_ratio,
         "interpolation": pipeline.interpolation,
-        "teacher": teacher_source,
-        "teacher_contract": teacher and teacher.contract.to_dict(),
+        "data": data_summary(dataset),
+        **teacher,
         "effective": effective,
         "environment": environment(),
     }
@@ -424,15 +417,22 @@ def _config(job, student, dataset, pipeline, objective, teacher_source, effectiv
 def _checkpoints(
     job: Job, run: Run, splits: Dataset, teacher: Teacher | None, print_fn: Callable[[str], None]
 ) -> CheckpointManager:
+    count = {"number of training examples": len(splits.train)}
+    contract = flatten(values_of(teacher)) if teacher else {}
+    contract = {f"teacher's {name}": value for name, value in contract.items()}
+    # Earlier versions did not store it; then it was compared with that of the run.
+    earlier, accepted = contract, count if job.accept_changed_data else {}
     return CheckpointManager(
         run.checkpoints,
         job.checkpoint_seconds,
         job.keep_checkpoints,
         resume_metadata={
-            "number of training examples": len(splits.train),
+            **count,
             "classes": list(splits.class_names),
             "teacher": teacher and fingerprint(teacher),
+            **contract,
         },
+        upgrade=lambda stored: {**earlier, **stored, **accepted},
         writes=is_writer(),
         print_fn=print_fn,
     )

@@ -13,7 +13,7 @@ def trained(tmp_path_factory, teacher_file):  # noqa: F811
     path = tmp_path_factory.mktemp("runs") / "small"
     import tensorflow as tf
 
-    training = ("--epochs=1", "--batch_size=400", f"--teacher={teacher_file}")
+    training = ("--epochs=1", "--batch_size=400", f"--teacher={teacher_file}", "--accept_teacher")
     arguments = ("train", *SMALL, *training, f"--run_dir={path}")
     tf.config.run_functions_eagerly(True)
     try:

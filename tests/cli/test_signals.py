@@ -44,7 +44,7 @@ def test_sigterm_around_the_training_is_one_line_and_the_same_command_goes_on(tm
 def test_sigterm_in_the_validation_of_a_teacher_too(tmp_path, teacher_file):
     arguments = ["train-teacher", f"--teacher={teacher_file}", "--output=tuned.keras"]
     arguments += ["--epochs=1", "--batch_size=400"]
-    terminate(tmp_path, arguments, "teachers", "score")
+    terminate(tmp_path, arguments, "teacher_training", "score")
     assert not (tmp_path / "tuned.keras").exists()
     output = run_process(tmp_path, *arguments, backend="torch")
     assert "Resuming from" in output.stdout and "epoch 2, step 0" in output.stdout

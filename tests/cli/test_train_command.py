@@ -106,6 +106,7 @@ def test_a_folder_of_images_is_trained_on(tmp_path, teacher_file, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image)
     arguments = ("--dataset=folder:images", "--recipe=digits", f"--teacher={teacher_file}")
+    arguments += ("--accept_teacher",)
     call("train", *ONE_EPOCH, *arguments, "--run_dir=run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["class_names"] == [f"class_{digit}" for digit in range(10)]
@@ -147,7 +148,12 @@ def test_a_teacher_is_fine_tuned_and_kept(tmp_path, teacher_file):
 def test_a_signal_stops_a_training_with_one_line_and_keeps_everything(
     number, tmp_path, teacher_file
 ):
-    arguments = ("--epochs=100000", f"--teacher={teacher_file}", "--run_dir=run")
+    arguments = (
+        "--epochs=100000",
+        f"--teacher={teacher_file}",
+        "--accept_teacher",
+        "--run_dir=run",
+    )
     process = start_command(tmp_path, "train", *SMALL, *arguments)
     for line in process.stdout:
         if line.startswith("backend"):

@@ -18,7 +18,13 @@ pytestmark = [pytest.mark.backends("tensorflow", "jax"), pytest.mark.slow]
 @pytest.fixture
 def values(teacher_file):
     return {
-        **{"teacher": str(teacher_file), "epochs": 12, "depth": 1, "embed_dim": 24},
+        **{
+            "teacher": str(teacher_file),
+            "accept_teacher": True,
+            "epochs": 12,
+            "depth": 1,
+            "embed_dim": 24,
+        },
         **{"batch_size": 400, "checkpoint_seconds": 0.0, "ema_decay": 0.9},
         # AdamW turns differences in rounding into whole steps.
         **{"optimizer": "sgd", "learning_rate": 0.1, "validation_epochs": 3},

@@ -31,7 +31,7 @@ def test_a_recipe_trains(name, teacher, tmp_path):
     sizes = {key: value for key, value in SMALL.items() if key in known}
     values = {**sizes, "epochs": 1, "batch_size": 600, "warmup_epochs": 0}
     if recipe.objective.teacher_request is not None:
-        values["teacher"] = teacher
+        values |= {"teacher": teacher, "accept_teacher": True}
     if recipe.fine_tunes:
         values["weights"] = tmp_path / "start.safetensors"
         save_safetensors(create_model(recipe.model, num_classes=10, **sizes), values["weights"])

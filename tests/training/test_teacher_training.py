@@ -129,7 +129,8 @@ def test_a_teacher_by_name_has_the_size_of_its_contract(built):
         "teacher_contract": contract.to_dict(),
     }
     request = TeacherRequest("applications:MobileNetV3Small", weights="imagenet")
-    teacher = teacher_of_run(config, request, STUDENT_FORMAT)
+    teacher, note = teacher_of_run(config, request, STUDENT_FORMAT)
+    assert not note
     assert teacher.model.input_shape == (None, 24, 20, 3)
     assert built == [("applications:MobileNetV3Small", 10, 24, 20, "imagenet")]
     assert teacher(np.zeros((2, 16, 16, 3), "float32")).shape == (2, 10)
@@ -139,10 +140,12 @@ def test_the_teacher_of_a_run_is_found_while_its_file_is_there(teacher_file, tmp
     _, contract = load_teacher_model(teacher_file)
     config = {"teacher": str(teacher_file), "teacher_contract": contract.to_dict()}
     request = TeacherRequest(str(teacher_file))
-    teacher = teacher_of_run(config, request, STUDENT_FORMAT)
+    teacher, note = teacher_of_run(config, request, STUDENT_FORMAT)
+    assert not note
     assert teacher.contract == contract and teacher.model.output_shape == (None, 10)
     gone = {**config, "teacher": str(tmp_path / "gone.keras")}
-    assert teacher_of_run(gone, request, STUDENT_FORMAT) is None
+    teacher, note = teacher_of_run(gone, request, STUDENT_FORMAT)
+    assert teacher is None and "gone.keras does not exist" in note
 
 
 def test_a_batch_larger_than_the_data_is_refused_by_the_name_of_its_flag(
