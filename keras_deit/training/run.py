@@ -11,7 +11,6 @@ from keras_deit.core.files import (
     read_json,
     user_path,
     write_json,
-    write_weights,
 )
 from keras_deit.core.processes import addressable, is_writer
 from keras_deit.data import full_name, load_dataset
@@ -19,6 +18,7 @@ from keras_deit.models import Classifier
 from keras_deit.optimizers import Optimization
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
+from keras_deit.pretrained.weights_file import write_weights
 from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
 from keras_deit.training.job import Job
 

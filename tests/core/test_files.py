@@ -12,8 +12,8 @@ from keras_deit.core.files import (
     exclusive_lock,
     read_json,
     write_json,
-    write_weights,
 )
+from keras_deit.pretrained.weights_file import write_weights
 
 
 def test_a_file_is_replaced_at_the_end_of_the_block(tmp_path):
