@@ -63,12 +63,12 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
     found = find_weights(source)
     if file_format(found.path, found.name) == OWN_WEIGHTS:
         _load_own_weights(model, found)
-        held = (record_of(found.path) or {}).get("normalization")
+        said = (record_of(found.path) or {}).get("normalization")
+        held = normalization_beside(found.path) or said
     else:
         file = open_tensors(found.path, found.name)
         load_tensors(model, file, found)
-        held = file.normalization
-    held = held or normalization_beside(found.path)
+        held = file.normalization or normalization_beside(found.path)
     if held is not None:
         with corrupt_as_input_error(f"{found.name} says a normalization that cannot be"):
             _set_normalization(model, found, *held)

@@ -6,9 +6,10 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_deit.core.errors import InputError, first_line, unknown_name
-from keras_deit.core.files import atomic_write, disk_errors_as_input_errors, named
+from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.files import atomic_write, disk_errors_as_input_errors
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
+from keras_deit.core.keras_file import load_keras_file
 from keras_deit.models import Classifier
 from keras_deit.models.weight_names import model_entries
 from keras_deit.models.records import model_record
@@ -64,11 +65,7 @@ def read_model(path: pathlib.Path, source: str) -> Classifier:
     Raises:
         InputError: the file cannot be read, or its model is not one of this package.
     """
-    try:
-        with named(path, "model.keras") as file:
-            model = keras.models.load_model(file, compile=False)
-    except Exception as error:  # A corrupt file can raise anything.
-        raise InputError(f"{source} cannot be read as a Keras file: {first_line(error)}") from error
+    model = load_keras_file(path, source)
     if not isinstance(model, Classifier):
         raise InputError(f"{source} holds a {type(model).__name__}, not a model of this package.")
     return model

@@ -57,14 +57,60 @@ def check_run_file(path: pathlib.Path) -> None:
     Raises:
         InputError: it is not the file that the run has written, or the summary is corrupt.
     """
-    summary = path.with_name(SUMMARY)
-    if not summary.is_file() or run_model(path.parent) is None:
+    held = stored_digests(path.parent).get(path.name)
+    if held is None or held == file_digest(path):
         return
-    digests = read_json(summary, f"{path.parent} has a corrupt summary").get("digests", {})
-    if isinstance(digests, dict) and digests.get(path.name, "") not in ("", file_digest(path)):
-        raise InputError(
-            f"{path} is damaged or was replaced: its SHA-256 is not the one in {SUMMARY}."
+    remedy = _remedy(path.parent) if path.name in RUN_WEIGHTS.values() else ""
+    raise InputError(
+        f"{path} is damaged or was changed: its SHA-256 is not the one in {SUMMARY}. {remedy}If it "
+        f"is as you want it, remove its line from {SUMMARY}."
+    )
+
+
+def stored_digests(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the digests in the summary of a run by the names of the files; empty if it has none.
+
+    Raises:
+        InputError: the summary is corrupt.
+    """
+    summary = folder / SUMMARY
+    if not summary.is_file() or not (folder / "config.json").is_file():
+        return {}
+    complaint = f"{folder} has a corrupt summary"
+    digests = read_json(summary, complaint).get("digests", {})
+    if not isinstance(digests, dict):
+        raise InputError(f"{complaint}: its digests are not a JSON object.")
+    return digests
+
+
+def missing_weights(folder: pathlib.Path, weights: str) -> InputError:
+    """Returns the error for weights that a run does not have.
+
+    Args:
+        folder: directory of the run.
+        weights: one of `RUN_WEIGHTS`.
+    """
+    name = RUN_WEIGHTS[weights]
+    finished = (folder / SUMMARY).is_file()
+    if finished and (weights == "final" or name in stored_digests(folder)):
+        return InputError(f"{folder} is finished, but its {name} is gone. {_remedy(folder)}")
+    if finished or (folder / RUN_WEIGHTS["final"]).is_file():
+        return InputError(f"{folder} has no weights {weights!r}: there is no {name}.")
+    return InputError(
+        f"{folder} is not finished: it has no {RUN_WEIGHTS['final']}. The command that started it "
+        "resumes it."
+    )
+
+
+def _remedy(folder: pathlib.Path) -> str:
+    """Returns a sentence that says how weights of a finished run come back, or what remains."""
+    if any((folder / "checkpoints").glob("epoch-*")):
+        return (
+            "The command that started the run writes final and averaged weights again, from its "
+            "last checkpoint. "
         )
+    left = ", ".join(name for name in RUN_WEIGHTS.values() if (folder / name).is_file())
+    return f"There is no checkpoint to write it again from; of the weights there are: {left}. "
 
 
 def record_of(path: pathlib.Path) -> dict | None:

@@ -7,7 +7,7 @@ import time
 import keras
 import numpy as np
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import check_writable, exclusive_lock, user_path
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import precision
@@ -175,7 +175,8 @@ def teacher_of_run(
         student_format: format of the images that the teacher gets.
     """
     source = config["teacher"]
-    contract = TeacherContract.from_dict(config["teacher_contract"])
+    with corrupt_as_input_error("The configuration of the run has no contract of its teacher"):
+        contract = TeacherContract.from_dict(config["teacher_contract"])
     if source.endswith(".keras"):
         if not pathlib.Path(source).is_file():
             return None
