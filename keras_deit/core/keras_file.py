@@ -16,7 +16,7 @@ _MAX_TEXT = 2**25
 # Archives of Keras are not compressed, but those of others may be.
 _MAX_RATIO = 100
 _CHUNK = 2**20
-# Of a corrupt file whose configuration claims less than its weights have, and the reverse.
+# What small files may exceed every ratio by.
 _SLACK = 2**20
 
 
@@ -40,9 +40,13 @@ def load_keras_file(path: pathlib.Path, source: str, with_weights: bool = True) 
         if not with_weights:
             return keras.saving.deserialize_keras_object(config)
         with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as file:
-            _check_weights(file, archive.getinfo(_WEIGHTS).file_size)
+            held = archive.getinfo(_WEIGHTS).file_size
+            _check_weights(file, held)
         abstract = build_abstract(lambda: keras.saving.deserialize_keras_object(config))
-        _check_size(abstract, path)
+        size = sum(_bytes(variable) for variable in abstract.variables)
+        # Variables in float32 may be stored in a smaller type.
+        if size > 4 * held + _SLACK:
+            raise ValueError(f"its weights would have {_gigabytes(size)}, not {_gigabytes(held)}")
         with named(path, "model.keras") as link:
             return keras.saving.load_model(link, compile=False)
     except Exception as error:  # A corrupt file can raise anything.
@@ -52,17 +56,9 @@ def load_keras_file(path: pathlib.Path, source: str, with_weights: bool = True) 
 
 def _check_archive(path: pathlib.Path) -> dict:
     """Checks sizes and checksums of all entries, and returns the configuration."""
-    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        if len(set(names)) < len(names):
-            raise ValueError("it has two entries of one name")
-        for entry in entries:
-            is_text = entry.filename.endswith(".json")
-            if entry.file_size > (_MAX_TEXT if is_text else _MAX_RATIO * size + _SLACK):
-                raise ValueError(f"its {entry.filename} would have {_gigabytes(entry.file_size)}")
-        for entry in entries:
+        check_entries(archive, path.stat().st_size)
+        for entry in archive.infolist():
             with archive.open(entry) as file:
                 while file.read(_CHUNK):  # At the end the CRC-32 is compared.
                     pass
@@ -71,6 +67,25 @@ def _check_archive(path: pathlib.Path) -> dict:
         raise ValueError(f"its {_CONFIG} is not a JSON object")
     config.pop("compile_config", None)
     return config
+
+
+def check_entries(archive: zipfile.ZipFile, size: int) -> None:
+    """Checks what the directory of an archive declares, before any of it is unpacked.
+
+    Args:
+        archive: an opened archive.
+        size: bytes of its file.
+
+    Raises:
+        ValueError: two entries have one name, or one would be far larger than the archive.
+    """
+    entries = archive.infolist()
+    if len({entry.filename for entry in entries}) < len(entries):
+        raise ValueError("it has two entries of one name")
+    for entry in entries:
+        is_text = entry.filename.endswith(".json")
+        if entry.file_size > (_MAX_TEXT if is_text else _MAX_RATIO * size + _SLACK):
+            raise ValueError(f"its {entry.filename} would have {_gigabytes(entry.file_size)}")
 
 
 def _check_weights(file, size: int) -> None:
@@ -86,16 +101,6 @@ def _check_weights(file, size: int) -> None:
 
     with h5py.File(file) as weights:
         weights.visititems(check)
-
-
-def _check_size(model: keras.Model, path: pathlib.Path) -> None:
-    """Checks that the variables of an abstract model are not larger than the file."""
-    size = sum(_bytes(variable) for variable in model.variables)
-    with zipfile.ZipFile(path) as archive:
-        held = archive.getinfo(_WEIGHTS).file_size
-    # Variables in float32 may be stored in a smaller type.
-    if size > 4 * held + _SLACK:
-        raise ValueError(f"its weights would have {_gigabytes(size)}, it holds {_gigabytes(held)}")
 
 
 def _bytes(variable) -> int:
