@@ -224,7 +224,9 @@ def _run_formats(folder: pathlib.Path, model) -> Iterator[tuple[str, Format]]:
 
     def read(path):
         weights = [weight.tobytes() for weight in run.model().get_weights()]
-        return run.config, run.history, weights, final_report(run)
+        # Where the data are is no value that figures depend on.
+        config = {name: run.config[name] for name in ("model", "class_names", "crop_ratio")}
+        return config, run.history, weights, final_report(run)
 
     # A summary that is damaged in a figure is what evaluating the run again shows.
     for path in (run.config_file, run.metrics_file, run.final_weights, run.summary_file):

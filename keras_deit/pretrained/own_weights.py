@@ -1,7 +1,9 @@
 """This package's own weight files, whose weights have no names, and the files of a run."""
 
 import functools
+import hashlib
 import itertools
+import json
 import pathlib
 from collections import Counter
 from collections.abc import Callable
@@ -30,13 +32,20 @@ RUN_WEIGHTS = {
 
 SUMMARY = "summary.json"
 # What else the summary has digests of.
-_CHECKED_FILES = ("config.json", "metrics.csv")
+_CONFIG = "config.json"
+_CHECKED_FILES = (_CONFIG, "metrics.csv")
+# The values of a configuration that figures depend on. The others say where data and teacher are,
+# which may be changed when they are moved.
+_CHECKED_VALUES = (
+    *("model", "image_mean", "image_std", "class_names", "crop_ratio", "interpolation"),
+    "teacher_contract",
+)
 
 
 def run_model(folder: pathlib.Path) -> dict | None:
     """Returns the name and the values of the model of a run; None if a folder is not of a run."""
     try:
-        config = read_json(folder / "config.json", str(folder))
+        config = read_json(folder / _CONFIG, str(folder))
     except InputError:
         return None
     values = config.get("model")
@@ -46,7 +55,15 @@ def run_model(folder: pathlib.Path) -> dict | None:
 def file_digests(folder: pathlib.Path) -> dict[str, str]:
     """Returns the digests of the files that a run consists of, by name, for its summary."""
     names = (*_CHECKED_FILES, *RUN_WEIGHTS.values())
-    return {name: file_digest(folder / name) for name in names if (folder / name).is_file()}
+    return {name: _digest(folder / name) for name in names if (folder / name).is_file()}
+
+
+def _digest(path: pathlib.Path) -> str:
+    if path.name != _CONFIG:
+        return file_digest(path)
+    values = read_json(path, str(path.parent))
+    checked = json.dumps([values.get(name) for name in _CHECKED_VALUES], sort_keys=True)
+    return hashlib.sha256(checked.encode()).hexdigest()
 
 
 def check_run_file(path: pathlib.Path) -> None:
@@ -58,7 +75,7 @@ def check_run_file(path: pathlib.Path) -> None:
         InputError: it is not the file that the run has written, or the summary is corrupt.
     """
     held = stored_digests(path.parent).get(path.name)
-    if held is None or held == file_digest(path):
+    if held is None or held == _digest(path):
         return
     remedy = _remedy(path.parent) if path.name in RUN_WEIGHTS.values() else ""
     raise InputError(
@@ -74,7 +91,7 @@ def stored_digests(folder: pathlib.Path) -> dict[str, str]:
         InputError: the summary is corrupt.
     """
     summary = folder / SUMMARY
-    if not summary.is_file() or not (folder / "config.json").is_file():
+    if not summary.is_file() or not (folder / _CONFIG).is_file():
         return {}
     complaint = f"{folder} has a corrupt summary"
     digests = read_json(summary, complaint).get("digests", {})

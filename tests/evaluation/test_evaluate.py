@@ -89,7 +89,10 @@ def damage(path):
 @pytest.mark.parametrize("name", ["final_weights", "ema_weights", "config_file"])
 def test_damaged_files_of_a_run_are_not_used(copied, name):
     path = getattr(copied, name)
-    damage(path)
+    if name == "config_file":
+        path.write_text(path.read_text().replace('"num_heads": 2', '"num_heads": 4'))
+    else:
+        damage(path)
     with pytest.raises(InputError, match=rf"{path.name}"):
         evaluate_run(copied.path)
     if name != "config_file":
