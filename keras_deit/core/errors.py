@@ -1,7 +1,13 @@
 """The error that a user can act on."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+_OF_OTHER_KINDS = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError),
+    *(TypeError, ValueError),
+)
 
 
 class InputError(ValueError):
@@ -50,6 +56,25 @@ def missing_method(owner: object, method: str, purpose: str) -> InputError:
         purpose: what the answer is needed for.
     """
     return InputError(f"{type(owner).__name__} should have a method {method}: {purpose} needs it.")
+
+
+@contextlib.contextmanager
+def corrupt_as_input_error(complaint: str) -> Iterator[None]:
+    """Turns what reading values of unexpected kinds raises into one line.
+
+    Args:
+        complaint: the beginning of the error message.
+
+    Raises:
+        InputError: the block has raised it, or an error that values of other kinds cause.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _OF_OTHER_KINDS as error:
+        reason = f"{type(error).__name__}, {first_line(error)}"
+        raise InputError(f"{complaint} ({reason}).") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -5,23 +5,25 @@ import errno
 import fcntl
 import hashlib
 import json
-import math
 import os
 import pathlib
 import re
+import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
-
-import keras
+from typing import IO, Any, TextIO
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.processes import is_writer
 
-# The errors of file systems that cannot reserve space.
-_CANNOT_RESERVE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+# The errors of a disk that is full or fails.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# The names of temporary folders, and the file in each that the process in it holds a lock on.
+_TEMPORARY = re.compile(r"partial-[a-z0-9_]{8}\.tmp")
+_LOCK = "writer.lock"
 
 # How often a lock that another process holds is tried again.
 _LOCK_SECONDS = 0.5
@@ -32,17 +34,131 @@ def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary path; at the end of the block, that file replaces `path`.
 
     If the block raises, `path` stays as it was. After the block the file is on the disk, even if
-    the machine loses power in the next moment.
+    the machine loses power in the next moment. Of several processes that write the same path the
+    last one wins. The file has the mode that the umask asks for.
+
+    Raises:
+        OSError: the disk is full, however the library that writes the file says so.
     """
-    # The marker is a prefix because the end of a name tells the file format.
-    partial = path.with_name(f"partial-{path.name}")
-    try:
+    with temporary_folder(path.parent) as folder:
+        partial = folder / path.name
         yield partial
+        # The library safetensors creates its files for the owner alone.
+        partial.chmod(stat.S_IMODE((folder / _LOCK).stat().st_mode))
         fsync(partial)
         os.replace(partial, path)
         fsync(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a new folder in `parent`, which is removed at the end of the block.
+
+    What is finished is moved out of it, atomically because it is on the same file system. A lock
+    in the folder tells other processes that it is in use: whoever makes the next folder there
+    removes those of processes that were killed.
+
+    Raises:
+        OSError: the disk is full, however the library that writes there says so.
+    """
+    _remove_leftovers(parent)
+    folder, lock = _locked_folder(parent)
+    try:
+        with _disk_errors_as_os_errors():
+            yield folder
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _locked_folder(parent: pathlib.Path) -> tuple[pathlib.Path, IO]:
+    while True:
+        folder = pathlib.Path(tempfile.mkdtemp(".tmp", "partial-", parent))
+        # Between two of these lines another process may take the folder for a leftover.
+        with contextlib.suppress(FileNotFoundError):
+            lock = (folder / _LOCK).open("w")
+            with contextlib.suppress(OSError):  # A file system without locks.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if (folder / _LOCK).exists():
+                return folder, lock
+            lock.close()
+
+
+def _remove_leftovers(parent: pathlib.Path) -> None:
+    """Removes the temporary folders of processes that are gone."""
+    names = []
+    with contextlib.suppress(PermissionError):
+        names = [name for name in os.listdir(parent) if is_temporary(name)]
+    for folder in map(parent.joinpath, names):
+        # A folder in use, or somebody else's, or on a file system without locks stays.
+        with contextlib.suppress(OSError):
+            if not (folder / _LOCK).exists():
+                folder.rmdir()
+                continue
+            with (folder / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Returns whether a name is one that `temporary_folder` gives."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
+@contextlib.contextmanager
+def _disk_errors_as_os_errors() -> Iterator[None]:
+    """Turns what libraries raise for a full disk into an OSError with its number.
+
+    HDF5, safetensors and TensorFlow have exceptions of their own, with the text of the system.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _disk_error(error)
+        if number is None or getattr(error, "errno", None) == number:
+            raise
+        raise OSError(number, os.strerror(number)) from error
+
+
+def _disk_error(error: BaseException | None) -> int | None:
+    """Returns the number of the error of a disk that an exception, or its cause, is about."""
+    while error is not None:
+        text = str(error)
+        for number in DISK_ERRORS:
+            if getattr(error, "errno", None) == number or os.strerror(number) in text:
+                return number
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def disk_errors_as_input_errors(what: str, advice: str = "") -> Iterator[None]:
+    """Turns the error of a full or failing disk into one line for the user.
+
+    Args:
+        what: what cannot be written.
+        advice: a sentence to add.
+
+    Raises:
+        InputError: the disk is full, or what is written exceeds a limit.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(f"{what} cannot be written: {reason}. {advice}".rstrip()) from error
+
+
+def fsync_tree(folder: pathlib.Path) -> None:
+    """Waits until a folder with all that is in it is on the disk."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            fsync_tree(path)
+        else:
+            fsync(path)
+    fsync(folder)
 
 
 @contextlib.contextmanager
@@ -78,33 +194,22 @@ def fsync(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-def write_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Writes a `.weights.h5` file atomically.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    with atomic_write(path) as partial:
-        # HDF5 aborts the process when the disk fills up during a write, so the space is reserved
-        # first. An entry has less than 8 KiB of overhead, and no weight is wider than float32.
-        size = sum(8192 + 4 * math.prod(weight.shape) for weight in model.weights)
-        _reserve(partial, size)
-        model.save_weights(partial)
-
-
-def _reserve(path: pathlib.Path, size: int) -> None:
-    with path.open("wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in _CANNOT_RESERVE:
-                raise
-
-
 def write_json(path: pathlib.Path, values: dict) -> None:
     """Writes a JSON file atomically."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Returns the values of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def read_json(path: pathlib.Path, complaint: str) -> dict:
@@ -118,7 +223,7 @@ def read_json(path: pathlib.Path, complaint: str) -> dict:
         InputError: the file cannot be read or does not hold a JSON object.
     """
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = parse_json(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{complaint}: {path.name} cannot be read ({error.strerror}).") from error
     except ValueError as error:

@@ -6,7 +6,6 @@
 import contextlib
 import functools
 import itertools
-import pathlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -207,23 +206,9 @@ def own_layout(variable: keras.Variable):
     return variable._layout
 
 
-def stored_shapes(path: pathlib.Path) -> list[tuple[int, ...]]:
-    """Returns the shapes of the weights in a `.weights.h5` file of a functional model.
-
-    Keras ignores what a file holds beyond the layers of a model, and documents nowhere that the
-    weights are below `layers/`.
-    """
-    import h5py  # Keras's own dependency
-
-    shapes = []
-
-    def collect(name, item):
-        if name.startswith("layers/") and isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
-
-    with h5py.File(path) as file:
-        file.visititems(collect)
-    return shapes
+# The weights of a functional model in a `.weights.h5` file are below this group, which is not
+# documented; Keras ignores what else a file holds.
+STORED_WEIGHTS = "layers/"
 
 
 @contextlib.contextmanager

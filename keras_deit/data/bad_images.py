@@ -11,8 +11,9 @@ class BadImages:
     """Records unreadable images, or fails at the first one.
 
     An image is unreadable if its source or its decoder raises an `InputError`: the file is missing,
-    truncated, or not an image. A JPEG file that is damaged inside but complete is decoded with its
-    damage, with or without this class.
+    truncated, or not an image; also a JPEG file whose end the decoder has filled with gray. A JPEG
+    file that is damaged inside in another way is decoded with its damage, with or without this
+    class.
 
     Worker processes have their own copies, whose records are not collected here.
 

@@ -58,7 +58,34 @@ def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
         raise UnreadableImage(
             f"Cannot decode image {name}: {len(data)} bytes that are not a complete image.", name
         )
+    if _is_filled(data, image, reduction):
+        raise UnreadableImage(
+            f"Image {name} is damaged: its data end early, and the decoder fills the rest.",
+            name,
+        )
     return image if reduction == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+# What libjpeg fills the rest of a JPEG image with, if the data of its only scan end early.
+_FILL = 128
+# Enough bits for a whole block, without 0xFF, which starts a marker.
+_MORE_DATA = b"\x5a\xa5" * 32
+
+
+def _is_filled(data: bytes, image: np.ndarray, reduction: int) -> bool:
+    """Returns whether the decoder has filled the last pixels of a JPEG image with gray.
+
+    Those of hardly any other image are exactly this gray. Then the data are continued: a decoder
+    that was at their end decodes more, and one that had the whole image ignores them. The missing
+    scans of a progressive image make it blurred, which is not noticed.
+    """
+    side = max(4 // reduction, 1)
+    if data[:2] != b"\xff\xd8" or (image[-side:, -side:] != _FILL).any():
+        return False
+    end = data.rfind(b"\xff\xd9")
+    continued = np.frombuffer(data[:end] + _MORE_DATA + data[end:], np.uint8)
+    other = cv2.imdecode(continued, _FLAGS[reduction])
+    return other is None or not np.array_equal(image, other)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:

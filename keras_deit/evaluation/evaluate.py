@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.precision import precision
 from keras_deit.data import BadImages, Dataset, Relabeled, Source, load_dataset, take_examples
 from keras_deit.objectives.scoring import Scores
+from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.training import (
     InputPipeline,
     Run,
@@ -15,6 +16,7 @@ from keras_deit.training import (
     score_split,
     teacher_of_run,
 )
+from keras_deit.training.run import flatten
 
 SPLITS = ("validation", "test")
 
@@ -24,6 +26,8 @@ _TITLES = {
     "distillation": "distillation head",
     "fused": "fused",
 }
+# Figures are stored with six digits.
+_SAME_FIGURE = 1.5e-6
 # A difference in top-1 between student and teacher that the report mentions.
 _FAR_FROM_TEACHER = 0.03
 _FIGURES = {"top1": "top-1", "agreement": "agreement with teacher"}
@@ -55,8 +59,9 @@ def evaluate_run(
     Returns:
         `scores` as in the summary of the run, the `split` and its number of `examples` and, if the
         run has a moving average of its weights, the `ema_scores` of that; what identifies the
-        `data`, None for data that are part of a package; and, if they are not those of the
-        training, `data_changes` and `teacher_changes` in words.
+        `data`, None for data that are part of a package; if they are not those of the training,
+        `data_changes` and `teacher_changes` in words; and, if figures of the same split are others
+        than in the summary of the run, `differs_from_summary` with both by name.
 
     Raises:
         InputError: there is no such split, the run is not finished, or the data has other classes.
@@ -64,7 +69,7 @@ def evaluate_run(
     if split not in (None, *SPLITS):
         raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
     run = load_run(run_dir)
-    config = run.config
+    config, summary = run.config, run.summary or {}
     identity = config["run"]
     notes = {}
     bad_images = BadImages(on_bad_image or config.get("on_bad_image", "fail"))
@@ -73,7 +78,8 @@ def evaluate_run(
         if weights is None and run.ema_weights.is_file():
             models["ema_scores"] = run.model("ema")
         image_format = models["scores"].image_format
-        objective = objective_from(identity)
+        with corrupt_as_input_error(f"{run.path} has a corrupt {run.config_file.name}"):
+            objective = objective_from(identity)
         if objective.teacher_request is not None and config["teacher"] is None:
             objective = objective.without_teacher()
         elif objective.teacher_request is not None:
@@ -99,7 +105,28 @@ def evaluate_run(
         }
     if bad_images.names:
         print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")
+    changes = {}
+    if dataset is None:
+        known = {"scores": split, "ema_scores": f"{split}_ema"}
+        if weights in RUN_WEIGHTS:
+            known = {"scores": {"final": split, "ema": f"{split}_ema"}.get(weights)}
+        for name, key in known.items():
+            changes |= _changes(summary.get(key), scores.get(name), key)
+    for figure, (before, now) in changes.items():
+        print_fn(f"{figure} was {before:.4f} when the run was finished, and is {now:.4f} now.")
+    if changes:
+        notes["differs_from_summary"] = changes
     return {"split": split, "examples": len(source), **scores, **notes}
+
+
+def _changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:
+    """Returns the figures of a summary that are others now: both by their name."""
+    before, now = flatten(before or {}), flatten(now or {})
+    return {
+        f"{key} {name}": (before[name], now[name])
+        for name in sorted(before.keys() & now.keys())
+        if not abs(before[name] - now[name]) <= _SAME_FIGURE
+    }
 
 
 def _checked_split(data: Dataset, split: str, policy: str) -> Source:
@@ -161,8 +188,16 @@ def score_table(scores: Scores, ema: Scores | None = None) -> str:
 
 
 def final_report(run: Run) -> str:
-    """Returns the result of a finished run: its table, its speed and its directory."""
-    summary = run.summary
+    """Returns the result of a finished run: its table, its speed and its directory.
+
+    Raises:
+        InputError: `summary.json` is corrupt.
+    """
+    with corrupt_as_input_error(f"{run.path} has a corrupt {run.summary_file.name}"):
+        return _report_of(run, run.summary)
+
+
+def _report_of(run: Run, summary: dict) -> str:
     split = "test" if "test" in summary else "validation"
     table = score_table(summary[split], summary.get(f"{split}_ema"))
     lines = [f"{split.capitalize()} split, {summary[f'{split}_examples']} images:", table]

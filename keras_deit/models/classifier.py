@@ -74,6 +74,9 @@ class Classifier(ImageChecks, keras.Model):
     # Regular expressions of what published files hold besides the weights, and what can be ignored
     # if a model has no such weight. PyTorch counts the batches that a BatchNormalization has seen.
     ignored_weights: ClassVar[tuple[str, ...]] = (r".*\.num_batches_tracked",)
+    # Regular expressions of constructor arguments that make no difference after training, so that a
+    # model takes weights that were trained with other values.
+    training_values: ClassVar[tuple[str, ...]] = (r".*drop.*",)
     _normalization = (IMAGENET_MEAN, IMAGENET_STD)
 
     def __init_subclass__(cls, **kwargs):

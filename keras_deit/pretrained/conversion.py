@@ -3,7 +3,7 @@
 import pathlib
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import atomic_write, user_path, write_weights
+from keras_deit.core.files import atomic_write, disk_errors_as_input_errors, user_path
 from keras_deit.models import Classifier, abstract_model
 from keras_deit.models.weight_names import check_not_quantized
 from keras_deit.pretrained.creation import create_model
@@ -11,8 +11,9 @@ from keras_deit.pretrained.formats import KERAS_MODEL, OWN_WEIGHTS, file_format,
 from keras_deit.pretrained.loading import load_tensors
 from keras_deit.pretrained.matching import count_file_classes
 from keras_deit.pretrained.model_tensors import ModelTensors, read_model, save_safetensors
-from keras_deit.pretrained.own_weights import OWN_SUFFIX, run_model
+from keras_deit.pretrained.own_weights import OWN_SUFFIX, check_sizes, run_model
 from keras_deit.pretrained.sources import find_weights
+from keras_deit.pretrained.weights_file import write_weights
 
 OUTPUTS = (OWN_SUFFIX, ".keras", ".safetensors")
 
@@ -43,6 +44,7 @@ def model_from(
         return change_model(model, num_classes=num_classes, **values)
     run = run_model(found.path.parent) if held == OWN_WEIGHTS else None
     if run:
+        check_sizes(run, found.path)
         return change_model(create_model(**run, weights=source), num_classes=num_classes, **values)
     if name is None:
         raise InputError(f"{source} does not say which model it is of; give its name.")
@@ -90,17 +92,17 @@ def save_model(model: Classifier, path: str | pathlib.Path) -> None:
     timm's layout, by the suffix of the name. An existing file is replaced.
 
     Raises:
-        InputError: the name ends in something else.
+        InputError: the name ends in something else, or the disk is full.
     """
     path = user_path(path)
     if not path.name.endswith(OUTPUTS):
         raise InputError(f"The file should end in {', '.join(OUTPUTS)}, not be {str(path)!r}.")
-    if path.suffix == ".safetensors":
-        save_safetensors(model, path)
-        return
-    if path.suffix == ".h5":
-        check_not_quantized(model)
-        write_weights(model, path)
-        return
-    with atomic_write(path) as partial:
-        model.save(partial)
+    with disk_errors_as_input_errors(str(path)):
+        if path.suffix == ".safetensors":
+            save_safetensors(model, path)
+        elif path.suffix == ".h5":
+            check_not_quantized(model)
+            write_weights(model, path)
+        else:
+            with atomic_write(path) as partial:
+                model.save(partial)

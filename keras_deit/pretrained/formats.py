@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import read_json
+from keras_deit.core.keras_file import check_entries
 from keras_deit.pretrained.model_tensors import ModelTensors, read_model
 from keras_deit.pretrained.safetensors_file import SafetensorsFile
 from keras_deit.pretrained.tensor_file import Joined, TensorFile, plain_names
@@ -105,6 +106,8 @@ class NumpyFile(TensorFile):
     def __init__(self, path: pathlib.Path, source: str):
         self.source = source
         try:
+            with zipfile.ZipFile(path) as archive:
+                check_entries(archive, path.stat().st_size)
             with np.load(path) as held:
                 arrays = {name: held[name] for name in held.files}
         except Exception as error:  # a corrupt file can raise anything

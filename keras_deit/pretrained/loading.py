@@ -7,13 +7,19 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.models import Classifier
+from keras_deit.models.records import check_record
 from keras_deit.pretrained.formats import OWN_WEIGHTS, file_format, open_tensors
 from keras_deit.pretrained.matching import match
 from keras_deit.pretrained.model_tensors import ModelTensors
-from keras_deit.pretrained.own_weights import load_own_weights, model_of_weights, run_model
+from keras_deit.pretrained.own_weights import (
+    load_own_weights,
+    model_of_weights,
+    record_of,
+    run_model,
+)
 from keras_deit.pretrained.sources import Source, find_weights, normalization_beside
 from keras_deit.pretrained.tensor_file import TensorFile
 
@@ -59,13 +65,15 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
     found = find_weights(source)
     if file_format(found.path, found.name) == OWN_WEIGHTS:
         _load_own_weights(model, found)
-        file = None
+        said = (record_of(found.path) or {}).get("normalization")
+        held = normalization_beside(found.path) or said
     else:
         file = open_tensors(found.path, found.name)
         load_tensors(model, file, found)
-    held = (file and file.normalization) or normalization_beside(found.path)
+        held = file.normalization or normalization_beside(found.path)
     if held is not None:
-        _set_normalization(model, found, *held)
+        with corrupt_as_input_error(f"{found.name} says a normalization that cannot be"):
+            _set_normalization(model, found, *held)
 
 
 def _set_normalization(model: Classifier, source: Source, mean, std) -> None:
@@ -100,6 +108,7 @@ def load_tensors(model: Classifier, file: TensorFile, source: Source | None = No
     """Does what `load_pretrained` does, from an open file."""
     options = (source.part, source.without_distillation) if source else ()
     matched = match(model, file, *options)
+    check_record(model, file.record, file.source)
     # Everything is read and checked before the first assignment, so a model is never half loaded.
     tensors = {
         name: _finite(matched.file.read(name), name, file)

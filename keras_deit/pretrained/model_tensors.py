@@ -3,15 +3,23 @@
 import json
 import pathlib
 
-import keras
 import numpy as np
 
-from keras_deit.core.errors import InputError, first_line, unknown_name
-from keras_deit.core.files import atomic_write, named
+from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.files import atomic_write, disk_errors_as_input_errors
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
+from keras_deit.core.keras_file import load_keras_file
 from keras_deit.models import Classifier
+from keras_deit.models.records import model_record
 from keras_deit.models.weight_names import model_entries
-from keras_deit.pretrained.safetensors_file import GRID_KEY, NORMALIZATION_KEY
+from keras_deit.pretrained.safetensors_file import (
+    CHECKSUMS_KEY,
+    GRID_KEY,
+    NORMALIZATION_KEY,
+    RECORD_KEY,
+    checksum,
+    metadata_checksum,
+)
 from keras_deit.pretrained.tensor_file import TensorFile
 
 NAMINGS = ("timm", "authors")
@@ -37,6 +45,7 @@ class ModelTensors(TensorFile):
         entries = model_entries(model, tables.get(naming) or tables.get("authors", {}))
         self.source = source
         self.normalization = (model.image_format.mean, model.image_format.std)
+        self.record = model_record(model)
         grids = {id(table.variable): table.grid for table in model.position_tables() if table.grid}
         variables = {entry.names[0]: id(entry.variable) for entry in entries}
         self.grids = {name: grids[key] for name, key in variables.items() if key in grids}
@@ -55,11 +64,7 @@ def read_model(path: pathlib.Path, source: str) -> Classifier:
     Raises:
         InputError: the file cannot be read, or its model is not one of this package.
     """
-    try:
-        with named(path, "model.keras") as file:
-            model = keras.models.load_model(file, compile=False)
-    except Exception as error:  # A corrupt file can raise anything.
-        raise InputError(f"{source} cannot be read as a Keras file: {first_line(error)}") from error
+    model = load_keras_file(path, source)
     if not isinstance(model, Classifier):
         raise InputError(f"{source} holds a {type(model).__name__}, not a model of this package.")
     return model
@@ -76,7 +81,7 @@ def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = 
         naming: "timm" or "authors".
 
     Raises:
-        InputError: there is no such naming.
+        InputError: there is no such naming, or the disk is full.
     """
     from safetensors.numpy import save_file
 
@@ -87,5 +92,9 @@ def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = 
     if tensors.normalization != (IMAGENET_MEAN, IMAGENET_STD):
         metadata[NORMALIZATION_KEY] = json.dumps(tensors.normalization)
     values = {name: tensors.read(name) for name in tensors.shapes}
-    with atomic_write(pathlib.Path(path)) as partial:
+    metadata[RECORD_KEY] = json.dumps(tensors.record)
+    checksums = {name: checksum(value) for name, value in values.items()}
+    metadata[CHECKSUMS_KEY] = json.dumps({**checksums, "": metadata_checksum(metadata)})
+    path = pathlib.Path(path)
+    with disk_errors_as_input_errors(str(path)), atomic_write(path) as partial:
         save_file(values, partial, metadata)

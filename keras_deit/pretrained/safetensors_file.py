@@ -2,11 +2,13 @@
 
 import json
 import pathlib
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
 
 from keras_deit.core.errors import InputError, first_line
+from keras_deit.core.files import parse_json
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
 # The metadata of this package's files: JSON, {tensor: [rows, columns]} of those whose shape depends
@@ -14,6 +16,9 @@ from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 GRID_KEY = "patch_grid"
 # JSON, [mean, std], if they are not ImageNet's.
 NORMALIZATION_KEY = "image_normalization"
+# JSON, the result of `model_record`, and {tensor: CRC-32 of its bytes}, where an empty name stands
+# for the other metadata.
+RECORD_KEY, CHECKSUMS_KEY = "keras_deit", "crc32"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -45,22 +50,55 @@ class SafetensorsFile(TensorFile):
         self._dtypes = {name: piece.get_dtype() for name, piece in slices.items()}
         metadata = self._file.metadata() or {}
         self.grids = _grids(metadata, self.shapes)
-        if NORMALIZATION_KEY in metadata:
-            self.normalization = tuple(json.loads(metadata[NORMALIZATION_KEY]))
+        self.normalization = _own(metadata, NORMALIZATION_KEY, source)
+        self.record = _own(metadata, RECORD_KEY, source)
+        if self.record is not None:
+            self.normalization = self.record.get("normalization")
+        self._checksums = (_own(metadata, CHECKSUMS_KEY, source) if self.record else None) or {}
+        if self._checksums and self._checksums.get("") != metadata_checksum(metadata):
+            raise InputError(f"{source} is corrupt: the checksum of its metadata does not match.")
 
     def read(self, name: str) -> np.ndarray:
-        dtype = self._dtypes[name]
+        dtype, held = self._dtypes[name], self._names[name]
         if dtype not in _FLOATS:
             raise InputError(
                 f"{self.source} holds {name} as {dtype}; weights should be {', '.join(_FLOATS)}."
             )
-        return self._file.get_tensor(self._names[name]).astype("float32", copy=False)
+        tensor = self._file.get_tensor(held)
+        if held in self._checksums and self._checksums[held] != checksum(tensor):
+            raise InputError(f"{self.source} is corrupt: the checksum of {name} does not match.")
+        return tensor.astype("float32", copy=False)
+
+
+def checksum(tensor: np.ndarray) -> int:
+    """Returns the CRC-32 of a tensor's bytes."""
+    return zlib.crc32(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+
+
+def metadata_checksum(metadata: dict[str, str]) -> int:
+    """Returns the CRC-32 of all metadata but the checksums."""
+    others = sorted(pair for pair in metadata.items() if pair[0] != CHECKSUMS_KEY)
+    return zlib.crc32(json.dumps(others).encode())
+
+
+def _own(metadata: dict[str, str], key: str, source: str):
+    """Returns the value of one of this package's keys; None if it is missing."""
+    if key not in metadata:
+        return None
+    try:
+        value = parse_json(metadata[key])
+    except ValueError as error:
+        raise InputError(f"{source} is corrupt: its {key} is not JSON ({error}).") from error
+    kind = list if key == NORMALIZATION_KEY else dict
+    if not isinstance(value, kind):
+        raise InputError(f"{source} is corrupt: its {key} is {type(value).__name__}.")
+    return value
 
 
 def _grids(metadata: dict[str, str], names: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Returns the grids that are valid, because another program may use the same key."""
     try:
-        held = json.loads(metadata.get(GRID_KEY, "{}"))
+        held = parse_json(metadata.get(GRID_KEY, "{}"))
     except ValueError:
         return {}
     held = held if isinstance(held, dict) else dict.fromkeys(names, held)

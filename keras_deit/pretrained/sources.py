@@ -1,6 +1,7 @@
 """Where weights come from: a file, a folder, the directory of a run, or the hub."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import read_json, user_path
 from keras_deit.pretrained import hub
 from keras_deit.pretrained.matching import WITHOUT_DISTILLATION
-from keras_deit.pretrained.own_weights import RUN_WEIGHTS, run_model
+from keras_deit.pretrained.own_weights import RUN_WEIGHTS, missing_weights, run_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +75,7 @@ def _file_of_run(folder: pathlib.Path, weights: str) -> pathlib.Path:
     path = folder / RUN_WEIGHTS[weights]
     if path.is_file():
         return path
-    if not (folder / RUN_WEIGHTS["final"]).is_file():
-        raise InputError(
-            f"{folder} is not finished: it has no {RUN_WEIGHTS['final']}. The command that started "
-            "it resumes it."
-        )
-    raise InputError(f"{folder} has no weights {weights!r}: there is no {path.name}.")
+    raise missing_weights(folder, weights)
 
 
 def _file_in(folder: pathlib.Path) -> pathlib.Path:
@@ -115,4 +111,6 @@ def normalization_beside(path: pathlib.Path) -> tuple | None:
 
 def _is_triple(value) -> bool:
     numbers = value if isinstance(value, list) else []
-    return len(numbers) == 3 and all(isinstance(number, (int, float)) for number in numbers)
+    return len(numbers) == 3 and all(
+        isinstance(number, (int, float)) and math.isfinite(number) for number in numbers
+    )

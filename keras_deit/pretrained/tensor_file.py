@@ -25,6 +25,7 @@ class TensorFile(abc.ABC):
         grids: by the name of a tensor whose shape depends on the image size, the rows and columns
             that it was made for; only what the file says.
         normalization: mean and std of the images, as in `ImageFormat`, if the file says it.
+        record: the model that wrote the file, see `model_record`, if the file says it.
     """
 
     source: str
@@ -32,6 +33,7 @@ class TensorFile(abc.ABC):
     groups: Mapping[str, str] = MappingProxyType({})
     grids: Mapping[str, tuple[int, int]] = MappingProxyType({})
     normalization: tuple[Sequence[float], Sequence[float]] | None = None
+    record: dict | None = None
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 import io
 import mmap
+import os
 import pathlib
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
 
 from keras_deit.core.errors import InputError, first_line
+from keras_deit.core.keras_file import check_entries
 from keras_deit.pretrained.pickles import Skipped, StoredTensor, numpy_dtype, read_pickle
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
@@ -65,16 +68,27 @@ class TorchFile(TensorFile):
             )
         if not tensor.is_float:
             raise InputError(f"{self.source} holds {name} as torch.{tensor.dtype}, not as floats.")
-        start, stop = self._places.get(tensor.storage.key, (0, 0))
         try:
-            return tensor.values(self._memory[start:stop])
+            return tensor.values(self._storage(tensor.storage.key))
         except (ValueError, TypeError) as error:
             raise InputError(f"{self.source} is corrupt at {name}: {error}.") from error
 
+    def _storage(self, key: str) -> memoryview:
+        """Returns the bytes of a storage, which must have its checksum."""
+        start, stop, expected = self._places.get(key, (0, 0, None))
+        memory = self._memory[start:stop]
+        if expected is not None and zlib.crc32(memory) != expected:
+            raise ValueError("its checksum does not match")
+        # Several tensors can share a storage.
+        self._places[key] = (start, stop, None)
+        return memory
+
 
 def _read_zip(file):
-    """Returns the content of the newer format, and where its storages start and stop."""
+    """Returns the content of the newer format, and where its storages start and stop, with the
+    CRC-32 of each."""
     with zipfile.ZipFile(file) as archive:
+        check_entries(archive, os.fstat(file.fileno()).st_size)
         entries = {entry.filename: entry for entry in archive.infolist()}
         main = next(name for name in entries if name.endswith("data.pkl"))
         folder = main.removesuffix("data.pkl")
@@ -90,7 +104,8 @@ def _read_zip(file):
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise InputError("has compressed tensors; unpack it and save them again.")
             start = _data_start(file, entry)
-            places[name.removeprefix(f"{folder}data/")] = (start, start + entry.file_size)
+            place = (start, start + entry.file_size, entry.CRC)
+            places[name.removeprefix(f"{folder}data/")] = place
     return content, places
 
 
@@ -105,7 +120,8 @@ def _data_start(file, entry: zipfile.ZipInfo) -> int:
 
 
 def _read_legacy(file: mmap.mmap):
-    """Returns the content of the older format, and where its storages start and stop."""
+    """Returns the content of the older format, and where its storages start and stop; it has no
+    checksums."""
     if read_pickle(file)[0] != _MAGIC:
         raise InputError("is a pickle that torch.save did not write; only its files are read.")
     version, system = read_pickle(file)[0], read_pickle(file)[0]
@@ -119,7 +135,7 @@ def _read_legacy(file: mmap.mmap):
         size = count * numpy_dtype(storages[str(key)].dtype).itemsize
         if count < 0 or start + size > len(file):
             raise ValueError("it is cut off")
-        places[str(key)] = (start, start + size)
+        places[str(key)] = (start, start + size, None)
         file.seek(start + size)
     return content, places
 

@@ -1,12 +1,11 @@
 """Export of a finished run as a SavedModel."""
 
 import pathlib
-import tempfile
 
 import keras
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import user_path
+from keras_deit.core.files import temporary_folder, user_path
 from keras_deit.serving.versions import check_name, publish
 from keras_deit.training import Run, load_run
 
@@ -89,8 +88,8 @@ def _write(served, output_dir: pathlib.Path, name: str, print_fn) -> pathlib.Pat
     from keras_deit.serving.verification import SavedModel
 
     output_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="partial-", dir=output_dir) as partial:
-        path = pathlib.Path(partial) / "saved_model"
+    with temporary_folder(output_dir) as partial:
+        path = partial / "saved_model"
         served.save(path)
         saved_model = SavedModel(path)
         difference = saved_model.largest_difference(served)

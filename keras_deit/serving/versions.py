@@ -5,6 +5,7 @@ import pathlib
 import re
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import fsync, fsync_tree
 
 # Characters that a URL path and a shell need not quote; TF Serving rejects "/" and ":".
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -36,7 +37,7 @@ def publish(saved_model: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
     """Moves a SavedModel into the directory of its model as the next version.
 
     Both must be on the same file system, so that the move is atomic and a server never loads an
-    incomplete model.
+    incomplete model, not even after a loss of power.
 
     Args:
         saved_model: the directory of the SavedModel.
@@ -45,6 +46,7 @@ def publish(saved_model: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
     Returns:
         The path of the version.
     """
+    fsync_tree(saved_model)
     directory.mkdir(exist_ok=True)
     while True:
         version = directory / str(next_version(directory))
@@ -55,4 +57,6 @@ def publish(saved_model: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
             if not version.exists():
                 raise
         else:
+            fsync(directory)
+            fsync(directory.parent)
             return version

@@ -3,14 +3,19 @@
 import json
 import os
 import pathlib
-import tempfile
-import zipfile
 
 import keras
 
-from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import fsync, read_json, user_path
+from keras_deit.core.errors import InputError, corrupt_as_input_error, unknown_name
+from keras_deit.core.files import (
+    disk_errors_as_input_errors,
+    fsync,
+    read_json,
+    temporary_folder,
+    user_path,
+)
 from keras_deit.core.image_format import channels_last_images
+from keras_deit.core.keras_file import load_keras_file
 from keras_deit.teachers.applications import (
     IMAGENET_CLASSES,
     applications_names,
@@ -103,8 +108,8 @@ def save_teacher_model(
 ) -> None:
     """Writes a model to a file and its contract to a file with the same name and suffix `.json`.
 
-    Each file is written to a temporary folder and then moved, so that an interrupted process leaves
-    no incomplete file.
+    Each file is written to a temporary folder and then moved, so that neither an interrupted
+    process nor a second one that writes the same leaves an incomplete file.
 
     Args:
         model: any Keras model.
@@ -113,13 +118,13 @@ def save_teacher_model(
         **extra_json: JSON values to save with the contract, such as the dataset of its training.
 
     Raises:
-        InputError: `path` has another suffix.
+        InputError: `path` has another suffix, or the disk is full.
     """
     path = _keras_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"contract": contract.to_dict(), **extra_json}
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        new_model, new_json = pathlib.Path(folder, path.name), pathlib.Path(folder, "contract")
+    with disk_errors_as_input_errors(str(path)), temporary_folder(path.parent) as folder:
+        new_model, new_json = folder / path.name, folder / "contract"
         model.save(new_model)
         new_json.write_text(json.dumps(record, indent=2) + "\n")
         fsync(new_model)
@@ -244,25 +249,15 @@ def _keras_path(path: str | pathlib.Path) -> pathlib.Path:
 
 
 def _read_contract(record: pathlib.Path) -> TeacherContract:
-    try:
-        return TeacherContract.from_dict(json.loads(record.read_text())["contract"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{record} is not a teacher's contract: {error!r}") from error
+    complaint = f"{record} is not a teacher's contract"
+    with corrupt_as_input_error(complaint):
+        return TeacherContract.from_dict(read_json(record, complaint)["contract"])
 
 
 # KerasCV does not store which images its layers take.
 @channels_last_images()
 def _read_model(path: pathlib.Path, with_weights: bool) -> keras.Model:
-    try:
-        if with_weights:
-            return keras.saving.load_model(path, compile=False)
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-        config.pop("compile_config", None)
-        return keras.saving.deserialize_keras_object(config)
-    except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"Teacher file {path} could not be read: {reason}") from error
+    return load_keras_file(path, f"Teacher file {path}", with_weights)
 
 
 def _contract_of(

@@ -4,28 +4,46 @@ import csv
 import pathlib
 from collections.abc import Iterable
 
-from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.errors import InputError, corrupt_as_input_error, unknown_name
 from keras_deit.core.files import (
     atomic_write,
     check_writable,
+    file_digest,
+    is_temporary,
     read_json,
     user_path,
     write_json,
-    write_weights,
 )
 from keras_deit.core.processes import addressable, is_writer
 from keras_deit.data import Dataset, full_name, load_dataset
 from keras_deit.models import Classifier
 from keras_deit.optimizers import Optimization
 from keras_deit.pretrained import create_model
-from keras_deit.pretrained.own_weights import RUN_WEIGHTS
+from keras_deit.pretrained.own_weights import (
+    OWN_SUFFIX,
+    RUN_WEIGHTS,
+    check_run_file,
+    check_sizes,
+    file_digests,
+    missing_weights,
+    stored_digests,
+)
+from keras_deit.pretrained.weights_file import open_weights, write_weights
 from keras_deit.training.changes import LISTING, changes_by_count
 from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
 from keras_deit.training.job import Job
 
+# What later tools need of a configuration, with its kinds.
+_TEXT = (str, type(None))
 _CONFIG_KEYS = {
-    *("run", "model", "data_dir", "class_names", "crop_ratio", "interpolation"),
-    *("teacher", "teacher_contract"),
+    "run": dict,
+    "model": dict,
+    "data_dir": _TEXT,
+    "class_names": list,
+    "crop_ratio": (int, float),
+    "interpolation": str,
+    "teacher": _TEXT,
+    "teacher_contract": (dict, type(None)),
 }
 # In what a run and its extension differ.
 _LENGTH = {f"optimization.{name}" for name in ("epochs", "steps", "warmup_epochs", "warmup_steps")}
@@ -64,23 +82,32 @@ class Run:
         """What `start` wrote, in the present format.
 
         Raises:
-            InputError: there is no `config.json`, or it is not that of a run.
+            InputError: there is no `config.json`, it is not that of a run, or it is not the one
+                that the summary of a finished run has the digest of.
         """
         config = read_json(self.config_file, f"{self.path} is not a run directory")
-        missing = sorted(_CONFIG_KEYS - set(config))
+        check_run_file(self.config_file)
+        missing = sorted(set(_CONFIG_KEYS) - set(config))
         if missing:
             raise InputError(
                 f"{self.path} is not a run directory: its {self.config_file.name} has no "
                 f"{', '.join(missing)}."
             )
+        wrong = [name for name, kind in _CONFIG_KEYS.items() if not isinstance(config[name], kind)]
         version = config.get("format", 1)
+        if wrong or type(version) is not int:
+            raise InputError(
+                f"{self.path} has a corrupt {self.config_file.name}: "
+                f"{', '.join(wrong) or 'format'} is of another kind than a run's."
+            )
         if version > FORMAT:
             raise InputError(
                 f"{self.path} was written by a newer version of keras_deit (format {version}); "
                 f"this one reads formats up to {FORMAT}."
             )
-        run = upgraded_run(config["run"]) if version == 1 else config["run"]
-        return {**config, "run": {**run, "dataset": full_name(run["dataset"])}}
+        with corrupt_as_input_error(f"{self.path} has a corrupt {self.config_file.name}"):
+            run = upgraded_run(config["run"]) if version == 1 else config["run"]
+            return {**config, "run": {**run, "dataset": full_name(run["dataset"])}}
 
     @property
     def summary(self) -> dict | None:
@@ -91,13 +118,18 @@ class Run:
         """
         if not self.summary_file.is_file():
             return None
-        return read_json(self.summary_file, f"{self.path} has a corrupt summary")
+        complaint = f"{self.path} has a corrupt summary"
+        values = read_json(self.summary_file, complaint)
+        if not any(isinstance(values.get(split), dict) for split in ("test", "validation")):
+            raise InputError(f"{complaint}: {self.summary_file.name} has no scores.")
+        return values
 
     @property
     def history(self) -> list[dict[str, float]]:
         """The log by epoch: what `metrics.csv` holds, without the figures that an epoch lacks."""
         if not self.metrics_file.is_file():
             return []
+        check_run_file(self.metrics_file)
         with self.metrics_file.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
@@ -114,13 +146,39 @@ class Run:
         """
         if weights not in RUN_WEIGHTS:
             raise unknown_name("weights of a run", weights, RUN_WEIGHTS)
-        values = self.config["model"]
-        if not self.final_weights.is_file():
+        values, path = self.config["model"], self.path / RUN_WEIGHTS[weights]
+        unfinished = self.summary is None and not self.final_weights.is_file()
+        if unfinished or not path.is_file():
+            raise missing_weights(self.path, "final" if unfinished else weights)
+        check_run_file(path)
+        check_sizes(values, path)
+        return create_model(**values, weights=path)
+
+    def lost_weights(self) -> list[str]:
+        """Returns which weight files of a finished run are gone or not what was written."""
+        digests = stored_digests(self.path)
+        # Earlier versions have written none.
+        names = digests or [self.final_weights.name]
+        return [
+            name
+            for name in names
+            if name.endswith(OWN_SUFFIX) and not _is_whole(self.path / name, digests.get(name))
+        ]
+
+    def check_restorable(self, lost: Iterable[str]) -> None:
+        """Checks that there is a checkpoint to write lost weights again from.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not any(self.checkpoints.glob("epoch-*")):
+            left = sorted(path.name for path in self.path.glob(f"*{OWN_SUFFIX}"))
+            left = ", ".join(name for name in left if name not in lost) or "none"
             raise InputError(
-                f"{self.path} is not finished: it has no {self.final_weights.name}. "
-                "The command that started it resumes it."
+                f"{self.path} is finished, but {', '.join(lost)} is gone or damaged, and there is "
+                f"no checkpoint to write it again from. Of the weights there are: {left}. Another "
+                "--run_dir trains again."
             )
-        return create_model(**values, weights=self.path / RUN_WEIGHTS[weights])
 
     def changes_of_data(self, dataset: Dataset) -> str:
         """Returns in what the data of the run have changed, in words; empty if they have not.
@@ -237,12 +295,16 @@ class Run:
                 )
             if longer and not any(self.checkpoints.glob("epoch-*")):
                 raise InputError(f"{self.path} has no checkpoint any more from which to extend it.")
-        elif {path.name for path in self.path.iterdir()} - {
-            f"partial-{self.config_file.name}",
-            self.lock.name,
-            self.steps_file.name,
-            self.listing.name,
-        }:
+        elif any(
+            # An earlier version named its unfinished files otherwise.
+            path.name
+            not in (
+                f"partial-{self.config_file.name}",
+                *(self.lock.name, self.steps_file.name, self.listing.name),
+            )
+            and not is_temporary(path.name)
+            for path in self.path.iterdir()
+        ):
             raise InputError(
                 f"{self.path} holds files that do not belong to a run; give another --run_dir."
             )
@@ -283,10 +345,17 @@ class Run:
         if is_writer():
             self.summary_file.unlink(missing_ok=True)
 
-    def finish(self, summary: dict) -> None:
-        """Writes `summary.json`, which marks the run as finished."""
+    def finish(self, summary: dict, lost: Iterable[str] = ()) -> None:
+        """Writes `summary.json`, which marks the run as finished, with digests of its files.
+
+        Args:
+            summary: figures by name.
+            lost: files that are not what they were when the run was finished before.
+        """
         if is_writer():
-            write_json(self.summary_file, summary)
+            before = {name: summary["digests"][name] for name in lost}
+            digests = {**file_digests(self.path), **before}
+            write_json(self.summary_file, {**summary, "digests": digests})
 
 
 def load_run(path: str | pathlib.Path) -> Run:
@@ -298,6 +367,19 @@ def load_run(path: str | pathlib.Path) -> Run:
     run = Run(path)
     _ = run.config
     return run
+
+
+def _is_whole(path: pathlib.Path, digest: str | None) -> bool:
+    """Returns whether a weight file is there and has its digest or, without one, can be opened."""
+    if not path.is_file():
+        return False
+    if digest is not None:
+        return digest == file_digest(path)
+    try:
+        with open_weights(path):
+            return True
+    except Exception:  # h5py raises anything for a corrupt file
+        return False
 
 
 def flatten(values: dict, prefix: str = "") -> dict:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import check_writable, exclusive_lock, file_digest, user_path
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import precision
@@ -348,7 +348,8 @@ def teacher_of_run(
     source, is_file = config["teacher"], config["teacher"].endswith(".keras")
     if is_file and not pathlib.Path(source).is_file():
         return None, f"The teacher {source} does not exist any more; no agreement."
-    contract = TeacherContract.from_dict(config["teacher_contract"])
+    with corrupt_as_input_error("The configuration of the run has no contract of its teacher"):
+        contract = TeacherContract.from_dict(config["teacher_contract"])
     size = (contract.image_format.height, contract.image_format.width)
     # Earlier versions stored no digest.
     stored = config.get("teacher_digest")

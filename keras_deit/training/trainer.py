@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import exclusive_lock
+from keras_deit.core.files import disk_errors_as_input_errors, exclusive_lock
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import (
     all_gather,
@@ -57,8 +56,6 @@ from keras_deit.training.steps import dataset_steps
 from keras_deit.training.teachers import values_of, with_teacher
 from keras_deit.training.time_limit import limit
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-
 
 def train_job(
     job: Job, run_dir: str | None = None, print_fn=print, start: float | None = None
@@ -89,14 +86,28 @@ def train_job(
         identity["dataset"] = run.config["run"]["dataset"]
         print_fn(f"{job.dataset} holds the same data as {identity['dataset']} did.")
     run.check(identity, job.extend)
-    if run.summary is not None and run.length_to_extend(identity) is None:
-        print_fn(f"{run.path} holds this run, finished; its result:")
-        if changes := _changes_of_folder(job, run):
-            print_fn(f"The data has changed since: {changes}. Another --run_dir trains on it.")
+    train = functools.partial(_train, job, run, identity, end)
+    line = print_fn if is_writer() else _print_nothing
+    if run.summary is None or run.length_to_extend(identity) is not None:
+        with _writing(job):
+            train(line)
         return run
-    scope, policy = strategy_scope(job.devices), training_precision(job.mixed_precision)
-    with _disk_errors_as_input_errors(), scope, policy:
-        _train(job, run, identity, end, print_fn if is_writer() else _print_nothing)
+    lost = run.lost_weights()
+    if lost and lost != [run.best_weights.name]:
+        run.check_restorable(lost)
+        print_fn(
+            f"{run.path} holds this run, finished, but {', '.join(lost)} is gone or damaged: "
+            "final and averaged weights are written again from the last checkpoint."
+        )
+        with _writing(job):
+            train(line)
+        lost = run.lost_weights()
+    else:
+        print_fn(f"{run.path} holds this run, finished; its result:")
+    if lost:
+        print_fn(f"{', '.join(lost)} is gone or damaged; no checkpoint has those weights.")
+    if changes := _changes_of_folder(job, run):
+        print_fn(f"The data has changed since: {changes}. Another --run_dir trains on it.")
     return run
 
 
@@ -144,7 +155,8 @@ def _train(
             print_fn(f"Extending a run of {length}.")
             # Before its new configuration: a run that is killed in between can be extended again.
             run.reopen()
-        elif run.summary is not None:  # Another process has finished it meanwhile.
+        # Another process has finished it meanwhile, or it is whole again.
+        elif run.summary is not None and not set(run.lost_weights()) - {run.best_weights.name}:
             return
         if end is not None:
             optimization, data = _within(end, run, model, data, optimization, splits)
@@ -155,9 +167,11 @@ def _train(
             print_fn(f"{name:24} {value}")
         for note in (*recipe.about.reasons, *dataset.notes):
             print_fn(f"{'':24} {note}")
-        accepted = _accepted_changes(run, changes)
-        config = _config(job, student, dataset, pipeline, teacher, effective)
-        run.start({**config, **accepted}, dataset)
+        finished, lost = run.summary, run.lost_weights()
+        if finished is None:
+            accepted = _accepted_changes(run, changes)
+            config = _config(job, student, dataset, pipeline, teacher, effective)
+            run.start({**config, **accepted}, dataset)
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
@@ -189,7 +203,9 @@ def _train(
                 run.save_weights(student, run.ema_weights)
                 summary[f"{split}_ema"] = score(f"{split}, EMA")
         summary["bad_images"] = all_gather(bad_images.names)
-        run.finish({**training_summary(loop, optimization, steps), **summary})
+        # Of a run that was finished before and lost its weights, the figures of that time stay.
+        summary = {**training_summary(loop, optimization, steps), **summary, **(finished or {})}
+        run.finish(summary, {*lost} & {run.best_weights.name} if finished else ())
         # Every process reads the summary that one of them has written.
         barrier("run")
 
@@ -443,13 +459,12 @@ def _print_nothing(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors_as_input_errors() -> Iterator[None]:
-    try:
+def _writing(job: Job) -> Iterator[None]:
+    """The devices and the precision of a training, whose full disk is one line."""
+    advice = "Once it can, the same command resumes from the last checkpoint."
+    with (
+        disk_errors_as_input_errors("The disk", advice),
+        strategy_scope(job.devices),
+        training_precision(job.mixed_precision),
+    ):
         yield
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        raise InputError(
-            f"The disk cannot be written: {' '.join(str(error).split())}. "
-            "Once it can, the same command resumes from the last checkpoint."
-        ) from error

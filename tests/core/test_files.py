@@ -3,17 +3,23 @@
 import os
 
 import keras
+import numpy as np
 import pytest
+from processes import start
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from keras_deit import InputError
 from keras_deit.core.files import (
     atomic_write,
     check_writable,
+    disk_errors_as_input_errors,
     exclusive_lock,
     read_json,
+    temporary_folder,
     write_json,
-    write_weights,
 )
+from keras_deit.pretrained.weights_file import write_weights
 
 
 def test_a_file_is_replaced_at_the_end_of_the_block(tmp_path):
@@ -73,3 +79,64 @@ def test_only_one_process_holds_the_lock(tmp_path):
         exclusive_lock(path).__enter__()
     with exclusive_lock(path):
         pass
+
+
+def test_writers_of_one_file_do_not_meet_and_the_last_one_wins(tmp_path):
+    path = tmp_path / "file.txt"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_file_has_the_mode_of_the_umask_whoever_creates_it(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "a.safetensors") as partial:
+            save_file({"a": np.zeros(3)}, partial)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
+    code = f"""
+import os, pathlib, signal
+from keras_deit.core.files import temporary_folder
+with temporary_folder(pathlib.Path({str(tmp_path)!r})) as folder:
+    (folder / "half").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    start("-c", code, backend="jax").communicate()
+    (left,) = tmp_path.iterdir()
+    own = tmp_path / "partial-results"
+    own.mkdir()
+    with temporary_folder(tmp_path) as in_use:
+        assert not left.exists()
+        with temporary_folder(tmp_path):
+            assert in_use.exists()
+    assert list(tmp_path.iterdir()) == [own]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError(
+            "Can't write data (file write failed: errno = 28, "
+            "error message = 'No space left on device')"
+        ),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_is_one_line_whoever_notices_it(tmp_path, error):
+    with (
+        pytest.raises(InputError, match=r"a\.keras cannot be written: .*No space left") as raised,
+        disk_errors_as_input_errors(str(tmp_path / "a.keras")),
+        atomic_write(tmp_path / "a.keras"),
+    ):
+        raise error
+    assert "\n" not in str(raised.value) and not os.listdir(tmp_path)

@@ -1,8 +1,14 @@
 """Evaluating a finished run gives what its training measured, as a table."""
 
-import pytest
+import json
+import re
+import shutil
 
-from keras_deit import InputError
+import numpy as np
+import pytest
+from weight_files import stored_weights
+
+from keras_deit import InputError, create_model
 from keras_deit.evaluation import evaluate_run, final_report, score_table
 from keras_deit.objectives import Supervised
 from keras_deit.training import Run, train_job
@@ -11,11 +17,14 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture(scope="module")
-def run(tiny_job, tmp_path_factory, eager):
+def training(tiny_job):
+    return tiny_job({"epochs": 1, "warmup_epochs": 0, "ema_decay": 0.75})
+
+
+@pytest.fixture(scope="module")
+def run(training, tmp_path_factory, eager):
     """A finished run with an average of its weights."""
-    path = tmp_path_factory.mktemp("run")
-    job = tiny_job({"epochs": 1, "warmup_epochs": 0, "ema_decay": 0.75})
-    return train_job(job, str(path), print_fn=lambda line: None)
+    return train_job(training, str(tmp_path_factory.mktemp("run")), print_fn=lambda line: None)
 
 
 def test_the_test_split_is_evaluated_as_by_the_training(run):
@@ -63,6 +72,96 @@ def test_a_supervised_run_is_evaluated(tiny_job, tmp_path):
     job = tiny_job({"epochs": 1, "warmup_epochs": 0}, objective=Supervised())
     run = train_job(job, str(tmp_path), print_fn=lambda line: None)
     assert evaluate_run(tmp_path)["scores"] == run.summary["test"]
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    return Run(shutil.copytree(run.path, tmp_path / "copied"))
+
+
+def damage(path):
+    """Flips a bit near the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["final_weights", "ema_weights", "config_file"])
+def test_damaged_files_of_a_run_are_not_used(copied, name):
+    path = getattr(copied, name)
+    if name == "config_file":
+        path.write_text(path.read_text().replace('"num_heads": 2', '"num_heads": 4'))
+    else:
+        damage(path)
+    with pytest.raises(InputError, match=rf"{path.name}"):
+        evaluate_run(copied.path)
+    if name != "config_file":
+        with pytest.raises(InputError, match=r"SHA-256.*summary\.json.*last checkpoint"):
+            create_model(**copied.config["model"], weights=path)
+
+
+def test_other_figures_than_at_the_end_of_the_training_are_said(copied):
+    lines, summary = [], copied.summary
+    summary["test"]["class"]["top1"] += 0.25
+    copied.finish(summary)
+    found = evaluate_run(copied.path, print_fn=lines.append)
+    ((name, (before, now)),) = found["differs_from_summary"].items()
+    assert name == "test class.top1" and before == pytest.approx(now + 0.25)
+    assert lines == [f"{name} was {before:.4f} when the run was finished, and is {now:.4f} now."]
+
+
+def test_lost_weights_are_written_again_from_the_last_checkpoint(copied, training):
+    expected = {p: stored_weights(p) for p in (copied.final_weights, copied.ema_weights)}
+    before, lines = copied.summary, []
+    copied.final_weights.unlink()
+    damage(copied.ema_weights)
+    with pytest.raises(InputError, match=r"final\.weights\.h5 is gone.*writes .* again"):
+        evaluate_run(copied.path)
+    train_job(training, str(copied.path), print_fn=lines.append)
+    assert re.search(r"final\.weights\.h5, ema\.weights\.h5 is gone or damaged", lines[0].replace(
+        "ema.weights.h5, final.weights.h5", "final.weights.h5, ema.weights.h5"))  # fmt: skip
+    for path, weights in expected.items():
+        assert all(np.array_equal(w, stored_weights(path)[n]) for n, w in weights.items())
+    assert {**copied.summary, "digests": 0} == {**before, "digests": 0}
+    assert "differs_from_summary" not in evaluate_run(copied.path)
+    # Without a checkpoint nothing is trained again without a word.
+    shutil.rmtree(copied.checkpoints)
+    copied.final_weights.write_bytes(b"cut")
+    for use in (lambda: evaluate_run(copied.path), lambda: train_job(training, str(copied.path))):
+        with pytest.raises(InputError, match=r"no checkpoint to write it again from.*ema"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", '{"test": {"class": "x"}}', "[" * 100_000, '{"test": {"class": {"top1": []}}}'],
+)
+def test_a_summary_that_is_none_is_one_line(copied, content):
+    copied.summary_file.write_text(content)
+    with pytest.raises(InputError, match="corrupt summary") as raised:
+        final_report(copied)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"model": []}, {"class_names": "abc"}, {"format": "2"}, {"run": {"dataset": 3}}),
+        *({"model": {"embed_dim": 200_000}}, {"model": {"depth": 10**9}}, {"model": {"depth": []}}),
+        *({"run": {"objective": 1}}, {"teacher_contract": {"outputs": 3}}, {"crop_ratio": None}),
+    ],
+    ids=str,
+)
+def test_a_configuration_of_other_kinds_is_one_line(copied, changed):
+    config = json.loads(copied.config_file.read_text())
+    for name, value in changed.items():
+        both = isinstance(value, dict) and isinstance(config[name], dict)
+        config[name] = {**config[name], **value} if both else value
+    copied.config_file.write_text(json.dumps(config))
+    copied.summary_file.unlink()
+    with pytest.raises(InputError) as raised:
+        evaluate_run(copied.path)
+    assert "\n" not in str(raised.value)
 
 
 SCORES = {

@@ -126,6 +126,7 @@ def test_classes_in_another_order_are_mapped(copy, monkeypatch):
     config = json.loads(changed.config_file.read_text())
     config["class_names"] = config["class_names"][::-1]
     changed.config_file.write_text(json.dumps(config))
+    changed.finish(changed.summary)
     scored = []
     monkeypatch.setattr(
         "keras_deit.evaluation.evaluate.score_split", lambda *args: scored.append(args[2])

@@ -49,13 +49,14 @@ def test_models_that_were_not_published_round_trip_to_the_bit(case, changed, nam
         np.testing.assert_array_equal(numpy(weight), value, weight.path)
 
 
-def test_metadata_are_the_grids_and_the_format(tmp_path):
+def test_metadata_are_the_grids_the_format_and_the_record(tmp_path):
     model = create_model(**values("deit", image_size=(32, 16)))
     save_safetensors(model, tmp_path / "a.safetensors")
     with safe_open(tmp_path / "a.safetensors", "numpy") as file:
         metadata = file.metadata()
     assert metadata.pop("format") == "pt"
-    assert metadata.keys() == {"patch_grid"}
+    assert metadata.keys() == {"patch_grid", "keras_deit", "crc32"}
+    assert json.loads(metadata["keras_deit"])["config"]["image_size"] == [32, 16]
     assert json.loads(metadata["patch_grid"]) == {"pos_embed": [4, 2]}
 
 

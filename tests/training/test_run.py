@@ -58,7 +58,8 @@ def test_a_run_is_opened_with_what_was_written(run, model):
     opened = load_run(str(run.path))
     assert opened.config == {"format": FORMAT, **CONFIG}
     assert opened.history == rows
-    assert opened.summary == {"test": {"fused": {"top1": 0.5}}}
+    assert opened.summary["test"] == {"fused": {"top1": 0.5}}
+    assert {*opened.summary["digests"]} == {"config.json", "metrics.csv", "final.weights.h5"}
     opened.check(CONFIG["run"])
 
 

@@ -343,6 +343,7 @@ def test_a_run_starts_from_another_and_keeps_its_normalization(finished, tiny_jo
     statistics = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
     config = {**json.loads(first.config_file.read_text()), **statistics}
     (start / "config.json").write_text(json.dumps(config))
+    Run(start).finish(first.summary)
     slow = {"learning_rate": 1e-6, **ONE_EPOCH}
     job = tiny_job(slow, weights=f"{start}#best")
     run = train_job(job, str(tmp_path / "run"), quiet)

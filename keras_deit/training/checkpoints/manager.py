@@ -153,7 +153,8 @@ class CheckpointManager:
         for path in self._paths():
             if path > self.latest:
                 path.rename(path.with_name(f"corrupt-{path.name}"))
-        for path in self._folder.glob("partial-*"):
+        # As earlier versions named what they were writing; `atomic_write` removes its own.
+        for path in self._folder.glob("partial-*.safetensors"):
             path.unlink()
 
 
