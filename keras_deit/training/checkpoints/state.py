@@ -58,7 +58,7 @@ class TrainingState:
         return values | _read(others) | self._random_state
 
     def assign(self, values: dict[str, np.ndarray], source: str, micro_batches: int) -> None:
-        """Restores what `read` returned, except the metrics; the generators when they are restored.
+        """Restores what `read` returned, except the metrics.
 
         Args:
             values: by name.
@@ -98,6 +98,7 @@ class TrainingState:
         self._random_state |= {
             name: value for name, value in values.items() if name.startswith(RANDOM_STATE)
         }
+        self.restore_random_state()
 
     def capture_random_state(self) -> None:
         """Remembers the state of the global generators after a step."""
