@@ -232,9 +232,7 @@ class RecordedState(keras.StatelessScope):
         if id(variable) not in self.initial:
             value = self.get_current_value(variable)
             # A copy, because some backends assign in place.
-            self.initial[id(variable)] = keras.ops.copy(
-                variable._value if value is None else value
-            )
+            self.initial[id(variable)] = keras.ops.copy(variable._value if value is None else value)
             self.assigned.append(variable)
         super().add_update(update)
 

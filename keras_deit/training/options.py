@@ -199,6 +199,7 @@ def teacher_training_options() -> list[Option]:
             Option("output", str, "The .keras file to write.", required=True),
             Option("weights", str, '"imagenet" for a keras.applications teacher.'),
             *(data[name] for name in own),
+            dataclasses.replace(data["checkpoint_seconds"], minimum=0),
             *teacher_options(),
             *field_options(Augmentation),
         ]
@@ -249,4 +250,5 @@ def train_teacher(**given) -> dict[str, float]:
         weights=given.get("weights"),
         pixels=given.get("teacher_pixels"),
         outputs=given.get("teacher_outputs"),
+        checkpoint_seconds=given.get("checkpoint_seconds", Job.checkpoint_seconds),
     )

@@ -99,19 +99,20 @@ class Run:
             rows = list(csv.DictReader(file))
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
-    def model(self, weights: str = "final") -> Classifier:
+    def model(self, weights: str = "final", dtype: str | None = None) -> Classifier:
         """Returns the model of a finished run.
 
         Args:
             weights: "final"; "best" for the epoch with the best validation; or "ema" for the moving
                 average.
+            dtype: dtype policy, such as "float32"; None for that of the training.
 
         Raises:
             InputError: the run is not finished or has no such weights, or its files are corrupt.
         """
         if weights not in RUN_WEIGHTS:
             raise unknown_name("weights of a run", weights, RUN_WEIGHTS)
-        values = self.config["model"]
+        values = self.config["model"] | ({"dtype": dtype} if dtype else {})
         if not self.final_weights.is_file():
             raise InputError(
                 f"{self.path} is not finished: it has no {self.final_weights.name}. "

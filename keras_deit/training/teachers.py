@@ -194,6 +194,7 @@ def fine_tune_teacher(
     weights: str | None = None,
     pixels: str | None = None,
     outputs: str | None = None,
+    checkpoint_seconds: float = 300.0,
 ) -> dict[str, float]:
     """Trains a teacher by name or file on a dataset, with a new head if the classes differ.
 
@@ -202,6 +203,7 @@ def fine_tune_teacher(
         dataset, recipe, pipeline, path: as for `fit_teacher`.
         weights: "imagenet" for a keras.applications name.
         pixels, outputs: the contract of a `.keras` file that has none beside it.
+        checkpoint_seconds: as for `fit_teacher`.
 
     Returns:
         Top-1 on the validation and on the test split.
@@ -220,7 +222,8 @@ def fine_tune_teacher(
         source = f"{name}, weights {weights}"
     if contract.num_classes != dataset.num_classes:
         model, contract = replace_head(model, contract, dataset.num_classes)
-    return fit_teacher(model, contract, dataset, recipe, pipeline, path, source)
+    arguments = (model, contract, dataset, recipe, pipeline, path, source)
+    return fit_teacher(*arguments, checkpoint_seconds)
 
 
 def check_output(path: pathlib.Path) -> None:
