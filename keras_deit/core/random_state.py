@@ -24,7 +24,7 @@ def read_random_state() -> dict[str, np.ndarray]:
     # First, because to create it draws from Python's.
     of_keras = global_seed_generator().state
     _, words, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    _, keys, position, has_gauss, cached = np.random.get_state()
     return {
         # A float64 holds the integers of 32 bits, and the cached draw of a normal distribution.
         _PYTHON: np.array([*words, np.nan if gauss is None else gauss]),
@@ -43,7 +43,7 @@ def assign_random_state(values: dict[str, np.ndarray]) -> None:
     if _NUMPY in values:
         *keys, position, has_gauss, cached = values[_NUMPY].tolist()
         state = ("MT19937", np.array(keys, np.uint32), int(position), int(has_gauss), cached)
-        np.random.set_state(state)  # noqa: NPY002
+        np.random.set_state(state)
     if _KERAS in values:
         global_seed_generator().state.assign(values[_KERAS])
     assign_torch_state(values)

@@ -239,7 +239,7 @@ def test_every_random_layer_repeats(policy, jit):
 def test_what_draws_by_other_means_is_refused():
     class Drawing(TransformerBlock):
         def _forward(self, tokens):
-            return super()._forward(tokens) * np.float32(np.random.uniform())  # noqa: NPY002
+            return super()._forward(tokens) * np.float32(np.random.uniform())
 
     model = create_model(DEIT, **MODELS[DEIT])
     block = model.blocks[0]

@@ -238,7 +238,7 @@ def test_a_model_trains_from_a_restored_state_as_it_did_before():
 def _draws() -> list[float]:
     """Draws from every global generator."""
     drawn = [
-        *(random.random(), random.gauss(0, 1), np.random.random(), np.random.normal()),  # noqa: NPY002
+        *(random.random(), random.gauss(0, 1), np.random.random(), np.random.normal()),
         *np.array(keras.ops.convert_to_numpy(keras.random.uniform((2,)))),
     ]
     if keras.backend.backend() == "torch":
