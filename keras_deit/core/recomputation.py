@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_deit.core.keras_internals import RecordedState, global_seed_generator
+from keras_deit.core.processes import num_replicas_in_sync
 from keras_deit.core.random_state import assign_torch_state, read_torch_state
 
 
@@ -26,8 +27,9 @@ def recomputed(function: Callable, inputs) -> tuple:
         The outputs, and the list of the losses that layers have added.
     """
     states = []
-    if keras.backend.backend() != "jax":
-        # It is created when it is first drawn from, which has to be outside of the scope below.
+    if keras.backend.backend() != "jax" and num_replicas_in_sync() == 1:
+        # It is created when it is first drawn from, which has to be outside of the scope below. In
+        # the threads of several replicas it cannot be created, nor drawn from without this.
         global_seed_generator()
 
     def run(*flat):
