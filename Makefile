@@ -5,6 +5,7 @@
 #   make test                       the whole test suite, on TensorFlow, JAX and PyTorch
 #   make check                      lint and the fast tests, on TensorFlow
 #   make docs                       the generated table in docs/models.md
+#   make soak                       kills at random moments on three backends, some hours
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +22,13 @@ FIRST = jax@tests tensorflow@tests/training/ torch@tests tensorflow@tests/data/
 JOBS ?= 2
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
-.PHONY: train test check lint docs clean $(RUNS)
+# What `make soak` does, each with a work directory of its own; `make soak-kills` does one of them.
+SOAKS = soak-kills
+SOAK_DIR ?= /tmp/keras-deit-soak
+SEED ?= 0
+KILLS ?= 50
+
+.PHONY: train test check lint docs clean soak $(SOAKS) $(RUNS)
 
 train: $(VENV)/installed
 	$(BIN)/keras-deit train $(ARGS)
@@ -43,6 +50,11 @@ lint: $(VENV)/installed-test
 
 docs: $(VENV)/installed
 	$(BIN)/keras-deit models --into docs/models.md
+
+soak: $(SOAKS)
+
+soak-kills: $(VENV)/installed-test
+	$(BIN)/python scripts/soak.py --kills $(KILLS) --seed $(SEED) --work_dir $(SOAK_DIR)/kills
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -1,17 +1,28 @@
-"""Kills a training again and again, and compares its result with that of an undisturbed run.
+"""Kills trainings, exports and conversions again and again, and compares with undisturbed ones.
 
     python scripts/soak.py --kills 50 --work_dir /tmp/soak
-    KERAS_BACKEND=jax python scripts/soak.py --kills 50 --work_dir /tmp/soak
+    python scripts/soak.py --kills 4 --work_dir /tmp/soak --backends jax --subjects student export
 
-Each kill is a SIGKILL at a random moment of one of three kinds: during a training step, while a
-checkpoint is written, and around the end of an epoch, where the validation runs. Then the same
-command is started again, which resumes the run. At the end the final, averaged and best weights,
-the log and the scores must equal those of the undisturbed run, bit by bit; otherwise the exit code
-is 1. The training is that of a small student on digits with a small teacher, with a checkpoint
-after every step.
+Each kill is a SIGKILL at a random moment, spread over the backends and over
+
+- `student`: a small student on digits with everything that is random or has a state: dropout,
+  stochastic depth, Mixup, CutMix, erasing, repeated augmentation, EMA, accumulated gradients,
+  bfloat16, activation checkpointing;
+- `teacher`: `keras-deit train-teacher` with dropout, noise, batch normalization, Mixup, erasing;
+- `export` of the student, where an older version is;
+- `convert` of the student's weights, over an older file.
+
+A training is killed during a step, while a checkpoint is written, or around the end of an epoch,
+where the validation runs; there is a checkpoint after every step. Then the same command is started
+again. At the end weights, log and scores must equal those of the undisturbed training, bit by bit.
+After every kill of an export or conversion what was there must still be there, and what the same
+command gives next must equal the undisturbed result. Otherwise the exit code is 1.
 """
 
 import argparse
+import collections
+import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -20,6 +31,8 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+from collections.abc import Callable
 
 # Has to be set before TensorFlow is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,177 +43,355 @@ import numpy as np
 
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
 
-_TRAIN = pathlib.Path(__file__).with_name("train.py")
-_STUDENT = ("--embed_dim=48", "--depth=2", "--num_heads=2", "--drop_path_rate=0.2")
-_TRAINING = ("--ema_decay=0.9", "--clip_norm=1", "--checkpoint_seconds=0")
+_SCRIPTS = pathlib.Path(__file__).parent
+_BACKENDS = ("tensorflow", "jax", "torch")
+_SUBJECTS = ("student", "teacher", "export", "convert")
+_STUDENT = (
+    *("--embed_dim=32", "--depth=2", "--num_heads=2", "--drop_path_rate=0.2", "--dropout_rate=0.2"),
+    *("--mixup_alpha=0.8", "--cutmix_alpha=1", "--erase_probability=0.25"),
+    *("--repeated_augmentation=2", "--ema_decay=0.9", "--clip_norm=1", "--accumulation_steps=2"),
+    *("--mixed_precision=bfloat16", "--activation_checkpointing", "--checkpoint_seconds=0"),
+    *("--train_examples=640", "--batch_size=64"),
+)
+_TEACHER = (
+    *("--mixup_alpha=0.8", "--erase_probability=0.25", "--checkpoint_seconds=0"),
+    "--batch_size=64",
+)
 # In seconds; longer than any start of a process and any step.
-_TIMEOUT = 300
-# Steps in an epoch of digits: 1,257 images in batches of 64.
-_STEPS = 1257 // 64
+_TIMEOUT = 600
+# Steps in an epoch, and what the number of a checkpoint counts in a step.
+_STEPS = {"student": 640 // 64, "teacher": 1257 // 64}
+_MICRO_BATCHES = {"student": 2, "teacher": 1}
+_FORMATS = (".safetensors", ".weights.h5", ".keras")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--kills", type=int, default=50, help="Number of kills.")
-    work_dir = "Folder of the two runs and their teacher."
+    add("--kills", type=int, default=50, help="Number of kills, of all together.")
+    work_dir = "Folder of what is trained and written; it must not exist or be empty."
     add("--work_dir", type=pathlib.Path, required=True, help=work_dir)
     add("--seed", type=int, default=0, help="Seed of the moments of the kills.")
-    add("--epochs", type=int, default=60, help="Epochs of the training; more for more kills.")
+    add("--epochs", type=int, default=3, help="Epochs of a training.")
+    add("--backends", nargs="+", choices=_BACKENDS, default=_BACKENDS, help="Where to train.")
+    add("--subjects", nargs="+", choices=_SUBJECTS, default=_SUBJECTS, help="What is killed.")
     values = parser.parse_args()
     if values.kills < 1:
         parser.error(f"--kills should be 1 or more. Received: {values.kills}")
-    work, epochs = values.work_dir, values.epochs
-    undisturbed, killed = work / "undisturbed", work / "killed"
-    if killed.exists():
-        print(f"error: {killed} exists already; give another --work_dir.", file=sys.stderr)
+    work = values.work_dir.resolve()
+    if work.exists() and any(work.iterdir()):
+        print(f"error: {work} is not empty; give another --work_dir.", file=sys.stderr)
         sys.exit(2)
-    _write_teacher(work / "teacher.keras")
-    print(f"{keras.backend.backend()} backend; the undisturbed run comes first ...", flush=True)
-    _finish(undisturbed, epochs)
-    rng = random.Random(values.seed)
-    counts = dict.fromkeys(_MOMENTS, 0)
-    while sum(counts.values()) < values.kills:
-        kind = rng.choice(list(_MOMENTS))
-        if not _kill(killed, epochs, kind, rng):
-            sys.exit(f"The run finished after {sum(counts.values())} kills; give more --epochs.")
-        counts[kind] += 1
-        print(f"kill {sum(counts.values())}, {kind}: newest is {_newest(killed)}", flush=True)
-    _finish(killed, epochs)
-    different = _differences(undisturbed, killed)
-    by_kind = ", ".join(f"{count} around a {kind}" for kind, count in counts.items())
-    print(f"{sum(counts.values())} kills: {by_kind}.")
-    if different:
-        print(f"Different: {', '.join(different)}.")
-        sys.exit(1)
-    print("Final, averaged and best weights, log and scores equal the undisturbed run's exactly.")
+    work.mkdir(parents=True, exist_ok=True)
+    _write_untrained_teacher(work / "untrained.keras")
+    pairs = list(itertools.product(values.backends, values.subjects))
+    kills = collections.Counter(itertools.islice(itertools.cycle(pairs), values.kills))
+    wrong = []
+    print(f"{values.kills} kills, seed {values.seed}, {values.epochs} epochs.", flush=True)
+    for backend in values.backends:
+        soak = Soak(backend, work / backend, values.epochs, values.seed)
+        soak.train_undisturbed(values.subjects)
+        for subject in values.subjects:
+            if kills[backend, subject]:
+                wrong += soak.kill(subject, kills[backend, subject])
+    if wrong:
+        sys.exit("\n".join(wrong))
+    print("Everything equals what the undisturbed commands gave.")
 
 
-def _write_teacher(path: pathlib.Path) -> None:
-    """Writes an untrained convnet: its accuracy does not matter here, and it loads fast."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model = keras.Sequential(
-        [
-            keras.Input((16, 16, 3)),
-            keras.layers.Conv2D(16, 3, strides=2),
-            keras.layers.BatchNormalization(),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
-        ]
-    )
-    contract = TeacherContract(pixel_format("0-255", 16, 16), "logits", 10)
-    save_teacher_model(model, contract, path)
+class Soak:
+    """Kills what runs on one backend.
 
+    Args:
+        backend: of the trainings.
+        folder: for all files; `untrained.keras` is beside it.
+        epochs: of each training.
+        seed: of the moments of the kills.
+    """
 
-def _start(run_dir: pathlib.Path, epochs: int) -> subprocess.Popen:
-    teacher = run_dir.parent / "teacher.keras"
-    arguments = [f"--run_dir={run_dir}", f"--teacher={teacher}", "--accept_teacher"]
-    return subprocess.Popen(
-        [sys.executable, _TRAIN, f"--epochs={epochs}", *_STUDENT, *_TRAINING, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    def __init__(self, backend: str, folder: pathlib.Path, epochs: int, seed: int):
+        self._backend = backend
+        self._folder = folder
+        self._epochs = epochs
+        self._rng = random.Random(f"{seed} {backend}")
+        self._seconds = {}
+        self._results = {}
+        folder.mkdir()
 
+    def train_undisturbed(self, subjects: list[str]) -> None:
+        """Trains a teacher, and a student with it if one is needed."""
+        self._undisturbed("teacher")
+        if set(subjects) != {"teacher"}:
+            self._undisturbed("student")
 
-def _finish(run_dir: pathlib.Path, epochs: int) -> None:
-    process = _start(run_dir, epochs)
-    _, errors = process.communicate()
-    if process.returncode:
-        sys.exit(f"{run_dir} ended with {process.returncode}: {errors[-2000:]}")
+    def kill(self, subject: str, kills: int) -> list[str]:
+        """Kills one subject so many times; returns what is wrong afterwards."""
+        kill = self._kill_trainings if subject in _STEPS else self._kill_writers
+        counts, wrong = collections.Counter(), []
+        kill(subject, kills, counts, wrong)
+        by_kind = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        result = "DIFFERENT" if wrong else "identical"
+        print(f"{self._backend} {subject}: {kills} kills ({by_kind}): {result}", flush=True)
+        return [f"{self._backend} {subject}: {what}" for what in wrong]
 
+    def _kill_trainings(self, subject, kills, counts, wrong):
+        """A training that ends before all kills are done is followed by another one."""
+        for number in itertools.count():
+            folder = self._folder / f"killed-{number}"
+            while counts.total() < kills:
+                kind = self._rng.choice(list(_MOMENTS))
+                if not self._kill_training(subject, folder, kind):
+                    break
+                counts[kind] += 1
+            else:
+                self._finish(subject, folder)
+            one, other = self._undisturbed(subject), _given(subject, folder)
+            wrong += [
+                name for name in one.keys() | other.keys() if one.get(name) != other.get(name)
+            ]
+            if counts.total() == kills:
+                return
 
-def _kill(run_dir: pathlib.Path, epochs: int, kind: str, rng: random.Random) -> bool:
-    """Starts a run and kills it; returns False if it ended before."""
-    process = _start(run_dir, epochs)
-    before = _newest(run_dir)
-    # A few steps later, so that the training makes progress despite the kills.
-    steps = rng.randint(1, 25)
-    deadline = time.monotonic() + _TIMEOUT
-    while not (_steps_since(run_dir, before) >= steps and _MOMENTS[kind](run_dir)):
-        if process.poll() is not None:
-            return False
-        if time.monotonic() > deadline:
-            process.kill()
-            sys.exit(f"{run_dir} made no progress within {_TIMEOUT} s.")
+    def _kill_training(self, subject: str, folder: pathlib.Path, kind: str) -> bool:
+        """Starts a training and kills it; returns False if it ended before."""
+        process = self._start(subject, folder)
+        progress = _Progress(subject, folder)
+        # A few steps later, so that the training makes progress despite the kills.
+        steps = progress.steps() + self._rng.randint(1, 10)
+        while not (progress.steps() >= steps and _MOMENTS[kind](progress)):
+            if process.poll() is not None:
+                self._end(process, folder)
+                return False
+            self._wait(process)
+        if kind != "checkpoint":
+            time.sleep(self._rng.uniform(0, 0.1))
+        _kill(process)
+        return True
+
+    def _kill_writers(self, subject, kills, counts, wrong):
+        """Kills exports or conversions of the averaged weights, where the final ones are."""
+        for number in range(kills):
+            ending = self._rng.choice(_FORMATS) if subject == "convert" else ""
+            folder = self._folder / f"{subject}-{number}"
+            complete = self._undisturbed(subject, ending)
+            self._finish(subject, folder, ending, weights="final")
+            before = _files(folder)
+            kind = self._rng.choice(("any moment", "while writing"))
+            process = self._start(subject, folder, ending)
+            self._sleep_before(kind, folder, process, self._seconds[subject])
+            _kill(process)
+            counts[kind] += 1
+            # A kill can come after the end.
+            if not _intact(before, folder) and _given(subject, folder, ending) != complete:
+                wrong.append(f"what was in {folder} is not intact")
+            self._finish(subject, folder, ending)
+            if _given(subject, folder, ending) != complete:
+                wrong.append(f"{folder} is not what an undisturbed command writes")
+
+    def _sleep_before(self, kind: str, folder: pathlib.Path, process, seconds: float) -> None:
+        start = time.monotonic()
+        moment = self._rng.uniform(0, 0.2 * seconds) if kind == "while writing" else 0
+        while kind == "while writing" and process.poll() is None and not _writes(folder):
+            self._wait(process)
+        writes = time.monotonic() if moment else start
+        moment = moment or self._rng.uniform(0, seconds)
+        while time.monotonic() < writes + moment and process.poll() is None:
+            self._wait(process)
+
+    def _undisturbed(self, subject: str, ending: str = "") -> dict:
+        """Runs a command to its end, unless that was done; returns what it has given."""
+        if (subject, ending) not in self._results:
+            start, folder = time.monotonic(), self._folder / "undisturbed"
+            self._finish(subject, folder, ending)
+            self._seconds[subject] = time.monotonic() - start
+            print(f"{self._backend} {subject} takes {self._seconds[subject]:.0f} s", flush=True)
+            self._results[subject, ending] = _given(subject, folder, ending)
+        return self._results[subject, ending]
+
+    def _finish(self, subject, folder, ending="", weights="ema") -> None:
+        self._end(self._start(subject, folder, ending, weights), folder)
+
+    def _end(self, process: subprocess.Popen, folder: pathlib.Path) -> None:
+        _, errors = process.communicate()
+        if process.returncode:
+            sys.exit(f"{folder} ended with {process.returncode}: {errors[-2000:]}")
+
+    def _wait(self, process: subprocess.Popen) -> None:
+        if time.monotonic() > self._deadline:
+            _kill(process)
+            sys.exit(f"A process made no progress within {_TIMEOUT} s: {process.args}")
         time.sleep(0.0005)
-    if kind != "checkpoint":
-        time.sleep(rng.uniform(0, 0.1))
-    process.send_signal(signal.SIGKILL)
+
+    def _start(self, subject, folder, ending="", weights="ema") -> subprocess.Popen:
+        folder.mkdir(exist_ok=True)
+        self._deadline = time.monotonic() + _TIMEOUT
+        # An export needs TensorFlow, whatever has trained.
+        backend = "tensorflow" if subject == "export" else self._backend
+        script, *flags = getattr(self, f"_{subject}")(folder, ending, weights)
+        return subprocess.Popen(
+            [sys.executable, _SCRIPTS / script, *flags],
+            env={**os.environ, "KERAS_BACKEND": backend},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # So that processes that it has started are killed with it.
+            start_new_session=True,
+        )
+
+    def _student(self, folder, ending, weights):
+        teacher = f"--teacher={self._folder / 'undisturbed' / 'teacher.keras'}"
+        epochs = f"--epochs={self._epochs}"
+        return (
+            "train.py",
+            epochs,
+            *_STUDENT,
+            teacher,
+            "--accept_teacher",
+            f"--run_dir={folder / 'student'}",
+        )
+
+    def _teacher(self, folder, ending, weights):
+        source = f"--teacher={self._folder.parent / 'untrained.keras'}"
+        output = f"--output={folder / 'teacher.keras'}"
+        return "train_teacher.py", source, output, f"--epochs={self._epochs}", *_TEACHER
+
+    def _export(self, folder, ending, weights):
+        run = self._folder / "undisturbed" / "student"
+        output = f"--output_dir={folder}", "--name=exported", f"--weights={weights}"
+        return "export.py", f"--run_dir={run}", *output
+
+    def _convert(self, folder, ending, weights):
+        source = f"{self._folder / 'undisturbed' / 'student'}{'#ema' if weights == 'ema' else ''}"
+        output = f"--output={folder / f'converted{ending}'}"
+        return "convert.py", f"--weights={source}", output, "--overwrite"
+
+
+class _Progress:
+    """What the checkpoints of a training say about how far it is."""
+
+    def __init__(self, subject: str, folder: pathlib.Path):
+        name = "student/checkpoints" if subject == "student" else "teacher.checkpoints"
+        self._folder = folder / name
+        self._steps = _STEPS[subject]
+        self._micro_batches = _MICRO_BATCHES[subject]
+
+    def steps(self) -> int:
+        """Returns the number of steps that the newest checkpoint has done; names sort by time."""
+        name = max((path.name for path in self._folder.glob("epoch-*.safetensors")), default="")
+        if not name:
+            return 0
+        _, epoch, _, step = name.removesuffix(".safetensors").split("-")
+        return int(epoch) * self._steps + int(step) // self._micro_batches
+
+    def is_writing(self) -> bool:
+        return any(self._folder.glob("partial-*"))
+
+    def is_at_epoch_end(self) -> bool:
+        """Returns whether the newest checkpoint is the last one before the end of an epoch."""
+        return self.steps() % self._steps == self._steps - 1
+
+
+_MOMENTS: dict[str, Callable[[_Progress], bool]] = {
+    "in a step": lambda progress: True,
+    "in a checkpoint": _Progress.is_writing,
+    "at an epoch's end": _Progress.is_at_epoch_end,
+}
+
+
+def _kill(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    return True
 
 
-def _newest(run_dir: pathlib.Path) -> str:
-    """Returns the name of the newest checkpoint; names sort by time."""
-    names = [path.name for path in (run_dir / "checkpoints").glob("epoch-*.safetensors")]
-    return max(names, default="")
+def _writes(folder: pathlib.Path) -> bool:
+    return any(folder.glob("partial-*"))
 
 
-def _steps_since(run_dir: pathlib.Path, before: str) -> int:
-    return _number(_newest(run_dir)) - _number(before)
+def _given(subject: str, folder: pathlib.Path, ending: str = "") -> dict:
+    """Returns all that a command has given and that does not depend on the clock, by name."""
+    if subject == "convert":
+        return _contents(folder / f"converted{ending}")
+    if subject == "export":
+        return _newest_version(folder / "exported")
+    if subject == "teacher":
+        top1 = json.loads((folder / "teacher.json").read_text())["top1"]
+        return {"top-1": top1, "weights": _contents(folder / "teacher.keras")}
+    folder = folder / "student"
+    summary = json.loads((folder / "summary.json").read_text())
+    names = [f"{name}.weights.h5" for name in ("final", "ema", "best")]
+    return {
+        **{name: summary[name] for name in ("test", "test_ema", "best", "steps")},
+        "metrics.csv": (folder / "metrics.csv").read_text(),
+        **{name: _contents(folder / name) for name in names},
+    }
 
 
-def _number(name: str) -> int:
-    """Returns the number of steps that were done when a checkpoint was written."""
-    if not name:
-        return 0
-    _, epoch, _, step = name.removesuffix(".safetensors").split("-")
-    return int(epoch) * _STEPS + int(step)
+def _newest_version(folder: pathlib.Path) -> dict:
+    newest = max(folder.iterdir(), key=lambda path: int(path.name))
+    files = [path for path in newest.rglob("*") if path.is_file()]
+    # TensorFlow numbers the functions in the other files by the order in which threads trace them.
+    return {
+        str(path.relative_to(newest)): path.read_bytes() if "variables" in path.parts else None
+        for path in files
+    }
 
 
-def _always(run_dir: pathlib.Path) -> bool:
-    return True
+def _files(folder: pathlib.Path) -> dict[pathlib.Path, str]:
+    """Returns the digests of all files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _is_writing(run_dir: pathlib.Path) -> bool:
-    return any((run_dir / "checkpoints").glob("partial-*"))
+def _intact(before: dict[pathlib.Path, str], folder: pathlib.Path) -> bool:
+    """Returns whether all files are as they were, and no new version is visible."""
+    now = _files(folder)
+    partial = {path for path in now if path.relative_to(folder).parts[0].startswith("partial-")}
+    return {path: now[path] for path in now.keys() - partial} == before
 
 
-def _is_at_epoch_end(run_dir: pathlib.Path) -> bool:
-    """Returns whether the newest checkpoint is the last one before the end of an epoch."""
-    return _newest(run_dir).endswith(f"-{_STEPS - 1:07}.safetensors")
+def _contents(path: pathlib.Path) -> dict:
+    """Returns what a file of weights holds, without the time at which it was written."""
+    if path.suffix == ".safetensors":
+        return {"": path.read_bytes()}
+    if path.suffix == ".h5":
+        return _arrays(path)
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
+        return {"config": archive.read("config.json"), **_arrays(weights)}
 
 
-_MOMENTS = {"step": _always, "checkpoint": _is_writing, "validation": _is_at_epoch_end}
-
-
-def _differences(undisturbed: pathlib.Path, killed: pathlib.Path) -> list[str]:
-    """Returns what differs between two runs, of all that does not depend on the clock."""
-    different = [
-        name
-        for name in ("final.weights.h5", "ema.weights.h5", "best.weights.h5")
-        if not _same_weights(undisturbed / name, killed / name)
-    ]
-    if (undisturbed / "metrics.csv").read_bytes() != (killed / "metrics.csv").read_bytes():
-        different.append("metrics.csv")
-    summaries = [json.loads((run / "summary.json").read_text()) for run in (undisturbed, killed)]
-    for name in ("test", "test_ema", "best", "steps"):
-        if summaries[0][name] != summaries[1][name]:
-            different.append(name)
-    return different
-
-
-def _same_weights(first: pathlib.Path, second: pathlib.Path) -> bool:
-    one, other = _arrays(first), _arrays(second)
-    return one.keys() == other.keys() and all(
-        np.array_equal(one[name], other[name]) for name in one
-    )
-
-
-def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of an HDF5 file by name."""
+def _arrays(file) -> dict[str, tuple]:
+    """Returns the arrays of an HDF5 file by name, as dtype and bytes."""
     found = {}
 
     def collect(name, item):
         if isinstance(item, h5py.Dataset):
-            found[name] = item[()]
+            value = np.asarray(item[()])
+            found[name] = (str(value.dtype), value.tobytes())
 
-    with h5py.File(path) as file:
-        file.visititems(collect)
+    with h5py.File(file) as opened:
+        opened.visititems(collect)
     return found
+
+
+def _write_untrained_teacher(path: pathlib.Path) -> None:
+    """Writes a small convnet with random layers; it is trained here."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            layers.GaussianNoise(0.1),
+            layers.Conv2D(16, 3, strides=2),
+            layers.BatchNormalization(),
+            layers.SpatialDropout2D(0.1),
+            layers.Flatten(),
+            layers.Dropout(0.2),
+            layers.Dense(10),
+        ]
+    )
+    contract = TeacherContract(pixel_format("0-255", 16, 16), "logits", 10)
+    save_teacher_model(model, contract, path)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _define(option: Option, name: str, values: flags.FlagValues) -> None:
     else:
         parser = _PARSERS[option.kind][0]()
         if option.minimum is not None:
-            parser = flags.IntegerParser(lower_bound=option.minimum)
+            parser = _PARSERS[option.kind][0](lower_bound=option.minimum)
         flags.DEFINE(parser, name, None, option.help, flag_values=values)
 
 

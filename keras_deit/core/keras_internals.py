@@ -18,6 +18,7 @@ USED = {
     keras.Function: ("_nodes_by_depth",),
     keras.layers.Layer: ("_flatten_layers", "_inbound_nodes", "_tracker"),
     keras.Variable: ("_value", "_layout"),
+    keras.StatelessScope: ("add_update", "get_current_value"),
     keras.optimizers.Optimizer: (
         *("_clip_gradients", "_apply_weight_decay", "_backend_update_step"),
         *("_get_variable_index", "_get_current_learning_rate"),
@@ -196,6 +197,58 @@ def replaced_value(variable: keras.Variable, value) -> Iterator[None]:
         yield
     finally:
         variable._value = before
+
+
+class RecordedState(keras.StatelessScope):
+    """A scope in which variables are read as outside of it, and what is assigned stays inside.
+
+    A `keras.StatelessScope` does not see the values of one around it, as Keras opens on JAX. Its
+    public methods are documented for reading results only.
+
+    Args:
+        values: values by the id of the variable, which are read instead of those outside.
+
+    Attributes:
+        initial: the values before they were assigned, by the id of the variable.
+        assigned: the variables that were assigned.
+        losses: what layers have added by `add_loss`.
+    """
+
+    def __init__(self, values: dict | None = None):
+        super().__init__(collect_losses=True, initialize_variables=False)
+        self.state_mapping.update(values or {})
+        self.initial = {}
+        self.assigned = []
+
+    def get_current_value(self, variable):
+        value = super().get_current_value(variable)
+        if value is None and self.original_scope is not None:
+            value = self.original_scope.get_current_value(variable)
+        return value
+
+    def add_update(self, update):
+        variable, _ = update
+        if id(variable) not in self.initial:
+            value = self.get_current_value(variable)
+            # A copy, because some backends assign in place.
+            self.initial[id(variable)] = keras.ops.copy(variable._value if value is None else value)
+            self.assigned.append(variable)
+        super().add_update(update)
+
+
+def has_memory(layer: keras.layers.Layer) -> bool:
+    """Returns whether the variables of a built layer have values, unlike those of abstract ones."""
+    return all(variable._value is not None for variable in layer.variables)
+
+
+def global_seed_generator() -> keras.random.SeedGenerator:
+    """Returns the generator that `keras.random` uses without a seed.
+
+    Its state is part of that of a training, and Keras has no public way to it.
+    """
+    from keras.src.random.seed_generator import global_seed_generator
+
+    return global_seed_generator()
 
 
 def own_layout(variable: keras.Variable):

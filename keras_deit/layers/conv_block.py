@@ -119,14 +119,13 @@ class ConvBlock(Block):
             layer.build(input_shape)
 
     def call(self, grid, training=False):
-        factor = self.drop_path.draw(grid, training)
-        return self.checkpointed(lambda x: self._forward(x, factor), grid, training)
+        return self.checkpointed(self._forward, grid, training)
 
-    def _forward(self, grid, factor):
+    def _forward(self, grid):
         residual = grid
         for layer in self.branch:
             residual = layer(residual)
-        return grid + (residual if factor is None else residual * factor)
+        return grid + self.drop_path(residual)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns what is saved of one image: the norm, both GELUs, the gated grid and the input

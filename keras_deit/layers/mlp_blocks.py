@@ -85,17 +85,13 @@ class ResMLPBlock(Block):
         self.cross_patch.build((batch, width, length))
 
     def call(self, tokens, training=False):
-        draws = [
-            drop_path.draw(tokens, training) for drop_path in (self.drop_path1, self.drop_path2)
-        ]
-        return self.checkpointed(lambda x: self._forward(x, *draws), tokens, training)
+        return self.checkpointed(self._forward, tokens, training)
 
-    def _forward(self, tokens, factor1, factor2):
+    def _forward(self, tokens):
         channels = ops.transpose(self.norm1(tokens), (0, 2, 1))
         crossed = self.layer_scale1(ops.transpose(self.cross_patch(channels), (0, 2, 1)))
-        tokens = tokens + (crossed if factor1 is None else crossed * factor1)
-        expanded = self.layer_scale2(self.mlp(self.norm2(tokens)))
-        return tokens + (expanded if factor2 is None else expanded * factor2)
+        tokens = tokens + self.drop_path1(crossed)
+        return tokens + self.drop_path2(self.layer_scale2(self.mlp(self.norm2(tokens))))
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image."""

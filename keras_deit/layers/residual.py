@@ -74,20 +74,12 @@ class StochasticDepth(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, training=False):
-        factors = self.draw(inputs, training)
-        return inputs if factors is None else inputs * factors
-
-    def draw(self, inputs, training: bool):
-        """Returns the factor of each sample, (batch, 1, ...) in the inputs' dtype.
-
-        None if nothing is dropped.
-        """
         if not training or self.rate == 0:
-            return None
+            return inputs
         keep = 1 - self.rate
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
         drawn = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        return ops.cast(ops.cast(drawn < keep, "float32") / keep, inputs.dtype)
+        return inputs * ops.cast(ops.cast(drawn < keep, "float32") / keep, inputs.dtype)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns nothing: there is one factor for each sample."""

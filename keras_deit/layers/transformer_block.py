@@ -97,17 +97,16 @@ class TransformerBlock(Block):
         return [layer for half in self._halves() for branch in half for layer in branch]
 
     def call(self, tokens, training=False):
-        draws = [[branch[-1].draw(tokens, training) for branch in half] for half in self._halves()]
-        return self.checkpointed(lambda x: self._forward(x, draws), tokens, training)
+        return self.checkpointed(self._forward, tokens, training)
 
-    def _forward(self, tokens, draws):
-        for half, factors in zip(self._halves(), draws, strict=True):
+    def _forward(self, tokens):
+        for half in self._halves():
             total = tokens
-            for branch, factor in zip(half, factors, strict=True):
+            for branch in half:
                 residual = tokens
-                for layer in branch[:-1]:
+                for layer in branch:
                     residual = layer(residual)
-                total = total + (residual if factor is None else residual * factor)
+                total = total + residual
             tokens = total
         return tokens
 

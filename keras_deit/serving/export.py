@@ -73,7 +73,7 @@ def _load(run: Run, top_k: int, weights: str):
     from keras_deit.serving.served_classifier import ServedClassifier
 
     config = run.config
-    model, names = run.model(weights), config["class_names"]
+    model, names = run.model(weights, "float32"), config["class_names"]
     if len(names) != model.num_classes:
         raise InputError(
             f"{run.path} is corrupt: {len(names)} class names for the {model.num_classes} classes "

@@ -204,8 +204,7 @@ class TrainingLoop:
         number, every = self.progress.epoch + 1, self._data.validation_epochs
         logs, best = dict(self.progress.logs), self.progress.best
         if self._data.validate is not None and (number % every == 0 or number == self._epochs):
-            stop = _StopInValidation(self, self._state.read_random_state())
-            figures = self._data.validate(stop)
+            figures = self._data.validate(_StopInValidation(self))
             logs |= {f"val_{name}": float(value) for name, value in figures.items()}
             best = self._best(number, logs)
         self._callbacks.on_epoch_end(self.progress.epoch, dict(logs))
@@ -235,11 +234,6 @@ class TrainingLoop:
 
     def step_begins(self) -> None:
         """Passes the beginning of a step on to the callbacks."""
-        if self._to_restore_in_epoch is not None:
-            # On PyTorch each `fit` has drawn a number for its data loader by now, which the epoch
-            # that is resumed has done before.
-            self._state.assign_random_state(self._to_restore_in_epoch)
-            self._to_restore_in_epoch = None
         self._callbacks.on_train_batch_begin(self.progress.step)
 
     def step_ends(self, logs: dict) -> None:
@@ -249,13 +243,20 @@ class TrainingLoop:
         self._callbacks.on_train_batch_end(step - 1, logs)
         # After the last step the epoch ends. Between micro-batches gradients are accumulated, and
         # only a training with as many micro-batches could resume from there.
-        if step < self._data.steps_per_epoch and step % self._micro_batches == 0:
+        if step == self._data.steps_per_epoch:
+            self._state.capture_random_state()
+        elif step % self._micro_batches == 0:
             self.checkpoint_if_due()
 
     def restore_metrics(self) -> None:
         """Restores the running means in the epoch of the checkpoint, after Keras has reset them."""
         if self._to_restore_in_epoch is not None:
             self._state.assign_metrics(self._to_restore_in_epoch)
+            self._to_restore_in_epoch = None
+
+    def restore_random_state(self) -> None:
+        """Restores the generators before the first step of a `fit`."""
+        self._state.restore_random_state()
 
     def checkpoint_if_due(self, at_once: bool = False) -> None:
         """Stops if a signal was received, and writes a checkpoint if it is time to."""
@@ -263,16 +264,9 @@ class TrainingLoop:
         if at_once or self.checkpoints.due():
             self._save()
 
-    def stop_if_asked(self, random_state: dict | None = None) -> None:
-        """Writes a checkpoint and raises `Stopped` if a signal was received.
-
-        Args:
-            random_state: state of the global generators in the checkpoint, instead of the present
-                one.
-        """
+    def stop_if_asked(self) -> None:
+        """Writes a checkpoint and raises `Stopped` if a signal was received."""
         if number := self._interruption.received():
-            if random_state is not None:
-                self._state.assign_random_state(random_state)
             path = self._save()
             resume = f" Everything is saved in {path}; the same command resumes from there."
             raise Stopped(
@@ -283,6 +277,8 @@ class TrainingLoop:
 
     def _save(self) -> pathlib.Path | None:
         sync_state(self._model)
+        if 0 < self.progress.step < self._data.steps_per_epoch:
+            self._state.capture_random_state()
         self.finite.require_finite()
         bad_images = tuple(self._data.bad_images.names)
         self.progress = dataclasses.replace(self.progress, bad_images=bad_images)
@@ -302,6 +298,8 @@ class _Steps(keras.callbacks.Callback):
         self._loop.restore_metrics()
 
     def on_train_batch_begin(self, batch, logs=None):
+        if self.done == 0:
+            self._loop.restore_random_state()
         self._loop.step_begins()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -315,23 +313,17 @@ class _Steps(keras.callbacks.Callback):
 
 
 class _StopInValidation(keras.callbacks.Callback):
-    """Stops a validation at a signal.
+    """Stops a validation at a signal; it is done again after resuming."""
 
-    Args:
-        loop: is stopped.
-        random_state: before the validation, which is done again after resuming.
-    """
-
-    def __init__(self, loop: TrainingLoop, random_state: dict):
+    def __init__(self, loop: TrainingLoop):
         super().__init__()
         self._loop = loop
-        self._random_state = random_state
 
     def on_test_batch_end(self, batch, logs=None):
-        self._loop.stop_if_asked(self._random_state)
+        self._loop.stop_if_asked()
 
     def on_predict_batch_end(self, batch, logs=None):
-        self._loop.stop_if_asked(self._random_state)
+        self._loop.stop_if_asked()
 
 
 def _first(batches: Iterator, count: int) -> Iterator:

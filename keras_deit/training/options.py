@@ -200,6 +200,7 @@ def teacher_training_options() -> list[Option]:
             Option("output", str, "The .keras file to write.", required=True),
             Option("weights", str, '"imagenet" for a keras.applications teacher.'),
             *(data[name] for name in own),
+            dataclasses.replace(data["checkpoint_seconds"], minimum=0),
             *teacher_options(),
             *field_options(Augmentation),
         ]
@@ -251,4 +252,5 @@ def train_teacher(**given) -> dict[str, float]:
         pixels=given.get("teacher_pixels"),
         outputs=given.get("teacher_outputs"),
         accept_changed_data=given.get("accept_changed_data", False),
+        checkpoint_seconds=given.get("checkpoint_seconds", Job.checkpoint_seconds),
     )

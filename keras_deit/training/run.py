@@ -134,19 +134,21 @@ class Run:
             rows = list(csv.DictReader(file))
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
-    def model(self, weights: str = "final") -> Classifier:
+    def model(self, weights: str = "final", dtype: str | None = None) -> Classifier:
         """Returns the model of a finished run.
 
         Args:
             weights: "final"; "best" for the epoch with the best validation; or "ema" for the moving
                 average.
+            dtype: dtype policy, such as "float32"; None for that of the training.
 
         Raises:
             InputError: the run is not finished or has no such weights, or its files are corrupt.
         """
         if weights not in RUN_WEIGHTS:
             raise unknown_name("weights of a run", weights, RUN_WEIGHTS)
-        values, path = self.config["model"], self.path / RUN_WEIGHTS[weights]
+        values = self.config["model"] | ({"dtype": dtype} if dtype else {})
+        path = self.path / RUN_WEIGHTS[weights]
         unfinished = self.summary is None and not self.final_weights.is_file()
         if unfinished or not path.is_file():
             raise missing_weights(self.path, "final" if unfinished else weights)

@@ -49,6 +49,7 @@ def fine_tune_teacher(
     pixels: str | None = None,
     outputs: str | None = None,
     accept_changed_data: bool = False,
+    checkpoint_seconds: float = 300.0,
 ) -> dict[str, float]:
     """Trains a teacher by name or file on a dataset, with a new head if the classes differ.
 
@@ -58,6 +59,7 @@ def fine_tune_teacher(
         weights: "imagenet" for a keras.applications name.
         pixels, outputs: the contract of a `.keras` file that has none beside it.
         accept_changed_data: whether a stopped training resumes although the data has changed.
+        checkpoint_seconds: as for `fit_teacher`.
 
     Returns:
         Top-1 on the validation and on the test split.
@@ -68,6 +70,8 @@ def fine_tune_teacher(
     """
     dataset_steps(recipe.optimization, dataset)
     classes = teacher_record(name).get("classes")
+    # New weights and the generators of random layers are drawn when a model is built or loaded.
+    keras.utils.set_random_seed(_TEACHER_SEED)
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
         # Before its head is replaced by one with random weights.
@@ -83,7 +87,7 @@ def fine_tune_teacher(
     with exclusive_lock(lock_file(path)):
         check_output(path)
         values = (model, contract, dataset, recipe, pipeline, path, source)
-        return fit_teacher(*values, accept_changed_data=accept_changed_data)
+        return fit_teacher(*values, checkpoint_seconds, accept_changed_data)
 
 
 def lock_file(path: pathlib.Path) -> pathlib.Path:

@@ -28,6 +28,8 @@ def make_run():
             "embed_dim": 24,
             "depth": 2,
             "num_classes": len(CLASS_NAMES),
+            # An export computes in float32 all the same.
+            "dtype": "mixed_bfloat16",
         }
         keras.utils.set_random_seed(7)
         model = create_model(**values)

@@ -51,7 +51,7 @@ def test_versions_count_up_and_the_output_describes_them(run, tmp_path):
 
 @pytest.mark.slow
 def test_the_comparison_notices_different_weights(run, tmp_path):
-    model = run.model()
+    model = run.model(dtype="float32")
     served = ServedClassifier(model, ["a", "b", "c"], 0.9, "bicubic", 3)
     served.save(tmp_path / "saved")
     saved = SavedModel(tmp_path / "saved")

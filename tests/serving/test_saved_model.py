@@ -62,7 +62,7 @@ class Served:
     """A run, and the outputs of its export in a process without Keras."""
 
     def __init__(self, run, folder: pathlib.Path):
-        self.model = run.model()
+        self.model = run.model(dtype="float32")
         self.config = run.config
         self.version = export_run(run.path, folder / "served", print_fn=lambda line: None)
         self.side = int(SIDE / self.config["crop_ratio"])

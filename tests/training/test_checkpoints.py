@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import random
 
 import keras
 import ml_dtypes
@@ -232,6 +233,36 @@ def test_a_model_trains_from_a_restored_state_as_it_did_before():
     state.assign(stored, "stored", micro_batches=1)
     for first, second in zip(results, _three_steps(model, x), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def _draws() -> list[float]:
+    """Draws from every global generator."""
+    drawn = [
+        *(random.random(), random.gauss(0, 1), np.random.random(), np.random.normal()),
+        *np.array(keras.ops.convert_to_numpy(keras.random.uniform((2,)))),
+    ]
+    if keras.backend.backend() == "torch":
+        drawn.append(float(keras.ops.convert_to_tensor(0.0).new_empty(()).uniform_()))
+    return [float(value) for value in drawn]
+
+
+@on_every_backend
+def test_the_global_generators_are_part_of_the_state():
+    model, _ = _model()
+    # The second of two draws of a normal distribution is kept in the generator.
+    _draws()
+    state = TrainingState(model)
+    stored = state.read()
+    expected = _draws()
+    assert _draws() != expected
+    state.restore_random_state()
+    assert _draws() == expected
+    state.capture_random_state()
+    state.assign(stored, "stored", micro_batches=1)
+    assert _draws() == expected
+    # An earlier version has stored less.
+    less = {name: value for name, value in stored.items() if not name.startswith("random ")}
+    state.assign(less, "stored", micro_batches=1)
 
 
 @on_every_backend

@@ -216,6 +216,7 @@ def test_train_teacher_does_what_the_command_does(tuned, tmp_path):
         "flip_probability": 0.25,
         "teacher_image_size": 48,
         "image_size": 32,
+        "checkpoint_seconds": 20.0,
     }
     assert train_teacher(**given) == {"validation": 0.5, "test": 0.25}
     run_command(["train-teacher", *(as_flag(*item) for item in given.items())])
@@ -224,7 +225,8 @@ def test_train_teacher_does_what_the_command_does(tuned, tmp_path):
     assert (recipe.optimization.epochs, recipe.image_size) == (3, 48)
     assert recipe.augmentation.flip_probability == 0.25
     assert (pipeline.image_format.height, pipeline.num_classes) == (32, 10)
-    assert options == {"weights": None, "pixels": None, "outputs": None}
+    unset = dict.fromkeys(("weights", "pixels", "outputs"))
+    assert options == {**unset, "checkpoint_seconds": 20.0}
     assert (other[0], other[2], other[4:]) == (name, recipe, (path, options))
 
 

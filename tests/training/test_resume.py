@@ -67,6 +67,17 @@ def test_a_run_that_is_killed_three_times_ends_like_one_that_is_not(
     assert result_bits(run) == whole
 
 
+@pytest.mark.backends("torch")
+def test_what_is_drawn_outside_the_steps_makes_no_difference(job, whole, tmp_path, monkeypatch):
+    """Such as by a data loader, of which a resumed epoch has one more."""
+    import torch
+
+    drawn = []
+    before_call(monkeypatch, "validate", 0, lambda: drawn.append(torch.rand(3)))
+    assert result_bits(train_job(job, str(tmp_path), quiet)) == whole
+    assert drawn
+
+
 @on_every_backend
 @pytest.mark.parametrize(
     ("number", "method", "calls", "where"),

@@ -8,13 +8,15 @@ import numpy as np
 from keras_deit.core.errors import InputError
 from keras_deit.core.keras_internals import accumulated_gradients, iterations_variable
 from keras_deit.core.processes import addressable
+from keras_deit.core.random_state import RANDOM_STATE, assign_random_state, read_random_state
 
 _METRIC, _ACCUMULATED = "metric:", "accumulated"
-_TORCH_CPU, _TORCH_CUDA = "torch generator", "torch generator, cuda:"
 
 
 class TrainingState:
     """The variables of a compiled model and its optimizer, and global random generators, by name.
+
+    The generators are those after the last step that was captured, or when this was created.
 
     They are weights, batch statistics, moving averages, the state of random layers, the running
     means of the metrics, and the optimizer's slots, loss scale and number of steps.
@@ -40,6 +42,7 @@ class TrainingState:
         self._metrics = {}
         for metric in model.metrics:
             self._metrics |= _numbered(f"{_METRIC}{metric.name}", metric.variables)
+        self.capture_random_state()
 
     def read(self) -> dict[str, np.ndarray]:
         """Returns a copy of all values by name.
@@ -52,7 +55,7 @@ class TrainingState:
             if not _all_finite(value):
                 raise InputError(f"{self._variables[name].path} is not finite any more.")
         others = self._accumulated | self._metrics
-        return values | _read(others) | self.read_random_state()
+        return values | _read(others) | self._random_state
 
     def assign(self, values: dict[str, np.ndarray], source: str, micro_batches: int) -> None:
         """Restores what `read` returned, except the metrics.
@@ -71,7 +74,7 @@ class TrainingState:
         given = {
             name: value.shape
             for name, value in values.items()
-            if not name.startswith((_METRIC, _ACCUMULATED, _TORCH_CPU))
+            if not name.startswith((_METRIC, _ACCUMULATED, *RANDOM_STATE))
         }
         different = sorted(
             name for name in {*expected, *given} if expected.get(name) != given.get(name)
@@ -92,35 +95,22 @@ class TrainingState:
             iterations = iterations_variable(self._optimizer)
             done = int(iterations.numpy()) // micro_batches
             iterations.assign(done * self._micro_batches)
-        self.assign_random_state(values)
+        self._random_state |= {
+            name: value for name, value in values.items() if name.startswith(RANDOM_STATE)
+        }
+        self.restore_random_state()
 
-    def read_random_state(self) -> dict[str, np.ndarray]:
-        """Returns the states of the global random generators by name.
+    def capture_random_state(self) -> None:
+        """Remembers the state of the global generators after a step."""
+        self._random_state = read_random_state()
 
-        On PyTorch Keras's `Dropout` without a seed and its data loaders draw from PyTorch's global
-        generator. On TensorFlow and JAX all random numbers of a step come from the variables of
-        Keras's seed generators.
+    def restore_random_state(self) -> None:
+        """Restores it before the next step.
+
+        What is drawn between two steps, as by a data loader of PyTorch, a validation or a
+        callback, then makes no difference to the training, nor does how often that happens.
         """
-        if keras.backend.backend() != "torch":
-            return {}
-        import torch
-
-        states = {_TORCH_CPU: torch.get_rng_state()}
-        if torch.cuda.is_available():
-            on_cuda = torch.cuda.get_rng_state_all()
-            states |= {f"{_TORCH_CUDA}{index}": state for index, state in enumerate(on_cuda)}
-        return {name: state.cpu().numpy().copy() for name, state in states.items()}
-
-    def assign_random_state(self, values: dict[str, np.ndarray]) -> None:
-        """Restores the states of the global random generators."""
-        if keras.backend.backend() != "torch":
-            return
-        import torch
-
-        torch.set_rng_state(torch.from_numpy(values[_TORCH_CPU]))
-        for index in range(torch.cuda.device_count()):
-            if f"{_TORCH_CUDA}{index}" in values:
-                torch.cuda.set_rng_state(torch.from_numpy(values[f"{_TORCH_CUDA}{index}"]), index)
+        assign_random_state(self._random_state)
 
     def assign_metrics(self, values: dict[str, np.ndarray]) -> None:
         """Restores the running means, which Keras resets at the beginning of an epoch.
