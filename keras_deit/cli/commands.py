@@ -9,6 +9,7 @@ from typing import get_args
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
+from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
@@ -96,6 +97,12 @@ def _evaluate_options() -> list[Option]:
             "What to do at an image that cannot be read; by default what the training did.",
             get_args(OnProblem),
         ),
+        Option(
+            "max_image_pixels",
+            int,
+            "Most pixels of an image that is decoded; by default those of the training.",
+            minimum=1,
+        ),
     ]
 
 
@@ -111,6 +118,13 @@ def _export_options() -> list[Option]:
         Option("output_dir", str, "Directory of the served models.", default="savedmodels"),
         Option("name", str, "Name of the served model; by default that of the run's directory."),
         Option("top_k", int, "Number of labels that an answer names.", default=5),
+        Option(
+            "max_image_pixels",
+            int,
+            "Most pixels of an image file in a request; a larger one is an error.",
+            default=MAX_IMAGE_PIXELS,
+            minimum=1,
+        ),
         dataclasses.replace(_weights_option("by default the final ones."), default="final"),
     ]
 

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
+from keras_deit.core.labels import class_index
 from keras_deit.core.network import why_unreachable
-from keras_deit.data.images import EncodedImage, UnreadableImage
+from keras_deit.core.progress import on_terminal
+from keras_deit.data.images import MAX_IMAGE_PIXELS, EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
 
@@ -29,11 +31,21 @@ class TfdsSource:
     Args:
         examples: a TFDS data source whose images are not decoded.
         name: the name of the split for an error.
+        num_classes: the number of classes.
+        max_pixels: the most pixels of an image; one that declares more is unreadable.
     """
 
-    def __init__(self, examples: Sequence, name: str):
+    def __init__(
+        self,
+        examples: Sequence,
+        name: str,
+        num_classes: int,
+        max_pixels: int = MAX_IMAGE_PIXELS,
+    ):
         self._examples = examples
         self._name = name
+        self._num_classes = num_classes
+        self._max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -50,10 +62,16 @@ class TfdsSource:
             raise UnreadableImage(
                 f"Cannot read image {name}: {_first_line(error)}", name
             ) from error
-        return EncodedImage(example["image"], name), int(example["label"])
+        label = class_index(example["label"], self._num_classes)
+        return EncodedImage(example["image"], name, self._max_pixels), label
 
 
-def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) -> Dataset:
+def load_tfds(
+    name: str,
+    data_dir: str | None,
+    other_names: Sequence[str] = (),
+    max_pixels: int = MAX_IMAGE_PIXELS,
+) -> Dataset:
     """Loads a dataset of TFDS, and prepares it first if needed.
 
     The test split is the published test split, or the published validation split if there is no
@@ -65,6 +83,7 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
             "name/config:1.0.0".
         data_dir: the directory of the prepared data; None for TFDS's default.
         other_names: names of datasets outside of TFDS, for the error about an unknown name.
+        max_pixels: as for `TfdsSource`.
 
     Raises:
         InputError: the name is unknown, the data is not prepared and cannot be prepared, it is not
@@ -75,7 +94,9 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
     _prepare(builder, name)
     roles = choose_splits(builder.info.name, _split_names(builder))
     sources: dict[str, Source] = {
-        role: _source(builder, split) for role, split in roles.items() if split is not None
+        role: _source(builder, split, max_pixels)
+        for role, split in roles.items()
+        if split is not None
     }
     class_names = tuple(builder.info.features["label"].names)
     return Dataset(name=name, class_names=class_names, **_hold_out(sources))
@@ -158,6 +179,8 @@ def _check_features(builder, name: str) -> None:
 
 
 def _prepare(builder, name: str) -> None:
+    import tensorflow_datasets as tfds
+
     if (pathlib.Path(builder.data_path) / "dataset_info.json").is_file():
         return
     directory = pathlib.Path(builder.data_dir_root)
@@ -169,6 +192,8 @@ def _prepare(builder, name: str) -> None:
     error = None
     if not reason:
         try:
+            if not on_terminal():
+                tfds.disable_progress_bar()
             builder.download_and_prepare()
             return
         except Exception as raised:  # Of any type: it depends on the host of the dataset.
@@ -185,14 +210,16 @@ def _split_names(builder) -> list[str]:
     return list(builder.info.splits) or ["train", "validation", "test"]
 
 
-def _source(builder, split: str) -> TfdsSource:
+def _source(builder, split: str, max_pixels: int) -> TfdsSource:
     import tensorflow_datasets as tfds
 
     examples = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    source = TfdsSource(examples, f"split {split!r} of {builder.info.full_name}")
-    if source.read(0)[1] < 0:
+    if int(examples[0]["label"]) < 0:
         raise InputError(f"Split {split!r} of {builder.info.full_name} has no labels.")
-    return source
+    classes = builder.info.features["label"].num_classes
+    return TfdsSource(
+        examples, f"split {split!r} of {builder.info.full_name}", classes, max_pixels
+    )
 
 
 def _hold_out(sources: dict[str, Source]) -> dict[str, Source]:

@@ -34,7 +34,7 @@ class Run:
     """The directory of one run: what was asked for, what happened, what came out.
 
     It holds `config.json` (the identity of the run and what later tools need), `steps.json` (how
-    many steps fit into its minutes, if it has them), `metrics.csv` (the log by epoch),
+    many steps fit into its minutes, if it has them), `metrics.csv` (the log by epoch), `train.log` (what was said, with the time),
     `tensorboard/` (its events), `checkpoints/` (what a stopped run resumes from),
     `best.weights.h5` (of the epoch with the best validation figure), `final.weights.h5` and
     `summary.json` (the result), and `ema.weights.h5` (the moving average, if there is one).
@@ -52,6 +52,7 @@ class Run:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.steps_file = self.path / "steps.json"
+        self.log_file = self.path / "train.log"
         self.best_weights = self.path / RUN_WEIGHTS["best"]
         self.final_weights = self.path / RUN_WEIGHTS["final"]
         self.ema_weights = self.path / RUN_WEIGHTS["ema"]
@@ -201,6 +202,7 @@ class Run:
             f"partial-{self.config_file.name}",
             self.lock.name,
             self.steps_file.name,
+            self.log_file.name,
         }:
             raise InputError(
                 f"{self.path} holds files that do not belong to a run; give another --run_dir."

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -20,6 +21,7 @@ from keras_deit.core.processes import (
     num_replicas_in_sync,
     process_index_and_count,
 )
+from keras_deit.core.progress import progress_logger
 from keras_deit.data import (
     BadImages,
     Dataset,
@@ -49,6 +51,7 @@ from keras_deit.training.checkpoints import CheckpointManager, fingerprint
 from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
+from keras_deit.training.log import LogFile, log_file
 from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run
@@ -90,12 +93,14 @@ def train_job(
             print_fn(f"The data has changed since: {changes}. Another --run_dir trains on it.")
         return run
     scope, policy = strategy_scope(job.devices), training_precision(job.mixed_precision)
-    with _disk_errors_as_input_errors(), scope, policy:
-        _train(job, run, end, print_fn if is_writer() else _print_nothing)
+    with log_file(run.log_file) as log, _disk_errors_as_input_errors(), scope, policy:
+        _train(job, run, end, functools.partial(_print, print_fn), log)
     return run
 
 
-def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None]) -> None:
+def _train(
+    job: Job, run: Run, end: float | None, print_fn: Callable[[str], None], log: LogFile
+) -> None:
     recipe = job.recipe
 
     # Resolve names and check sizes, before the data, which may have to be prepared first.
@@ -103,7 +108,9 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
     _check(recipe, objective)
 
     # Load the data.
-    dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image, job.test_share)
+    dataset = load_dataset(
+        *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels)
+    )
     splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
     optimization, steps = dataset_steps(_optimization(job), dataset)
     bad_images = BadImages(job.on_bad_image)
@@ -139,6 +146,7 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
         for note in (*recipe.about.reasons, *dataset.notes):
             print_fn(f"{'':24} {note}")
         run.start(_config(job, student, dataset, pipeline, objective, teacher_source, effective))
+        log.start()
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
@@ -171,6 +179,7 @@ def _train(job: Job, run: Run, end: float | None, print_fn: Callable[[str], None
                 summary[f"{split}_ema"] = score(f"{split}, EMA")
         summary["bad_images"] = all_gather(bad_images.names)
         run.finish({**training_summary(loop, optimization, steps), **summary})
+        progress_logger.info(f"finished: {json.dumps(summary)}")
         # Every process reads the summary that one of them has written.
         barrier("run")
 
@@ -407,6 +416,7 @@ def _config(job, student, dataset, pipeline, objective, teacher_source, effectiv
         "class_names": list(dataset.class_names),
         "examples": dataset.examples,
         "on_bad_image": job.on_bad_image,
+        "max_image_pixels": job.max_image_pixels,
         "crop_ratio": pipeline.crop_ratio,
         "interpolation": pipeline.interpolation,
         "teacher": teacher_source,
@@ -433,8 +443,11 @@ def _checkpoints(
     )
 
 
-def _print_nothing(line: str) -> None:
-    """Prints nothing, in a process that does not write."""
+def _print(print_fn: Callable[[str], None], line: str) -> None:
+    """Prints a line and records it in the log, in the process that writes."""
+    if is_writer():
+        print_fn(line)
+        progress_logger.info(line)
 
 
 @contextlib.contextmanager
