@@ -157,9 +157,9 @@ def hard_distillation(teacher, student):
 def soft_distillation(teacher, student, temperature):
     teacher, student = (logits.astype("float64") / temperature for logits in (teacher, student))
     log_p, log_q = (
-        x - x.max(axis=-1, keepdims=True) - np.log(
-            np.exp(x - x.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True)
-        )
+        x
+        - x.max(axis=-1, keepdims=True)
+        - np.log(np.exp(x - x.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True))
         for x in (teacher, student)
     )
     return temperature**2 * (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)

@@ -33,9 +33,7 @@ class FileSource:
         max_pixels: the most pixels of an image; one that declares more is unreadable.
     """
 
-    def __init__(
-        self, paths: list[str], labels: np.ndarray, max_pixels: int = MAX_IMAGE_PIXELS
-    ):
+    def __init__(self, paths: list[str], labels: np.ndarray, max_pixels: int = MAX_IMAGE_PIXELS):
         self.paths = paths
         self.labels = np.asarray(labels, np.int64)
         self._max_pixels = max_pixels
@@ -226,7 +224,9 @@ def _require_readable(paths: list[str], max_pixels: int) -> None:
         ThreadPoolExecutor() as pool,
         Progress("Checking images", len(paths), "image") as progress,
     ):
-        check = pool.map(lambda group: [_why_unreadable(path, max_pixels) for path in group], groups)
+        check = pool.map(
+            lambda group: [_why_unreadable(path, max_pixels) for path in group], groups
+        )
         for group, reasons in zip(groups, check, strict=True):
             unreadable |= {p: why for p, why in zip(group, reasons, strict=True) if why}
             progress.update(len(group))

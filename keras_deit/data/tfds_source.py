@@ -1,7 +1,11 @@
 """Datasets of TensorFlow Datasets (TFDS), read with random access and without TensorFlow."""
 
+import contextlib
+import json
 import logging
+import os
 import pathlib
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -23,6 +27,12 @@ _UNLABELED_TEST = frozenset({"imagenet2012", "i_naturalist2017", "i_naturalist20
 
 # About a hundredth of ImageNet, which is enough for a validation; the rest is for training.
 _MAX_VALIDATION = 10_000
+
+# What is trusted in a prepared dataset, and under which keys the names of classes stand in the
+# present and in the old format of TFDS.
+_OWN_CLASSES = "tensorflow_datasets."
+_CLASS_KEYS = {"pythonClassName", "python_class_name", "type"}
+_MAX_FEATURES_BYTES = 2**26
 
 
 class TfdsSource:
@@ -155,6 +165,8 @@ def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         raise not_installed(
             f"Dataset {name!r}, of TensorFlow Datasets,", "tfds", f"Without them: {known}."
         ) from error
+    for folder in tfds.core.utils.file_utils.list_data_dirs(data_dir):
+        _check_prepared_features(name, folder)
     try:
         # Only the format array_record of TFDS has random access and needs no TensorFlow.
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
@@ -163,6 +175,50 @@ def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         raise unknown_name("dataset", name, [*known, *other_names]) from error
     except Exception as error:  # Of many types, such as AssertionError for an unknown version.
         raise InputError(f"Cannot open dataset {name!r}: {_first_line(error)}") from error
+
+
+def _check_prepared_features(name: str, data_dir: str) -> None:
+    """Checks the `features.json` of prepared data, before TFDS imports the classes it names.
+
+    TFDS imports any module that is named there, and with it runs its code.
+
+    Raises:
+        InputError: one names a class outside of TFDS, or cannot be read.
+    """
+    names = {_plain(part) for part in re.split("[/:]", name)}
+    with contextlib.suppress(OSError), os.scandir(data_dir) as entries:
+        folders = [entry.path for entry in entries if _plain(entry.name) in names]
+        for folder in folders:
+            for depth in ("", "*/", "*/*/"):  # DATASET/VERSION or DATASET/CONFIG/VERSION
+                for path in sorted(pathlib.Path(folder).glob(f"{depth}features.json")):
+                    _check_classes(path)
+
+
+def _plain(name: str) -> str:
+    # TFDS takes TinyPhotos for tiny_photos.
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def _check_classes(path: pathlib.Path) -> None:
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_FEATURES_BYTES:
+            raise InputError(f"{path} is not a file of features: it is too large, or no file.")
+        values = [json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            for key in _CLASS_KEYS & value.keys():
+                class_name = value[key]
+                if isinstance(class_name, str) and not class_name.startswith(_OWN_CLASSES):
+                    raise InputError(
+                        f"{path} names the class {class_name!r}, which TFDS would import and run. "
+                        f"Only classes of {_OWN_CLASSES}* are trusted."
+                    )
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
 
 
 def _check_features(builder, name: str) -> None:
@@ -217,9 +273,7 @@ def _source(builder, split: str, max_pixels: int) -> TfdsSource:
     if int(examples[0]["label"]) < 0:
         raise InputError(f"Split {split!r} of {builder.info.full_name} has no labels.")
     classes = builder.info.features["label"].num_classes
-    return TfdsSource(
-        examples, f"split {split!r} of {builder.info.full_name}", classes, max_pixels
-    )
+    return TfdsSource(examples, f"split {split!r} of {builder.info.full_name}", classes, max_pixels)
 
 
 def _hold_out(sources: dict[str, Source]) -> dict[str, Source]:

@@ -41,7 +41,9 @@ class SoftDistillation(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         return self.temperature**2 * _divergence(
-            y_true / self.temperature, (y_pred - y_true) / self.temperature, y_pred / self.temperature
+            y_true / self.temperature,
+            (y_pred - y_true) / self.temperature,
+            y_pred / self.temperature,
         )
 
     def get_config(self):

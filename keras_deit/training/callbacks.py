@@ -33,9 +33,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     _SECONDS = 0.5
 
-    def __init__(
-        self, title: str, total_steps: int, epochs: int, done: int = 0, monitor: str = ""
-    ):
+    def __init__(self, title: str, total_steps: int, epochs: int, done: int = 0, monitor: str = ""):
         super().__init__()
         self._title, self._epochs = title, epochs
         self._steps_per_epoch = total_steps // epochs

@@ -241,9 +241,7 @@ def train_teacher(**given) -> dict[str, float]:
     student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
     name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
     pixels = given.get("max_image_pixels", MAX_IMAGE_PIXELS)
-    dataset = load_dataset(
-        name, data_dir and str(user_path(data_dir)), max_image_pixels=pixels
-    )
+    dataset = load_dataset(name, data_dir and str(user_path(data_dir)), max_image_pixels=pixels)
     return fine_tune_teacher(
         given["teacher"],
         dataset,
