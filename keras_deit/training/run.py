@@ -34,7 +34,8 @@ class Run:
     """The directory of one run: what was asked for, what happened, what came out.
 
     It holds `config.json` (the identity of the run and what later tools need), `steps.json` (how
-    many steps fit into its minutes, if it has them), `metrics.csv` (the log by epoch), `train.log` (what was said, with the time),
+    many steps fit into its minutes, if it has them), `metrics.csv` (the log by epoch),
+    `train.log` (what was said, with the time),
     `tensorboard/` (its events), `checkpoints/` (what a stopped run resumes from),
     `best.weights.h5` (of the epoch with the best validation figure), `final.weights.h5` and
     `summary.json` (the result), and `ema.weights.h5` (the moving average, if there is one).

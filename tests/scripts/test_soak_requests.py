@@ -1,4 +1,4 @@
-"""A short soak test of an exported model: right answers, errors for broken requests, flat memory."""
+"""A short soak test of requests: right answers, errors for broken ones, flat memory."""
 
 import pathlib
 import re
