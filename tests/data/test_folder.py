@@ -376,7 +376,7 @@ def test_what_is_no_regular_file_is_unreadable_and_waited_for_by_nobody(tmp_path
         file.write(b"\x89PNG\r\n\x1a\n")
         file.truncate(2**40)
     assert_rejected(tmp_path, "3 unreadable image files", "pipe.jpg", "endless.png", "huge.png")
-    dataset = load_folder(str(tmp_path), check=False)
+    dataset = load_dataset(f"folder:{tmp_path}", on_bad_image="skip")
     unreadable = 0
     for source in (dataset.train, dataset.validation, dataset.test):
         for index in range(len(source)):
