@@ -4,12 +4,17 @@
 #   make train ARGS="--seed 1"      any flag of keras-deit train
 #   make test                       the whole test suite, on TensorFlow, JAX and PyTorch
 #   make check                      lint and the fast tests, on TensorFlow
+#   make newest                     the test suite with the newest versions that pyproject.toml allows
+#   make soak-requests              5,000 requests to an exported model, some of them broken
 #   make docs                       the generated table in docs/models.md
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+# The exact versions of all packages; empty for the newest ones that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable
 
 # Marks say on which backends a test runs (tests/conftest.py). On TensorFlow each folder has a
 # process of its own, because TensorFlow keeps whatever it has compiled until its process ends.
@@ -21,7 +26,7 @@ FIRST = jax@tests tensorflow@tests/training/ torch@tests tensorflow@tests/data/
 JOBS ?= 2
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
-.PHONY: train test check lint docs clean $(RUNS)
+.PHONY: train test check lint docs newest soak-requests clean $(RUNS)
 
 train: $(VENV)/installed
 	$(BIN)/keras-deit train $(ARGS)
@@ -44,16 +49,26 @@ lint: $(VENV)/installed-test
 docs: $(VENV)/installed
 	$(BIN)/keras-deit models --into docs/models.md
 
-clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+# Once a month, and before a release: if it passes, the last lines become constraints.txt, with
+# torch as in pyproject.toml.
+newest:
+	$(MAKE) VENV=.venv-newest CONSTRAINTS= test
+	@.venv-newest/bin/python -m pip freeze --exclude-editable
 
-$(VENV)/installed: pyproject.toml
+# Part of make soak.
+soak-requests: $(VENV)/installed
+	$(BIN)/python scripts/soak_requests.py --requests 5000
+
+clean:
+	rm -rf $(VENV) .venv-newest .pytest_cache .ruff_cache build *.egg-info
+
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	@echo "Installing into $(VENV): a few minutes, about 3 GB."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[tensorflow,tfds]"
+	$(INSTALL) ".[tensorflow,tfds]"
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
 	@echo "Installing what the tests need into $(VENV)."
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	$(INSTALL) ".[test]"
 	@touch $@

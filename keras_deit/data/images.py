@@ -1,8 +1,10 @@
 """Decoding of image files, at full size or reduced to what a crop needs."""
 
+import contextlib
 import dataclasses
 import os
 import stat
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import cv2
@@ -73,7 +75,8 @@ def read_file(path: str, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> bytes
     raise UnreadableImage(f"Cannot decode image {name}: {size} bytes that are no image.", name)
 
 
-def open_regular(path: str, name: str) -> BinaryIO:
+@contextlib.contextmanager
+def open_regular(path: str, name: str) -> Iterator[BinaryIO]:
     """Opens a file for reading, without waiting for what another process writes.
 
     Raises:
@@ -81,13 +84,15 @@ def open_regular(path: str, name: str) -> BinaryIO:
     """
     try:
         # A device is not even opened, and a pipe that is put in its place is not waited for.
-        if stat.S_ISREG(os.stat(path).st_mode):
-            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file
-            file.close()
+        is_regular = stat.S_ISREG(os.stat(path).st_mode)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if is_regular else None
     except OSError as error:
         raise _unreadable(name, error) from error
+    if handle is not None:
+        with open(handle, "rb") as file:
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                yield file
+                return
     raise UnreadableImage(f"Cannot read image {name}: it is not a regular file.", name)
 
 

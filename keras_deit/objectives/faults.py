@@ -68,10 +68,7 @@ def possible_labels(labels, classes: int):
 
 
 def finite_rows(logits):
-    """Returns logits (batch, classes) without the rows that are not finite, and which are, (batch,).
-
-    Those rows are 0.
-    """
+    """Returns logits (batch, classes) with 0 in rows that are not finite, and which are, (batch,)."""
     finite = ops.all(ops.isfinite(logits), axis=-1)
     return ops.where(ops.expand_dims(finite, -1), logits, ops.zeros_like(logits)), finite
 
