@@ -68,7 +68,7 @@ def possible_labels(labels, classes: int):
 
 
 def finite_rows(logits):
-    """Returns logits (batch, classes) with 0 in rows that are not finite, and which are, (batch,)."""
+    """Returns logits (batch, classes), rows that are not finite as 0, and which are finite."""
     finite = ops.all(ops.isfinite(logits), axis=-1)
     return ops.where(ops.expand_dims(finite, -1), logits, ops.zeros_like(logits)), finite
 
