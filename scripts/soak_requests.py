@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_deit import create_model
+from keras_deit.recipes import get_recipe
 from keras_deit.serving.evaluation_view import decode
 from keras_deit.serving.served_classifier import ServedClassifier
 from keras_deit.serving.verification import SavedModel
@@ -52,7 +53,7 @@ def main() -> None:
     keras.utils.set_random_seed(values.seed)
     rng = np.random.default_rng(values.seed)
     sizes = {"image_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
-    model = create_model("deit_tiny_distilled_patch16_224", num_classes=_CLASSES, **sizes)
+    model = create_model(get_recipe("digits").model, num_classes=_CLASSES, **sizes)
     names = [f"class {index}" for index in range(_CLASSES)]
     served = ServedClassifier(model, names, 0.9, "bicubic", top_k=3)
     with tempfile.TemporaryDirectory() as folder:
