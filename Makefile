@@ -4,13 +4,17 @@
 #   make train ARGS="--seed 1"      any flag of keras-deit train
 #   make test                       the whole test suite, on TensorFlow, JAX and PyTorch
 #   make check                      lint and the fast tests, on TensorFlow
+#   make newest                     the test suite with the newest versions that pyproject.toml allows
 #   make docs                       the generated table in docs/models.md
-#   make soak                       kills at random moments on three backends, some hours
+#   make soak                       kills, damaged files, 5,000 requests: some hours
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+# The exact versions of all packages; empty for the newest ones that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable
 
 # Marks say on which backends a test runs (tests/conftest.py). On TensorFlow each folder has a
 # process of its own, because TensorFlow keeps whatever it has compiled until its process ends.
@@ -23,12 +27,12 @@ JOBS ?= 2
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 # What `make soak` does, each with a work directory of its own; `make soak-kills` does one of them.
-SOAKS = soak-kills
+SOAKS = soak-kills soak-files soak-requests
 SOAK_DIR ?= /tmp/keras-deit-soak
 SEED ?= 0
 KILLS ?= 50
 
-.PHONY: train test check lint docs clean soak $(SOAKS) $(RUNS)
+.PHONY: train test check lint docs newest clean soak $(SOAKS) $(RUNS)
 
 train: $(VENV)/installed
 	$(BIN)/keras-deit train $(ARGS)
@@ -56,16 +60,28 @@ soak: $(SOAKS)
 soak-kills: $(VENV)/installed-test
 	$(BIN)/python scripts/soak.py --kills $(KILLS) --seed $(SEED) --work_dir $(SOAK_DIR)/kills
 
-clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+soak-files: $(VENV)/installed-test
+	$(BIN)/python scripts/soak_files.py --files 500 --seed $(SEED) --work_dir $(SOAK_DIR)/files
 
-$(VENV)/installed: pyproject.toml
+# Once a month, and before a release: if it passes, the last lines become constraints.txt, with
+# torch as in pyproject.toml.
+newest:
+	$(MAKE) VENV=.venv-newest CONSTRAINTS= test
+	@.venv-newest/bin/python -m pip freeze --exclude-editable
+
+soak-requests: $(VENV)/installed
+	$(BIN)/python scripts/soak_requests.py --requests 5000
+
+clean:
+	rm -rf $(VENV) .venv-newest .pytest_cache .ruff_cache build *.egg-info
+
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	@echo "Installing into $(VENV): a few minutes, about 3 GB."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[tensorflow,tfds]"
+	$(INSTALL) ".[tensorflow,tfds]"
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
 	@echo "Installing what the tests need into $(VENV)."
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	$(INSTALL) ".[test]"
 	@touch $@

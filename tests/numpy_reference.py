@@ -156,5 +156,10 @@ def hard_distillation(teacher, student):
 
 def soft_distillation(teacher, student, temperature):
     teacher, student = (logits.astype("float64") / temperature for logits in (teacher, student))
-    p, q = softmax(teacher), softmax(student)
-    return temperature**2 * (p * (np.log(p) - np.log(q))).sum(axis=-1)
+    log_p, log_q = (
+        x
+        - x.max(axis=-1, keepdims=True)
+        - np.log(np.exp(x - x.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True))
+        for x in (teacher, student)
+    )
+    return temperature**2 * (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)

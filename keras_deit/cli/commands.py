@@ -10,6 +10,7 @@ from keras_deit.cli.predicting import attention, attention_options, predict, pre
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.core.startup import STARTED
+from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
@@ -105,6 +106,12 @@ def _evaluate_options() -> list[Option]:
             str,
             "JSON file to write the figures into, with what has changed since the training.",
         ),
+        Option(
+            "max_image_pixels",
+            int,
+            "Most pixels of an image that is decoded; by default those of the training.",
+            minimum=1,
+        ),
     ]
 
 
@@ -126,6 +133,13 @@ def _export_options() -> list[Option]:
         Option("output_dir", str, "Directory of the served models.", default="savedmodels"),
         Option("name", str, "Name of the served model; by default that of the run's directory."),
         Option("top_k", int, "Number of labels that an answer names.", default=5),
+        Option(
+            "max_image_pixels",
+            int,
+            "Most pixels of an image file in a request; a larger one is an error.",
+            default=MAX_IMAGE_PIXELS,
+            minimum=1,
+        ),
         dataclasses.replace(_weights_option("by default the final ones."), default="final"),
     ]
 

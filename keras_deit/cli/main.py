@@ -7,6 +7,7 @@ import pathlib
 import sys
 import threading
 
+import keras
 from absl import logging as absl_logging
 
 from keras_deit.cli.commands import COMMANDS
@@ -110,6 +111,9 @@ def _configure_logging() -> None:
     """Prints the package's warnings without a prefix, and no notes of TensorFlow Datasets."""
     logger = logging.getLogger("keras_deit")
     logger.addHandler(logging.StreamHandler())
+    if not sys.stdout.isatty():
+        # The bars of Keras's downloads.
+        keras.config.disable_interactive_logging()
     logger.propagate = False
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.WARNING)

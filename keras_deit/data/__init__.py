@@ -11,6 +11,7 @@ from keras_deit.data.datasets import (
     load_dataset,
     take_examples,
 )
+from keras_deit.data.images import MAX_IMAGE_PIXELS
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
     steps_per_epoch,
@@ -20,6 +21,7 @@ from keras_deit.data.shards import Shard
 from keras_deit.data.source import Dataset, Relabeled, Source
 
 __all__ = [
+    "MAX_IMAGE_PIXELS",
     "Augmentation",
     "BadImages",
     "Dataset",

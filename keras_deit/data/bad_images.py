@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.labels import ImpossibleLabel
 
 _POLICIES = ("fail", "skip")
 
@@ -42,7 +43,7 @@ class BadImages:
 
     def handle(self, error: InputError) -> None:
         """Records the image that the error is about, or raises the error."""
-        if self.policy == "fail":
+        if self.policy == "fail" or isinstance(error, ImpossibleLabel):
             raise error
         # Threads need no lock, which could not be sent to worker processes: setting an item of a
         # dict and copying a dict are atomic.

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.labels import class_index
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.balance import ClassGroups, source_labels
@@ -81,7 +82,8 @@ class TrainBatches:
             for view in range(self._views):
                 rng = generator.at(sample.epoch, sample.index, first_view + view)
                 self._augment(image, rng, images[view, place])
-            labels[place], indices[place] = label, sample.index
+            labels[place] = class_index(label, self._num_classes)
+            indices[place] = sample.index
         targets = self._mix(batch, rows, images, labels)
         images = images[0] if self._views == 1 else np.ascontiguousarray(images.swapaxes(0, 1))
         return images, ({"labels": targets, "index": indices} if self._with_index else targets)
@@ -159,9 +161,11 @@ class EvaluationBatches:
         crop_ratio: float,
         interpolation: str,
         with_index: bool = False,
+        num_classes: int | None = None,
     ):
         self._source = source
         self._format = image_format
+        self._num_classes = num_classes
         self._batch_size = batch_size
         self._crop_ratio = crop_ratio
         self._interpolation = interpolation
@@ -190,7 +194,7 @@ class EvaluationBatches:
         size = (self._format.height, self._format.width)
         view = center_crop_resize(image, *size, self._crop_ratio, self._interpolation)
         normalize(view, self._format, out)
-        return label
+        return class_index(label, self._num_classes)
 
 
 class WeightedBatches(EvaluationBatches):
@@ -205,11 +209,11 @@ class WeightedBatches(EvaluationBatches):
         *arguments: those of `EvaluationBatches`; the batch size is that of all processes together.
         shard: the shard of this process.
         bad_images: the handling of bad images.
-        with_index: as for `EvaluationBatches`.
+        **options: further ones of `EvaluationBatches`.
     """
 
-    def __init__(self, *arguments, shard: Shard, bad_images: BadImages, with_index: bool = False):
-        super().__init__(*arguments, with_index=with_index)
+    def __init__(self, *arguments, shard: Shard, bad_images: BadImages, **options):
+        super().__init__(*arguments, **options)
         self._bad_images = bad_images
         self._rows = shard.evaluation_size(self._batch_size)
         self._offset = shard.process * self._rows

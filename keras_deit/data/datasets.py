@@ -11,6 +11,7 @@ from keras_deit.core.files import user_path
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
+from keras_deit.data.images import MAX_IMAGE_PIXELS
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import fixed_permutation
 from keras_deit.data.tfds_source import load_tfds, tfds_size
@@ -46,6 +47,7 @@ def load_dataset(
     data_dir: str | None = None,
     on_bad_image: str = "fail",
     test_share: float | None = None,
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
 ) -> Dataset:
     """Loads a dataset by name.
 
@@ -56,6 +58,7 @@ def load_dataset(
         on_bad_image: a policy of `BadImages`. With "fail" all files of a folder are checked here;
             with "skip" they are not, and the pipelines skip bad ones.
         test_share: as for `load_folder`.
+        max_image_pixels: the most pixels of an image; one that declares more is unreadable.
 
     Raises:
         InputError: the name or the policy is unknown, or the data cannot be read.
@@ -63,14 +66,14 @@ def load_dataset(
     policy = BadImages(on_bad_image).policy
     if name.startswith(_FOLDER_PREFIX):
         path = full_name(name).removeprefix(_FOLDER_PREFIX)
-        return load_folder(path, policy == "fail", test_share)
+        return load_folder(path, policy == "fail", test_share, max_image_pixels)
     if test_share is not None:
         raise InputError(f"test_share is for {_FOLDER_PREFIX}PATH. Received: {name!r}")
     if name == "digits":
         return load_digits()
     if os.path.isdir(os.path.expanduser(name)):
         raise InputError(f"{name!r} is a folder: give {_FOLDER_PREFIX}{name}.")
-    return load_tfds(name, data_dir, _OTHER_NAMES)
+    return load_tfds(name, data_dir, _OTHER_NAMES, max_image_pixels)
 
 
 @dataclasses.dataclass(frozen=True)

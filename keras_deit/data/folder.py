@@ -6,19 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.progress import Progress
 from keras_deit.data.fingerprint import fingerprint_of
 from keras_deit.data.folder_files import SUFFIXES, FolderFiles, listed, printable, scan_folder
-from keras_deit.data.images import EncodedImage, UnreadableImage, jpeg_size
+from keras_deit.data.image_headers import image_size
+from keras_deit.data.images import (
+    HEADER_BYTES,
+    MAX_IMAGE_PIXELS,
+    EncodedImage,
+    open_regular,
+    read_file,
+)
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, stratified_split
 
-_MIN_FILES_FOR_PROGRESS = 1000
 _FILES_PER_TASK = 64
-# A photograph has up to 64 KB of camera data before its size.
-_HEADER_BYTES = 2**16
 
 
 class FileSource:
@@ -27,11 +31,13 @@ class FileSource:
     Args:
         paths: the paths of the image files.
         labels: the class index of each file, integers (count,).
+        max_pixels: the most pixels of an image; one that declares more is unreadable.
     """
 
-    def __init__(self, paths: list[str], labels: np.ndarray):
+    def __init__(self, paths: list[str], labels: np.ndarray, max_pixels: int = MAX_IMAGE_PIXELS):
         self.paths = paths
         self.labels = np.asarray(labels, np.int64)
+        self._max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -41,7 +47,7 @@ class FileSource:
         return image.decode(), label
 
     def read(self, index: int) -> tuple[EncodedImage, int]:
-        return _read(self.paths[index]), int(self.labels[index])
+        return _read(self.paths[index], self._max_pixels), int(self.labels[index])
 
     def check(self, indices: Iterable[int] | None = None) -> None:
         """Looks at the beginning and the end of every file, or of those at some indices.
@@ -50,10 +56,15 @@ class FileSource:
             InputError: some are unreadable; they are named.
         """
         paths = self.paths if indices is None else [self.paths[index] for index in indices]
-        _require_readable(paths)
+        _require_readable(paths, self._max_pixels)
 
 
-def load_folder(path: str, check: bool = True, test_share: float | None = None) -> Dataset:
+def load_folder(
+    path: str,
+    check: bool = True,
+    test_share: float | None = None,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+) -> Dataset:
     """Loads images that are sorted into one folder per class.
 
     Two layouts are supported:
@@ -77,6 +88,7 @@ def load_folder(path: str, check: bool = True, test_share: float | None = None) 
             index of an example depends on the names of the files only.
         test_share: the share of the images to hold out for test if there is no test split, above 0
             and below 0.9.
+        max_pixels: the most pixels of an image; one that declares more is unreadable.
 
     Raises:
         InputError: there are no images, fewer than two classes, classes that differ between the
@@ -94,7 +106,8 @@ def load_folder(path: str, check: bool = True, test_share: float | None = None) 
     class_names = tuple(sorted(files.by_class["train"]))
     _check_classes(files)
     sources: dict[str, Source] = {
-        split: _file_source(by_class, class_names) for split, by_class in files.by_class.items()
+        split: _file_source(by_class, class_names, max_pixels)
+        for split, by_class in files.by_class.items()
     }
     if check:
         for source in sources.values():
@@ -153,72 +166,76 @@ def _check_classes(files: FolderFiles) -> None:
             )
 
 
-def _file_source(by_class: dict[str, list[str]], class_names: tuple[str, ...]) -> FileSource:
+def _file_source(
+    by_class: dict[str, list[str]], class_names: tuple[str, ...], max_pixels: int
+) -> FileSource:
     counts = [len(by_class[name]) for name in class_names]
     paths = [path for name in class_names for path in by_class[name]]
-    return FileSource(paths, np.repeat(np.arange(len(class_names)), counts))
+    return FileSource(paths, np.repeat(np.arange(len(class_names)), counts), max_pixels)
 
 
-def _read(path: str) -> EncodedImage:
+def _read(path: str, max_pixels: int) -> EncodedImage:
+    name = printable(path)
+    return EncodedImage(read_file(path, name, max_pixels), name, max_pixels)
+
+
+def _why_unreadable(path: str, max_pixels: int) -> str | None:
+    """Returns why a file cannot be used as an image; None if it seems that it can."""
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        name = printable(path)
-        raise UnreadableImage(f"Cannot read image {name}: {error.strerror}.", name) from error
-    return EncodedImage(data, printable(path))
+        if not _seems_complete(path, max_pixels):
+            _read(path, max_pixels).decode()
+    except InputError as error:
+        return str(error)
+    return None
 
 
-def _is_unreadable(path: str) -> bool:
-    try:
-        if not _seems_complete(path):
-            _read(path).decode()
-    except InputError:
-        return True
-    return False
+def _seems_complete(path: str, max_pixels: int) -> bool:
+    """Returns whether a file begins and ends like a complete image of a common format.
 
-
-def _seems_complete(path: str) -> bool:
-    """Returns whether a file begins and ends like a complete image of a common format."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(_HEADER_BYTES)
+    Raises:
+        UnreadableImage: it is no regular file.
+    """
+    with open_regular(path, printable(path)) as file:
+        try:
+            start = file.read(HEADER_BYTES)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 12))
             end = file.read()
-    except OSError:
+        except OSError:
+            return False
+    sides = image_size(start)
+    if sides is None or sides[0] * sides[1] > max_pixels:
         return False
     if start.startswith(b"\xff\xd8\xff"):
-        return end.endswith(b"\xff\xd9") and jpeg_size(start) is not None
+        return end.endswith(b"\xff\xd9")
     if start.startswith(b"\x89PNG\r\n"):
         return b"IEND" in end
     if start.startswith(b"GIF8"):
         return end.endswith(b";")
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+    if start.startswith(b"RIFF"):
         return size == int.from_bytes(start[4:8], "little") + 8
     if start.startswith(b"BM"):
         return size == int.from_bytes(start[2:6], "little")
     return False
 
 
-def _require_readable(paths: list[str]) -> None:
+def _require_readable(paths: list[str], max_pixels: int) -> None:
     groups = [paths[i : i + _FILES_PER_TASK] for i in range(0, len(paths), _FILES_PER_TASK)]
-    unreadable = []
+    unreadable = {}
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(
-            total=len(paths),
-            desc="Checking images",
-            unit="image",
-            disable=len(paths) <= _MIN_FILES_FOR_PROGRESS,
-        ) as progress,
+        Progress("Checking images", len(paths), "image") as progress,
     ):
-        check = pool.map(lambda group: list(filter(_is_unreadable, group)), groups)
-        for group, bad in zip(groups, check, strict=True):
-            unreadable += bad
+        check = pool.map(
+            lambda group: [_why_unreadable(path, max_pixels) for path in group], groups
+        )
+        for group, reasons in zip(groups, check, strict=True):
+            unreadable |= {p: why for p, why in zip(group, reasons, strict=True) if why}
             progress.update(len(group))
     if unreadable:
         noun = "file" if len(unreadable) == 1 else "files"
         raise InputError(
-            f"{len(unreadable)} unreadable image {noun}: {listed(unreadable)}. "
-            'Repair or remove them, or give on_bad_image="skip".'
+            f"{len(unreadable)} unreadable image {noun}: {listed([*unreadable])}. "
+            f'Repair or remove them, or give on_bad_image="skip". '
+            f"The first one: {next(iter(unreadable.values()))}"
         )

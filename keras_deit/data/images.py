@@ -1,11 +1,17 @@
 """Decoding of image files, at full size or reduced to what a crop needs."""
 
+import contextlib
 import dataclasses
+import os
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.data.image_headers import image_size, is_image, jpeg_size
 
 # The orientation in the EXIF data of a photograph is ignored, as by Pillow's and TensorFlow's
 # decoders, with which the published models were trained and evaluated.
@@ -16,10 +22,14 @@ _FLAGS = {
 }
 REDUCTIONS = (4, 2)
 
-_MAX_PIXELS = 2**30  # OpenCV's own limit, which it does not check when it decodes reduced.
-
-# Markers of start-of-frame segments: 0xC0 to 0xCF without DHT, JPG and DAC.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# The most pixels of an image that is decoded: enough for every camera, and 0.4 GB as RGB. Kept low
+# because each thread of a pipeline may decode such an image.
+MAX_IMAGE_PIXELS = 2**27
+# The most bytes of a file for each pixel that an image may have: uncompressed RGB and some more.
+_BYTES_PER_PIXEL = 4
+# A file is read whole only if it begins like an image. A photograph has up to 64 KB of camera data
+# before its size.
+HEADER_BYTES = 2**16
 
 
 class UnreadableImage(InputError):
@@ -35,24 +45,108 @@ class UnreadableImage(InputError):
         self.image_name = image_name
 
 
-def decode(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
-    """Decodes a JPEG, PNG, BMP or WebP image.
+def read_file(path: str, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> bytes:
+    """Reads an image file.
+
+    Args:
+        path: the path of the file.
+        name: the name of the file for an error.
+        max_pixels: the most pixels of an image; the file may have four bytes for each.
+
+    Raises:
+        UnreadableImage: it cannot be read, it is no regular file, such as a named pipe or a device,
+            which could block for ever or never end, it has too many bytes, or it does not begin
+            like an image.
+    """
+    with open_regular(path, name) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _BYTES_PER_PIXEL * max_pixels:
+            raise UnreadableImage(
+                f"Cannot read image {name}: {size:,} bytes are more than four for each of the "
+                f"{max_pixels:,} pixels that an image may have (max_image_pixels).",
+                name,
+            )
+        try:
+            start = file.read(HEADER_BYTES)
+            if is_image(start):
+                return start + file.read(size - len(start))
+        except OSError as error:
+            raise _unreadable(name, error) from error
+    raise UnreadableImage(f"Cannot decode image {name}: {size} bytes that are no image.", name)
+
+
+@contextlib.contextmanager
+def open_regular(path: str, name: str) -> Iterator[BinaryIO]:
+    """Opens a file for reading, without waiting for what another process writes.
+
+    Raises:
+        UnreadableImage: it cannot be opened, or it is no regular file.
+    """
+    try:
+        # A device is not even opened, and a pipe that is put in its place is not waited for.
+        is_regular = stat.S_ISREG(os.stat(path).st_mode)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if is_regular else None
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    if handle is not None:
+        with open(handle, "rb") as file:
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                yield file
+                return
+    raise UnreadableImage(f"Cannot read image {name}: it is not a regular file.", name)
+
+
+def _unreadable(name: str, error: OSError) -> UnreadableImage:
+    return UnreadableImage(f"Cannot read image {name}: {error.strerror}.", name)
+
+
+def check_pixels(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> None:
+    """Checks the number of pixels that an image file declares, without decoding it.
+
+    Args:
+        data: the bytes of the file.
+        name: the name of the file for an error.
+        max_pixels: the most pixels that are allowed.
+
+    Raises:
+        UnreadableImage: it declares more, or its header has no size.
+    """
+    size = image_size(data)
+    if size is None:
+        raise UnreadableImage(
+            f"Cannot decode image {name}: {len(data)} bytes that are not a complete image.", name
+        )
+    height, width = size
+    if height * width > max_pixels:
+        raise UnreadableImage(
+            f"Cannot decode image {name}: it declares {height:,} × {width:,} pixels, more than "
+            f"{max_pixels:,} (max_image_pixels).",
+            name,
+        )
+
+
+def decode(
+    data: bytes, name: str, reduction: int = 1, max_pixels: int = MAX_IMAGE_PIXELS
+) -> np.ndarray:
+    """Decodes an image of a format that `image_headers.image_size` reads.
 
     Args:
         data: the bytes of the file.
         name: the name of the file for an error.
         reduction: 1, or for a JPEG image 2 or 4: each side is divided by it and rounded up, which
             the decoder does in a fraction of the time.
+        max_pixels: the most pixels of an image that is decoded, at full size.
 
     Returns:
         uint8 RGB pixels (height, width, 3); a gray image has three equal channels.
 
     Raises:
-        UnreadableImage: the bytes are not a complete image.
+        UnreadableImage: the bytes are not a complete image, or declare too many pixels.
     """
+    check_pixels(data, name, max_pixels)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[reduction])
-    except cv2.error:  # No bytes, or a corrupt header with more pixels than OpenCV allows.
+    except cv2.error:  # A corrupt file.
         image = None
     if image is None:
         raise UnreadableImage(
@@ -88,48 +182,27 @@ def _is_filled(data: bytes, image: np.ndarray, reduction: int) -> bool:
     return other is None or not np.array_equal(image, other)
 
 
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Returns height and width from the header of a JPEG file.
-
-    It is None for other files, and for more pixels than OpenCV decodes: otherwise only some crops
-    would notice such a corrupt header.
-    """
-    if data[:2] != b"\xff\xd8":
-        return None
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # Padding.
-            position += 1
-        elif marker in _FRAMES:
-            height = int.from_bytes(data[position + 5 : position + 7])
-            width = int.from_bytes(data[position + 7 : position + 9])
-            # A height of 0 means that the height follows after the image data.
-            return (height, width) if 0 < height * width <= _MAX_PIXELS else None
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4])
-    return None
-
-
 class EncodedImage:
     """An image file that is not decoded yet.
 
     Args:
         data: the bytes of the file.
         name: the name of the file for an error.
+        max_pixels: the most pixels of an image that is decoded.
 
     Attributes:
-        size: (height, width) if the header of the file gives it; otherwise None.
+        size: (height, width) of a JPEG file, which can be decoded reduced; None for other files.
     """
 
-    def __init__(self, data: bytes, name: str):
+    def __init__(self, data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS):
         self._data = data
         self._name = name
+        self._max_pixels = max_pixels
         self.size = jpeg_size(data)
 
     def decode(self, reduction: int = 1) -> np.ndarray:
         """Decodes the image, see the function `decode`; a reduction needs a known `size`."""
-        return decode(self._data, self._name, reduction)
+        return decode(self._data, self._name, reduction, self._max_pixels)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,6 +116,7 @@ def evaluation_pipeline(
     weighted: bool = False,
     bad_images: BadImages | None = None,
     with_index: bool = False,
+    num_classes: int | None = None,
 ) -> grain.IterDataset:
     """Returns one pass over the examples in their order; the last batch can be smaller.
 
@@ -136,6 +137,7 @@ def evaluation_pipeline(
         weighted: whether the batches have weights.
         bad_images: the handling of bad images; None to fail. To skip them needs weights.
         with_index: whether the labels include the index of each image in `source`.
+        num_classes: the number of classes that labels are checked with; None if it is not known.
 
     Returns:
         A dataset of pairs: images as float32 (b, height, width, 3), normalized; and labels as int32
@@ -151,17 +153,16 @@ def evaluation_pipeline(
         raise InputError(f"The batch size should be 1 or more. Received: {batch_size}.")
     bad_images = bad_images or BadImages()
     arguments = (source, image_format, batch_size, crop_ratio, interpolation)
+    labels = {"with_index": with_index, "num_classes": num_classes}
     if weighted:
-        batches = WeightedBatches(
-            *arguments, shard=shard, bad_images=bad_images, with_index=with_index
-        )
+        batches = WeightedBatches(*arguments, shard=shard, bad_images=bad_images, **labels)
     elif shard.processes > 1 or bad_images.policy == "skip":
         raise InputError(
             "An evaluation by several processes, or that skips bad images, should be weighted. "
             f"Received: {shard.processes} processes, policy {bad_images.policy!r}, weighted=False."
         )
     else:
-        batches = EvaluationBatches(*arguments, with_index=with_index)
+        batches = EvaluationBatches(*arguments, **labels)
     rows = batch_size // shard.processes if weighted else min(batch_size, len(source))
     return _prefetched(grain.MapDataset.source(batches), image_format, rows)
 

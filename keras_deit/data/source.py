@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_deit.core.labels import ImpossibleLabel, check_labels
 from keras_deit.data.fingerprint import Fingerprint
 from keras_deit.data.images import EncodedImage
 
@@ -37,6 +38,10 @@ class Dataset:
             has none; the validation split is reported then.
         notes: lines for the user, such as which files are not used.
         fingerprint: identifies its files; None for data that are part of a package.
+
+    Raises:
+        ImpossibleLabel: a source has a label that no class has. If its labels are not known, that
+            is found when the example is read.
     """
 
     name: str
@@ -46,6 +51,12 @@ class Dataset:
     test: Source | None = None
     notes: tuple[str, ...] = ()
     fingerprint: Fingerprint | None = None
+
+    def __post_init__(self):
+        for split in self.examples:
+            labels = getattr(getattr(self, split), "labels", None)
+            if labels is not None:
+                check_labels(labels, self.num_classes, f"{self.name}, {split}: ")
 
     @property
     def num_classes(self) -> int:
@@ -69,11 +80,19 @@ class ArraySource:
     Args:
         images: uint8 RGB (count, height, width, 3).
         labels: integers (count,).
+
+    Raises:
+        ImpossibleLabel: a label is not an integer.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
         self._images = images
         self.labels = np.asarray(labels, np.int64)
+        if not np.array_equal(self.labels, labels):
+            wrong = int(np.argmax(self.labels != np.asarray(labels)))
+            raise ImpossibleLabel(
+                f"Labels should be integers. Received: {labels[wrong]} at position {wrong}"
+            )
 
     def __len__(self) -> int:
         return len(self._images)

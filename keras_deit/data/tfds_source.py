@@ -1,16 +1,22 @@
 """Datasets of TensorFlow Datasets (TFDS), read with random access and without TensorFlow."""
 
+import contextlib
+import json
 import logging
+import os
 import pathlib
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
+from keras_deit.core.labels import class_index
 from keras_deit.core.network import why_unreachable
+from keras_deit.core.progress import on_terminal
 from keras_deit.data.fingerprint import Fingerprint, fingerprint_of
-from keras_deit.data.images import EncodedImage, UnreadableImage
+from keras_deit.data.images import MAX_IMAGE_PIXELS, EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
 
@@ -26,6 +32,12 @@ _MAX_DIGESTED_BYTES = 2**30
 # About a hundredth of ImageNet, which is enough for a validation; the rest is for training.
 _MAX_VALIDATION = 10_000
 
+# What is trusted in a prepared dataset, and under which keys the names of classes stand in the
+# present and in the old format of TFDS.
+_OWN_CLASSES = "tensorflow_datasets."
+_CLASS_KEYS = {"pythonClassName", "python_class_name", "type"}
+_MAX_FEATURES_BYTES = 2**26
+
 
 class TfdsSource:
     """A source of the examples of a split of a TFDS dataset.
@@ -33,11 +45,21 @@ class TfdsSource:
     Args:
         examples: a TFDS data source whose images are not decoded.
         name: the name of the split for an error.
+        num_classes: the number of classes.
+        max_pixels: the most pixels of an image; one that declares more is unreadable.
     """
 
-    def __init__(self, examples: Sequence, name: str):
+    def __init__(
+        self,
+        examples: Sequence,
+        name: str,
+        num_classes: int,
+        max_pixels: int = MAX_IMAGE_PIXELS,
+    ):
         self._examples = examples
         self._name = name
+        self._num_classes = num_classes
+        self._max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -54,10 +76,16 @@ class TfdsSource:
             raise UnreadableImage(
                 f"Cannot read image {name}: {_first_line(error)}", name
             ) from error
-        return EncodedImage(example["image"], name), int(example["label"])
+        label = class_index(example["label"], self._num_classes)
+        return EncodedImage(example["image"], name, self._max_pixels), label
 
 
-def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) -> Dataset:
+def load_tfds(
+    name: str,
+    data_dir: str | None,
+    other_names: Sequence[str] = (),
+    max_pixels: int = MAX_IMAGE_PIXELS,
+) -> Dataset:
     """Loads a dataset of TFDS, and prepares it first if needed.
 
     The test split is the published test split, or the published validation split if there is no
@@ -69,6 +97,7 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
             "name/config:1.0.0".
         data_dir: the directory of the prepared data; None for TFDS's default.
         other_names: names of datasets outside of TFDS, for the error about an unknown name.
+        max_pixels: as for `TfdsSource`.
 
     Raises:
         InputError: the name is unknown, the data is not prepared and cannot be prepared, it is not
@@ -79,7 +108,9 @@ def load_tfds(name: str, data_dir: str | None, other_names: Sequence[str] = ()) 
     _prepare(builder, name)
     roles = choose_splits(builder.info.name, _split_names(builder))
     sources: dict[str, Source] = {
-        role: _source(builder, split) for role, split in roles.items() if split is not None
+        role: _source(builder, split, max_pixels)
+        for role, split in roles.items()
+        if split is not None
     }
     class_names = tuple(builder.info.features["label"].names)
     return Dataset(
@@ -152,6 +183,8 @@ def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         raise not_installed(
             f"Dataset {name!r}, of TensorFlow Datasets,", "tfds", f"Without them: {known}."
         ) from error
+    for folder in tfds.core.utils.file_utils.list_data_dirs(data_dir):
+        _check_prepared_features(name, folder)
     try:
         # Only the format array_record of TFDS has random access and needs no TensorFlow.
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
@@ -160,6 +193,50 @@ def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         raise unknown_name("dataset", name, [*known, *other_names]) from error
     except Exception as error:  # Of many types, such as AssertionError for an unknown version.
         raise InputError(f"Cannot open dataset {name!r}: {_first_line(error)}") from error
+
+
+def _check_prepared_features(name: str, data_dir: str) -> None:
+    """Checks the `features.json` of prepared data, before TFDS imports the classes it names.
+
+    TFDS imports any module that is named there, and with it runs its code.
+
+    Raises:
+        InputError: one names a class outside of TFDS, or cannot be read.
+    """
+    names = {_plain(part) for part in re.split("[/:]", name)}
+    with contextlib.suppress(OSError), os.scandir(data_dir) as entries:
+        folders = [entry.path for entry in entries if _plain(entry.name) in names]
+        for folder in folders:
+            for depth in ("", "*/", "*/*/"):  # DATASET/VERSION or DATASET/CONFIG/VERSION
+                for path in sorted(pathlib.Path(folder).glob(f"{depth}features.json")):
+                    _check_classes(path)
+
+
+def _plain(name: str) -> str:
+    # TFDS takes TinyPhotos for tiny_photos.
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def _check_classes(path: pathlib.Path) -> None:
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_FEATURES_BYTES:
+            raise InputError(f"{path} is not a file of features: it is too large, or no file.")
+        values = [json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            for key in _CLASS_KEYS & value.keys():
+                class_name = value[key]
+                if isinstance(class_name, str) and not class_name.startswith(_OWN_CLASSES):
+                    raise InputError(
+                        f"{path} names the class {class_name!r}, which TFDS would import and run. "
+                        f"Only classes of {_OWN_CLASSES}* are trusted."
+                    )
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
 
 
 def _check_features(builder, name: str) -> None:
@@ -176,6 +253,8 @@ def _check_features(builder, name: str) -> None:
 
 
 def _prepare(builder, name: str) -> None:
+    import tensorflow_datasets as tfds
+
     if (pathlib.Path(builder.data_path) / "dataset_info.json").is_file():
         return
     directory = pathlib.Path(builder.data_dir_root)
@@ -187,6 +266,8 @@ def _prepare(builder, name: str) -> None:
     error = None
     if not reason:
         try:
+            if not on_terminal():
+                tfds.disable_progress_bar()
             builder.download_and_prepare()
             return
         except Exception as raised:  # Of any type: it depends on the host of the dataset.
@@ -203,14 +284,14 @@ def _split_names(builder) -> list[str]:
     return list(builder.info.splits) or ["train", "validation", "test"]
 
 
-def _source(builder, split: str) -> TfdsSource:
+def _source(builder, split: str, max_pixels: int) -> TfdsSource:
     import tensorflow_datasets as tfds
 
     examples = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    source = TfdsSource(examples, f"split {split!r} of {builder.info.full_name}")
-    if source.read(0)[1] < 0:
+    if int(examples[0]["label"]) < 0:
         raise InputError(f"Split {split!r} of {builder.info.full_name} has no labels.")
-    return source
+    classes = builder.info.features["label"].num_classes
+    return TfdsSource(examples, f"split {split!r} of {builder.info.full_name}", classes, max_pixels)
 
 
 def _hold_out(sources: dict[str, Source]) -> dict[str, Source]:

@@ -4,7 +4,15 @@ import dataclasses
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.precision import precision
-from keras_deit.data import BadImages, Dataset, Relabeled, Source, load_dataset, take_examples
+from keras_deit.data import (
+    MAX_IMAGE_PIXELS,
+    BadImages,
+    Dataset,
+    Relabeled,
+    Source,
+    load_dataset,
+    take_examples,
+)
 from keras_deit.objectives.scoring import Scores
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.training import (
@@ -40,6 +48,7 @@ def evaluate_run(
     weights: str | None = None,
     dataset: str | None = None,
     on_bad_image: str | None = None,
+    max_image_pixels: int | None = None,
     print_fn=print,
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
@@ -54,6 +63,7 @@ def evaluate_run(
         dataset: name of the data, as for a training; None for the data of the run. Its classes are
             matched by name.
         on_bad_image: "fail" or "skip" for images that cannot be read; None for what the run did.
+        max_image_pixels: the most pixels of an image that is decoded; None for that of the run.
         print_fn: function that is called with each line for the user.
 
     Returns:
@@ -88,7 +98,9 @@ def evaluate_run(
                 print_fn(note)
                 notes["teacher_changes"] = note
             objective.use_teacher(teacher)
-        data = _dataset(config, dataset)
+        data = _dataset(
+            config, dataset, max_image_pixels or config.get("max_image_pixels", MAX_IMAGE_PIXELS)
+        )
         notes["data"] = data_summary(data)
         if dataset is None and (changes := run.changes_of_data(data)):
             print_fn(f"The data has changed since the training: {changes}.")
@@ -138,13 +150,13 @@ def _checked_split(data: Dataset, split: str, policy: str) -> Source:
     return source
 
 
-def _dataset(config: dict, name: str | None) -> Dataset:
+def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
     """Returns the data with the class indices of the run."""
     identity = config["run"]
     examples = identity.get("train_examples") if name is None else None
     share = identity.get("test_share") if name is None else None
     # What is unreadable in other splits does not matter here.
-    data = load_dataset(name or identity["dataset"], config["data_dir"], "skip", share)
+    data = load_dataset(name or identity["dataset"], config["data_dir"], "skip", share, max_pixels)
     if examples is not None:
         data = dataclasses.replace(data, train=take_examples(data.train, examples))
     wanted = config["class_names"]

@@ -2,12 +2,14 @@
 
 import functools
 import inspect
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_deit.core.compilation import check_takes_logits, given_arguments
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.image_checks import ImageChecks
 from keras_deit.core.image_format import (
@@ -107,6 +109,28 @@ class Classifier(ImageChecks, keras.Model):
 
     def __dir__(self):
         return names_to_save(super().__dir__(), left_out=("heads",))
+
+    def compile(self, *args, **kwargs):
+        """Configures a training, as `keras.Model.compile` does.
+
+        Raises:
+            InputError: a loss or metric would take the logits for probabilities.
+        """
+        given = given_arguments(keras.Model.compile, args, kwargs)
+        names = ("loss", "metrics", "weighted_metrics")
+        check_takes_logits(self.name, **{name: given.get(name) for name in names})
+        super().compile(**given)
+
+    def compile_from_config(self, config):
+        # An older file still opens, although its loss is refused now.
+        given = keras.saving.deserialize_keras_object(config)
+        try:
+            self.compile(**given)
+        except InputError as error:
+            warnings.warn(f"{error} The file that is loaded was compiled so.", stacklevel=2)
+            super().compile(**given)
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
 
     @property
     def num_classes(self) -> int:

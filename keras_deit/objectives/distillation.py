@@ -1,12 +1,15 @@
 """Distillation from a teacher, and the model that does it in Keras's `fit`."""
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.losses import HardDistillation, SoftDistillation
+from keras_deit.objectives.faults import are_probabilities, finite_rows, nan_unless
 from keras_deit.objectives.objective import Batch, fused_logits, hits, register_objective
 from keras_deit.objectives.supervised import Supervised, accuracies
 from keras_deit.objectives.training_model import TrainingModel
@@ -129,9 +132,13 @@ class Distillation(Supervised):
         if teacher is None:
             return {"loss": class_loss, "class_loss": class_loss}
         student = outputs.get("distillation", outputs["class"])
+        teacher, finite = finite_rows(teacher)
         distillation_loss = self.distillation_loss(teacher, student, weights)
+        sound = ops.logical_and(ops.all(finite), ops.logical_not(self._is_misread(teacher)))
+        distillation_loss = nan_unless(sound, distillation_loss)
+        loss = (1 - self.alpha) * class_loss + self.alpha * distillation_loss
         return {
-            "loss": (1 - self.alpha) * class_loss + self.alpha * distillation_loss,
+            "loss": nan_unless(sound, loss),
             "class_loss": class_loss,
             "distillation_loss": distillation_loss,
         }
@@ -140,9 +147,29 @@ class Distillation(Supervised):
         figures = accuracies(batch)
         if "teacher" in batch.targets:
             fused = fused_logits(batch.outputs)
-            wanted = ops.argmax(batch.targets["teacher"], axis=-1)
-            figures["agreement"] = hits(wanted, fused)
+            teacher, finite = finite_rows(batch.targets["teacher"])
+            agreement = nan_unless(finite, hits(ops.argmax(teacher, axis=-1), fused))
+            # Infinite, to tell it from `nan`.
+            misread = ops.where(self._is_misread(teacher), np.inf, 0.0)
+            figures["agreement"] = agreement + ops.cast(misread, agreement.dtype)
         return figures
+
+    def _is_misread(self, teacher):
+        """Returns whether outputs of a teacher are probabilities, which only the soft loss would
+        take for other logits than they stand for."""
+        return are_probabilities(teacher) if self.kind == "soft" else False
+
+    def fault(self, logs: dict) -> str | None:
+        agreement = float(logs.get("agreement", 0.0))
+        if math.isnan(agreement):
+            return "The teacher returns logits that are not finite, and the loss is nan."
+        if math.isinf(agreement):
+            return (
+                "The teacher returns probabilities, and soft distillation needs logits: give a "
+                "teacher without its softmax, or keras_deit.Teacher with a contract that declares "
+                "probabilities."
+            )
+        return None
 
     def logged(self, training: bool) -> tuple[str, ...]:
         silent = set()

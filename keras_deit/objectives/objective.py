@@ -228,6 +228,18 @@ class Objective:
         logits = self.predictions(batch)
         return {"accuracy": hits(decisions(batch.labels, logits), logits)}
 
+    def fault(self, logs: dict) -> str | None:
+        """Returns what the logs of a training or an evaluation reveal to be wrong with its data.
+
+        Args:
+            logs: figures by name, tensors or numbers. A step cannot raise an error for what it
+                finds in its batch, but make a figure `nan` that is never so otherwise.
+
+        Returns:
+            One sentence for the error, or None.
+        """
+        return None
+
     def logged(self, training: bool) -> tuple[str, ...]:
         """Returns which of `losses` and `metrics` are logged in training, or in validation."""
         return (*self.losses, *self.metrics)

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
-import tqdm
 from keras import ops
 
-from keras_deit.core.processes import is_writer
+from keras_deit.core.progress import Progress
 from keras_deit.models import Classifier
 from keras_deit.objectives.objective import Features
 
@@ -54,7 +53,7 @@ def score(model: keras.Model, data, batches: int, title: str) -> Scores:
     """
     scorer = Scorer(model)
     scorer.compile()
-    with _progress_bar(title, batches) as bar, _quiet():
+    with Progress(title, batches, "batch") as bar, _quiet():
         results = scorer.evaluate(data, callbacks=[_Advance(bar)], verbose=0, return_dict=True)
     # Six digits are enough for the results of a million images.
     return {
@@ -79,7 +78,7 @@ def compute_features(student: Classifier, data, batches: int, title: str, callba
             weights.append(np.asarray(sample_weight[0]) if sample_weight else np.ones(len(x)))
             yield (x,)
 
-    with _progress_bar(title, batches) as bar, _quiet():
+    with Progress(title, batches, "batch") as bar, _quiet():
         features = _feature_model(student).predict(
             images(), callbacks=[_Advance(bar), *callbacks], verbose=0
         )
@@ -133,7 +132,7 @@ class Scorer(keras.Model):
 class _Advance(keras.callbacks.Callback):
     """Advances a progress bar by the batches of an evaluation."""
 
-    def __init__(self, bar: tqdm.tqdm):
+    def __init__(self, bar: Progress):
         super().__init__()
         self._bar = bar
 
@@ -142,12 +141,6 @@ class _Advance(keras.callbacks.Callback):
 
     def on_predict_batch_end(self, batch, logs=None):
         self._bar.update()
-
-
-def _progress_bar(title: str, batches: int) -> tqdm.tqdm:
-    return tqdm.tqdm(
-        desc=title, total=batches, unit="batch", mininterval=0.5, disable=not is_writer()
-    )
 
 
 @contextlib.contextmanager

@@ -11,25 +11,57 @@ import numpy as np
 import tensorflow as tf
 
 from keras_deit.core.errors import unknown_name
+from keras_deit.data.images import MAX_IMAGE_PIXELS
 from keras_deit.data.resampling import MAX_SCALE, SCALE_STEPS, lowpass
 
 
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_IMAGE_PIXELS) -> tf.Tensor:
     """Decodes a JPEG or PNG file.
 
     Args:
         image_bytes: the bytes of the file, a scalar string.
+        max_pixels: the most pixels that the header of the file may declare.
 
     Returns:
         RGB pixels in [0, 1], float32 (H, W, 3).
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are neither a JPEG nor a PNG file.
+        tf.errors.InvalidArgumentError: the bytes are neither a JPEG nor a PNG file, or declare too
+            many pixels.
     """
+    size = _declared_size(image_bytes)
+    is_bounded = tf.debugging.assert_less_equal(
+        size[0] * size[1],
+        tf.constant(max_pixels, tf.int64),
+        f"The image has more than {max_pixels} pixels.",
+    )
+    # Eagerly the assertion has been made, and is None.
+    with tf.control_dependencies([] if is_bounded is None else [is_bounded]):
+        image_bytes = tf.identity(image_bytes)
     # The op also decodes PNG. `tf.io.decode_image` would decode JPEG with the fast transform, which
     # differs by one gray level on average.
     pixels = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.image.convert_image_dtype(pixels, tf.float32)
+
+
+def _declared_size(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Returns both sides in the header of a file, int64 (2,); 0 for what is not decoded."""
+
+    def sides(start, dtype, little_endian):
+        data = tf.strings.substr(image_bytes, start, 2 * dtype.size)
+        return tf.cast(tf.io.decode_raw(data, dtype, little_endian), tf.int64)
+
+    # A GIF file is decoded too, if it has one frame.
+    readers = {
+        b"\xff\xd8\xff": lambda: tf.cast(tf.io.extract_jpeg_shape(image_bytes)[:2], tf.int64),
+        b"\x89PNG\r\n\x1a\n": lambda: sides(16, tf.int32, little_endian=False),
+        b"GIF8": lambda: sides(6, tf.uint16, little_endian=True),
+    }
+    cases = [
+        (tf.strings.substr(image_bytes, 0, len(start)) == start, reader)
+        for start, reader in readers.items()
+    ]
+    return tf.case(cases, default=lambda: tf.zeros(2, tf.int64), exclusive=True)
 
 
 def evaluation_view(

@@ -6,6 +6,7 @@ import keras
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import temporary_folder, user_path
+from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.serving.versions import check_name, publish
 from keras_deit.training import Run, load_run
 
@@ -19,6 +20,7 @@ def export_run(
     name: str | None = None,
     top_k: int = 5,
     weights: str = "final",
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
     print_fn=print,
 ) -> pathlib.Path:
     """Writes the model of a finished run as a SavedModel with two signatures.
@@ -37,6 +39,7 @@ def export_run(
         name: the name of the served model; None for the name of the run's directory.
         top_k: the number k of labels to return, at most K.
         weights: "final", "best" or "ema", see `Run.model`.
+        max_image_pixels: the most pixels of an image file that `serve_bytes` decodes.
         print_fn: called with each line for the user.
 
     Returns:
@@ -60,7 +63,7 @@ def export_run(
     name = run.path.resolve().name if name is None else name
     check_name(name)
     output = user_path(output_dir)
-    served = _load(run, top_k, weights)
+    served = _load(run, top_k, weights, max_image_pixels)
     try:
         return _write(served, output, name, print_fn)
     except OSError as error:
@@ -68,7 +71,7 @@ def export_run(
         raise InputError(f"Cannot write to {path}: {error.strerror or error}.") from error
 
 
-def _load(run: Run, top_k: int, weights: str):
+def _load(run: Run, top_k: int, weights: str, max_image_pixels: int):
     """Returns the `ServedClassifier` of a run."""
     from keras_deit.serving.served_classifier import ServedClassifier
 
@@ -80,7 +83,7 @@ def _load(run: Run, top_k: int, weights: str):
             "of its model."
         )
     view = (config["crop_ratio"], config["interpolation"])
-    return ServedClassifier(model, names, *view, top_k=min(top_k, len(names)))
+    return ServedClassifier(model, names, *view, min(top_k, len(names)), max_image_pixels)
 
 
 def _write(served, output_dir: pathlib.Path, name: str, print_fn) -> pathlib.Path:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.models import Classifier
 from keras_deit.serving.evaluation_view import decode, evaluation_view
 
@@ -18,6 +19,7 @@ class ServedClassifier:
         class_names: the names of the K classes.
         crop_ratio, interpolation: the settings of the evaluation view.
         top_k: the number of labels to return, at most K.
+        max_image_pixels: the most pixels of an image file; a larger one is an error.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class ServedClassifier:
         crop_ratio: float,
         interpolation: str,
         top_k: int,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
     ):
         self.model = model
         self._format = model.image_format
@@ -34,6 +37,7 @@ class ServedClassifier:
         self._crop_ratio = crop_ratio
         self._interpolation = interpolation
         self._top_k = top_k
+        self._max_pixels = max_image_pixels
 
     def inputs(self, image: tf.Tensor) -> tf.Tensor:
         """Returns the model's inputs for some images.
@@ -69,7 +73,7 @@ class ServedClassifier:
         """
         shape = (self._format.height, self._format.width, 3)
         views = tf.map_fn(
-            lambda file: self._view(decode(file)[None])[0],
+            lambda file: self._view(decode(file, self._max_pixels)[None])[0],
             image_bytes,
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )

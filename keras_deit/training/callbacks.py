@@ -8,49 +8,50 @@ import time
 from collections.abc import Callable
 
 import keras
-import tqdm
 
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.core.processes import is_writer
+from keras_deit.core.progress import Progress, say
 
 _logger = logging.getLogger(__name__)
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One progress bar over all steps of a training; a context that closes it at the end.
+    """The progress of all steps of a training, and a line for each epoch.
 
-    Reading a figure waits for the step that computes it, and on an accelerator the next step does
-    not start meanwhile. Therefore the figures are read twice a second, not at every step.
+    A context that ends the progress. Reading a figure waits for the step that computes it, and on
+    an accelerator the next step does not start meanwhile. Therefore the figures are read twice a
+    second, not at every step.
 
     Args:
         title: what is trained.
         total_steps: number of steps of the whole training.
+        epochs: number of its epochs.
         done: steps that an earlier process has done.
         monitor: the validation figure to show.
     """
 
     _SECONDS = 0.5
 
-    def __init__(self, title: str, total_steps: int, done: int = 0, monitor: str = ""):
+    def __init__(self, title: str, total_steps: int, epochs: int, done: int = 0, monitor: str = ""):
         super().__init__()
+        self._title, self._epochs = title, epochs
+        self._steps_per_epoch = total_steps // epochs
         self._monitor = monitor
         self._validation = {}
         self._last = 0.0
-        self._bar = tqdm.tqdm(
-            total=total_steps,
-            initial=done,
-            desc=title,
-            unit="step",
-            mininterval=self._SECONDS,
-            smoothing=0.1,
-            disable=not is_writer(),
-        )
+        self._epoch_start = time.monotonic()
+        self._progress = Progress(title, total_steps, "step", done, trains=True)
 
     def __enter__(self):
+        self._progress.__enter__()
         return self
 
     def __exit__(self, *error):
-        self._bar.close()
+        self._progress.__exit__(*error)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_start = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
@@ -58,12 +59,23 @@ class ProgressBar(keras.callbacks.Callback):
             self._last = now
             shown = {name: float(logs[name]) for name in ("loss", "accuracy") if name in logs}
             shown = {name: f"{value:.3f}" for name, value in (shown | self._validation).items()}
-            self._bar.set_postfix(shown, refresh=False)
-        self._bar.update()
+            self._progress.show(shown)
+        self._progress.update()
 
     def on_epoch_end(self, epoch, logs=None):
         if self._monitor in logs:
             self._validation = {self._monitor: logs[self._monitor]}
+        figures = "".join(
+            f"{name} {value:.4f}, "
+            for name, value in logs.items()
+            if name in ("loss", "accuracy") or name.startswith("val_")
+        )
+        steps, seconds = (epoch + 1) * self._steps_per_epoch, time.monotonic() - self._epoch_start
+        say(
+            f"{self._title}: epoch {epoch + 1} of {self._epochs}, step {steps:,}, {figures}"
+            f"{seconds:.1f} s",
+            trains=True,
+        )
 
 
 class Events(keras.callbacks.TensorBoard):

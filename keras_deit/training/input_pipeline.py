@@ -95,6 +95,7 @@ class InputPipeline:
             weighted=self._needs_weights(),
             bad_images=self.bad_images,
             with_index=self.with_index,
+            num_classes=self.num_classes,
         )
 
     def _needs_weights(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import user_path
-from keras_deit.data import full_name
+from keras_deit.data import MAX_IMAGE_PIXELS, full_name
 from keras_deit.distributed import Devices
 from keras_deit.recipes import Recipe
 
@@ -50,6 +50,8 @@ class Job:
             the objective. The smallest loss is the best, and the largest of the others.
         on_bad_image: what to do at an image that cannot be read: "fail", or "skip" to use another
             one instead.
+        max_image_pixels: the most pixels of an image that is decoded; one that declares more cannot
+            be read, and neither can a file of more than four bytes for each of them.
     """
 
     dataset: str
@@ -71,6 +73,7 @@ class Job:
     on_nan: OnProblem = "fail"
     monitor: str | None = None
     on_bad_image: OnProblem = "fail"
+    max_image_pixels: int = MAX_IMAGE_PIXELS
 
     def __post_init__(self):
         # A folder is the same one however its path is written.
@@ -92,6 +95,10 @@ class Job:
         if self.keep_checkpoints < 1:
             raise InputError(
                 f"keep_checkpoints should be 1 or more. Received: {self.keep_checkpoints}"
+            )
+        if self.max_image_pixels < 1:
+            raise InputError(
+                f"max_image_pixels should be 1 or more. Received: {self.max_image_pixels}"
             )
         if self.seed < 0:
             raise InputError(f"seed should be 0 or more. Received: {self.seed}")

@@ -142,7 +142,7 @@ class TrainingLoop:
     def running(self) -> Iterator[None]:
         """Shows a progress bar and handles signals during the block."""
         total = self._epochs * self._data.steps_per_epoch
-        bar = ProgressBar(self._title, total, self._steps_done, self._monitor)
+        bar = ProgressBar(self._title, total, self._epochs, self._steps_done, self._monitor)
         self._callbacks = keras.callbacks.CallbackList(
             [*self._given_callbacks, bar], model=self._model
         )

@@ -7,7 +7,7 @@ import time
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
 from keras_deit.core.processes import has_accelerator
-from keras_deit.data import Augmentation, DatasetSize, dataset_size, load_dataset
+from keras_deit.data import MAX_IMAGE_PIXELS, Augmentation, DatasetSize, dataset_size, load_dataset
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
@@ -192,8 +192,10 @@ def train(print_fn=print, start: float | None = None, **options) -> Run:
 def teacher_training_options() -> list[Option]:
     """Returns all options of the training of a teacher."""
     data = {option.name: option for option in training_options()}
-    own = ("dataset", "data_dir", "recipe", "teacher_pixels", "teacher_outputs", "image_size")
-    own += ("accept_changed_data",)
+    own = (
+        *("dataset", "data_dir", "max_image_pixels", "recipe"),
+        *("teacher_pixels", "teacher_outputs", "image_size", "accept_changed_data"),
+    )
     return unique_options(
         [
             Option("teacher", str, "Name of the teacher, or its .keras file.", required=True),
@@ -239,7 +241,8 @@ def train_teacher(**given) -> dict[str, float]:
     check_teacher_name(given["teacher"])
     student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
     name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
-    dataset = load_dataset(name, data_dir and str(user_path(data_dir)))
+    pixels = given.get("max_image_pixels", MAX_IMAGE_PIXELS)
+    dataset = load_dataset(name, data_dir and str(user_path(data_dir)), max_image_pixels=pixels)
     return fine_tune_teacher(
         given["teacher"],
         dataset,

@@ -54,10 +54,10 @@ class Run:
 
     It holds `config.json` (the identity of the run and what later tools need), `data.json.gz` (the
     files of its data), `steps.json` (how many steps fit into its minutes, if it has them),
-    `metrics.csv` (the log by epoch), `tensorboard/` (its events), `checkpoints/` (what a stopped
-    run resumes from), `best.weights.h5` (of the epoch with the best validation figure),
-    `final.weights.h5` and `summary.json` (the result), and `ema.weights.h5` (the moving average, if
-    there is one).
+    `metrics.csv` (the log by epoch), `train.log` (what was said, with the time), `tensorboard/`
+    (its events), `checkpoints/` (what a stopped run resumes from), `best.weights.h5` (of the epoch
+    with the best validation figure), `final.weights.h5` and `summary.json` (the result), and
+    `ema.weights.h5` (the moving average, if there is one).
 
     Args:
         path: path of the directory; it need not exist.
@@ -73,6 +73,7 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.steps_file = self.path / "steps.json"
         self.listing = self.path / LISTING
+        self.log_file = self.path / "train.log"
         self.best_weights = self.path / RUN_WEIGHTS["best"]
         self.final_weights = self.path / RUN_WEIGHTS["final"]
         self.ema_weights = self.path / RUN_WEIGHTS["ema"]
@@ -302,7 +303,7 @@ class Run:
             path.name
             not in (
                 f"partial-{self.config_file.name}",
-                *(self.lock.name, self.steps_file.name, self.listing.name),
+                *(self.lock.name, self.steps_file.name, self.listing.name, self.log_file.name),
             )
             and not is_temporary(path.name)
             for path in self.path.iterdir()

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,7 @@ from keras_deit.core.processes import (
     num_replicas_in_sync,
     process_index_and_count,
 )
+from keras_deit.core.progress import progress_logger
 from keras_deit.data import (
     BadImages,
     Dataset,
@@ -49,6 +51,7 @@ from keras_deit.training.checkpoints import CheckpointManager, fingerprint
 from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
+from keras_deit.training.log import LogFile, log_file
 from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run, flatten
@@ -86,11 +89,13 @@ def train_job(
         identity["dataset"] = run.config["run"]["dataset"]
         print_fn(f"{job.dataset} holds the same data as {identity['dataset']} did.")
     run.check(identity, job.extend)
-    train = functools.partial(_train, job, run, identity, end)
-    line = print_fn if is_writer() else _print_nothing
+
+    def train() -> None:
+        with log_file(run.log_file) as log, _writing(job):
+            _train(job, run, identity, end, functools.partial(_print, print_fn), log)
+
     if run.summary is None or run.length_to_extend(identity) is not None:
-        with _writing(job):
-            train(line)
+        train()
         return run
     lost = run.lost_weights()
     if lost and lost != [run.best_weights.name]:
@@ -99,8 +104,7 @@ def train_job(
             f"{run.path} holds this run, finished, but {', '.join(lost)} is gone or damaged: "
             "final and averaged weights are written again from the last checkpoint."
         )
-        with _writing(job):
-            train(line)
+        train()
         lost = run.lost_weights()
     else:
         print_fn(f"{run.path} holds this run, finished; its result:")
@@ -119,7 +123,12 @@ def _changes_of_folder(job: Job, run: Run) -> str:
 
 
 def _train(
-    job: Job, run: Run, identity: dict, end: float | None, print_fn: Callable[[str], None]
+    job: Job,
+    run: Run,
+    identity: dict,
+    end: float | None,
+    print_fn: Callable[[str], None],
+    log: LogFile,
 ) -> None:
     recipe = job.recipe
 
@@ -128,7 +137,9 @@ def _train(
     _check(recipe, objective)
 
     # Load the data.
-    dataset = load_dataset(job.dataset, job.data_dir, job.on_bad_image, job.test_share)
+    dataset = load_dataset(
+        *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels)
+    )
     changes = run.changes_of_data(dataset) if run.config_file.is_file() else ""
     check_unchanged(changes, job.accept_changed_data, "Give another --run_dir", print_fn)
     splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
@@ -172,6 +183,7 @@ def _train(
             accepted = _accepted_changes(run, changes)
             config = _config(job, student, dataset, pipeline, teacher, effective)
             run.start({**config, **accepted}, dataset)
+        log.start()
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
@@ -206,6 +218,7 @@ def _train(
         # Of a run that was finished before and lost its weights, the figures of that time stay.
         summary = {**training_summary(loop, optimization, steps), **summary, **(finished or {})}
         run.finish(summary, {*lost} & {run.best_weights.name} if finished else ())
+        progress_logger.info(f"finished: {json.dumps(summary)}")
         # Every process reads the summary that one of them has written.
         barrier("run")
 
@@ -421,6 +434,7 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
         "class_names": list(dataset.class_names),
         "examples": dataset.examples,
         "on_bad_image": job.on_bad_image,
+        "max_image_pixels": job.max_image_pixels,
         "crop_ratio": pipeline.crop_ratio,
         "interpolation": pipeline.interpolation,
         "data": data_summary(dataset),
@@ -454,8 +468,11 @@ def _checkpoints(
     )
 
 
-def _print_nothing(line: str) -> None:
-    """Prints nothing, in a process that does not write."""
+def _print(print_fn: Callable[[str], None], line: str) -> None:
+    """Prints a line and records it in the log, in the process that writes."""
+    if is_writer():
+        print_fn(line)
+        progress_logger.info(line)
 
 
 @contextlib.contextmanager

@@ -364,3 +364,24 @@ def test_the_error_of_a_file_that_is_damaged_later_names_it(tmp_path):
         file.write(b"gone bad")
     with pytest.raises(InputError, match=str(broken)):
         train[0]
+
+
+def test_what_is_no_regular_file_is_unreadable_and_waited_for_by_nobody(tmp_path):
+    write_class(tmp_path, "ant", 12, ".jpg")
+    write_class(tmp_path, "bee", 12)
+    os.mkfifo(tmp_path / "ant" / "pipe.jpg")
+    (tmp_path / "bee" / "endless.png").symlink_to("/dev/zero")
+    huge = tmp_path / "bee" / "huge.png"
+    with huge.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        file.truncate(2**40)
+    assert_rejected(tmp_path, "3 unreadable image files", "pipe.jpg", "endless.png", "huge.png")
+    dataset = load_dataset(f"folder:{tmp_path}", on_bad_image="skip")
+    unreadable = 0
+    for source in (dataset.train, dataset.validation, dataset.test):
+        for index in range(len(source)):
+            try:
+                source[index]
+            except InputError:
+                unreadable += 1
+    assert unreadable == 3

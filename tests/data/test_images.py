@@ -1,6 +1,8 @@
 """Decoding: sizes from JPEG headers, and reduced decoding compared with full decoding."""
 
 import io
+import struct
+import time
 
 import cv2
 import numpy as np
@@ -11,7 +13,8 @@ from PIL import Image
 from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.augmentation import Augmentation
-from keras_deit.data.images import DecodedImage, EncodedImage, decode, jpeg_size
+from keras_deit.data.image_headers import image_size, jpeg_size
+from keras_deit.data.images import DecodedImage, EncodedImage, UnreadableImage, decode
 from keras_deit.data.transforms import crop_box
 from keras_deit.data.views import augment_image, decode_for_crops
 
@@ -139,3 +142,60 @@ def test_a_reduced_image_is_close_to_pillows(side, reduction):
         theirs = np.asarray(theirs.resize((side, side), Image.Resampling.BICUBIC))
         found[name] = np.abs(view.astype(int) - theirs).mean()
     assert np.mean(list(found.values())) < 1, found
+
+
+EXIF = {"exif": Image.Exif().tobytes()}
+FORMATS = [
+    *(("JPEG", {}), ("PNG", {}), ("GIF", {}), ("BMP", {}), ("PPM", {}), ("AVIF", {})),
+    *(("WEBP", {}), ("WEBP", {"lossless": True}), ("WEBP", EXIF)),
+    *(("TIFF", {}), ("TIFF", {"big_tiff": True})),
+    *(("JPEG2000", {}), ("JPEG2000", {"no_jp2": True})),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), FORMATS)
+def test_every_format_is_bounded_by_the_pixels_that_it_declares(kind, options):
+    data = file_of(photo(123, 77), kind, **options)
+    assert image_size(data) == (123, 77)
+    assert decode(data, "x", max_pixels=123 * 77).shape == (123, 77, 3)
+    with pytest.raises(UnreadableImage, match=r"123 × 77 pixels, more than 9,470"):
+        decode(data, "x", max_pixels=123 * 77 - 1)
+
+
+def test_opencv_reads_no_size_that_the_header_has_not():
+    for suffix in (".pgm", ".pbm", ".pam"):
+        gray = photo(123, 77)[..., 0] if suffix != ".pam" else photo(123, 77)
+        data = cv2.imencode(suffix, gray)[1].tobytes()
+        assert image_size(data) == decode(data, "x").shape[:2] == (123, 77)
+    # Sun raster and PFM, which OpenCV also knows by their content under any name.
+    for suffix, image in ((".sr", photo()), (".pfm", photo().astype("float32"))):
+        with pytest.raises(UnreadableImage):
+            decode(cv2.imencode(suffix, image)[1].tobytes(), "cat.jpg")
+
+
+def declaring(side: int, kind: str) -> bytes:
+    """Returns a small file whose header declares so many pixels on each side."""
+    data = bytearray(file_of(photo(16, 16), kind))
+    if kind == "PNG":
+        data[16:24] = struct.pack(">II", side, side)
+    elif kind == "JPEG":
+        start = data.index(b"\xff\xc0") + 5
+        data[start : start + 4] = struct.pack(">HH", side, side)
+    elif kind == "BMP":
+        data[18:26] = struct.pack("<ii", side, -side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_a_file_that_declares_too_many_pixels_takes_neither_time_nor_memory(kind):
+    data = declaring(30_000, kind)
+    start = time.perf_counter()
+    for reduction in (1, 4) if kind == "JPEG" else (1,):
+        with pytest.raises(UnreadableImage, match="30,000 × 30,000"):
+            EncodedImage(data, "x").decode(reduction)
+    assert time.perf_counter() - start < 1
+
+
+def test_a_size_behind_bytes_that_belong_to_no_segment_is_found():
+    data = file_of(photo(123, 77))
+    assert jpeg_size(data[:2] + b"\x00\x01" + data[2:]) == (123, 77)

@@ -213,3 +213,24 @@ def test_reading_prepared_data_does_not_import_tensorflow(tmp_path):
         "print(dataset.train[0][0].shape, 'tensorflow' in sys.modules)\n"
     )
     assert end(start("-c", program, backend="jax")).strip().endswith("5, 3) False")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_prepared_data_runs_no_code_of_its_own(legacy, tmp_path, monkeypatch):
+    prepare(tmp_path, "tiny_photos", {"train": 30, "validation": 6, "test": 9})
+    (tmp_path / "harmful_module.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (features,) = tmp_path.glob("tiny_photos/*/features.json")
+    harmful = '{"type": "harmful_module.Image", "content": {}}'
+    if not legacy:
+        harmful = features.read_text().replace(
+            "tensorflow_datasets.core.features.image_feature.Image", "harmful_module.Image"
+        )
+        assert "harmful" in harmful
+    features.write_text(harmful)
+    for name in ("tiny_photos", "TinyPhotos", "tiny_photos:1.0.0"):
+        with pytest.raises(InputError, match=r"harmful_module\.Image"):
+            load_dataset(name, str(tmp_path))
+    features.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"features\.json cannot be read"):
+        load_dataset("tiny_photos", str(tmp_path))

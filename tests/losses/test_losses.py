@@ -155,3 +155,13 @@ def test_label_losses_by_name():
     assert {name: type(label_loss(name)) for name in LABEL_LOSSES} == LABEL_LOSSES
     with pytest.raises(InputError, match=r"cross_entropie.*cross_entropy"):
         label_loss("cross_entropie")
+
+
+@pytest.mark.parametrize("temperature", [1e-2, 1.0, 3.0, 1e3, 1e4, 1e5])
+def test_soft_distillation_is_accurate_at_every_temperature(temperature):
+    rng = np.random.default_rng(0)
+    teacher, student = rng.normal(0, 3, (2, 16, 10)).astype("float32")
+    expected = reference.soft_distillation(teacher, student, temperature)
+    loss = SoftDistillation(temperature, reduction=None)
+    np.testing.assert_allclose(numpy(loss(teacher, student)), expected, rtol=2e-6, atol=1e-30)
+    np.testing.assert_array_equal(numpy(loss(teacher, teacher)), 0)

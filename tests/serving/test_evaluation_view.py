@@ -97,3 +97,12 @@ def test_files_are_decoded_as_in_the_pipeline(extension, image):
 def test_a_broken_file_is_an_error(file, words):
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         decode(file)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif"])
+def test_a_file_that_declares_too_many_pixels_is_an_error(suffix):
+    file = cv2.imencode(suffix, random_image(31, 18))[1].tobytes()
+    decoding = tf.function(decode)
+    assert decoding(file, max_pixels=31 * 18).shape == (31, 18, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 557 pixels"):
+        decoding(file, max_pixels=31 * 18 - 1)

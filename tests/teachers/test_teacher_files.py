@@ -152,3 +152,14 @@ def test_unusable_files_are_refused(tmp_path):
     keras.Sequential([keras.Input((None, None, 3)), layers.GlobalMaxPooling2D()]).save(path)
     with pytest.raises(InputError, match="any size"):
         load_teacher_model(path, pixels="0-1", outputs="logits")
+
+
+def test_code_in_a_keras_file_is_refused_and_not_run(tmp_path):
+    ran = tmp_path / "ran"
+    code = eval(f"lambda x: (open({str(ran)!r}, 'w').close(), x)[1]")
+    model = keras.Sequential([keras.Input((16, 16, 3)), layers.Lambda(code), layers.Flatten()])
+    model.save(tmp_path / "teacher.keras")
+    ran.unlink()
+    with pytest.raises(InputError, match=r"teacher\.keras"):
+        load_teacher_model(str(tmp_path / "teacher.keras"), pixels="0-1", outputs="logits")
+    assert not ran.exists()
