@@ -212,6 +212,8 @@ def fine_tune_teacher(
         InputError: there is no such teacher, or the batch size is not possible.
     """
     dataset_steps(recipe.optimization, dataset)
+    # New weights and the generators of random layers are drawn when a model is built or loaded.
+    keras.utils.set_random_seed(_TEACHER_SEED)
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
         # Before its head is replaced by one with random weights.
