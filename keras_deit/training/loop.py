@@ -121,12 +121,11 @@ class TrainingLoop:
             InputError: no checkpoint can be read, or it is of another training.
         """
         progress, tensors = self.checkpoints.load() or (Progress(), None)
-        progress = progress.with_micro_batches(self._micro_batches)
-        if progress.logs is None and progress.step >= self._data.steps_per_epoch:
+        self.progress = progress.with_micro_batches(self._micro_batches)
+        if progress.logs is None and self.progress.step >= self._data.steps_per_epoch:
             # The data have become fewer: the epoch ends with one step more.
             last = self._data.steps_per_epoch - self._micro_batches
-            progress = dataclasses.replace(progress, step=last)
-        self.progress = progress
+            self.progress = dataclasses.replace(self.progress, step=last)
         _require_agreement(f"epoch {progress.epoch + 1}, step {progress.step}")
         batches = self._data.batches(self._steps_done)
         self._batches = build_from_first_batch(self._model, batches)
