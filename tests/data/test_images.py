@@ -11,7 +11,13 @@ from PIL import Image
 from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.data.augmentation import Augmentation
-from keras_deit.data.images import DecodedImage, EncodedImage, decode, jpeg_size
+from keras_deit.data.images import (
+    DecodedImage,
+    EncodedImage,
+    UnreadableImage,
+    decode,
+    jpeg_size,
+)
 from keras_deit.data.transforms import crop_box
 from keras_deit.data.views import augment_image, decode_for_crops
 
@@ -139,3 +145,17 @@ def test_a_reduced_image_is_close_to_pillows(side, reduction):
         theirs = np.asarray(theirs.resize((side, side), Image.Resampling.BICUBIC))
         found[name] = np.abs(view.astype(int) - theirs).mean()
     assert np.mean(list(found.values())) < 1, found
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_a_jpeg_image_whose_end_the_decoder_has_filled_is_named(reduction):
+    small = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+    picture = cv2.resize(small, (260, 250), interpolation=cv2.INTER_CUBIC)
+    whole = cv2.imencode(".jpg", picture)[1].tobytes()
+    decode(whole, "whole.jpg", reduction)
+    # Cut off in the middle, with the marker of the end.
+    with pytest.raises(UnreadableImage, match=r"half\.jpg is damaged.*gray") as raised:
+        decode(whole[: len(whole) // 2] + b"\xff\xd9", "half.jpg", reduction)
+    assert raised.value.image_name == "half.jpg"
+    gray = np.full((40, 40, 3), 128, np.uint8)
+    assert (decode(cv2.imencode(".jpg", gray)[1].tobytes(), "gray.jpg", reduction) == 128).all()

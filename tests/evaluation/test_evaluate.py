@@ -133,7 +133,8 @@ def test_lost_weights_are_written_again_from_the_last_checkpoint(copied, trainin
 
 
 @pytest.mark.parametrize(
-    "content", ["{}", '{"test": {"class": "x"}}', "[" * 100_000, '{"test": {"class": {"top1": []}}}']
+    "content",
+    ["{}", '{"test": {"class": "x"}}', "[" * 100_000, '{"test": {"class": {"top1": []}}}'],
 )
 def test_a_summary_that_is_none_is_one_line(copied, content):
     copied.summary_file.write_text(content)

@@ -39,7 +39,9 @@ def scaled():
             x = keras.layers.LayerNormalization(epsilon=epsilon, name="norm")(x)
             x = keras.layers.Rescaling(scale)(keras.layers.Activation(activation)(x))
             x = keras.layers.GlobalAveragePooling1D()(keras.layers.Dropout(drop)(x))
-            super().__init__(inputs, {"class": classification_head(num_classes, "head")(x)}, **kwargs)
+            super().__init__(
+                inputs, {"class": classification_head(num_classes, "head")(x)}, **kwargs
+            )
 
     return Scaled
 
