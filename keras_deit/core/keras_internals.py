@@ -206,8 +206,8 @@ def own_layout(variable: keras.Variable):
     return variable._layout
 
 
-# The weights of a functional model in a `.weights.h5` file are below this group, which is documented
-# nowhere; Keras ignores what else a file holds.
+# The weights of a functional model in a `.weights.h5` file are below this group, which is nowhere
+# documented; Keras ignores what else a file holds.
 STORED_WEIGHTS = "layers/"
 
 

@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, unknown_name
@@ -11,8 +10,8 @@ from keras_deit.core.files import atomic_write, disk_errors_as_input_errors
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
 from keras_deit.core.keras_file import load_keras_file
 from keras_deit.models import Classifier
-from keras_deit.models.weight_names import model_entries
 from keras_deit.models.records import model_record
+from keras_deit.models.weight_names import model_entries
 from keras_deit.pretrained.safetensors_file import (
     CHECKSUMS_KEY,
     GRID_KEY,

@@ -16,8 +16,8 @@ from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 GRID_KEY = "patch_grid"
 # JSON, [mean, std], if they are not ImageNet's.
 NORMALIZATION_KEY = "image_normalization"
-# JSON, the result of `model_record`, and {tensor: CRC-32 of its bytes}, where an empty name stands for
-# the other metadata.
+# JSON, the result of `model_record`, and {tensor: CRC-32 of its bytes}, where an empty name stands
+# for the other metadata.
 RECORD_KEY, CHECKSUMS_KEY = "keras_deit", "crc32"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 

@@ -1,4 +1,4 @@
-"""`.keras` files that are damaged, or claim more than they hold, are one line before memory is taken."""
+"""`.keras` files that are damaged, or claim more than they hold, are one line."""
 
 import re
 import zipfile

@@ -20,9 +20,9 @@ from run_files import (
 )
 
 from keras_deit.core.errors import InputError
-from keras_deit.pretrained.weights_file import write_weights
 from keras_deit.evaluation import evaluate_run
 from keras_deit.pretrained import create_model
+from keras_deit.pretrained.weights_file import write_weights
 from keras_deit.training import Run, Stopped, train_job, trainer
 from keras_deit.training.checkpoints.file import read_checkpoint
 from keras_deit.training.loop import TrainingData, TrainingLoop
