@@ -85,3 +85,8 @@ $(VENV)/installed-test: $(VENV)/installed
 	@echo "Installing what the tests need into $(VENV)."
 	$(INSTALL) ".[test]"
 	@touch $@
+
+# Damages 500 files of every format that is read, with a seed: ARGS="--seed 1".
+.PHONY: soak-files
+soak-files: $(VENV)/installed-test
+	KERAS_BACKEND=jax $(BIN)/python scripts/soak_files.py --work_dir build/soak-files $(ARGS)

@@ -223,10 +223,10 @@ def _run_formats(folder: pathlib.Path, model) -> Iterator[tuple[str, Format]]:
     run.finish({**scores, **speed, "skipped_steps": 0, "bad_images": []})
 
     def read(path):
-        weights = [weight.tobytes() for weight in run.model().get_weights()]
         # Where the data are is no value that figures depend on.
         config = {name: run.config[name] for name in ("model", "class_names", "crop_ratio")}
-        return config, run.history, weights, final_report(run)
+        shown = config, run.history, final_report(run)
+        return shown, [weight.tobytes() for weight in run.model().get_weights()]
 
     # A summary that is damaged in a figure is what evaluating the run again shows.
     for path in (run.config_file, run.metrics_file, run.final_weights, run.summary_file):

@@ -259,7 +259,7 @@ def own_layout(variable: keras.Variable):
     return variable._layout
 
 
-# The weights of a functional model in a `.weights.h5` file are below this group, which is not
+# The weights of a functional model in a `.weights.h5` file are below this group, which is nowhere
 # documented; Keras ignores what else a file holds.
 STORED_WEIGHTS = "layers/"
 

@@ -154,7 +154,7 @@ def decode(
         )
     if _is_filled(data, image, reduction):
         raise UnreadableImage(
-            f"Image {name} is damaged: its data end early, and the decoder fills the rest.",
+            f"Image {name} is damaged: its data end early, and the rest is filled with gray.",
             name,
         )
     return image if reduction == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

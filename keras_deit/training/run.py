@@ -83,8 +83,8 @@ class Run:
         """What `start` wrote, in the present format.
 
         Raises:
-            InputError: there is no `config.json`, it is not that of a run, or it is not the one
-                that the summary of a finished run has the digest of.
+            InputError: there is no `config.json`, it is not that of a run, or it is not what the
+                summary of a finished run has the digest of.
         """
         config = read_json(self.config_file, f"{self.path} is not a run directory")
         check_run_file(self.config_file)

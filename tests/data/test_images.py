@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 
 import cv2
 import numpy as np
@@ -187,15 +186,27 @@ def declaring(side: int, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
-def test_a_file_that_declares_too_many_pixels_takes_neither_time_nor_memory(kind):
+def test_a_file_that_declares_too_many_pixels_is_refused(kind):
     data = declaring(30_000, kind)
-    start = time.perf_counter()
     for reduction in (1, 4) if kind == "JPEG" else (1,):
         with pytest.raises(UnreadableImage, match="30,000 × 30,000"):
             EncodedImage(data, "x").decode(reduction)
-    assert time.perf_counter() - start < 1
 
 
 def test_a_size_behind_bytes_that_belong_to_no_segment_is_found():
     data = file_of(photo(123, 77))
     assert jpeg_size(data[:2] + b"\x00\x01" + data[2:]) == (123, 77)
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_a_jpeg_image_whose_end_the_decoder_has_filled_is_named(reduction):
+    small = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+    picture = cv2.resize(small, (260, 250), interpolation=cv2.INTER_CUBIC)
+    whole = cv2.imencode(".jpg", picture)[1].tobytes()
+    decode(whole, "whole.jpg", reduction)
+    # Cut off in the middle, with the marker of the end.
+    with pytest.raises(UnreadableImage, match=r"half\.jpg is damaged.*gray") as raised:
+        decode(whole[: len(whole) // 2] + b"\xff\xd9", "half.jpg", reduction)
+    assert raised.value.image_name == "half.jpg"
+    gray = np.full((40, 40, 3), 128, np.uint8)
+    assert (decode(cv2.imencode(".jpg", gray)[1].tobytes(), "gray.jpg", reduction) == 128).all()
