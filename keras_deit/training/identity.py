@@ -211,7 +211,8 @@ def upgraded_run(identity: dict) -> dict:
 
 def upgraded_teacher_metadata(metadata: dict) -> dict:
     """Returns the resume metadata of a teacher's checkpoint in the present format."""
-    metadata = {**metadata, "dataset": full_name(metadata.get("dataset", ""))}
+    if "dataset" in metadata:
+        metadata = {**metadata, "dataset": full_name(metadata["dataset"])}
     recipe = metadata.get("recipe")
     if not isinstance(recipe, dict) or "optimisation" not in recipe:
         return metadata
