@@ -30,7 +30,7 @@ import keras
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from keras_deit import InputError, create_model, load_pretrained
+from keras_deit import InputError, create_model, list_models, load_pretrained
 from keras_deit.data.images import decode
 from keras_deit.evaluation import final_report
 from keras_deit.pretrained import save_safetensors
@@ -44,7 +44,8 @@ from keras_deit.teachers import (
 from keras_deit.training import Run
 from keras_deit.training.checkpoints.file import read_checkpoint, write_checkpoint
 
-_NAME = "deit_tiny_patch16_224"
+# Any small transformer.
+_NAME = list_models("*_tiny_patch16_224")[-1]
 _VALUES = {"image_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2}
 _VALUES["num_classes"] = 3
 # In seconds; longer than any of the small files takes.

@@ -124,10 +124,7 @@ with temporary_folder(pathlib.Path({str(tmp_path)!r})) as folder:
     "error",
     [
         OSError(28, "No space left on device"),
-        RuntimeError(
-            "Can't write data (file write failed: errno = 28, "
-            "error message = 'No space left on device')"
-        ),
+        RuntimeError("Can't write data (errno = 28, error message = 'No space left on device')"),
         SafetensorError("I/O error: No space left on device (os error 28)"),
     ],
     ids=lambda error: type(error).__name__,
