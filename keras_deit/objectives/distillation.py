@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.losses import HardDistillation, SoftDistillation
-from keras_deit.objectives.faults import are_probabilities, finite_rows, nan_unless
+from keras_deit.objectives.faults import are_probabilities, nan_unless, usable_rows
 from keras_deit.objectives.objective import Batch, fused_logits, hits, register_objective
 from keras_deit.objectives.supervised import Supervised, accuracies
 from keras_deit.objectives.training_model import TrainingModel
@@ -132,7 +132,7 @@ class Distillation(Supervised):
         if teacher is None:
             return {"loss": class_loss, "class_loss": class_loss}
         student = outputs.get("distillation", outputs["class"])
-        teacher, finite = finite_rows(teacher)
+        teacher, finite = usable_rows(teacher, student)
         distillation_loss = self.distillation_loss(teacher, student, weights)
         sound = ops.logical_and(ops.all(finite), ops.logical_not(self._is_misread(teacher)))
         distillation_loss = nan_unless(sound, distillation_loss)
@@ -147,7 +147,7 @@ class Distillation(Supervised):
         figures = accuracies(batch)
         if "teacher" in batch.targets:
             fused = fused_logits(batch.outputs)
-            teacher, finite = finite_rows(batch.targets["teacher"])
+            teacher, finite = usable_rows(batch.targets["teacher"], fused)
             agreement = nan_unless(finite, hits(ops.argmax(teacher, axis=-1), fused))
             # Infinite, to tell it from `nan`.
             misread = ops.where(self._is_misread(teacher), np.inf, 0.0)

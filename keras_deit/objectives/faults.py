@@ -67,10 +67,21 @@ def possible_labels(labels, classes: int):
     return ops.where(possible, labels, ops.zeros_like(labels)), ops.reshape(possible, (-1,))
 
 
-def finite_rows(logits):
-    """Returns logits (batch, classes), rows that are not finite as 0, and which are finite."""
-    finite = ops.all(ops.isfinite(logits), axis=-1)
-    return ops.where(ops.expand_dims(finite, -1), logits, ops.zeros_like(logits)), finite
+def usable_rows(teacher, student):
+    """Returns logits of a teacher that can be computed with, and which rows are no fault of its.
+
+    Where the student's logits are not finite either, the images may be the cause, or the step: that
+    is found as in a training without a teacher, and the step may be skipped.
+
+    Args:
+        teacher, student: logits (batch, classes).
+
+    Returns:
+        The teacher's logits, rows that are not finite as 0; and booleans (batch,).
+    """
+    finite, learned = (ops.all(ops.isfinite(x), axis=-1) for x in (teacher, student))
+    kept = ops.where(ops.expand_dims(finite, -1), teacher, ops.zeros_like(teacher))
+    return kept, ops.logical_or(finite, ops.logical_not(learned))
 
 
 def are_probabilities(outputs):
