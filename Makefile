@@ -61,7 +61,7 @@ soak-kills: $(VENV)/installed-test
 	$(BIN)/python scripts/soak.py --kills $(KILLS) --seed $(SEED) --work_dir $(SOAK_DIR)/kills
 
 soak-files: $(VENV)/installed-test
-	$(BIN)/python scripts/soak_files.py --files 500 --seed $(SEED) --work_dir $(SOAK_DIR)/files
+	KERAS_BACKEND=jax $(BIN)/python scripts/soak_files.py --seed $(SEED) --work_dir $(SOAK_DIR)/files
 
 # Once a month, and before a release: if it passes, the last lines become constraints.txt, with
 # torch as in pyproject.toml.
@@ -70,7 +70,7 @@ newest:
 	@.venv-newest/bin/python -m pip freeze --exclude-editable
 
 soak-requests: $(VENV)/installed
-	$(BIN)/python scripts/soak_requests.py --requests 5000
+	$(BIN)/python scripts/soak_requests.py --requests 5000 --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .venv-newest .pytest_cache .ruff_cache build *.egg-info
@@ -85,8 +85,3 @@ $(VENV)/installed-test: $(VENV)/installed
 	@echo "Installing what the tests need into $(VENV)."
 	$(INSTALL) ".[test]"
 	@touch $@
-
-# Damages 500 files of every format that is read, with a seed: ARGS="--seed 1".
-.PHONY: soak-files
-soak-files: $(VENV)/installed-test
-	KERAS_BACKEND=jax $(BIN)/python scripts/soak_files.py --work_dir build/soak-files $(ARGS)
