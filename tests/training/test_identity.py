@@ -60,8 +60,9 @@ def with_distillation(job, **values):
 def started(tmp_path, identity):
     """Returns a run that was started with an identity."""
     run = Run(tmp_path / "run")
-    others = ("model", "data_dir", "class_names", "crop_ratio", "interpolation")
-    run.start({"run": identity, **dict.fromkeys((*others, "teacher", "teacher_contract"))})
+    others = {"model": {}, "class_names": [], "crop_ratio": 1.0, "interpolation": "bilinear"}
+    absent = dict.fromkeys(("data_dir", "teacher", "teacher_contract"))
+    run.start({"run": identity, **others, **absent})
     return run
 
 

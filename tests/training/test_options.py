@@ -226,7 +226,7 @@ def test_train_teacher_does_what_the_command_does(tuned, tmp_path):
     assert recipe.augmentation.flip_probability == 0.25
     assert (pipeline.image_format.height, pipeline.num_classes) == (32, 10)
     unset = dict.fromkeys(("weights", "pixels", "outputs"))
-    assert options == {**unset, "checkpoint_seconds": 20.0}
+    assert options == {**unset, "checkpoint_seconds": 20.0, "accept_changed_data": False}
     assert (other[0], other[2], other[4:]) == (name, recipe, (path, options))
 
 

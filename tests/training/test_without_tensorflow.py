@@ -27,7 +27,7 @@ def refusal(**options):
 
 run = keras_deit.train(
     print_fn=lambda line: None, teacher=sys.argv[1], run_dir="run", epochs=2, validation_epochs=1,
-    batch_size=400, depth=1, embed_dim=24,
+    batch_size=400, depth=1, embed_dim=24, accept_teacher=True,
 )
 found = [name for name in sys.modules if name.split(".")[0] in absent and sys.modules[name]]
 print(json.dumps({
