@@ -13,7 +13,8 @@ from commands import SMALL, call, run_process, start_command, table_rows
 from keras_deit.core.errors import InputError
 from keras_deit.data import load_dataset
 
-ONE_EPOCH = ("--epochs=1", "--teacher_epochs=1", *SMALL)
+# One epoch of a teacher is no better than a guess.
+ONE_EPOCH = ("--epochs=1", "--teacher_epochs=1", "--accept_teacher", *SMALL)
 
 
 def epoch_lines(text):
