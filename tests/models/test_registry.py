@@ -1,5 +1,7 @@
 """Models and families by name: the list, the table, building, registering, errors."""
 
+import itertools
+
 import keras
 import pytest
 
@@ -83,7 +85,7 @@ def test_a_model_has_the_published_values_unless_overridden():
     model = create_model(TINY)
     published = {"embed_dim": 192, "depth": 12, "num_heads": 3, "mlp_ratio": 4.0, "qkv_bias": True}
     published |= {"image_size": 224, "patch_size": 16, "num_classes": 1000, "distilled": False}
-    published |= {"drop_path_rate": 0.0, "dropout_rate": 0.0, "stem": "linear"}
+    published |= {"drop_path_rate": 0.0, "dropout_rate": 0.0, "stem": "linear", "in_channels": 3}
     common = {"name": TINY, "trainable": True, "dtype": "float32"}
     assert model_values(TINY) == published
     assert model.get_config() == {**published, **common}
@@ -121,9 +123,13 @@ def test_errors_name_the_value(name, values, message):
 
 
 @pytest.mark.parametrize(
-    "size", ["patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "num_classes"]
+    ("size", "value"),
+    [
+        *itertools.product(["patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio"], [0, -4]),
+        ("in_channels", 0),
+        ("num_classes", -4),
+    ],
 )
-@pytest.mark.parametrize("value", [0, -4])
 def test_sizes_are_above_zero(size, value):
     with pytest.raises(InputError, match=f"{size}.*{value}"):
         create_model("deit_tiny_patch16_224", **{size: value})

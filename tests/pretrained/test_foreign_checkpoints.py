@@ -603,7 +603,7 @@ def test_a_model_without_heads_takes_the_rest_of_a_file(states, tmp_path, lines)
     path = tmp_path / "a.safetensors"
     save_file(states[DISTILLED], path)
     bare = create_model(DISTILLED, weights=path, num_classes=0, **SIZES)
-    assert "4 tensors" in lines() and bare.num_classes == 0
+    assert "4 tensors" in " ".join(lines()) and bare.num_classes == 0
     whole = create_model(DISTILLED, weights=path, num_classes=10, **SIZES)
     assert not lines()
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")

@@ -18,10 +18,10 @@ def soak(work_dir, *arguments):
 @pytest.mark.slow
 def test_what_is_killed_ends_like_what_is_not(tmp_path):
     work = tmp_path / "work"
-    flags = ("--kills=3", "--epochs=2", "--backends=jax", "--subjects", "student", "convert")
+    flags = ("--kills=2", "--epochs=2", "--backends=jax", "--subjects", "student", "convert")
     code, printed, errors = soak(work, *flags)
     assert code == 0, printed + errors
-    assert "jax student: 2 kills" in printed and "jax convert: 1 kills" in printed
+    assert "jax student: 1 kills" in printed and "jax convert: 1 kills" in printed
     assert printed.count("identical") == 2
     assert printed.endswith("Everything equals what the undisturbed commands gave.\n")
     code, printed, errors = soak(work)
