@@ -48,6 +48,7 @@ def load_dataset(
     on_bad_image: str = "fail",
     test_share: float | None = None,
     max_image_pixels: int = MAX_IMAGE_PIXELS,
+    exif_orientation: bool = True,
 ) -> Dataset:
     """Loads a dataset by name.
 
@@ -59,6 +60,8 @@ def load_dataset(
             with "skip" they are not, and the pipelines skip bad ones.
         test_share: as for `load_folder`.
         max_image_pixels: the most pixels of an image; one that declares more is unreadable.
+        exif_orientation: whether to turn the photographs of a folder upright as their EXIF data
+            says. Those of TFDS are never turned, as in the published evaluations.
 
     Raises:
         InputError: the name or the policy is unknown, or the data cannot be read.
@@ -66,7 +69,7 @@ def load_dataset(
     policy = BadImages(on_bad_image).policy
     if name.startswith(_FOLDER_PREFIX):
         path = full_name(name).removeprefix(_FOLDER_PREFIX)
-        return load_folder(path, policy == "fail", test_share, max_image_pixels)
+        return load_folder(path, policy == "fail", test_share, max_image_pixels, exif_orientation)
     if test_share is not None:
         raise InputError(f"test_share is for {_FOLDER_PREFIX}PATH. Received: {name!r}")
     if name == "digits":

@@ -32,12 +32,20 @@ class FileSource:
         paths: the paths of the image files.
         labels: the class index of each file, integers (count,).
         max_pixels: the most pixels of an image; one that declares more is unreadable.
+        exif_orientation: whether to turn photographs upright as their EXIF data says.
     """
 
-    def __init__(self, paths: list[str], labels: np.ndarray, max_pixels: int = MAX_IMAGE_PIXELS):
+    def __init__(
+        self,
+        paths: list[str],
+        labels: np.ndarray,
+        max_pixels: int = MAX_IMAGE_PIXELS,
+        exif_orientation: bool = True,
+    ):
         self.paths = paths
         self.labels = np.asarray(labels, np.int64)
         self._max_pixels = max_pixels
+        self._exif_orientation = exif_orientation
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -47,7 +55,8 @@ class FileSource:
         return image.decode(), label
 
     def read(self, index: int) -> tuple[EncodedImage, int]:
-        return _read(self.paths[index], self._max_pixels), int(self.labels[index])
+        image = _read(self.paths[index], self._max_pixels, self._exif_orientation)
+        return image, int(self.labels[index])
 
     def check(self, indices: Iterable[int] | None = None) -> None:
         """Looks at the beginning and the end of every file, or of those at some indices.
@@ -64,6 +73,7 @@ def load_folder(
     check: bool = True,
     test_share: float | None = None,
     max_pixels: int = MAX_IMAGE_PIXELS,
+    exif_orientation: bool = True,
 ) -> Dataset:
     """Loads images that are sorted into one folder per class.
 
@@ -89,6 +99,7 @@ def load_folder(
         test_share: the share of the images to hold out for test if there is no test split, above 0
             and below 0.9.
         max_pixels: the most pixels of an image; one that declares more is unreadable.
+        exif_orientation: whether to turn photographs upright as their EXIF data says.
 
     Raises:
         InputError: there are no images, fewer than two classes, classes that differ between the
@@ -106,7 +117,7 @@ def load_folder(
     class_names = tuple(sorted(files.by_class["train"]))
     _check_classes(files)
     sources: dict[str, Source] = {
-        split: _file_source(by_class, class_names, max_pixels)
+        split: _file_source(by_class, class_names, max_pixels, exif_orientation)
         for split, by_class in files.by_class.items()
     }
     if check:
@@ -122,6 +133,7 @@ def load_folder(
         class_names=class_names,
         notes=(*_split_notes(files, missing), *(f"not used: {note}" for note in files.notes())),
         fingerprint=fingerprint_of(root, files.paths()),
+        exif_orientation=exif_orientation,
         **sources,
     )
 
@@ -167,16 +179,16 @@ def _check_classes(files: FolderFiles) -> None:
 
 
 def _file_source(
-    by_class: dict[str, list[str]], class_names: tuple[str, ...], max_pixels: int
+    by_class: dict[str, list[str]], class_names: tuple[str, ...], *options
 ) -> FileSource:
     counts = [len(by_class[name]) for name in class_names]
     paths = [path for name in class_names for path in by_class[name]]
-    return FileSource(paths, np.repeat(np.arange(len(class_names)), counts), max_pixels)
+    return FileSource(paths, np.repeat(np.arange(len(class_names)), counts), *options)
 
 
-def _read(path: str, max_pixels: int) -> EncodedImage:
+def _read(path: str, max_pixels: int, exif_orientation: bool = True) -> EncodedImage:
     name = printable(path)
-    return EncodedImage(read_file(path, name, max_pixels), name, max_pixels)
+    return EncodedImage(read_file(path, name, max_pixels), name, max_pixels, exif_orientation)
 
 
 def _why_unreadable(path: str, max_pixels: int) -> str | None:

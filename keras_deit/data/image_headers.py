@@ -23,7 +23,9 @@ _CODESTREAM = b"\xff\x4f\xff\x51"  # Of JPEG 2000: the markers SOC and SIZ.
 _TIFF_LAYOUTS = {42: ("H", "I", "HHI4s"), 43: ("Q", "Q", "HHQ8s")}
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
+_ORIENTATION = 274
 _MAX_TIFF_TAGS = 4096
+_EXIF = b"Exif\0\0"  # Before the TIFF file in a segment APP1 of a JPEG file.
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 _PAM = re.compile(rb"^(WIDTH|HEIGHT)\s+(\d{1,9})\s*$", re.MULTILINE)
 
@@ -75,6 +77,18 @@ def jpeg_size(data: bytes) -> Size | None:
     return None
 
 
+def jpeg_orientation(data: bytes) -> int:
+    """Returns the EXIF tag Orientation of a JPEG file, 1 to 8; 1, which is upright, without it."""
+    start = data.find(_EXIF, 0, data.find(b"\xff\xda"))
+    if start < 0:
+        return 1
+    try:
+        found = _tiff_tags(data[start + len(_EXIF) :])
+    except (struct.error, IndexError, KeyError):
+        return 1
+    return found.get(_ORIENTATION, 1)
+
+
 def _png_size(data: bytes) -> Size | None:
     if data[12:16] != b"IHDR":
         return None
@@ -110,21 +124,27 @@ def _webp_size(data: bytes) -> Size | None:
 
 
 def _tiff_size(data: bytes) -> Size | None:
+    found = _tiff_tags(data)
+    height, width = found.get(_HEIGHT, 0), found.get(_WIDTH, 0)
+    # A tile is read whole, also where the image is smaller.
+    return max(height, found.get(_TILE_HEIGHT, 0)), max(width, found.get(_TILE_WIDTH, 0))
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """Returns the integers in the first directory of a TIFF file by the number of their tag."""
     order = "<" if data[:2] == b"II" else ">"
     version = struct.unpack(order + "H", data[2:4])[0]
     count, offset, tag = (order + part for part in _TIFF_LAYOUTS[version])
     at = struct.unpack_from(offset, data, 4 if version == 42 else 8)[0]
-    number = struct.unpack_from(count, data, at)[0]
+    tags = struct.unpack_from(count, data, at)[0]
     at += struct.calcsize(count)
     found = {}
-    for index in range(min(number, _MAX_TIFF_TAGS)):
+    for index in range(min(tags, _MAX_TIFF_TAGS)):
         name, kind, _, value = struct.unpack_from(tag, data, at + index * struct.calcsize(tag))
         if kind in _TIFF_TYPES:
-            side = struct.unpack_from(order + _TIFF_TYPES[kind], value)[0]
-            found[name] = max(side, found.get(name, 0))
-    height, width = found.get(_HEIGHT, 0), found.get(_WIDTH, 0)
-    # A tile is read whole, also where the image is smaller.
-    return max(height, found.get(_TILE_HEIGHT, 0)), max(width, found.get(_TILE_WIDTH, 0))
+            number = struct.unpack_from(order + _TIFF_TYPES[kind], value)[0]
+            found[name] = max(number, found.get(name, 0))
+    return found
 
 
 def _jpeg2000_size(data: bytes) -> Size | None:

@@ -11,16 +11,12 @@ import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.data.image_headers import image_size, is_image, jpeg_size
+from keras_deit.data.image_headers import image_size, is_image, jpeg_orientation, jpeg_size
 
-# The orientation in the EXIF data of a photograph is ignored, as by Pillow's and TensorFlow's
-# decoders, with which the published models were trained and evaluated.
-_FLAGS = {
-    1: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION,
-    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
-    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
-}
+_FLAGS = {1: cv2.IMREAD_COLOR_RGB, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 REDUCTIONS = (4, 2)
+# Values of the EXIF tag Orientation with which rows and columns change places.
+_TURNED_BY_90 = (5, 6, 7, 8)
 
 # The most pixels of an image that is decoded: enough for every camera, and 0.4 GB as RGB. Kept low
 # because each thread of a pipeline may decode such an image.
@@ -126,7 +122,11 @@ def check_pixels(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> 
 
 
 def decode(
-    data: bytes, name: str, reduction: int = 1, max_pixels: int = MAX_IMAGE_PIXELS
+    data: bytes,
+    name: str,
+    reduction: int = 1,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+    exif_orientation: bool = True,
 ) -> np.ndarray:
     """Decodes an image of a format that `image_headers.image_size` reads.
 
@@ -136,6 +136,8 @@ def decode(
         reduction: 1, or for a JPEG image 2 or 4: each side is divided by it and rounded up, which
             the decoder does in a fraction of the time.
         max_pixels: the most pixels of an image that is decoded, at full size.
+        exif_orientation: whether to turn a photograph upright as its EXIF data says. Pillow's and
+            TensorFlow's decoders, with which the published models were evaluated, do not.
 
     Returns:
         uint8 RGB pixels (height, width, 3); a gray image has three equal channels.
@@ -144,15 +146,16 @@ def decode(
         UnreadableImage: the bytes are not a complete image, or declare too many pixels.
     """
     check_pixels(data, name, max_pixels)
+    flags = _FLAGS[reduction] | (0 if exif_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[reduction])
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # A corrupt file.
         image = None
     if image is None:
         raise UnreadableImage(
             f"Cannot decode image {name}: {len(data)} bytes that are not a complete image.", name
         )
-    if _is_filled(data, image, reduction):
+    if _is_filled(data, image, flags, reduction):
         raise UnreadableImage(
             f"Image {name} is damaged: its data end early, and the rest is filled with gray.",
             name,
@@ -166,7 +169,7 @@ _FILL = 128
 _MORE_DATA = b"\x5a\xa5" * 32
 
 
-def _is_filled(data: bytes, image: np.ndarray, reduction: int) -> bool:
+def _is_filled(data: bytes, image: np.ndarray, flags: int, reduction: int) -> bool:
     """Returns whether the decoder has filled the last pixels of a JPEG image with gray.
 
     Those of hardly any other image are exactly this gray. Then the data are continued: a decoder
@@ -174,11 +177,17 @@ def _is_filled(data: bytes, image: np.ndarray, reduction: int) -> bool:
     scans of a progressive image make it blurred, which is not noticed.
     """
     side = max(4 // reduction, 1)
-    if data[:2] != b"\xff\xd8" or (image[-side:, -side:] != _FILL).any():
+    # If the image was turned, what was decoded last is in another corner.
+    corners = [
+        image[y, x]
+        for y in (slice(side), slice(-side, None))
+        for x in (slice(side), slice(-side, None))
+    ]
+    if data[:2] != b"\xff\xd8" or all((corner != _FILL).any() for corner in corners):
         return False
     end = data.rfind(b"\xff\xd9")
     continued = np.frombuffer(data[:end] + _MORE_DATA + data[end:], np.uint8)
-    other = cv2.imdecode(continued, _FLAGS[reduction])
+    other = cv2.imdecode(continued, flags)
     return other is None or not np.array_equal(image, other)
 
 
@@ -189,20 +198,30 @@ class EncodedImage:
         data: the bytes of the file.
         name: the name of the file for an error.
         max_pixels: the most pixels of an image that is decoded.
+        exif_orientation: whether to turn it upright, as for `decode`.
 
     Attributes:
-        size: (height, width) of a JPEG file, which can be decoded reduced; None for other files.
+        size: (height, width) of a JPEG file as it is decoded, which can be reduced; None for other
+            files.
     """
 
-    def __init__(self, data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS):
+    def __init__(
+        self,
+        data: bytes,
+        name: str,
+        max_pixels: int = MAX_IMAGE_PIXELS,
+        exif_orientation: bool = True,
+    ):
         self._data = data
         self._name = name
-        self._max_pixels = max_pixels
+        self._options = (max_pixels, exif_orientation)
         self.size = jpeg_size(data)
+        if self.size and exif_orientation and jpeg_orientation(data) in _TURNED_BY_90:
+            self.size = self.size[::-1]
 
     def decode(self, reduction: int = 1) -> np.ndarray:
         """Decodes the image, see the function `decode`; a reduction needs a known `size`."""
-        return decode(self._data, self._name, reduction, self._max_pixels)
+        return decode(self._data, self._name, reduction, *self._options)
 
 
 @dataclasses.dataclass(frozen=True)

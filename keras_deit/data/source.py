@@ -38,6 +38,7 @@ class Dataset:
             has none; the validation split is reported then.
         notes: lines for the user, such as which files are not used.
         fingerprint: identifies its files; None for data that are part of a package.
+        exif_orientation: whether photographs are turned upright as their EXIF data says.
 
     Raises:
         ImpossibleLabel: a source has a label that no class has. If its labels are not known, that
@@ -51,6 +52,7 @@ class Dataset:
     test: Source | None = None
     notes: tuple[str, ...] = ()
     fingerprint: Fingerprint | None = None
+    exif_orientation: bool = False
 
     def __post_init__(self):
         for split in self.examples:

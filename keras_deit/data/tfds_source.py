@@ -77,7 +77,9 @@ class TfdsSource:
                 f"Cannot read image {name}: {_first_line(error)}", name
             ) from error
         label = class_index(example["label"], self._num_classes)
-        return EncodedImage(example["image"], name, self._max_pixels), label
+        # As in the published evaluations, photographs are not turned as their EXIF data says.
+        image = EncodedImage(example["image"], name, self._max_pixels, exif_orientation=False)
+        return image, label
 
 
 def load_tfds(

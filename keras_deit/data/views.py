@@ -79,7 +79,10 @@ def decode_for_crops(
         crops = [_crop_size(image.size, augmentation, rng) for rng in rngs]
     for reduction in REDUCTIONS:
         if crops and all(_is_enough(crop, reduction, image_format) for crop in crops):
-            return DecodedImage(image.decode(reduction), image.size, reduction)
+            pixels = image.decode(reduction)
+            if pixels.shape[:2] == tuple(-(-side // reduction) for side in image.size):
+                return DecodedImage(pixels, image.size, reduction)
+            break  # The decoder has read another orientation in the EXIF data.
     pixels = image.decode()
     return DecodedImage(pixels, pixels.shape[:2])
 

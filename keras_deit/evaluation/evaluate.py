@@ -156,7 +156,10 @@ def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
     examples = identity.get("train_examples") if name is None else None
     share = identity.get("test_share") if name is None else None
     # What is unreadable in other splits does not matter here.
-    data = load_dataset(name or identity["dataset"], config["data_dir"], "skip", share, max_pixels)
+    data = load_dataset(
+        *(name or identity["dataset"], config["data_dir"], "skip", share, max_pixels),
+        config.get("exif_orientation", False),
+    )
     if examples is not None:
         data = dataclasses.replace(data, train=take_examples(data.train, examples))
     wanted = config["class_names"]

@@ -86,6 +86,7 @@ class Predictor:
             raise InputError(f"batch_size should be 1 or more. Received: {batch_size}")
         self._batch_size = batch_size
         self.model, view, own_names = _load(source, model, weights)
+        self._exif_orientation = view[2]
         self._crop_ratio = view[0] if crop_ratio is None else crop_ratio
         self._interpolation = interpolation or view[1]
         check_evaluation_view(self._crop_ratio, self._interpolation)
@@ -144,7 +145,8 @@ class Predictor:
         """
         image_format = self.model.image_format
         size = scale * image_format.height, scale * image_format.width
-        return center_crop_resize(_pixels(image), *size, self._crop_ratio, self._interpolation)
+        pixels = _pixels(image, self._exif_orientation)
+        return center_crop_resize(pixels, *size, self._crop_ratio, self._interpolation)
 
     def inputs(self, image) -> np.ndarray:
         """Returns an image as the model takes it: float32 (height, width, 3)."""
@@ -201,7 +203,8 @@ def _default_names(count: int) -> tuple[str, ...]:
 
 
 def _load(source, name: str | None, weights: str):
-    """Returns a model, crop ratio and interpolation of its evaluation, and its class names."""
+    """Returns a model; crop ratio, interpolation and whether photographs are turned upright in its
+    evaluation; and its class names."""
     if isinstance(source, Classifier):
         return source, _published_view(source), None
     is_name = isinstance(source, str) and source in list_models()
@@ -213,17 +216,19 @@ def _load(source, name: str | None, weights: str):
         config = run.config
         with precision(config["run"].get("mixed_precision", "float32")):
             model = run.model(weights)
-        return model, (config["crop_ratio"], config["interpolation"]), config["class_names"]
+        names = ("crop_ratio", "interpolation")
+        view = (*(config[name] for name in names), config.get("exif_orientation", False))
+        return model, view, config["class_names"]
     model = model_from(source, name)
     return model, _published_view(model), None
 
 
-def _published_view(model: Classifier) -> tuple[float, str]:
+def _published_view(model: Classifier) -> tuple[float, str, bool]:
     try:
         spec = get_spec(model.name)
     except InputError:  # A model of the user's own.
-        return 1.0, "bicubic"
-    return spec.crop_ratio, spec.interpolation
+        return 1.0, "bicubic", True
+    return spec.crop_ratio, spec.interpolation, True
 
 
 def _named(images) -> Iterator[tuple[str, object]]:
@@ -250,15 +255,16 @@ def _groups(items: Iterable, size: int) -> Iterator[list]:
         yield group
 
 
-def _pixels(image) -> np.ndarray:
+def _pixels(image, exif_orientation: bool) -> np.ndarray:
     """Returns the RGB pixels of an image, uint8 (height, width, 3)."""
     if isinstance(image, (str, os.PathLike)):
-        pixels, _ = FileSource([str(user_path(image))], [0])[0]
+        files = FileSource([str(user_path(image))], [0], exif_orientation=exif_orientation)
+        pixels, _ = files[0]
         return pixels
     if isinstance(image, bytes):
-        return decode(image, "in bytes")
+        return decode(image, "in bytes", exif_orientation=exif_orientation)
     if hasattr(image, "convert"):  # Pillow's.
-        image = np.asarray(image.convert("RGB"))
+        image = np.asarray(_upright(image, exif_orientation).convert("RGB"))
     if not isinstance(image, np.ndarray):
         raise InputError(
             "An image should be a path, bytes, an image of Pillow or an array. Received: "
@@ -272,6 +278,12 @@ def _pixels(image) -> np.ndarray:
             f"Received: {image.dtype} {image.shape}"
         )
     return image
+
+
+def _upright(image, exif_orientation: bool):
+    from PIL import ImageOps  # Pillow is there, because the image is one of its.
+
+    return ImageOps.exif_transpose(image) if exif_orientation else image
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -55,6 +55,7 @@ def run_identity(job: Job) -> dict:
         "optimization": {**_changed(recipe.optimization), **_ema_warmup(recipe.optimization)},
         "augmentation": _changed(recipe.augmentation),
         "objective": objective_identity(recipe.objective),
+        **_exif_orientation(job),
         **_changed(job, ("test_share", "minutes", "train_examples", "seed", "mixed_precision")),
         **_changed(job, ("monitor",)),
         **_changed(
@@ -74,22 +75,33 @@ def _ema_warmup(optimization: Optimization) -> dict:
     return {"ema_warmup": True} if optimization.ema_decay and optimization.ema_warmup else {}
 
 
+def _exif_orientation(job: Job) -> dict:
+    """Returns whether photographs are turned upright, which earlier versions have not done, so that
+    it is stored although it is the default."""
+    turned = job.exif_orientation and job.dataset.startswith("folder:")
+    return {"exif_orientation": True} if turned else {}
+
+
 def as_started(job: Job, identity: dict) -> Job:
-    """Returns a job as an earlier version has started it, which had no warm-up of the EMA.
+    """Returns a job as an earlier version has started it, which had no warm-up of the EMA, or did
+    not turn photographs upright.
 
     Args:
         job: what the command says now.
         identity: of the run that it resumes.
     """
     optimization = identity.get("optimization", {})
+    if "exif_orientation" not in identity:
+        job = dataclasses.replace(job, exif_orientation=False)
     old = "ema_decay" in optimization and "ema_warmup" not in optimization
     return _without_ema_warmup(job) if old else job
 
 
 def _without_ema_warmup(job: Job) -> Job:
+    """Returns a job as versions before the warm-up of the EMA knew it."""
     optimization = dataclasses.replace(job.recipe.optimization, ema_warmup=False)
     recipe = dataclasses.replace(job.recipe, optimization=optimization)
-    return dataclasses.replace(job, recipe=recipe)
+    return dataclasses.replace(job, recipe=recipe, exif_orientation=False)
 
 
 def objective_identity(objective: Objective) -> dict:
@@ -166,6 +178,7 @@ def _teacher_data(dataset: Dataset, by_contents: bool = True) -> dict:
         "classes": dataset.class_names,
         "examples": len(dataset.train),
         "backend": keras.backend.backend(),
+        **({"exif_orientation": True} if dataset.exif_orientation else {}),
     }
 
 
@@ -223,7 +236,8 @@ def run_digests(job: Job) -> list[str]:
     """Returns the digests that a run can have in the name of its directory, the present first."""
     old = _run_identity_of_format_1(job)
     names = _names_of_format_1(job.dataset) if old else ()
-    present = [digest(run_identity(j)) for j in (job, _without_ema_warmup(job))]
+    turned = dataclasses.replace(job, exif_orientation=False)
+    present = [digest(run_identity(j)) for j in (job, turned, _without_ema_warmup(job))]
     return list(dict.fromkeys([*present, *(digest({**old, "dataset": name}) for name in names)]))
 
 

@@ -52,6 +52,8 @@ class Job:
             one instead.
         max_image_pixels: the most pixels of an image that is decoded; one that declares more cannot
             be read, and neither can a file of more than four bytes for each of them.
+        exif_orientation: whether to turn the photographs of a folder upright as their EXIF data
+            says. Those of TensorFlow Datasets are never turned, as in the published evaluations.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class Job:
     monitor: str | None = None
     on_bad_image: OnProblem = "fail"
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    exif_orientation: bool = True
 
     def __post_init__(self):
         # A folder is the same one however its path is written.

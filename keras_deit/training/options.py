@@ -7,7 +7,7 @@ import time
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
 from keras_deit.core.processes import has_accelerator
-from keras_deit.data import MAX_IMAGE_PIXELS, Augmentation, DatasetSize, dataset_size, load_dataset
+from keras_deit.data import Augmentation, DatasetSize, dataset_size, load_dataset
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
@@ -193,7 +193,7 @@ def teacher_training_options() -> list[Option]:
     """Returns all options of the training of a teacher."""
     data = {option.name: option for option in training_options()}
     own = (
-        *("dataset", "data_dir", "max_image_pixels", "recipe"),
+        *("dataset", "data_dir", "max_image_pixels", "exif_orientation", "recipe"),
         *("teacher_pixels", "teacher_outputs", "image_size", "accept_changed_data"),
     )
     return unique_options(
@@ -241,8 +241,8 @@ def train_teacher(**given) -> dict[str, float]:
     check_teacher_name(given["teacher"])
     student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
     name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
-    pixels = given.get("max_image_pixels", MAX_IMAGE_PIXELS)
-    dataset = load_dataset(name, data_dir and str(user_path(data_dir)), max_image_pixels=pixels)
+    reading = {k: given[k] for k in ("max_image_pixels", "exif_orientation") if k in given}
+    dataset = load_dataset(name, data_dir and str(user_path(data_dir)), **reading)
     return fine_tune_teacher(
         given["teacher"],
         dataset,

@@ -138,7 +138,8 @@ def _train(
 
     # Load the data.
     dataset = load_dataset(
-        *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels)
+        *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels),
+        job.exif_orientation,
     )
     changes = run.changes_of_data(dataset) if run.config_file.is_file() else ""
     check_unchanged(changes, job.accept_changed_data, "Give another --run_dir", print_fn)
@@ -435,6 +436,7 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
         "examples": dataset.examples,
         "on_bad_image": job.on_bad_image,
         "max_image_pixels": job.max_image_pixels,
+        "exif_orientation": job.exif_orientation,
         "crop_ratio": pipeline.crop_ratio,
         "interpolation": pipeline.interpolation,
         "data": data_summary(dataset),

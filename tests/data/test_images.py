@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from benchmarks.photographs import photographs
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
@@ -83,6 +83,26 @@ def decode_and_augment(augmentation, data, image_format, copies=3):
     decoded = decode_for_crops(EncodedImage(data, "x"), image_format, augmentation, rngs)
     rngs = (np.random.default_rng(copy) for copy in range(copies))
     return decoded, [augment_image(decoded, image_format, augmentation, rng) for rng in rngs]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_upright_as_pillow_does(orientation):
+    photograph = Image.fromarray(photo(64, 96))
+    exif = photograph.getexif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    photograph.save(file, "JPEG", exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    image = EncodedImage(file.getvalue(), "x")
+    assert image.size == upright.shape[:2]
+    np.testing.assert_array_equal(image.decode(), upright)
+    decoded, _ = decode_and_augment(WHOLE, file.getvalue(), ImageFormat(8, 8))
+    assert decoded.reduction == 4 and decoded.size == upright.shape[:2]
+    means = upright.reshape(upright.shape[0] // 4, 4, -1, 4, 3).mean((1, 3))
+    assert np.abs(decoded.pixels - means).mean() < 3
+    as_stored = EncodedImage(file.getvalue(), "x", exif_orientation=False)
+    assert as_stored.size == (64, 96)
+    np.testing.assert_array_equal(as_stored.decode(), np.asarray(Image.open(file)))
 
 
 @pytest.mark.parametrize(("side", "reduction"), [(8, 4), (37, 4), (38, 2), (75, 2), (76, 1)])

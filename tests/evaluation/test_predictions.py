@@ -68,6 +68,19 @@ def test_top1_over_a_folder_is_that_of_the_evaluation(run, folder):
         assert len(each.labels) == 2 and each.probability >= each.probabilities[1]
 
 
+def test_a_turned_photograph_is_predicted_as_the_upright_one(run, folder):
+    path = folder / "test/red/1.jpg"
+    assert Image.open(path).getexif()[0x0112] == 6
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    upright = np.rot90(cv2.imread(str(path), flags), -1)
+    predictor = Predictor(run)
+    kinds = [path, path.read_bytes(), Image.open(path), np.ascontiguousarray(upright)]
+    first, *others = predictor.predict(kinds)
+    assert all(each.probabilities == first.probabilities for each in others)
+    as_stored = np.ascontiguousarray(np.rot90(upright))
+    assert predictor.predict(as_stored)[0].probabilities != first.probabilities
+
+
 def test_every_kind_of_image_gives_the_same_prediction(run, folder):
     predictor = Predictor(run)
     path = folder / "test/red/0.png"

@@ -283,3 +283,14 @@ def test_the_metadata_of_a_teachers_checkpoint_is_upgraded():
     }
     assert upgraded_teacher_metadata(old) == present
     assert upgraded_teacher_metadata(present) == present
+
+
+def test_photographs_are_not_turned_in_a_run_of_an_earlier_version():
+    job = make_job(dataset="folder:photos", recipe="deit")
+    as_stored = dataclasses.replace(job, exif_orientation=False)
+    old = run_identity(as_stored)
+    assert run_identity(job) == {**old, "exif_orientation": True}
+    assert as_started(job, old).exif_orientation is False
+    assert as_started(job, run_identity(job)).exif_orientation is True
+    assert digest(old) in run_digests(job)
+    assert "exif_orientation" not in run_identity(make_job(dataset="cifar10", recipe="deit"))
