@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -18,9 +19,12 @@ REDUCTIONS = (4, 2)
 # Values of the EXIF tag Orientation with which rows and columns change places.
 _TURNED_BY_90 = (5, 6, 7, 8)
 
-# The most pixels of an image that is decoded: enough for every camera, and 0.4 GB as RGB. Kept low
-# because each thread of a pipeline may decode such an image.
+# The most pixels of an image that is decoded: enough for every camera, and 0.4 GB as RGB.
 MAX_IMAGE_PIXELS = 2**27
+# An image of more pixels, 0.1 GB, is decoded only while no other such one is, so that the memory
+# does not grow with the number of threads.
+_MANY_PIXELS = 2**25
+_MANY_PIXELS_LOCK = threading.Lock()
 # The most bytes of a file for each pixel that an image may have: uncompressed RGB and some more.
 _BYTES_PER_PIXEL = 4
 # A file is read whole only if it begins like an image. A photograph has up to 64 KB of camera data
@@ -96,8 +100,8 @@ def _unreadable(name: str, error: OSError) -> UnreadableImage:
     return UnreadableImage(f"Cannot read image {name}: {error.strerror}.", name)
 
 
-def check_pixels(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> None:
-    """Checks the number of pixels that an image file declares, without decoding it.
+def check_pixels(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> int:
+    """Returns the number of pixels that an image file declares, without decoding it.
 
     Args:
         data: the bytes of the file.
@@ -119,6 +123,7 @@ def check_pixels(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> 
             f"{max_pixels:,} (max_image_pixels).",
             name,
         )
+    return height * width
 
 
 def decode(
@@ -145,10 +150,11 @@ def decode(
     Raises:
         UnreadableImage: the bytes are not a complete image, or declare too many pixels.
     """
-    check_pixels(data, name, max_pixels)
+    pixels = check_pixels(data, name, max_pixels) / reduction**2
     flags = _FLAGS[reduction] | (0 if exif_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with _MANY_PIXELS_LOCK if pixels > _MANY_PIXELS else contextlib.nullcontext():
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # A corrupt file.
         image = None
     if image is None:

@@ -91,17 +91,20 @@ def as_started(job: Job, identity: dict) -> Job:
         identity: of the run that it resumes.
     """
     optimization = identity.get("optimization", {})
-    if "exif_orientation" not in identity:
-        job = dataclasses.replace(job, exif_orientation=False)
+    if _exif_orientation(job) and "exif_orientation" not in identity:
+        job = _without_exif_orientation(job)
     old = "ema_decay" in optimization and "ema_warmup" not in optimization
     return _without_ema_warmup(job) if old else job
 
 
 def _without_ema_warmup(job: Job) -> Job:
-    """Returns a job as versions before the warm-up of the EMA knew it."""
     optimization = dataclasses.replace(job.recipe.optimization, ema_warmup=False)
     recipe = dataclasses.replace(job.recipe, optimization=optimization)
-    return dataclasses.replace(job, recipe=recipe, exif_orientation=False)
+    return dataclasses.replace(job, recipe=recipe)
+
+
+def _without_exif_orientation(job: Job) -> Job:
+    return dataclasses.replace(job, exif_orientation=False)
 
 
 def objective_identity(objective: Objective) -> dict:
@@ -219,7 +222,8 @@ def upgraded_run(identity: dict) -> dict:
     names = ("dataset", "train_examples", "seed", "mixed_precision")
     # A job checks that weights are named, which an old run did.
     job = Job(recipe=upgraded, **{name: identity[name] for name in names})
-    return {**run_identity(_without_ema_warmup(job)), "backend": identity["backend"]}
+    old = _without_ema_warmup(_without_exif_orientation(job))
+    return {**run_identity(old), "backend": identity["backend"]}
 
 
 def upgraded_teacher_metadata(metadata: dict) -> dict:
@@ -236,8 +240,9 @@ def run_digests(job: Job) -> list[str]:
     """Returns the digests that a run can have in the name of its directory, the present first."""
     old = _run_identity_of_format_1(job)
     names = _names_of_format_1(job.dataset) if old else ()
-    turned = dataclasses.replace(job, exif_orientation=False)
-    present = [digest(run_identity(j)) for j in (job, turned, _without_ema_warmup(job))]
+    as_stored = _without_exif_orientation(job)
+    versions = (job, as_stored, _without_ema_warmup(as_stored))
+    present = [digest(run_identity(version)) for version in versions]
     return list(dict.fromkeys([*present, *(digest({**old, "dataset": name}) for name in names)]))
 
 

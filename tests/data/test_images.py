@@ -2,6 +2,8 @@
 
 import io
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image, ImageOps
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.data import images
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.image_headers import image_size, jpeg_size
 from keras_deit.data.images import DecodedImage, EncodedImage, UnreadableImage, decode
@@ -230,3 +233,23 @@ def test_a_jpeg_image_whose_end_the_decoder_has_filled_is_named(reduction):
     assert raised.value.image_name == "half.jpg"
     gray = np.full((40, 40, 3), 128, np.uint8)
     assert (decode(cv2.imencode(".jpg", gray)[1].tobytes(), "gray.jpg", reduction) == 128).all()
+
+
+def test_large_images_are_decoded_one_after_the_other(monkeypatch):
+    data, decode_one = file_of(photo(64, 96)), cv2.imdecode
+    running, most = [], []
+
+    def slow_imdecode(*arguments):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.pop()
+        return decode_one(*arguments)
+
+    monkeypatch.setattr(cv2, "imdecode", slow_imdecode)
+    for limit, expected in ((64 * 96 - 1, 1), (64 * 96, 4)):
+        monkeypatch.setattr(images, "_MANY_PIXELS", limit)
+        most.clear()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda name: decode(data, name), "abcd"))
+        assert max(most) == expected

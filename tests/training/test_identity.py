@@ -291,6 +291,7 @@ def test_photographs_are_not_turned_in_a_run_of_an_earlier_version():
     old = run_identity(as_stored)
     assert run_identity(job) == {**old, "exif_orientation": True}
     assert as_started(job, old).exif_orientation is False
-    assert as_started(job, run_identity(job)).exif_orientation is True
+    for new in (job, make_job(dataset="folder:photos", recipe="deit", ema_warmup=False)):
+        assert as_started(new, run_identity(new)) == new
     assert digest(old) in run_digests(job)
     assert "exif_orientation" not in run_identity(make_job(dataset="cifar10", recipe="deit"))
