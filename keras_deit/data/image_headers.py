@@ -25,7 +25,8 @@ _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 _ORIENTATION = 274
 _MAX_TIFF_TAGS = 4096
-_EXIF = b"Exif\0\0"  # Before the TIFF file in a segment APP1 of a JPEG file.
+# What is before the TIFF file in a segment APP1 of a JPEG file, and where that is looked for.
+_EXIF, _EXIF_BYTES = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL), 2**17
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 _PAM = re.compile(rb"^(WIDTH|HEIGHT)\s+(\d{1,9})\s*$", re.MULTILINE)
 
@@ -79,14 +80,11 @@ def jpeg_size(data: bytes) -> Size | None:
 
 def jpeg_orientation(data: bytes) -> int:
     """Returns the EXIF tag Orientation of a JPEG file, 1 to 8; 1, which is upright, without it."""
-    start = data.find(_EXIF, 0, data.find(b"\xff\xda"))
-    if start < 0:
-        return 1
+    found = _EXIF.search(data, 0, _EXIF_BYTES)
     try:
-        found = _tiff_tags(data[start + len(_EXIF) :])
-    except (struct.error, IndexError, KeyError):
+        return _tiff_tags(data[found.end() :]).get(_ORIENTATION, 1) if found else 1
+    except (struct.error, IndexError, KeyError):  # Damaged.
         return 1
-    return found.get(_ORIENTATION, 1)
 
 
 def _png_size(data: bytes) -> Size | None:
