@@ -2,14 +2,13 @@
 
 import functools
 import inspect
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import keras
 from keras import ops
 
-from keras_deit.core.compilation import check_takes_logits, given_arguments
+from keras_deit.core.compilation import check_takes_logits, compile_as_saved, given_arguments
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.image_checks import ImageChecks
 from keras_deit.core.image_format import (
@@ -122,15 +121,7 @@ class Classifier(ImageChecks, keras.Model):
         super().compile(**given)
 
     def compile_from_config(self, config):
-        # An older file still opens, although its loss is refused now.
-        given = keras.saving.deserialize_keras_object(config)
-        try:
-            self.compile(**given)
-        except InputError as error:
-            warnings.warn(f"{error} The file that is loaded was compiled so.", stacklevel=2)
-            super().compile(**given)
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
+        compile_as_saved(self, config)
 
     @property
     def num_classes(self) -> int:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_deit.core.compilation import check_takes_logits, given_arguments
+from keras_deit.core.compilation import check_takes_logits, compile_as_saved, given_arguments
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.keras_internals import sublayers
@@ -190,9 +190,7 @@ class TrainingModel(AveragedModel):
         return {**config, "loss": loss, "jit_compile": self._wanted_jit}
 
     def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
+        compile_as_saved(self, config)
 
     def train_step(self, *args):
         # Keras calls train_step(data) on TensorFlow and PyTorch, train_step(state, data) on JAX.

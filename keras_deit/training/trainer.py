@@ -119,7 +119,11 @@ def _changes_of_folder(job: Job, run: Run) -> str:
     """Returns in what the folder of a finished run has changed; other data is not looked at."""
     if not job.dataset.startswith("folder:"):
         return ""
-    return run.changes_of_data(load_dataset(job.dataset, None, "skip", job.test_share))
+    try:
+        dataset = load_dataset(job.dataset, None, "skip", job.test_share)
+    except InputError as error:  # Such as a folder that is gone.
+        return str(error).rstrip(".")
+    return run.changes_of_data(dataset)
 
 
 def _train(
