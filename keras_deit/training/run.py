@@ -4,7 +4,7 @@ import csv
 import pathlib
 from collections.abc import Iterable
 
-from keras_deit.core.errors import InputError, corrupt_as_input_error, first_line, unknown_name
+from keras_deit.core.errors import InputError, first_line, unknown_name
 from keras_deit.core.files import (
     atomic_write,
     check_writable,
@@ -15,7 +15,7 @@ from keras_deit.core.files import (
     write_json,
 )
 from keras_deit.core.processes import addressable, is_writer
-from keras_deit.data import Dataset, full_name, load_dataset
+from keras_deit.data import Dataset, load_dataset
 from keras_deit.models import Classifier
 from keras_deit.optimizers import Optimization
 from keras_deit.pretrained import create_model
@@ -30,38 +30,11 @@ from keras_deit.pretrained.own_weights import (
 )
 from keras_deit.pretrained.weights_file import open_weights, write_weights
 from keras_deit.training.changes import LISTING, changes_by_count, changes_since
-from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
+from keras_deit.training.configuration import read_config
+from keras_deit.training.earlier_formats import NOT_IN_FORMAT_1
+from keras_deit.training.identity import FORMAT
 from keras_deit.training.job import Job
 
-_TEXT = (str, type(None))
-# What later tools need of a configuration, with its kinds.
-_NEEDED = {
-    "run": dict,
-    "model": dict,
-    "data_dir": _TEXT,
-    "class_names": list,
-    "crop_ratio": (int, float),
-    "interpolation": str,
-    "teacher": _TEXT,
-    "teacher_contract": (dict, type(None)),
-}
-# What it may lack, because earlier versions did not store it.
-_KINDS = {
-    **_NEEDED,
-    "examples": dict,
-    "on_bad_image": str,
-    "max_image_pixels": int,
-    "exif_orientation": bool,
-    "data": (dict, type(None)),
-    "data.digest": str,
-    "teacher_class_order": (list, type(None)),
-    "teacher_digest": _TEXT,
-    "accepted_data_changes": list,
-    "effective": dict,
-    **dict.fromkeys(("run.dataset", "run.backend", "run.recipe", "run.model"), str),
-    **dict.fromkeys(("run.optimization", "run.augmentation", "run.objective"), dict),
-    "run.model_values": dict,
-}
 # In what a run and its extension differ.
 _LENGTH = {f"optimization.{name}" for name in ("epochs", "steps", "warmup_epochs", "warmup_steps")}
 
@@ -103,41 +76,7 @@ class Run:
             InputError: there is no `config.json`, it is not that of a run, or it is not what the
                 summary of a finished run has the digest of.
         """
-        config = read_json(self.config_file, f"{self.path} is not a run directory")
-        check_run_file(self.config_file)
-        missing = sorted(set(_NEEDED) - set(config))
-        if missing:
-            raise InputError(
-                f"{self.path} is not a run directory: its {self.config_file.name} has no "
-                f"{', '.join(missing)}."
-            )
-        version = config.get("format", 1)
-        self._check_kinds({**config, "format": version}, {**_NEEDED, "format": int})
-        if version > FORMAT:
-            raise InputError(
-                f"{self.path} was written by a newer version of keras_deit (format {version}); "
-                f"this one reads formats up to {FORMAT}."
-            )
-        with corrupt_as_input_error(f"{self.path} has a corrupt {self.config_file.name}"):
-            run = upgraded_run(config["run"]) if version == 1 else config["run"]
-            self._check_kinds({**config, "run": run}, _KINDS)
-            return {**config, "run": {**run, "dataset": full_name(run["dataset"])}}
-
-    def _check_kinds(self, config: dict, kinds: dict) -> None:
-        values = dict(config)
-        for part in ("run", "data"):
-            inner = config.get(part)
-            values |= (
-                {f"{part}.{k}": v for k, v in inner.items()} if isinstance(inner, dict) else {}
-            )
-        wrong = [
-            name for name in kinds if name in values and not isinstance(values[name], kinds[name])
-        ]
-        if wrong:
-            raise InputError(
-                f"{self.path} has a corrupt {self.config_file.name}: {', '.join(wrong)} is of "
-                "another kind than a run's."
-            )
+        return read_config(self.config_file)
 
     @property
     def summary(self) -> dict | None:

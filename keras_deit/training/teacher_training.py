@@ -28,7 +28,8 @@ from keras_deit.teachers import (
 from keras_deit.teachers.teacher import as_logits
 from keras_deit.training.changes import LISTING, changes_since, check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import teacher_recipe_identity, upgraded_teacher_metadata
+from keras_deit.training.earlier_formats import upgraded_teacher_metadata
+from keras_deit.training.identity import teacher_recipe_identity
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.report import weights_line

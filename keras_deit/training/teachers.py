@@ -32,7 +32,8 @@ from keras_deit.teachers import (
 )
 from keras_deit.training.changes import changes_since
 from keras_deit.training.checkpoints import fingerprint
-from keras_deit.training.identity import file_stem, teacher_file_names, teacher_recipe_identity
+from keras_deit.training.earlier_formats import teacher_file_names
+from keras_deit.training.identity import file_stem, teacher_recipe_identity
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.run import Run

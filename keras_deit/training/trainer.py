@@ -48,7 +48,8 @@ from keras_deit.training.activation_checkpointing import enable_activation_check
 from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
+from keras_deit.training.earlier_formats import as_started, run_digests
+from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.log import LogFile, log_file
