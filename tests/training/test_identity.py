@@ -19,13 +19,13 @@ from keras_deit.recipes import (
 from keras_deit.teachers import TeacherRequest
 from keras_deit.training import Job, Run, make_job, objective_from
 from keras_deit.training.earlier_formats import (
+    as_started,
     run_digests,
     teacher_file_names,
     upgraded_run,
     upgraded_teacher_metadata,
 )
 from keras_deit.training.identity import (
-    as_started,
     digest,
     run_identity,
     teacher_identity,
