@@ -53,7 +53,7 @@ def check_recipe(recipe: Recipe, objective: Objective) -> None:
 
 
 def training_source(job: Job, dataset: Dataset) -> Source:
-    """Returns the images that the student is trained on: all of them, or as many as the job says."""
+    """Returns the images that the student is trained on, as many as the job says."""
     if job.train_examples is None:
         return dataset.train
     source = take_examples(dataset.train, job.train_examples)
