@@ -18,8 +18,10 @@ from keras_deit.layers.positions import PositionTable
 
 
 class Introspection:
-    """The methods of a `Classifier` that answer from its layers; a subclass overrides what it knows
-    better. `keras_deit.layers.introspection` asks the layers.
+    """The methods of a `Classifier` that answer from its layers.
+
+    `keras_deit.layers.introspection` asks the layers; a subclass of `Classifier` overrides what it
+    knows better.
     """
 
     def no_weight_decay(self) -> list[keras.Variable]:

@@ -140,8 +140,9 @@ class FaultWatch(keras.callbacks.Callback):
 
 
 class FaultChecks:
-    """What of a `TrainingModel` finds impossible labels and teachers: in arrays before a training,
-    and by a callback in batches that only the step sees.
+    """The methods of a `TrainingModel` that find impossible labels and teachers.
+
+    Arrays are checked before a training; a callback finds what only the step sees.
     """
 
     def fit(self, *args, **kwargs):

@@ -4,7 +4,7 @@ An identity holds the values that differ from the defaults of the dataclasses. S
 later version adds leaves old runs and teachers what they were, as long as its default means what
 was done before. For the same reason a default must never change without a new format.
 
-`earlier_formats` has the identities of earlier versions.
+The identities of earlier versions are in `earlier_formats`.
 """
 
 import dataclasses
@@ -15,21 +15,15 @@ import keras
 
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import Augmentation, Dataset
-from keras_deit.objectives import (
-    Objective,
-    get_objective,
-    objective_name,
-)
+from keras_deit.objectives import Objective, get_objective, objective_name
 from keras_deit.optimizers import Optimization
-from keras_deit.recipes import (
-    TeacherRecipe,
-    default_teacher_recipe,
-)
+from keras_deit.recipes import TeacherRecipe, default_teacher_recipe
 from keras_deit.teachers import TeacherRequest
 from keras_deit.training.job import Job
 
 FORMAT = 2
 
+_OF_JOB = ("test_share", "minutes", "train_examples", "seed", "mixed_precision", "monitor")
 # `accumulation_steps` changes no result; `ema_warmup` is stored in another way.
 _NOT_IN_IDENTITY = ("accumulation_steps", "ema_warmup")
 
@@ -50,10 +44,7 @@ def run_identity(job: Job) -> dict:
         "augmentation": changed_fields(recipe.augmentation),
         "objective": objective_identity(recipe.objective),
         **exif_orientation(job),
-        **changed_fields(
-            job, ("test_share", "minutes", "train_examples", "seed", "mixed_precision")
-        ),
-        **changed_fields(job, ("monitor",)),
+        **changed_fields(job, _OF_JOB),
         **changed_fields(
             recipe,
             (
