@@ -20,9 +20,7 @@ command gives next must equal the undisturbed result. Otherwise the exit code is
 
 import argparse
 import collections
-import hashlib
 import itertools
-import json
 import os
 import pathlib
 import random
@@ -30,15 +28,13 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 
 # Has to be set before TensorFlow is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import h5py
 import keras
-import numpy as np
+from soak_results import files_below, given, is_partial
 
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
 
@@ -144,7 +140,7 @@ class Soak:
                 counts[kind] += 1
             else:
                 self._finish(subject, folder)
-            one, other = self._undisturbed(subject), _given(subject, folder)
+            one, other = self._undisturbed(subject), given(subject, folder)
             wrong += [
                 name for name in one.keys() | other.keys() if one.get(name) != other.get(name)
             ]
@@ -174,7 +170,7 @@ class Soak:
             folder = self._folder / f"{subject}-{number}"
             complete = self._undisturbed(subject, ending)
             self._finish(subject, folder, ending, weights="final")
-            before = _files(folder)
+            before = files_below(folder)
             kind = self._rng.choice(("any moment", "while writing"))
             process = self._start(subject, folder, ending)
             self._sleep_before(kind, folder, process, self._seconds[subject])
@@ -183,20 +179,20 @@ class Soak:
             if not self._intact(subject, folder, ending, before):
                 wrong.append(f"what was in {folder} is not intact")
             self._finish(subject, folder, ending)
-            if _given(subject, folder, ending) != complete:
+            if given(subject, folder, ending) != complete:
                 wrong.append(f"{folder} is not what an undisturbed command writes")
 
     def _intact(self, subject, folder, ending, before) -> bool:
         """Returns whether only what was there before a kill is there, or the whole result."""
-        now = {path: digest for path, digest in _files(folder).items() if not _is_partial(path)}
+        now = {path: digest for path, digest in files_below(folder).items() if not is_partial(path)}
         if now == before:
             return True
         kept = subject == "convert" or before.items() <= now.items()
-        return kept and _given(subject, folder, ending) == self._undisturbed(subject, ending)
+        return kept and given(subject, folder, ending) == self._undisturbed(subject, ending)
 
     def _sleep_before(self, kind: str, folder: pathlib.Path, process, seconds: float) -> None:
         writing = kind == "while writing"
-        while writing and process.poll() is None and not any(map(_is_partial, folder.iterdir())):
+        while writing and process.poll() is None and not any(map(is_partial, folder.iterdir())):
             self._wait(process)
         moment = time.monotonic() + self._rng.uniform(0, 0.2 * seconds if writing else seconds)
         while time.monotonic() < moment and process.poll() is None:
@@ -209,7 +205,7 @@ class Soak:
             self._finish(subject, folder, ending)
             self._seconds[subject] = time.monotonic() - start
             print(f"{self._backend} {subject} takes {self._seconds[subject]:.0f} s", flush=True)
-            self._results[subject, ending] = _given(subject, folder, ending)
+            self._results[subject, ending] = given(subject, folder, ending)
         return self._results[subject, ending]
 
     def _finish(self, subject, folder, ending="", weights="ema") -> None:
@@ -306,80 +302,6 @@ def _kill(process: subprocess.Popen) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-
-
-def _is_partial(path: pathlib.Path) -> bool:
-    return any(part.startswith("partial-") for part in path.parts)
-
-
-def _given(subject: str, folder: pathlib.Path, ending: str = "") -> dict:
-    """Returns all that a command has given and that does not depend on the clock, by name."""
-    if subject == "convert":
-        return _contents(folder / f"converted{ending}")
-    if subject == "export":
-        return _newest_version(folder / "exported")
-    if subject == "teacher":
-        top1 = json.loads((folder / "teacher.json").read_text())["top1"]
-        return {"top-1": top1, "weights": _contents(folder / "teacher.keras")}
-    folder = folder / "student"
-    summary = json.loads((folder / "summary.json").read_text())
-    names = [f"{name}.weights.h5" for name in ("final", "ema", "best")]
-    return {
-        **{name: summary[name] for name in ("test", "test_ema", "best", "steps")},
-        "metrics.csv": (folder / "metrics.csv").read_text(),
-        **{name: _contents(folder / name) for name in names},
-    }
-
-
-def _newest_version(folder: pathlib.Path) -> dict:
-    """Returns the variables of the newest SavedModel, and which files it has.
-
-    The variables have another order every time, as have the functions in the other files, and the
-    generators of random layers, integers, another seed.
-    """
-    import tensorflow as tf
-
-    newest = max(folder.iterdir(), key=lambda path: int(path.name))
-    reader = tf.train.load_checkpoint(str(newest / "variables" / "variables"))
-    names = [n for n in reader.get_variable_to_shape_map() if n.endswith("VARIABLE_VALUE")]
-    values = [reader.get_tensor(n) for n in names]
-    return {
-        "files": sorted(str(path.relative_to(newest)) for path in newest.rglob("*")),
-        "weights": sorted((v.shape, v.tobytes()) for v in values if v.dtype.kind == "f"),
-    }
-
-
-def _files(folder: pathlib.Path) -> dict[pathlib.Path, str]:
-    """Returns the digests of all files below a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def _contents(path: pathlib.Path) -> dict:
-    """Returns what a file of weights holds, without the time at which it was written."""
-    if path.suffix == ".safetensors":
-        # Its header has the metadata in another order every time.
-        content = path.read_bytes()
-        end = 8 + int.from_bytes(content[:8], "little")
-        return {"header": json.loads(content[8:end]), "tensors": content[end:]}
-    if path.suffix == ".h5":
-        return _arrays(path)
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
-        return {"config": archive.read("config.json"), **_arrays(weights)}
-
-
-def _arrays(file) -> dict[str, tuple]:
-    """Returns the arrays of an HDF5 file by name, as dtype and bytes."""
-    found = {}
-
-    def collect(name, item):
-        if isinstance(item, h5py.Dataset):
-            value = np.asarray(item[()])
-            found[name] = (str(value.dtype), value.tobytes())
-
-    with h5py.File(file) as opened:
-        opened.visititems(collect)
-    return found
 
 
 def _write_untrained_teacher(path: pathlib.Path) -> None:

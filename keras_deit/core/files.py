@@ -293,8 +293,11 @@ def _locked(path: pathlib.Path) -> TextIO | None:
     """Returns the open lock file with the lock; None if another process holds it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Opening it to append keeps what the holder has written into it.
-        file = path.open("a")
+        try:
+            # Opening it to append keeps what the holder has written into it.
+            file = path.open("a")
+        except FileNotFoundError:  # The holder has just removed the folder.
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another process could lock a new file if this one had been removed meanwhile.

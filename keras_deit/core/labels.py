@@ -46,6 +46,7 @@ def check_labels(labels, num_classes: int, what: str = "") -> None:
             or some rows are no distributions.
     """
     labels = np.asarray(labels)
+    is_half = labels.dtype.itemsize == 2
     if labels.dtype.kind == "V":  # bfloat16 and its like, which NumPy does not know.
         labels = labels.astype("float32")
     is_soft = labels.ndim == 2 and labels.shape[1] == num_classes > 1
@@ -54,9 +55,9 @@ def check_labels(labels, num_classes: int, what: str = "") -> None:
         raise ImpossibleLabel(
             f"{what}{expected_labels(num_classes)} Received: {labels.dtype} {labels.shape}"
         )
-    find = _impossible_rows if is_soft else _impossible_integers
     for first in range(0, len(labels), _ROWS):
-        bad = find(labels[first : first + _ROWS], num_classes)
+        rows = labels[first : first + _ROWS]
+        bad = _impossible_rows(rows, is_half) if is_soft else _impossible(rows, num_classes)
         if bad.any():
             place = first + int(np.argmax(bad))
             found = f"a row that sums to {labels[place].sum():g}" if is_soft else labels[place]
@@ -76,7 +77,7 @@ def expected_labels(num_classes: int | None) -> str:
     )
 
 
-def _impossible_integers(labels: np.ndarray, num_classes: int) -> np.ndarray:
+def _impossible(labels: np.ndarray, num_classes: int) -> np.ndarray:
     labels = labels.reshape(-1)
     possible = (labels >= 0) & (labels < num_classes)
     if labels.dtype.kind == "f":
@@ -84,8 +85,8 @@ def _impossible_integers(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return ~possible
 
 
-def _impossible_rows(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    tolerance = HALF_SUM_TOLERANCE if labels.dtype.itemsize == 2 else SUM_TOLERANCE
+def _impossible_rows(labels: np.ndarray, is_half: bool) -> np.ndarray:
+    tolerance = HALF_SUM_TOLERANCE if is_half else SUM_TOLERANCE
     sums = labels.sum(axis=1, dtype="float64")
     # A comparison with NaN is false.
     return ~((labels.min(axis=1) >= 0) & (np.abs(sums - 1) <= tolerance))

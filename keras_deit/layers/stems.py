@@ -236,7 +236,7 @@ class HierarchicalMLPStem(CompositeLayer):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class ResidualConvStem(keras.layers.Layer):
+class ResidualConvStem(PatchEmbedding):
     """A small convolutional network in place of the patch projection, for little training data.
 
     A 3×3 convolution at full resolution, then for each halving of the image a 3×3 convolution of
@@ -260,14 +260,12 @@ class ResidualConvStem(keras.layers.Layer):
     """
 
     def __init__(self, patch_size: int, embed_dim: int, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(patch_size, embed_dim, **kwargs)
         if patch_size < 2 or patch_size & (patch_size - 1):
             raise InputError(
                 "patch_size should be a power of two above 1 for the convolutional stem. "
                 f"Received: {patch_size}"
             )
-        self.patch_size = patch_size
-        self.embed_dim = embed_dim
 
     def build(self, input_shape):
         shape, self.convs, self.norms = input_shape, [], []
@@ -307,11 +305,6 @@ class ResidualConvStem(keras.layers.Layer):
             grid = ops.relu(grid + shortcut if in_stage == 2 else grid)
         return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
 
-    def patch_grid(self, input_shape) -> tuple[int, int]:
-        """Returns rows and columns of the tokens."""
-        _, height, width, _ = input_shape
-        return height // self.patch_size, width // self.patch_size
-
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image."""
         return sum(layer_macs(*step) for step in _steps(self.convs, input_shape, padding=1))
@@ -321,16 +314,6 @@ class ResidualConvStem(keras.layers.Layer):
         made = _output_sizes(self.convs, input_shape, padding=1)
         saved = [costs.norm(size) for size in made]
         return sum(saved, SavedActivations(math.prod(input_shape[1:]) + sum(made)))
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], math.prod(self.patch_grid(input_shape)), self.embed_dim)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "patch_size": self.patch_size,
-            "embed_dim": self.embed_dim,
-        }
 
 
 def _padded(grid):

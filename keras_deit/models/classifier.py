@@ -1,54 +1,36 @@
 """The base class of every model: a functional Keras classifier."""
 
-import functools
-import inspect
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import keras
 from keras import ops
 
-from keras_deit.core.compilation import check_takes_logits, given_arguments
+from keras_deit.core.compilation import check_takes_logits, compile_as_saved, given_arguments
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.image_checks import ImageChecks
-from keras_deit.core.image_format import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ImageFormat,
-    channels_last_images,
-)
-from keras_deit.core.keras_internals import calls_before, names_to_save, sublayers
+from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
+from keras_deit.core.keras_internals import names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
-from keras_deit.layers.activations import ActivationCosts, SavedActivations, model_activations
 from keras_deit.layers.initializers import dense_kernel
-from keras_deit.layers.introspection import (
-    SplitVariable,
-    attention_layers,
-    kernel_variable,
-    model_macs,
-    model_parallel_axes,
-    no_weight_decay,
-    position_tables,
-)
-from keras_deit.layers.positions import PositionTable
+from keras_deit.layers.introspection import attention_layers
 from keras_deit.layers.settings import (
     LAYER_SETTINGS,
     apply_settings,
     layer_settings,
     remember_as_built,
 )
+from keras_deit.models.constructor import recording_arguments
 from keras_deit.models.features import Features, forward_features
+from keras_deit.models.introspection import Introspection
 from keras_deit.models.weight_names import Table, count_known
 
-# Arguments of every Keras model, which `get_config` reads from the model itself.
-_KERAS_ARGUMENTS = ("name", "trainable", "dtype")
 # The layer that computes the mean of several heads.
 FUSED_LOGITS = "logits"
 
 
-class Classifier(ImageChecks, keras.Model):
+class Classifier(ImageChecks, Introspection, keras.Model):
     """A functional Keras model with one or more heads: the base of every architecture.
 
     `model(images)` returns logits (batch, num_classes): those of the one head, or the mean of the
@@ -84,7 +66,7 @@ class Classifier(ImageChecks, keras.Model):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            cls.__init__ = _recording_arguments(cls.__init__)
+            cls.__init__ = recording_arguments(cls.__init__)
 
     def __init__(self, inputs, heads: dict, **kwargs):
         if "class" not in heads:
@@ -122,15 +104,7 @@ class Classifier(ImageChecks, keras.Model):
         super().compile(**given)
 
     def compile_from_config(self, config):
-        # An older file still opens, although its loss is refused now.
-        given = keras.saving.deserialize_keras_object(config)
-        try:
-            self.compile(**given)
-        except InputError as error:
-            warnings.warn(f"{error} The file that is loaded was compiled so.", stacklevel=2)
-            super().compile(**given)
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
+        compile_as_saved(self, config)
 
     @property
     def num_classes(self) -> int:
@@ -197,81 +171,6 @@ class Classifier(ImageChecks, keras.Model):
             f"{type(self).__name__} should override the property head_layers: the logits of its "
             f"head {name!r} do not come from one layer with weights."
         )
-
-    def no_weight_decay(self) -> list[keras.Variable]:
-        """Returns the variables without weight decay, besides biases and those of rank 1."""
-        return [variable for layer in self.layers for variable in no_weight_decay(layer)]
-
-    def layer_groups(self) -> list[tuple[keras.layers.Layer, int]]:
-        """Returns the layers with the group that each belongs to in layer-wise decay.
-
-        Group 0 is the patch embedding with tokens and positions, group i is block i and what leads
-        to it, and the last group is the final norm with the heads (BEiT, §3.2). What counts is the
-        number of blocks on the longest path from the images. A layer can answer otherwise by a
-        method `layer_group(blocks_before)`.
-
-        Raises:
-            InputError: blocks are not layers of the model itself.
-        """
-        blocks = {id(block) for block in self.blocks}
-        if not blocks <= {id(layer) for layer in self.layers}:
-            raise missing_method(self, "layer_groups()", "layer_decay")
-        before = calls_before(self, self.blocks)
-        groups = []
-        for layer in self.layers:
-            group = before[id(layer)]
-            if hasattr(layer, "layer_group"):
-                group = layer.layer_group(group)
-            elif group or id(layer) in blocks:
-                group += 1
-            groups.append((layer, group))
-        top = max(group for _, group in groups)
-        return [(layer, top if self._is_head(layer) else group) for layer, group in groups]
-
-    def _is_head(self, layer: keras.layers.Layer) -> bool:
-        return any(layer.output is logits for logits in self._heads.values())
-
-    def attention_variables(self) -> list[keras.Variable]:
-        """Returns the variables of the attention layers.
-
-        They are trained with `trainable="attention"`, together with the class head and the
-        positions ("Three things everyone should know about Vision Transformers" §4).
-
-        Raises:
-            InputError: a block has attention maps and no attention layer that is known.
-        """
-        variables = []
-        for layer in self.layers:
-            found = attention_layers(layer)
-            if not found and hasattr(layer, "attention_maps"):
-                method = "attention_probabilities(tokens) on its attention layer"
-                raise missing_method(layer, method, "--trainable attention")
-            variables += [variable for attention in found for variable in attention.weights]
-        return variables
-
-    def position_tables(self) -> list[PositionTable]:
-        """Returns the variables whose shape depends on the image size, with their resize rule."""
-        return [table for layer in self.layers for table in position_tables(layer)]
-
-    def class_axes(self) -> list[tuple[keras.Variable, int]]:
-        """Returns the variables that have an axis with one entry per class, with that axis.
-
-        Raises:
-            InputError: a head is not a dense layer and does not answer.
-        """
-        return [axis for layer in self.head_layers.values() for axis in _class_axes(layer)]
-
-    def model_parallel_axes(self) -> list[SplitVariable]:
-        """Returns the variables that are split when several devices share the model."""
-        return [split for layer in self.layers for split in model_parallel_axes(layer)]
-
-    def macs(self) -> int:
-        """Returns the multiply-adds for one image, for `count_macs`."""
-        return model_macs(self)
-
-    def saved_activations(self, costs: ActivationCosts) -> SavedActivations:
-        """Returns what a training step saves of one image, for `keras-deit plan`."""
-        return model_activations(self, costs)
 
     def weight_names(self) -> dict[str, Table]:
         """Returns the names that the weights have in published files, by who publishes them.
@@ -430,56 +329,6 @@ def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:
     inner = () if isinstance(layer, Block) else sublayers(layer)
     for below in inner:
         yield from [below] if isinstance(below, Block) else _blocks_in(below)
-
-
-def _class_axes(head: keras.layers.Layer) -> list[tuple[keras.Variable, int]]:
-    if hasattr(head, "class_axes"):
-        return head.class_axes()
-    if not isinstance(head, keras.layers.Dense):
-        raise missing_method(head, "class_axes()", "the number of classes in a weight file")
-    return [(kernel_variable(head), 1), *([] if head.bias is None else [(head.bias, 0)])]
-
-
-def _recording_arguments(constructor):
-    """Wraps a constructor so that the arguments of the outermost call become the configuration."""
-    signature = inspect.signature(constructor)
-
-    @functools.wraps(constructor)
-    def wrapper(self, *args, **kwargs):
-        if "_constructor_arguments" not in vars(self):
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            _, *named = bound.arguments.items()
-            values = {}
-            for name, value in named:
-                is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
-                values |= value if is_rest else {name: value}
-            values = {k: v for k, v in values.items() if k not in _KERAS_ARGUMENTS}
-            # Keras would track a dictionary that is assigned normally.
-            object.__setattr__(self, "_constructor_arguments", values)
-        with channels_last_images():
-            constructor(self, *args, **kwargs)
-
-    # Keras looks at the arguments of a constructor without looking through wrappers.
-    wrapper.__signature__ = signature
-    return wrapper
-
-
-def constructor_values(cls: type[Classifier]) -> dict:
-    """Returns the constructor arguments of a model class with their defaults.
-
-    Arguments that a class passes on to its base class by `**kwargs` are included.
-    """
-    values = {}
-    for base in cls.__mro__[: cls.__mro__.index(Classifier)]:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()
-        own = {p.name: p.default for p in parameters if p.default is not p.empty}
-        values = {**own, **values}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return values
 
 
 def classification_head(num_classes: int, name: str) -> keras.layers.Layer:

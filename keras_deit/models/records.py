@@ -9,7 +9,8 @@ import numpy as np
 from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError
 from keras_deit.layers.settings import LAYER_SETTINGS
-from keras_deit.models.classifier import Classifier, constructor_values
+from keras_deit.models.classifier import Classifier
+from keras_deit.models.constructor import constructor_values
 
 # What of a configuration does not say which function the weights are of.
 _NOT_RECORDED = ("name", "trainable", "dtype", "normalization", LAYER_SETTINGS)

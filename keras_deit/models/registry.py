@@ -9,7 +9,8 @@ from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.precision import precision
 from keras_deit.core.registry import Registry
-from keras_deit.models.classifier import Classifier, constructor_values
+from keras_deit.models.classifier import Classifier
+from keras_deit.models.constructor import constructor_values
 from keras_deit.models.spec import ModelSpec, Result
 
 FAMILIES: Registry[type[Classifier]] = Registry("model family")

@@ -6,6 +6,7 @@ error. There a fault turns the losses and the figures of the batch into `nan`, a
 from it; the mean over the epoch then stays `nan`, and `FaultWatch` finds it and raises the error.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -13,13 +14,20 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deit.core.compilation import given_arguments
 from keras_deit.core.errors import InputError
-from keras_deit.core.labels import HALF_SUM_TOLERANCE, SUM_TOLERANCE
+from keras_deit.core.labels import (
+    HALF_SUM_TOLERANCE,
+    SUM_TOLERANCE,
+    check_labels,
+    expected_labels,
+)
 from keras_deit.losses import (
     BinaryLabelCrossentropy,
     LabelCrossentropy,
     SigmoidLabelCrossentropy,
 )
+from keras_deit.objectives.objective import Batch
 
 _OF_CLASSES = (
     *(LabelCrossentropy, BinaryLabelCrossentropy, SigmoidLabelCrossentropy),
@@ -129,3 +137,94 @@ class FaultWatch(keras.callbacks.Callback):
         if fault := self._fault(logs or {}):
             _ = self.model  # On JAX this gives the model its weights back.
             raise InputError(fault)
+
+
+class FaultChecks:
+    """The methods of a `TrainingModel` that find impossible labels and teachers.
+
+    Arrays are checked before a training; a callback finds what only the step sees.
+    """
+
+    def fit(self, *args, **kwargs):
+        """Trains the student, as `keras.Model.fit` does.
+
+        Raises:
+            InputError: labels are impossible, or the outputs of a teacher are. In arrays that is
+                found before the first step; in batches of a data set the loss is `nan`, and the
+                error comes within a second.
+        """
+        given = given_arguments(keras.Model.fit, args, kwargs)
+        self._check_given_labels(given.get("y"))
+        validation = given.get("validation_data")
+        if isinstance(validation, (tuple, list)) and len(validation) > 1:
+            self._check_given_labels(validation[1], "validation_data: ")
+        return super().fit(**self._watched(given))
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluates the student, as `keras.Model.evaluate` does; errors are those of `fit`."""
+        given = given_arguments(keras.Model.evaluate, args, kwargs)
+        if not given.get("_use_cached_eval_dataset"):
+            self._check_given_labels(given.get("y"))
+        return super().evaluate(**self._watched(given))
+
+    def train_on_batch(self, *args, **kwargs):
+        """Does one step, as `keras.Model.train_on_batch` does; errors are those of `fit`."""
+        given = given_arguments(keras.Model.train_on_batch, args, kwargs)
+        self._check_given_labels(given.get("y"))
+        return self._checked_result(super().train_on_batch(**given))
+
+    def test_on_batch(self, *args, **kwargs):
+        """Evaluates a batch, as `keras.Model.test_on_batch` does; errors are those of `fit`."""
+        given = given_arguments(keras.Model.test_on_batch, args, kwargs)
+        self._check_given_labels(given.get("y"))
+        return self._checked_result(super().test_on_batch(**given))
+
+    @property
+    def _labels_are_classes(self) -> bool:
+        return takes_classes(getattr(self.objective, "label_loss", None))
+
+    def _check_given_labels(self, labels, what: str = "") -> None:
+        """Checks labels that are in memory, as they are given to `fit` and its like."""
+        labels = labels.get("labels") if isinstance(labels, dict) else labels
+        if labels is None or not self._labels_are_classes:
+            return
+        labels = ops.convert_to_numpy(labels) if keras.ops.is_tensor(labels) else labels
+        check_labels(labels, self.student.output_shape[-1], what)
+
+    def _possible(self, batch: Batch) -> tuple:
+        """Returns the batch with labels that can be computed with, and which were possible.
+
+        The second is None if the labels need not be classes.
+        """
+        if not self._labels_are_classes:
+            return batch, None
+        classes = self.student.output_shape[-1]
+        batch.labels, possible = possible_labels(batch.labels, classes)
+        return batch, possible
+
+    def _fault(self, logs: dict) -> str | None:
+        """Returns what figures of a training or an evaluation say about its data, as a sentence."""
+        if self._labels_are_classes and "accuracy" in logs and math.isnan(float(logs["accuracy"])):
+            expected = expected_labels(self.student.output_shape[-1])
+            return f"A batch has impossible labels, and its loss is nan. {expected}"
+        return self.objective.fault(logs)
+
+    def _watched(self, given: dict) -> dict:
+        """Returns the arguments of `fit` or `evaluate` with a callback that looks for faults."""
+        callbacks, watch = given.get("callbacks"), FaultWatch(self._fault)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            # It is that of a `fit`, in whose validation this is, or of the user.
+            if any(isinstance(callback, FaultWatch) for callback in callbacks.callbacks):
+                return given
+            watch.set_model(self)
+            callbacks.append(watch)
+            return given
+        return {**given, "callbacks": [watch, *keras.tree.flatten(callbacks or [])]}
+
+    def _checked_result(self, result):
+        """Returns the result of `train_on_batch` or `test_on_batch` if it has no fault."""
+        if not np.isfinite(keras.tree.flatten(result)).all() and (
+            fault := self._fault(self.get_metrics_result())
+        ):
+            raise InputError(fault)
+        return result

@@ -1,29 +1,26 @@
 """The Keras model that trains a student for an objective."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_deit.core.compilation import check_takes_logits, given_arguments
+from keras_deit.core.compilation import check_takes_logits, compile_as_saved
 from keras_deit.core.errors import InputError, missing_method
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.keras_internals import sublayers
-from keras_deit.core.labels import check_labels, expected_labels
 from keras_deit.core.processes import num_replicas_in_sync
 from keras_deit.layers.introspection import no_weight_decay
 from keras_deit.losses import BalancedAccuracy, image_weights
 from keras_deit.objectives.ema import AveragedModel, ExponentialMovingAverage
-from keras_deit.objectives.faults import FaultWatch, nan_unless, possible_labels, takes_classes
+from keras_deit.objectives.faults import FaultChecks, nan_unless
 from keras_deit.objectives.finite import FiniteMean, with_finite_statistics
 from keras_deit.objectives.jit import compiled_on_tensorflow, jit_plan
 from keras_deit.objectives.objective import Batch, Objective
 
 
-class TrainingModel(AveragedModel):
+class TrainingModel(FaultChecks, AveragedModel):
     """Trains a student for an objective, in Keras's own training step.
 
     Args:
@@ -190,9 +187,7 @@ class TrainingModel(AveragedModel):
         return {**config, "loss": loss, "jit_compile": self._wanted_jit}
 
     def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
+        compile_as_saved(self, config)
 
     def train_step(self, *args):
         # Keras calls train_step(data) on TensorFlow and PyTorch, train_step(state, data) on JAX.
@@ -208,41 +203,13 @@ class TrainingModel(AveragedModel):
         data = self._with_targets(data, False, *state)
         return self._student_step(super().test_step)(*state, data)
 
-    def fit(self, *args, **kwargs):
-        """Trains the student, as `keras.Model.fit` does.
-
-        Raises:
-            InputError: labels are impossible, or the outputs of a teacher are. In arrays that is
-                found before the first step; in batches of a data set the loss is `nan`, and the
-                error comes within a second.
-        """
-        given = given_arguments(keras.Model.fit, args, kwargs)
-        self._check_given_labels(given.get("y"))
-        validation = given.get("validation_data")
-        if isinstance(validation, (tuple, list)) and len(validation) > 1:
-            self._check_given_labels(validation[1], "validation_data: ")
-        return super().fit(**self._watched(given))
-
     def evaluate(self, *args, **kwargs):
-        """Evaluates the student, as `keras.Model.evaluate` does; errors are those of `fit`."""
-        given = given_arguments(keras.Model.evaluate, args, kwargs)
-        if not given.get("_use_cached_eval_dataset"):
-            self._check_given_labels(given.get("y"))
         with self._evaluation():
-            return super().evaluate(**self._watched(given))
-
-    def train_on_batch(self, *args, **kwargs):
-        """Does one step, as `keras.Model.train_on_batch` does; errors are those of `fit`."""
-        given = given_arguments(keras.Model.train_on_batch, args, kwargs)
-        self._check_given_labels(given.get("y"))
-        return self._checked_result(super().train_on_batch(**given))
+            return super().evaluate(*args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
-        """Evaluates a batch, as `keras.Model.test_on_batch` does; errors are those of `fit`."""
-        given = given_arguments(keras.Model.test_on_batch, args, kwargs)
-        self._check_given_labels(given.get("y"))
         with self._evaluation():
-            return self._checked_result(super().test_on_batch(**given))
+            return super().test_on_batch(*args, **kwargs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         batch, possible = self._possible(Batch.unpack(x, y, sample_weight, y_pred))
@@ -280,56 +247,6 @@ class TrainingModel(AveragedModel):
         logged = self.objective.logged(training=not self._evaluating)
         silent = {*self.objective.losses, *self.objective.metrics} - set(logged)
         return {k: v for k, v in super().get_metrics_result().items() if k not in silent}
-
-    @property
-    def _labels_are_classes(self) -> bool:
-        return takes_classes(getattr(self.objective, "label_loss", None))
-
-    def _check_given_labels(self, labels, what: str = "") -> None:
-        """Checks labels that are in memory, as they are given to `fit` and its like."""
-        labels = labels.get("labels") if isinstance(labels, dict) else labels
-        if labels is None or not self._labels_are_classes:
-            return
-        labels = ops.convert_to_numpy(labels) if keras.ops.is_tensor(labels) else labels
-        check_labels(labels, self.student.output_shape[-1], what)
-
-    def _possible(self, batch: Batch) -> tuple:
-        """Returns the batch with labels that can be computed with, and which were possible.
-
-        The second is None if the labels need not be classes.
-        """
-        if not self._labels_are_classes:
-            return batch, None
-        classes = self.student.output_shape[-1]
-        batch.labels, possible = possible_labels(batch.labels, classes)
-        return batch, possible
-
-    def _fault(self, logs: dict) -> str | None:
-        """Returns what figures of a training or an evaluation say about its data, as a sentence."""
-        if self._labels_are_classes and "accuracy" in logs and math.isnan(float(logs["accuracy"])):
-            expected = expected_labels(self.student.output_shape[-1])
-            return f"A batch has impossible labels, and its loss is nan. {expected}"
-        return self.objective.fault(logs)
-
-    def _watched(self, given: dict) -> dict:
-        """Returns the arguments of `fit` or `evaluate` with a callback that looks for faults."""
-        callbacks, watch = given.get("callbacks"), FaultWatch(self._fault)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            # It is that of a `fit`, in whose validation this is, or of the user.
-            if any(isinstance(callback, FaultWatch) for callback in callbacks.callbacks):
-                return given
-            watch.set_model(self)
-            callbacks.append(watch)
-            return given
-        return {**given, "callbacks": [watch, *keras.tree.flatten(callbacks or [])]}
-
-    def _checked_result(self, result):
-        """Returns the result of `train_on_batch` or `test_on_batch` if it has no fault."""
-        if not np.isfinite(keras.tree.flatten(result)).all() and (
-            fault := self._fault(self.get_metrics_result())
-        ):
-            raise InputError(fault)
-        return result
 
     def _weighted(self, batch: Batch):
         """Returns the weights of the images, times those of their classes."""

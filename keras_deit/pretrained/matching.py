@@ -10,7 +10,7 @@ from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError
 from keras_deit.layers.positions import Grid, PositionTable
 from keras_deit.models import Classifier, registered_families
-from keras_deit.models.classifier import constructor_values
+from keras_deit.models.constructor import constructor_values
 from keras_deit.models.weight_names import Entry, count_classes, count_known, model_entries
 from keras_deit.pretrained.differences import Differences
 from keras_deit.pretrained.nests import Nest, find_nest

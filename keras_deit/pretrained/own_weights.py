@@ -18,7 +18,7 @@ from keras_deit.layers.initializers import skip_init
 from keras_deit.layers.positions import Grid
 from keras_deit.layers.settings import lora_parts
 from keras_deit.models import Classifier, build_model
-from keras_deit.models.classifier import constructor_values
+from keras_deit.models.constructor import constructor_values
 from keras_deit.models.records import check_record, differing_values, written_model
 from keras_deit.pretrained.weights_file import Kind, open_weights
 

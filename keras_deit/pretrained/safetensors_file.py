@@ -54,7 +54,9 @@ class SafetensorsFile(TensorFile):
         self.record = _own(metadata, RECORD_KEY, source)
         if self.record is not None:
             self.normalization = self.record.get("normalization")
-        self._checksums = (_own(metadata, CHECKSUMS_KEY, source) if self.record else None) or {}
+        # Another program may use the same key for something else.
+        is_own = self.record is not None or '"": ' in metadata.get(CHECKSUMS_KEY, "")
+        self._checksums = (_own(metadata, CHECKSUMS_KEY, source) if is_own else None) or {}
         if self._checksums and self._checksums.get("") != metadata_checksum(metadata):
             raise InputError(f"{source} is corrupt: the checksum of its metadata does not match.")
 

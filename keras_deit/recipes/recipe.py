@@ -66,6 +66,19 @@ FINE_TUNING_TEACHER_RECIPE = TeacherRecipe(
 )
 
 
+# For little data: images are moved and colored a little, but neither mixed nor mirrored.
+SMALL_DATA_AUGMENTATION = Augmentation(
+    crop="none",
+    flip_probability=0.0,
+    auto_augment="affine-m5",
+    color_jitter=0.3,
+    mixup_alpha=0.0,
+    cutmix_alpha=0.0,
+    interpolation="bilinear",
+    geometric_interpolation="bilinear",
+)
+
+
 # For one that starts from random weights: a higher learning rate, and statistics of batch
 # normalization that follow within a few hundred steps.
 FROM_SCRATCH_TEACHER_RECIPE = TeacherRecipe(
@@ -79,16 +92,7 @@ FROM_SCRATCH_TEACHER_RECIPE = TeacherRecipe(
         weight_decay=0.05,
         clip_norm=1.0,
     ),
-    Augmentation(
-        crop="none",
-        flip_probability=0.0,
-        auto_augment="affine-m5",
-        color_jitter=0.3,
-        mixup_alpha=0.0,
-        cutmix_alpha=0.0,
-        interpolation="bilinear",
-        geometric_interpolation="bilinear",
-    ),
+    SMALL_DATA_AUGMENTATION,
     batch_norm_momentum=0.9,
 )
 

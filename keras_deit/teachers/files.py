@@ -144,10 +144,14 @@ def teacher_record(source: str | pathlib.Path) -> dict:
     path = pathlib.Path(source).expanduser()
     if path.suffix != ".keras" or not (path := path.with_suffix(".json")).is_file():
         return {}
-    record = read_json(path, f"{path} is not a teacher's contract")
+    complaint = f"{path} is not a teacher's contract"
+    record = read_json(path, complaint)
     classes = record.get("classes", [])
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise InputError(f"{path} is not a teacher's contract: its classes are no list of names.")
+        raise InputError(f"{complaint}: its classes are no list of names.")
+    data = record.get("data")
+    if data is not None and not (isinstance(data, dict) and isinstance(data.get("digest"), str)):
+        raise InputError(f"{complaint}: its data is no fingerprint.")
     return record
 
 

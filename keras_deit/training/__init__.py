@@ -16,7 +16,8 @@ from keras_deit.training.options import (
 from keras_deit.training.run import Run, load_run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.teachers import resolve_teacher, teacher_of_run
-from keras_deit.training.trainer import score_split, train_job
+from keras_deit.training.trainer import train_job
+from keras_deit.training.validation import score_split
 
 __all__ = [
     "DEFAULT_DATASET",

@@ -1,8 +1,9 @@
 """Data that have changed since a training began."""
 
+import pathlib
 from collections.abc import Callable
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.processes import is_writer
 from keras_deit.data import Dataset
 
@@ -31,6 +32,21 @@ def check_unchanged(changes: str, accept: bool, instead: str, print_fn: Callable
         print_fn(line)
 
 
+def changes_since(dataset: Dataset, listing: pathlib.Path, digest: str | None = None) -> str:
+    """Returns in what the files of a dataset have changed, see `Fingerprint.changes_since`.
+
+    Args:
+        dataset: the data now, with a fingerprint.
+        listing: file that lists them as they were.
+        digest: of what they were; None for that of the listing.
+
+    Raises:
+        InputError: the listing is corrupt.
+    """
+    with corrupt_as_input_error(f"{listing} is corrupt"):
+        return dataset.fingerprint.changes_since(listing, digest)
+
+
 def changes_by_count(class_names: list[str], examples: dict[str, int], dataset: Dataset) -> str:
     """Returns in what the classes and the numbers of images of a dataset differ from others.
 
@@ -46,6 +62,8 @@ def changes_by_count(class_names: list[str], examples: dict[str, int], dataset: 
         for split in sorted({*examples, *dataset.examples})
         if examples.get(split) != dataset.examples.get(split)
     ]
+    if not changes and list(class_names) != list(dataset.class_names):
+        changes = ["the classes are in another order"]
     return ", ".join(changes)
 
 

@@ -24,13 +24,8 @@ from keras_deit.recipes import (
     recipe_options,
     with_auto_teacher,
 )
-from keras_deit.recipes.options import (
-    checked_values,
-    field_options,
-    teacher_options,
-    teacher_recipe,
-    unique_options,
-)
+from keras_deit.recipes.option_kinds import checked_values, field_options, unique_options
+from keras_deit.recipes.options import teacher_options, teacher_recipe
 from keras_deit.teachers import check_teacher_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job

@@ -4,7 +4,7 @@ import csv
 import pathlib
 from collections.abc import Iterable
 
-from keras_deit.core.errors import InputError, corrupt_as_input_error, unknown_name
+from keras_deit.core.errors import InputError, first_line, unknown_name
 from keras_deit.core.files import (
     atomic_write,
     check_writable,
@@ -15,7 +15,7 @@ from keras_deit.core.files import (
     write_json,
 )
 from keras_deit.core.processes import addressable, is_writer
-from keras_deit.data import Dataset, full_name, load_dataset
+from keras_deit.data import Dataset, load_dataset
 from keras_deit.models import Classifier
 from keras_deit.optimizers import Optimization
 from keras_deit.pretrained import create_model
@@ -29,22 +29,12 @@ from keras_deit.pretrained.own_weights import (
     stored_digests,
 )
 from keras_deit.pretrained.weights_file import open_weights, write_weights
-from keras_deit.training.changes import LISTING, changes_by_count
-from keras_deit.training.identity import FORMAT, NOT_IN_FORMAT_1, upgraded_run
+from keras_deit.training.changes import LISTING, changes_by_count, changes_since
+from keras_deit.training.configuration import read_config
+from keras_deit.training.earlier_formats import NOT_IN_FORMAT_1
+from keras_deit.training.identity import FORMAT
 from keras_deit.training.job import Job
 
-# What later tools need of a configuration, with its kinds.
-_TEXT = (str, type(None))
-_CONFIG_KEYS = {
-    "run": dict,
-    "model": dict,
-    "data_dir": _TEXT,
-    "class_names": list,
-    "crop_ratio": (int, float),
-    "interpolation": str,
-    "teacher": _TEXT,
-    "teacher_contract": (dict, type(None)),
-}
 # In what a run and its extension differ.
 _LENGTH = {f"optimization.{name}" for name in ("epochs", "steps", "warmup_epochs", "warmup_steps")}
 
@@ -86,29 +76,7 @@ class Run:
             InputError: there is no `config.json`, it is not that of a run, or it is not what the
                 summary of a finished run has the digest of.
         """
-        config = read_json(self.config_file, f"{self.path} is not a run directory")
-        check_run_file(self.config_file)
-        missing = sorted(set(_CONFIG_KEYS) - set(config))
-        if missing:
-            raise InputError(
-                f"{self.path} is not a run directory: its {self.config_file.name} has no "
-                f"{', '.join(missing)}."
-            )
-        wrong = [name for name, kind in _CONFIG_KEYS.items() if not isinstance(config[name], kind)]
-        version = config.get("format", 1)
-        if wrong or type(version) is not int:
-            raise InputError(
-                f"{self.path} has a corrupt {self.config_file.name}: "
-                f"{', '.join(wrong) or 'format'} is of another kind than a run's."
-            )
-        if version > FORMAT:
-            raise InputError(
-                f"{self.path} was written by a newer version of keras_deit (format {version}); "
-                f"this one reads formats up to {FORMAT}."
-            )
-        with corrupt_as_input_error(f"{self.path} has a corrupt {self.config_file.name}"):
-            run = upgraded_run(config["run"]) if version == 1 else config["run"]
-            return {**config, "run": {**run, "dataset": full_name(run["dataset"])}}
+        return read_config(self.config_file)
 
     @property
     def summary(self) -> dict | None:
@@ -127,13 +95,22 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The log by epoch: what `metrics.csv` holds, without the figures that an epoch lacks."""
+        """The log by epoch: what `metrics.csv` holds, without the figures that an epoch lacks.
+
+        Raises:
+            InputError: it is corrupt.
+        """
         if not self.metrics_file.is_file():
             return []
         check_run_file(self.metrics_file)
-        with self.metrics_file.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+        try:
+            with self.metrics_file.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            return [{name: float(value) for name, value in row.items() if value} for row in rows]
+        except (OSError, TypeError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{self.path} has a corrupt {self.metrics_file.name} ({first_line(error)})."
+            ) from error
 
     def model(self, weights: str = "final", dtype: str | None = None) -> Classifier:
         """Returns the model of a finished run.
@@ -194,7 +171,7 @@ class Run:
         """
         stored = self.config
         if stored.get("data") and dataset.fingerprint is not None:
-            return dataset.fingerprint.changes_since(self.listing, stored["data"]["digest"])
+            return changes_since(dataset, self.listing, stored["data"]["digest"])
         if "examples" not in stored:
             return ""
         return changes_by_count(stored["class_names"], stored["examples"], dataset)
@@ -249,7 +226,7 @@ class Run:
         """
         if not self.config_file.is_file() or not {*self._differences(identity)} <= _LENGTH:
             return None
-        here, wanted = (run["optimization"] for run in (self.config["run"], identity))
+        here, wanted = (run.get("optimization", {}) for run in (self.config["run"], identity))
         unit = "steps" if "steps" in here else "epochs"
         if unit == "steps" and unit not in wanted:
             return None

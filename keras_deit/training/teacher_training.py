@@ -26,9 +26,10 @@ from keras_deit.teachers import (
     teacher_record,
 )
 from keras_deit.teachers.teacher import as_logits
-from keras_deit.training.changes import LISTING, check_unchanged, data_summary
+from keras_deit.training.changes import LISTING, changes_since, check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import teacher_recipe_identity, upgraded_teacher_metadata
+from keras_deit.training.earlier_formats import upgraded_teacher_metadata
+from keras_deit.training.identity import teacher_recipe_identity
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.loop import TrainingData, TrainingLoop
 from keras_deit.training.report import weights_line
@@ -211,7 +212,8 @@ def fit_teacher(
         if dataset.fingerprint is not None:
             dataset.fingerprint.save(listing_beside(path))
         save_teacher_model(model, contract, path, top1=top1, **record)
-        shutil.rmtree(folder)
+        # Not all of it, if a training that waits for this one has just made the lock file again.
+        shutil.rmtree(folder, ignore_errors=True)
     barrier("teacher")
     return top1
 
@@ -222,7 +224,7 @@ def _check_data(dataset: Dataset, folder: pathlib.Path, accept: bool) -> None:
         return
     listing = folder / LISTING
     if any(folder.glob("epoch-*")):
-        changes = dataset.fingerprint.changes_since(listing)
+        changes = changes_since(dataset, listing)
         check_unchanged(changes, accept, f"Remove {folder} to start again", print)
     barrier("teacher data")
     if is_writer():

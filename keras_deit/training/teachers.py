@@ -30,8 +30,10 @@ from keras_deit.teachers import (
     own_head_classes,
     teacher_record,
 )
+from keras_deit.training.changes import changes_since
 from keras_deit.training.checkpoints import fingerprint
-from keras_deit.training.identity import file_stem, teacher_file_names, teacher_recipe_identity
+from keras_deit.training.earlier_formats import teacher_file_names
+from keras_deit.training.identity import file_stem, teacher_recipe_identity
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.run import Run
@@ -318,7 +320,7 @@ def _changes_of_data(path: pathlib.Path, dataset: Dataset) -> str:
     present = dataset.fingerprint
     if present is None or stored.get("place") != present.summary["place"]:
         return ""
-    changes = present.changes_since(listing_beside(path), stored["digest"])
+    changes = changes_since(dataset, listing_beside(path), stored["digest"])
     return changes and f"the data has changed since {path} was trained: {changes}."
 
 

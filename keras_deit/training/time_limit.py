@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_deit.core.errors import corrupt_as_input_error
 from keras_deit.core.files import read_json, write_json
 from keras_deit.core.keras_internals import build_from_first_batch
 from keras_deit.core.processes import all_gather, barrier, is_writer
@@ -58,7 +59,9 @@ def limit(
             write_json(file, {"steps": min(map(int, counts))})
         barrier("steps")
     micro_batches = optimization.accumulation_steps
-    steps = max(1, read_json(file, f"{file} is corrupt")["steps"] // micro_batches)
+    complaint = f"{file} is corrupt"
+    with corrupt_as_input_error(complaint):
+        steps = max(1, read_json(file, complaint)["steps"] // micro_batches)
     optimization, per_epoch = optimization.with_steps(steps, _MAX_WARMUP).in_epochs(
         data.steps_per_epoch // micro_batches
     )

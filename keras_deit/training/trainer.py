@@ -8,56 +8,40 @@ import time
 from collections.abc import Callable, Iterator
 
 import keras
-import numpy as np
 
-from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.errors import InputError
 from keras_deit.core.files import disk_errors_as_input_errors, exclusive_lock
 from keras_deit.core.precision import training_precision
-from keras_deit.core.processes import (
-    all_gather,
-    barrier,
-    is_writer,
-    num_replicas_in_sync,
-    process_index_and_count,
-)
+from keras_deit.core.processes import all_gather, barrier, is_writer
 from keras_deit.core.progress import progress_logger
-from keras_deit.data import (
-    BadImages,
-    Dataset,
-    Source,
-    load_dataset,
-    num_batches,
-    steps_per_epoch,
-    take_examples,
-)
-from keras_deit.distributed import split_like, strategy_scope
-from keras_deit.models import Classifier, abstract_model
-from keras_deit.objectives import Objective, TrainingModel
-from keras_deit.objectives.scoring import Scores, compute_features, score_student
-from keras_deit.optimizers import (
-    Optimization,
-    build_optimizer,
-    check_accumulation,
-    select_trainable,
-)
-from keras_deit.pretrained import create_model
-from keras_deit.pretrained.sources import find_weights
-from keras_deit.recipes import Recipe
-from keras_deit.teachers import Teacher, check_teacher_name
-from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
+from keras_deit.data import BadImages, Dataset, load_dataset
+from keras_deit.distributed import strategy_scope
+from keras_deit.objectives import TrainingModel
+from keras_deit.optimizers import Optimization
+from keras_deit.teachers import Teacher
 from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager, fingerprint
-from keras_deit.training.identity import as_started, run_digests, run_identity, short_name
+from keras_deit.training.earlier_formats import as_started, run_digests
+from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.log import LogFile, log_file
 from keras_deit.training.loop import TrainingData, TrainingLoop
+from keras_deit.training.preparation import (
+    build_student,
+    check_recipe,
+    compile_training,
+    student_optimization,
+    training_data,
+    training_source,
+)
 from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run, flatten
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.teachers import values_of, with_teacher
 from keras_deit.training.time_limit import limit
+from keras_deit.training.validation import score_split
 
 
 def train_job(
@@ -119,7 +103,11 @@ def _changes_of_folder(job: Job, run: Run) -> str:
     """Returns in what the folder of a finished run has changed; other data is not looked at."""
     if not job.dataset.startswith("folder:"):
         return ""
-    return run.changes_of_data(load_dataset(job.dataset, None, "skip", job.test_share))
+    try:
+        dataset = load_dataset(job.dataset, None, "skip", job.test_share)
+    except InputError as error:  # Such as a folder that is gone.
+        return str(error).rstrip(".")
+    return run.changes_of_data(dataset)
 
 
 def _train(
@@ -134,7 +122,7 @@ def _train(
 
     # Resolve names and check sizes, before the data, which may have to be prepared first.
     objective = recipe.objective.copy()
-    _check(recipe, objective)
+    check_recipe(recipe, objective)
 
     # Load the data.
     dataset = load_dataset(
@@ -143,13 +131,13 @@ def _train(
     )
     changes = run.changes_of_data(dataset) if run.config_file.is_file() else ""
     check_unchanged(changes, job.accept_changed_data, "Give another --run_dir", print_fn)
-    splits = dataclasses.replace(dataset, train=_training_source(job, dataset))
-    optimization, steps = dataset_steps(_optimization(job), dataset)
+    splits = dataclasses.replace(dataset, train=training_source(job, dataset))
+    optimization, steps = dataset_steps(student_optimization(job), dataset)
     bad_images = BadImages(job.on_bad_image)
 
     # Build the student and its teacher. Weights may bring another normalization of the images.
     keras.utils.set_random_seed(job.seed)
-    student = _build_student(job, dataset.num_classes)
+    student = build_student(job, dataset.num_classes)
     image_format = student.image_format
     pipeline = InputPipeline(
         image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation, bad_images
@@ -158,8 +146,8 @@ def _train(
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
     class_weights = training_class_weights(optimization, splits)
-    model = _compile(job, student, objective, optimization, steps, class_weights)
-    data = _training_data(job, model, splits, pipeline, optimization, steps)
+    model = compile_training(job, student, objective, optimization, steps, class_weights)
+    data = training_data(job, model, splits, pipeline, optimization, steps)
 
     with exclusive_lock(run.lock):
         length = run.length_to_extend(identity)
@@ -234,95 +222,11 @@ def default_run_dir(job: Job) -> str:
     return next((path for path in paths if Run(path).config_file.is_file()), paths[0])
 
 
-def score_split(
-    objective: Objective,
-    student: Classifier,
-    splits: Dataset,
-    split: str,
-    pipeline: InputPipeline,
-    batch_size: int,
-    title: str | None = None,
-) -> Scores:
-    """Scores a trained model on a split, as its objective does it.
-
-    Args:
-        objective: objective of the training; its teacher, if there is one, is scored too.
-        student: the trained model.
-        splits: the dataset, with the images that the student is trained on as its training split.
-        split: "validation" or "test".
-        pipeline: pipeline of the student's images.
-        batch_size: images at a time.
-        title: title of the progress bar; by default the name of the split.
-
-    Returns:
-        Figures by the names of the rows of the report.
-    """
-    source, title = getattr(splits, split), title or split
-    data, batches = _pass_over(source, pipeline, batch_size)
-    if not objective.validates_features:
-        return score_student(student, objective.teacher, data, batches, title)
-    train = compute_features(student, *_pass_over(splits.train, pipeline, batch_size), "train")
-    scored = compute_features(student, data, batches, title)
-    return {"features": objective.validate(train, scored)}
-
-
-def _pass_over(source: Source, pipeline: InputPipeline, batch_size: int):
-    return pipeline.evaluation_batches(source, batch_size), num_batches(len(source), batch_size)
-
-
-def _check(recipe: Recipe, objective: Objective) -> None:
-    """Checks all names and sizes of a recipe."""
-    abstract = abstract_model(recipe.model, **recipe.model_values)
-    if abstract.input_shape[-1] != 3:
-        raise InputError(
-            f"The images of a training have 3 channels. Received: {recipe.model} with "
-            f"{abstract.input_shape[-1]} channels; train it by fit on data of your own."
-        )
-    split_like(abstract)
-    check_accumulation(recipe.optimization, num_replicas_in_sync())
-    if recipe.weights is not None:
-        find_weights(recipe.weights)
-    if objective.teacher_request is not None:
-        check_teacher_name(objective.teacher_request.name)
-    if objective.validates_features and process_index_and_count()[1] > 1:
-        raise InputError(
-            f"{type(objective).__name__} validates features, which works in one process only."
-        )
-
-
-def _training_source(job: Job, dataset: Dataset) -> Source:
-    if job.train_examples is None:
-        return dataset.train
-    source = take_examples(dataset.train, job.train_examples)
-    steps_per_epoch(len(source), job.recipe.optimization.batch_size)
-    return source
-
-
-def _build_student(job: Job, num_classes: int) -> Classifier:
-    recipe = job.recipe
-    student = create_model(
-        recipe.model, recipe.weights, num_classes=num_classes, **recipe.model_values
-    )
-    if recipe.head_bias is not None and recipe.weights is None:
-        student.init_head_bias(recipe.head_bias)
-    if job.activation_checkpointing:
-        enable_activation_checkpointing(student)
-    return student
-
-
 def _accepted_changes(run: Run, changes: str) -> dict:
     """Returns the changes of the data with which a run went on, all of them."""
     stored = run.config.get("accepted_data_changes", []) if run.config_file.is_file() else []
     accepted = [*stored, changes] if changes else stored
     return {"accepted_data_changes": accepted} if accepted else {}
-
-
-def _optimization(job: Job) -> Optimization:
-    """Returns the optimization of the student; a time limit needs a schedule by step."""
-    optimization = job.recipe.optimization
-    if job.minutes is None:
-        return optimization
-    return dataclasses.replace(optimization, schedule="cosine", steps=None)
 
 
 def _within(
@@ -337,88 +241,6 @@ def _within(
     split = getattr(splits, splits.reported_split)
     passes = len(split) / len(splits.validation) * (2 if optimization.ema_decay else 1)
     return limit(end, run.steps_file, model, data, optimization, passes)
-
-
-def _compile(
-    job: Job,
-    student: Classifier,
-    objective: Objective,
-    optimization: Optimization,
-    steps: int,
-    class_weights: np.ndarray | None,
-) -> TrainingModel:
-    select_trainable(student, optimization.trainable)
-    balanced = "balanced" in (optimization.class_weight, optimization.sampling)
-    model = TrainingModel(
-        student,
-        objective,
-        optimization.training_mode,
-        optimization.ema_decay,
-        skip_nonfinite=job.on_nan == "skip",
-        ema_warmup=optimization.ema_warmup,
-        class_weights=class_weights,
-        label_smoothing=job.recipe.augmentation.label_smoothing,
-        balanced_accuracy=not objective.validates_features
-        and (balanced or job.monitor == "balanced_accuracy"),
-    )
-    adjustable = job.minutes is not None
-    model.compile(build_optimizer(model, optimization, steps, adjustable))
-    _check_monitor(job.monitor, model)
-    return model
-
-
-def _check_monitor(monitor: str | None, model: TrainingModel) -> None:
-    objective = model.objective
-    # What an objective computes from features is known at the first validation.
-    if monitor is None or objective.validates_features:
-        return
-    own = ("balanced_accuracy",) if model.balanced_accuracy else ()
-    known = ("loss", *objective.logged(training=False), *own)
-    if monitor not in known:
-        raise unknown_name("figure of the validation to monitor", monitor, known)
-
-
-def _training_data(
-    job: Job,
-    model: TrainingModel,
-    splits: Dataset,
-    pipeline: InputPipeline,
-    optimization: Optimization,
-    steps: int,
-) -> TrainingData:
-    recipe = job.recipe
-    return TrainingData(
-        pipeline.for_objective(model.objective).train_batches(
-            splits.train, recipe.augmentation, optimization, job.seed
-        ),
-        steps * optimization.accumulation_steps,
-        functools.partial(_validate, model, splits, pipeline, optimization.micro_batch_size),
-        recipe.validation_epochs,
-        pipeline.bad_images,
-    )
-
-
-def _validate(
-    model: TrainingModel,
-    splits: Dataset,
-    pipeline: InputPipeline,
-    batch_size: int,
-    callback: keras.callbacks.Callback,
-) -> dict[str, float]:
-    objective = model.objective
-    if not objective.validates_features:
-        batches = pipeline.for_objective(objective).evaluation_batches(
-            splits.validation, batch_size
-        )
-        return model.evaluate(batches, callbacks=[callback], return_dict=True, verbose=0)
-    train, validation = (
-        compute_features(
-            *(model.student, *_pass_over(getattr(splits, name), pipeline, batch_size)),
-            *(name, [callback]),
-        )
-        for name in ("train", "validation")
-    )
-    return objective.validate(train, validation)
 
 
 def _config(job, student, dataset, pipeline, teacher, effective) -> dict:

@@ -1,6 +1,7 @@
 """Files are written completely or not at all."""
 
 import os
+import pathlib
 
 import keras
 import numpy as np
@@ -79,6 +80,20 @@ def test_only_one_process_holds_the_lock(tmp_path):
         exclusive_lock(path).__enter__()
     with exclusive_lock(path):
         pass
+
+
+def test_the_lock_is_taken_although_its_holder_has_just_removed_the_folder(tmp_path, monkeypatch):
+    path, make, removals = tmp_path / "teacher" / "lock", pathlib.Path.mkdir, [1]
+
+    def make_and_remove_once(folder, *args, **kwargs):
+        make(folder, *args, **kwargs)
+        if removals:
+            removals.pop()
+            folder.rmdir()
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", make_and_remove_once)
+    with exclusive_lock(path):
+        assert path.is_file() and not removals
 
 
 def test_writers_of_one_file_do_not_meet_and_the_last_one_wins(tmp_path):

@@ -18,7 +18,8 @@ from keras_deit import InputError
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block, PatchEmbedding
 from keras_deit.models import Classifier, DeiT
-from keras_deit.models.classifier import classification_head, constructor_values
+from keras_deit.models.classifier import classification_head
+from keras_deit.models.constructor import constructor_values
 
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 

@@ -9,7 +9,7 @@ from harness import numpy
 from model_cases import CASES, DISTILLED
 
 from keras_deit import Distiller
-from keras_deit.layers import MLP, TransformerBlock
+from keras_deit.layers import MLP, ResidualConvStem, TransformerBlock
 from keras_deit.layers.settings import LAYER_SETTINGS, quantized_layers
 
 pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
@@ -186,4 +186,13 @@ def test_layers_in_a_users_own_model_keep_what_is_set():
     model.quantize("int8", filters="qkv|expand")
     copy = keras.Model.from_config(json.loads(json.dumps(model.get_config())))
     assert [layer.name for layer in quantized_layers(copy)] == ["qkv", "expand", "expand"]
+    assert [w.path for w in copy.trainable_weights] == [w.path for w in model.trainable_weights]
+
+
+@on_tensorflow
+def test_a_convolutional_stem_keeps_what_is_set():
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, ResidualConvStem(4, 8)(inputs))
+    model.layers[1].norms[0].trainable = False
+    copy = keras.Model.from_config(json.loads(json.dumps(model.get_config())))
     assert [w.path for w in copy.trainable_weights] == [w.path for w in model.trainable_weights]

@@ -101,6 +101,9 @@ def test_possible_labels_stay_what_they_are():
         found, possible = possible_labels(keras.ops.convert_to_tensor(labels), CLASSES)
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), labels)
         assert keras.ops.convert_to_numpy(possible).tolist() == [True, True]
+    # Rows of rounded numbers sum to 1 less precisely.
+    rounded = np.random.default_rng(0).dirichlet(np.ones(9), 500).astype("float32")
+    check_labels(keras.ops.convert_to_numpy(keras.ops.cast(rounded, "bfloat16")), 9)
     # 255 as a number of classes does not fit into int8.
     _, possible = possible_labels(keras.ops.convert_to_tensor(np.array([5], "int8")), 255)
     assert keras.ops.convert_to_numpy(possible).all()
@@ -150,5 +153,34 @@ def test_a_loss_that_takes_logits_for_probabilities_is_refused(loss):
             model.compile("sgd", loss)
     with pytest.raises(InputError, match=r"metrics .*from_logits=True"):
         student.compile("sgd", metrics=["accuracy", "sparse_categorical_crossentropy"])
+
+
+METRICS_OF_PROBABILITIES = {
+    "from_logits=True": [keras.metrics.AUC, "auc", keras.metrics.BinaryCrossentropy()],
+    "threshold=0": ["binary_accuracy", keras.metrics.BinaryAccuracy()],
+    "thresholds=0": [keras.metrics.Precision(), keras.metrics.Recall(thresholds=[0.5])],
+    "": [keras.metrics.PrecisionAtRecall(0.5), "poisson"],
+}
+
+
+@pytest.mark.backends("tensorflow")
+def test_metrics_that_take_logits_for_probabilities_are_refused():
+    for instead, metrics in METRICS_OF_PROBABILITIES.items():
+        expected = rf"give keras\.metrics\.\w+\({instead}\)" if instead else "takes probabilities"
+        for metric in metrics:
+            with pytest.raises(InputError, match=expected):
+                check_takes_logits("m", metrics=["accuracy", metric])
     right = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    check_takes_logits("m", loss=[right, "mse", None], metrics={"a": ["accuracy", "mae"]})
+    metrics = ["accuracy", "mae", keras.metrics.AUC(from_logits=True), keras.metrics.F1Score()]
+    metrics += [keras.metrics.Precision(thresholds=0), keras.metrics.Recall(top_k=1)]
+    check_takes_logits("m", loss=[right, "mse", None], metrics={"a": metrics})
+
+
+@pytest.mark.backends("tensorflow")
+def test_an_older_file_that_was_compiled_so_still_opens():
+    for model in (small_student(), Distiller(small_student(), small_teacher())):
+        with pytest.warns(UserWarning, match=r"from_logits=True.*was compiled so"):
+            model.compile_from_config(
+                {"optimizer": "sgd", "metrics": ["sparse_categorical_crossentropy"]}
+            )
+        assert model.compiled

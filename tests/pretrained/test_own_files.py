@@ -150,3 +150,7 @@ def test_an_own_safetensors_file_has_checksums(tmp_path):
     path.write_bytes(whole)
     with pytest.raises(InputError, match=r"a\.safetensors .*checksum"):
         create_model(TINY, weights=path, **SMALL_VALUES)
+    # Also if it does not seem to be one any more.
+    path.write_bytes(bytes(whole).replace(b'"keras_deit"', b'"keras_deiu"'))
+    with pytest.raises(InputError, match=r"a\.safetensors .*checksum of its metadata"):
+        create_model(TINY, weights=path, **SMALL_VALUES)

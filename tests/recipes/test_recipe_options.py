@@ -22,7 +22,7 @@ from keras_deit.recipes import (
     register_recipe,
 )
 from keras_deit.recipes import recipe as recipe_module
-from keras_deit.recipes.options import checked_values, field_options, unique_options
+from keras_deit.recipes.option_kinds import checked_values, field_options, unique_options
 from keras_deit.recipes.recipe import STUDENT_ONLY
 
 

@@ -18,6 +18,7 @@ from keras_deit.teachers import (
     pixel_format,
     replace_head,
     save_teacher_model,
+    teacher_record,
 )
 
 CONTRACT = TeacherContract(pixel_format("-1-1", 16, 16), "logits", 3)
@@ -163,3 +164,10 @@ def test_code_in_a_keras_file_is_refused_and_not_run(tmp_path):
     with pytest.raises(InputError, match=r"teacher\.keras"):
         load_teacher_model(str(tmp_path / "teacher.keras"), pixels="0-1", outputs="logits")
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("values", [{"classes": "ab"}, {"data": ["a"]}, {"data": {"digest": 1}}])
+def test_a_record_with_values_of_other_kinds_is_one_line(tmp_path, values):
+    (tmp_path / "teacher.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"teacher\.json is not a teacher's contract: its"):
+        teacher_record(tmp_path / "teacher.keras")

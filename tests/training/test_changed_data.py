@@ -1,5 +1,6 @@
 """Data and teachers that are not those of the training any more: nothing goes on without a word."""
 
+import gzip
 import json
 import os
 import shutil
@@ -98,6 +99,18 @@ def test_a_copy_at_another_place_is_the_same_data(folder, tmp_path, monkeypatch)
     begin(place, run.path)
     assert run.summary is not None and run.config["run"]["dataset"] == f"folder:{place}"
     assert "data_changes" not in evaluate_run(run.path, print_fn=quiet)
+    listing = run.listing.read_bytes()
+    for values in ({"files": []}, {"files": {"a.png": 3}}):
+        with gzip.open(run.listing, "wt") as file:
+            json.dump(values, file)
+        with pytest.raises(InputError, match=r"data\.json\.gz is corrupt"):
+            begin(place, run.path)
+    run.listing.write_bytes(listing)
+    # A finished run has its result without them.
+    shutil.rmtree(place)
+    lines = []
+    assert begin(place, run.path, lines.append).summary == run.summary
+    assert any("The data has changed since" in line and str(place) in line for line in lines)
 
 
 def test_an_evaluation_says_that_the_data_and_the_teacher_are_others(folder, tmp_path):

@@ -18,16 +18,18 @@ from keras_deit.recipes import (
 )
 from keras_deit.teachers import TeacherRequest
 from keras_deit.training import Job, Run, make_job, objective_from
-from keras_deit.training.identity import (
+from keras_deit.training.earlier_formats import (
     as_started,
-    digest,
     run_digests,
-    run_identity,
     teacher_file_names,
-    teacher_identity,
-    teacher_recipe_identity,
     upgraded_run,
     upgraded_teacher_metadata,
+)
+from keras_deit.training.identity import (
+    digest,
+    run_identity,
+    teacher_identity,
+    teacher_recipe_identity,
 )
 from keras_deit.training.trainer import default_run_dir
 

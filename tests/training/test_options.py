@@ -21,7 +21,7 @@ from keras_deit.training import (
     train_teacher,
     training_options,
 )
-from keras_deit.training.identity import run_digests
+from keras_deit.training.earlier_formats import run_digests
 
 
 def test_without_options_a_job_is_the_recipe_of_the_digits():

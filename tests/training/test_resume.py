@@ -23,7 +23,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.evaluation import evaluate_run
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.weights_file import write_weights
-from keras_deit.training import Run, Stopped, train_job, trainer
+from keras_deit.training import Run, Stopped, preparation, train_job, trainer
 from keras_deit.training.checkpoints.file import read_checkpoint
 from keras_deit.training.loop import TrainingData, TrainingLoop
 
@@ -165,7 +165,7 @@ def _make_not_finite(monkeypatch, step):
 
         return TrainingData(spoiled, *arguments)
 
-    monkeypatch.setattr(trainer, "TrainingData", data)
+    monkeypatch.setattr(preparation, "TrainingData", data)
 
 
 @on_every_backend

@@ -1,5 +1,8 @@
 """The directory of a run: what it holds, and which directories are refused."""
 
+import json
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from run_files import files_below, files_no_longer_than
 
 from keras_deit import InputError, create_model, load_run
 from keras_deit.training import Run
+from keras_deit.training.changes import changes_by_count
 from keras_deit.training.identity import FORMAT
 
 SIZES = {
@@ -114,6 +118,39 @@ def test_a_run_of_a_newer_format_is_refused(run):
     run.start({**CONFIG, "format": FORMAT + 1})
     with pytest.raises(InputError, match=f"format {FORMAT + 1}"):
         load_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("data", {"data": ["a"]}),
+        (r"data\.digest", {"data": {"digest": 1}}),
+        ("examples", {"examples": "many"}),
+        (r"run\.optimization", {"run": {**CONFIG["run"], "optimization": None}}),
+        (r"run\.dataset", {"run": {**CONFIG["run"], "dataset": 7}}),
+        ("model", {"model": []}),
+    ],
+)
+def test_a_config_with_a_value_of_another_kind_is_one_line(run, name, values):
+    run.config_file.write_text(json.dumps({**CONFIG, "format": FORMAT, **values}))
+    for use in (lambda: load_run(run.path), lambda: run.check(CONFIG["run"])):
+        with pytest.raises(InputError, match=rf"corrupt config\.json: .*{name}"):
+            use()
+
+
+@pytest.mark.parametrize("content", [b"epoch\n0,1\n", b"epoch\nabc\n", b"epoch\n\xff\n"])
+def test_a_corrupt_log_is_one_line(run, content):
+    run.metrics_file.write_bytes(content)
+    with pytest.raises(InputError, match=r"corrupt metrics\.csv"):
+        _ = run.history
+
+
+def test_classes_in_another_order_are_another_data_set():
+    """Of data without a fingerprint only names and numbers are known."""
+    dataset = SimpleNamespace(class_names=("a", "b"), examples={"train": 3})
+    assert changes_by_count(["a", "b"], {"train": 3}, dataset) == ""
+    assert "another order" in changes_by_count(["b", "a"], {"train": 3}, dataset)
+    assert changes_by_count(["a"], {"train": 3}, dataset) == "class 'b' is new"
 
 
 def test_a_corrupt_summary_is_not_taken_for_a_missing_one(run):

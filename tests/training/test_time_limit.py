@@ -11,6 +11,7 @@ from run_files import Killed, before_call, kill, quiet, result_bits
 from keras_deit import InputError
 from keras_deit.evaluation import evaluate_run, final_report
 from keras_deit.objectives import Distillation
+from keras_deit.optimizers import Optimization
 from keras_deit.recipes import (
     FINE_TUNING_TEACHER_RECIPE,
     FROM_SCRATCH_TEACHER_RECIPE,
@@ -56,6 +57,13 @@ def test_a_killed_training_keeps_its_number_of_steps(seven_steps, tiny_job, tmp_
     monkeypatch.setattr(time_limit, "steps_until", lambda *args: 900)
     resumed = train_job(job, path, quiet)
     assert result_bits(resumed) == result_bits(whole)
+
+
+def test_a_damaged_number_of_steps_is_one_line(tmp_path):
+    for content in ("{}", '{"steps": "many"}', "[]"):
+        (tmp_path / "steps.json").write_text(content)
+        with pytest.raises(InputError, match=r"steps\.json is corrupt"):
+            time_limit.limit(0.0, tmp_path / "steps.json", None, None, Optimization())
 
 
 def test_more_steps_fit_into_more_time(tiny_job, tmp_path, monkeypatch):

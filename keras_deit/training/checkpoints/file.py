@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import atomic_write
+from keras_deit.core.files import atomic_write, parse_json
 
 _METADATA, _CHECKSUM = "record", "sha256"
 
@@ -50,7 +50,7 @@ def read_checkpoint(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict]:
         with safe_open(path, framework="numpy", backend="pread") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = json.loads(header[_METADATA])
+        metadata = parse_json(header[_METADATA])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"The checkpoint {path} cannot be read: {reason}.") from error

@@ -1,0 +1,77 @@
+"""Validating a model during its training, and scoring it on a split at the end."""
+
+import keras
+
+from keras_deit.data import Dataset, Source, num_batches
+from keras_deit.models import Classifier
+from keras_deit.objectives import Objective, TrainingModel
+from keras_deit.objectives.scoring import Scores, compute_features, score_student
+from keras_deit.training.input_pipeline import InputPipeline
+
+
+def score_split(
+    objective: Objective,
+    student: Classifier,
+    splits: Dataset,
+    split: str,
+    pipeline: InputPipeline,
+    batch_size: int,
+    title: str | None = None,
+) -> Scores:
+    """Scores a trained model on a split, as its objective does it.
+
+    Args:
+        objective: objective of the training; its teacher, if there is one, is scored too.
+        student: the trained model.
+        splits: the dataset, with the images that the student is trained on as its training split.
+        split: "validation" or "test".
+        pipeline: pipeline of the student's images.
+        batch_size: images at a time.
+        title: title of the progress bar; by default the name of the split.
+
+    Returns:
+        Figures by the names of the rows of the report.
+    """
+    source, title = getattr(splits, split), title or split
+    data, batches = _pass_over(source, pipeline, batch_size)
+    if not objective.validates_features:
+        return score_student(student, objective.teacher, data, batches, title)
+    train = compute_features(student, *_pass_over(splits.train, pipeline, batch_size), "train")
+    scored = compute_features(student, data, batches, title)
+    return {"features": objective.validate(train, scored)}
+
+
+def validate_model(
+    model: TrainingModel,
+    splits: Dataset,
+    pipeline: InputPipeline,
+    batch_size: int,
+    callback: keras.callbacks.Callback,
+) -> dict[str, float]:
+    """Returns the figures of a validation by name, as its objective computes them.
+
+    Args:
+        model: in training.
+        splits: as for `score_split`.
+        pipeline: pipeline of the student's images.
+        batch_size: images at a time.
+        callback: gets the events of Keras's `evaluate` or `predict`.
+    """
+    objective = model.objective
+    if not objective.validates_features:
+        batches = pipeline.for_objective(objective).evaluation_batches(
+            splits.validation, batch_size
+        )
+        return model.evaluate(batches, callbacks=[callback], return_dict=True, verbose=0)
+    train, validation = (
+        compute_features(
+            *(model.student, *_pass_over(getattr(splits, name), pipeline, batch_size)),
+            *(name, [callback]),
+        )
+        for name in ("train", "validation")
+    )
+    return objective.validate(train, validation)
+
+
+def _pass_over(source: Source, pipeline: InputPipeline, batch_size: int):
+    return pipeline.evaluation_batches(source, batch_size), num_batches(len(source), batch_size)
