@@ -6,18 +6,17 @@ import re
 from collections.abc import Callable
 from typing import get_args
 
+from keras_deit.cli.exporting import export, export_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.core.startup import STARTED
-from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
 from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
 from keras_deit.recipes.options import model_options
-from keras_deit.serving import export_run, serving_commands
 from keras_deit.training import (
     OnProblem,
     make_job,
@@ -125,28 +124,6 @@ def _evaluate(values: dict) -> None:
         write_json(output, result)
     print(f"{result['split']} split, {result['examples']} images:")
     print(score_table(result["scores"], result.get("ema_scores")))
-
-
-def _export_options() -> list[Option]:
-    return [
-        _run_dir_option(),
-        Option("output_dir", str, "Directory of the served models.", default="savedmodels"),
-        Option("name", str, "Name of the served model; by default that of the run's directory."),
-        Option("top_k", int, "Number of labels that an answer names.", default=5),
-        Option(
-            "max_image_pixels",
-            int,
-            "Most pixels of an image file in a request; a larger one is an error.",
-            default=MAX_IMAGE_PIXELS,
-            minimum=1,
-        ),
-        dataclasses.replace(_weights_option("by default the final ones."), default="final"),
-    ]
-
-
-def _export(values: dict) -> None:
-    serve, ask = serving_commands(export_run(**values))
-    print(f"\nserve it:\n  {serve}\nask it:\n  {ask}")
 
 
 def _convert_options() -> list[Option]:
@@ -272,10 +249,10 @@ COMMANDS = {
         "images",
     ),
     "export": Command(
-        "Write a finished run as a SavedModel for TF Serving.",
-        "export --run_dir runs/mine",
-        _export_options,
-        _export,
+        "Write a model as a SavedModel for TF Serving, or as ONNX, LiteRT, OpenVINO.",
+        "export --run_dir runs/mine --format tf_saved_model,onnx --quantize int8",
+        export_options,
+        export,
     ),
     "convert": Command(
         "Convert weights to .keras, .weights.h5 or .safetensors; --image_size resizes positions.",
