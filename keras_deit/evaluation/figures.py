@@ -127,10 +127,10 @@ def reliability_bins(labels, outputs) -> list[dict]:
         labels, outputs: as for `classification_figures`.
 
     Returns:
-        15 bins of equal width, each with its bounds `low` and `high`, of which the upper one belongs
-        to it (C. Guo et al., "On Calibration of Modern Neural Networks", 2017), the `count` of
-        images in it and, if there are some, their mean `confidence` (the probability of the most
-        probable class) and `accuracy`.
+        15 bins of equal width, each with its bounds `low` and `high`, of which the upper one
+        belongs to it (C. Guo et al., "On Calibration of Modern Neural Networks", 2017), the `count`
+        of images in it and, if there are some, their mean `confidence` (the probability of the
+        most probable class) and `accuracy`.
     """
     chances = probabilities(outputs)
     labels = _checked_labels(labels, chances)
