@@ -20,6 +20,7 @@ from keras_deit.evaluation.class_names import default_class_names
 from keras_deit.models import Classifier, get_spec, list_models
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.conversion import model_from
+from keras_deit.pretrained.sources import class_names_beside, find_weights
 from keras_deit.training import load_run
 
 _RUN = "config.json"
@@ -195,7 +196,7 @@ def load_classifier(
 ) -> tuple[Classifier, tuple[float, str], Sequence[str] | None]:
     """Returns a model, crop ratio and interpolation of its evaluation, and its class names.
 
-    The class names are those of a run, and None for other sources.
+    The class names are those of a run or of the configuration beside a file; else None.
 
     Args:
         source, name, weights: as `source`, `model` and `weights` of `Predictor`.
@@ -216,7 +217,8 @@ def load_classifier(
             model = run.model(weights)
         return model, (config["crop_ratio"], config["interpolation"]), config["class_names"]
     model = model_from(source, name)
-    return model, _published_view(model), None
+    names = class_names_beside(find_weights(source).path, model.num_classes)
+    return model, _published_view(model), names
 
 
 def _published_view(model: Classifier) -> tuple[float, str]:

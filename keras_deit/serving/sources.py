@@ -10,7 +10,8 @@ from keras_deit.evaluation.class_names import default_class_names
 from keras_deit.evaluation.predictions import load_classifier
 from keras_deit.models import Classifier
 from keras_deit.pretrained.conversion import change_model
-from keras_deit.pretrained.own_weights import RUN_WEIGHTS
+from keras_deit.pretrained.hub import PREFIX
+from keras_deit.pretrained.own_weights import RUN_WEIGHTS, run_model
 from keras_deit.training import Run, load_run
 
 HEADS = ("fused", "class", "distillation")
@@ -85,12 +86,30 @@ def _of_run(run: Run, weights: str) -> ExportSource:
 
 def _of_weights(name: str | None, weights: str | None) -> ExportSource:
     if weights in RUN_WEIGHTS and not user_path(weights).exists():
-        raise InputError(f"--weights {weights} are those of a run: give its --run_dir.")
-    model, view, names = load_classifier(weights or name, name if weights else None)
-    class_names = tuple(names or default_class_names(model.num_classes))
-    weights = weights or "released with the model"
-    has_names = names is not None
-    return ExportSource(model, class_names, view, model.name, weights, has_names=has_names)
+        raise InputError(f"The weights {weights!r} are those of a run: give the run, too.")
+    found = weights and _run_of(weights)
+    if found:
+        source = _of_run(*found)
+    else:
+        model, view, names = load_classifier(weights or name, name if weights else None)
+        class_names = tuple(names or default_class_names(model.num_classes))
+        origin, has_names = weights or "released with the model", names is not None
+        source = ExportSource(model, class_names, view, model.name, origin, None, has_names)
+    if name not in (None, source.model.name):
+        raise InputError(f"{weights} holds a {source.model.name}, not a {name}.")
+    return source
+
+
+def _run_of(weights: str) -> tuple[Run, str] | None:
+    """Returns the run that weights are in, and which of its weights they are."""
+    if weights.startswith(PREFIX):
+        return None
+    text, _, part = weights.partition("#")
+    path, part = user_path(text), part.lower() or "final"
+    for kind, file in RUN_WEIGHTS.items():
+        if path.name == file:
+            path, part = path.parent, kind
+    return None if run_model(path) is None else (load_run(path), part)
 
 
 def _in_float32(model: Classifier) -> Classifier:
