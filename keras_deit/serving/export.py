@@ -1,5 +1,6 @@
 """Export of a trained model, as a SavedModel or in formats that run without TensorFlow."""
 
+import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -12,12 +13,15 @@ from keras_deit.core.files import temporary_folder, user_path
 from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.serving.calibration import Calibration, load_calibration
 from keras_deit.serving.converters import CONVERTERS, check_answers, check_installed, write_file
+from keras_deit.serving.model_card import write_model_card
 from keras_deit.serving.other_process import export_on_tensorflow
 from keras_deit.serving.sources import ExportSource, load_source
 from keras_deit.serving.versions import check_name, next_version, publish
 
 SAVED_MODEL = "tf_saved_model"
 FORMATS = (SAVED_MODEL, *CONVERTERS)
+# The names of the classes by index, a line each, beside every export.
+LABELS = "labels.txt"
 # Largest difference between the logits of the SavedModel and of the Keras model.
 TOLERANCE = 1e-5
 # A loss of top-1 by 8-bit integers that the user is told of.
@@ -133,12 +137,13 @@ def export_model(
                     written[each] = _saved_model(source, folder, top_k, max_image_pixels)
                 else:
                     written[each] = _converted(source, each, folder, calibration)
+                _describe(folder, name, source, written[each])
             versions = _publish(partial, output / name, list(written))
     except OSError as error:
         path = error.filename or output_dir
         raise InputError(f"Cannot write to {path}: {error.strerror or error}.") from error
-    for each, lines in written.items():
-        for line in (str(versions[each]), *lines):
+    for each, exported in written.items():
+        for line in (str(versions[each]), *exported.interface, *exported.results):
             print_fn(line)
     if calibration and calibration.bad_images.names:
         print_fn(f"Unreadable images, not counted: {len(calibration.bad_images.names)}.")
@@ -178,10 +183,25 @@ def _check(arguments: dict) -> None:
     check_installed(formats)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Exported:
+    """What was written in one format.
+
+    Attributes:
+        interface: lines that say what it takes and returns.
+        results: lines that say what was measured.
+        measured: the same figures by what they are, for the model card.
+    """
+
+    interface: list[str]
+    results: list[str]
+    measured: dict[str, float]
+
+
 def _saved_model(
     source: ExportSource, folder: pathlib.Path, top_k: int, max_image_pixels: int
-) -> list[str]:
-    """Writes a SavedModel, compares it and returns what it is."""
+) -> _Exported:
+    """Writes a SavedModel and compares it."""
     from keras_deit.serving.served_classifier import ServedClassifier
     from keras_deit.serving.verification import SavedModel
 
@@ -196,40 +216,53 @@ def _saved_model(
             f"The SavedModel's logits differ from the Keras model's by {difference:.2e}, "
             f"which is more than {TOLERANCE:.0e}; it is not exported."
         )
-    return [
-        *saved_model.describe(),
-        f"largest difference from the logits of the Keras model: {difference:.1e}",
-    ]
+    what = "largest difference from the logits of the Keras model"
+    results = [f"{what}: {difference:.1e}"]
+    return _Exported(saved_model.describe(), results, {what: difference})
 
 
 def _converted(
     source: ExportSource, name: str, folder: pathlib.Path, calibration: Calibration | None
-) -> list[str]:
-    """Writes a model in another format, compares it and returns what it is."""
+) -> _Exported:
+    """Writes a model in another format and compares it."""
     from keras_deit.serving.pixel_classifier import PixelClassifier
 
     folder.mkdir()
     classifier = PixelClassifier(source.model)
     path, answers = write_file(classifier, name, folder)
     difference = check_answers(classifier, name, answers)
-    lines = [
-        f"{path.name}, {_megabytes(path)}",
-        *classifier.describe(),
-        f"  largest difference from the answers of the Keras model: {difference:.1e}",
-    ]
+    what = "largest difference from the answers of the Keras model"
+    results = [f"{path.name}, {_megabytes(path)}, {what}: {difference:.1e}"]
+    measured = {what: difference}
     if calibration is not None:
         path, int8 = write_file(classifier, name, folder, calibration.images)
         top1, count = calibration.top1({"float": answers, "int8": int8})
-        lines += [
-            f"{path.name}, {_megabytes(path)}, the same with 8-bit integers, calibrated on "
-            f"{len(calibration.images)} validation images",
-            f"  top-1 on {count} {calibration.split} images: {top1['int8']:.4f}, float "
-            f"{top1['float']:.4f}",
+        of = f"top-1 on {count} {calibration.split} images"
+        results += [
+            f"{path.name}, {_megabytes(path)}, calibrated on {len(calibration.images)} validation "
+            f"images, {of}: {top1['int8']:.4f}, float {top1['float']:.4f}"
         ]
-        if top1["float"] - top1["int8"] > _MUCH:
-            loss = 100 * (top1["float"] - top1["int8"])
-            lines.append(f"  8 bits lose {loss:.1f} points: serve {CONVERTERS[name].title} float.")
-    return lines
+        measured |= {f"{of}, {kind}": value for kind, value in top1.items()}
+        if (loss := top1["float"] - top1["int8"]) > _MUCH:
+            results.append(f"8-bit integers lose {100 * loss:.1f} points: better serve the float.")
+    return _Exported(classifier.describe(), results, measured)
+
+
+def _describe(folder: pathlib.Path, name: str, source: ExportSource, exported: _Exported) -> None:
+    """Writes the names of the classes, a line each, and the model card beside an export."""
+    lines = (" ".join(str(label).splitlines()) for label in source.class_names)
+    (folder / LABELS).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    write_model_card(
+        folder,
+        name,
+        source.model,
+        source.class_names,
+        source.view,
+        exported.interface,
+        weights=source.weights,
+        run=source.run,
+        measured=exported.measured,
+    )
 
 
 def _megabytes(path: pathlib.Path) -> str:
