@@ -12,7 +12,13 @@ from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import temporary_folder, user_path
 from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.serving.calibration import Calibration, load_calibration
-from keras_deit.serving.converters import CONVERTERS, check_answers, check_installed, write_file
+from keras_deit.serving.converters import (
+    CONVERTERS,
+    check_answers,
+    check_installed,
+    converter_errors,
+    write_file,
+)
 from keras_deit.serving.model_card import write_model_card
 from keras_deit.serving.other_process import export_on_tensorflow
 from keras_deit.serving.sources import ExportSource, load_source
@@ -236,7 +242,8 @@ def _converted(
     measured = {what: difference}
     if calibration is not None:
         path, int8 = write_file(classifier, name, folder, calibration.images)
-        top1, count = calibration.top1({"float": answers, "int8": int8})
+        with converter_errors(name, source.model.name):
+            top1, count = calibration.top1({"float": answers, "int8": int8})
         of = f"top-1 on {count} {calibration.split} images"
         results += [
             f"{path.name}, {_megabytes(path)}, calibrated on {len(calibration.images)} validation "
