@@ -54,7 +54,7 @@ def assert_answers_are_those_of(model, name, folder):
     for count in (1, 2, 5):
         found = answers(name, folder, images[:count])
         for values, wanted in zip(found, expected(model, images[:count]), strict=True):
-            assert wanted.std() > 0.01
+            assert wanted.std() > 1e-3
             np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-4)
 
 
@@ -107,13 +107,13 @@ def digits_of(split):
 
 def digits_model():
     """Returns a model of digits: random features under a head that is fitted to them."""
-    arguments = {"image_size": 16, "patch_size": 4, "embed_dim": 96, "depth": 2, "num_heads": 3}
+    arguments = {"image_size": 16, "patch_size": 8, "embed_dim": 192, "depth": 1, "num_heads": 3}
     model = create_model(DIGITS_MODEL, num_classes=10, **arguments)
     for variable in model.trainable_variables:
-        variable.assign(1.5 * variable.value)
+        variable.assign(3 * variable.value)
     images, labels = digits_of("train")
     features = np.asarray(model.feature_model()(model.image_format.normalize(images)))
-    fitted = Ridge(alpha=10).fit(features, np.eye(10)[labels])
+    fitted = Ridge().fit(features, np.eye(10)[labels])
     head = model.head_layers["class"]
     head.kernel.assign(20 * fitted.coef_.T)
     head.bias.assign(20 * fitted.intercept_)
@@ -143,7 +143,7 @@ def test_8_bit_integers_lose_less_than_a_point_on_digits(tmp_path):
         card = json.loads((folder / "model_card.json").read_text())
         measured = card["measured_at_export"]
         assert {kind: measured[f"top-1 on 360 test images, {kind}"] for kind in top1} == top1
-        assert top1["float"] > 0.8 and top1["int8"] > top1["float"] - 0.01
+        assert top1["float"] > 0.9 and top1["int8"] > top1["float"] - 0.01
         assert f"top-1 on 360 test images: {top1['int8']:.4f}, float" in "\n".join(lines)
         suffix = WEIGHTS[name]
         sizes = [(folder / f"{stem}{suffix}").stat().st_size for stem in ("model_int8", "model")]
