@@ -10,14 +10,13 @@ from keras_deit.cli.predicting import attention, attention_options, predict, pre
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.core.startup import STARTED
-from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
 from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
 from keras_deit.recipes.options import model_options
-from keras_deit.serving import export_run, serving_commands
+from keras_deit.serving import MAX_SERVED_PIXELS, export_run, serving_commands
 from keras_deit.training import (
     OnProblem,
     make_job,
@@ -136,8 +135,8 @@ def _export_options() -> list[Option]:
         Option(
             "max_image_pixels",
             int,
-            "Most pixels of an image file in a request; a larger one is an error.",
-            default=MAX_IMAGE_PIXELS,
+            "Most pixels of an image file in a request; a larger one is not decoded.",
+            default=MAX_SERVED_PIXELS,
             minimum=1,
         ),
         dataclasses.replace(_weights_option("by default the final ones."), default="final"),

@@ -4,6 +4,6 @@ Importing this module does not need TensorFlow; `export_run` does.
 """
 
 from keras_deit.serving.commands import serving_commands
-from keras_deit.serving.export import export_run
+from keras_deit.serving.export import MAX_SERVED_PIXELS, export_run
 
-__all__ = ["export_run", "serving_commands"]
+__all__ = ["MAX_SERVED_PIXELS", "export_run", "serving_commands"]

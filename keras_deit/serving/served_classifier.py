@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.models import Classifier
-from keras_deit.serving.evaluation_view import decode, evaluation_view
+from keras_deit.serving.evaluation_view import evaluation_view
+from keras_deit.serving.image_files import decode_views
 
 
 class ServedClassifier:
@@ -19,7 +20,7 @@ class ServedClassifier:
         class_names: the names of the K classes.
         crop_ratio, interpolation: the settings of the evaluation view.
         top_k: the number of labels to return, at most K.
-        max_image_pixels: the most pixels of an image file; a larger one is an error.
+        max_image_pixels: the most pixels of an image file; a larger one is not decoded.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class ServedClassifier:
         """Returns the model's inputs for some images.
 
         Args:
-            image: RGB pixels in [0, 1], float32 (B, H, W, 3).
+            image: RGB pixels in [0, 1], float32 (B, H, W, 3), or in [0, 255], uint8.
 
         Returns:
             float32 (B, height, width, 3) of the model's size, normalized.
@@ -66,18 +67,25 @@ class ServedClassifier:
         """Classifies image files: the signature `serve_bytes`.
 
         Args:
-            image_bytes: JPEG or PNG files, strings (B,); the images can differ in size.
+            image_bytes: JPEG, PNG, GIF, BMP or WebP files, strings (B,); the images can differ in
+                size.
 
         Returns:
-            The same as `classify_pixels`.
+            The same as `classify_pixels`; and "valid", bool (B,): whether a file is an image that
+            is decoded. Where it is not, the numbers are 0 and the labels are empty.
         """
         shape = (self._format.height, self._format.width, 3)
-        views = tf.map_fn(
-            lambda file: self._view(decode(file, self._max_pixels)[None])[0],
-            image_bytes,
-            fn_output_signature=tf.TensorSpec(shape, tf.float32),
+        views, valid = decode_views(
+            image_bytes, lambda image: self._view(image[None])[0], shape, self._max_pixels
         )
-        return self._outputs(self._normalize(views))
+        outputs = self._outputs(self._normalize(views))
+        return {
+            "valid": valid,
+            **{
+                name: tf.where(valid[:, None], values, tf.zeros_like(values))
+                for name, values in outputs.items()
+            },
+        }
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the SavedModel with its two signatures."""

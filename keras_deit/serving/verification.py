@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from keras_deit.serving.evaluation_view import decode
+from keras_deit.serving.image_files import decode
 from keras_deit.serving.served_classifier import ServedClassifier
 
 _IMAGES = 4
@@ -55,7 +55,9 @@ class SavedModel:
 
     def _difference(self, served: ServedClassifier, images: np.ndarray) -> float:
         files = tf.stack([tf.io.encode_png(image) for image in images])
-        pixels = tf.stack([decode(file) for file in files])
+        pixels = tf.stack(
+            [tf.image.convert_image_dtype(decode(file), tf.float32) for file in files]
+        )
         expected = served.model(served.inputs(pixels), training=False)
         answers = (
             self.signatures["serving_default"](image=pixels),
