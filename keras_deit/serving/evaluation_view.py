@@ -2,7 +2,7 @@
 
 It has the definitions of OpenCV and the low-pass filter of `keras_deit.data.resampling`, with which
 the model was trained and evaluated: bicubic interpolation with a = -0.75 (TensorFlow's bicubic has
-a = -0.5), rounded to gray levels. The measured differences are in `savedmodels/README.md`.
+a = -0.5), and whole gray levels for files. The measured differences are in `savedmodels/README.md`.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ def evaluation_view(
         interpolation: "bicubic" or "bilinear".
 
     Returns:
-        float32 in [0, 1], (B, height, width, 3): gray levels, multiples of 1/255. If the images
-        need no resizing, the values are exactly those of `pixels`.
+        float32 in [0, 1], (B, height, width, 3); of uint8 whole gray levels, multiples of 1/255. If
+        the images need no resizing, the values are exactly those of `pixels`.
 
     Raises:
         InputError: the interpolation is unknown.
@@ -46,7 +46,9 @@ def evaluation_view(
     kernel, taps = _KERNELS[interpolation]
     pixels = _sample(pixels, 1, covering[0], height, kernel, taps)
     pixels = _sample(pixels, 2, covering[1], width, kernel, taps)
-    return _round_to_integers(pixels, tf.reduce_any(covering != size))
+    if is_uint8:
+        return _round_to_integers(pixels, tf.reduce_any(covering != size))
+    return tf.clip_by_value(pixels, 0.0, 1.0)
 
 
 def _covering_size(size: tf.Tensor, height: int, width: int) -> tf.Tensor:

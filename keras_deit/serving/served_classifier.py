@@ -1,6 +1,7 @@
 """The computation of a SavedModel."""
 
 import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.models import Classifier
 from keras_deit.serving.evaluation_view import evaluation_view
 from keras_deit.serving.image_files import decode_views
+
+LABELS = "labels.txt"
 
 
 class ServedClassifier:
@@ -39,6 +42,12 @@ class ServedClassifier:
         self._interpolation = interpolation
         self._top_k = top_k
         self._max_pixels = max_image_pixels
+
+    @property
+    def covering_size(self) -> tuple[int, int]:
+        """Height and width of an image that is cropped only, not resized."""
+        height, width = self._format.height, self._format.width
+        return int(height / self._crop_ratio), int(width / self._crop_ratio)
 
     def inputs(self, image: tf.Tensor) -> tf.Tensor:
         """Returns the model's inputs for some images.
@@ -88,7 +97,11 @@ class ServedClassifier:
         }
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes the SavedModel with its two signatures."""
+        """Writes the SavedModel with its two signatures, and the class names as an asset.
+
+        The asset `labels.txt` is for people and programs around the server; answers have the names
+        from the graph. A name is one line there, whatever characters it has.
+        """
         # The archive finds the weights that the signatures use. `track(self.model)` would add
         # Keras's wrappers of them, and TensorFlow would store every weight a second time.
         archive = keras.export.ExportArchive()
@@ -100,7 +113,17 @@ class ServedClassifier:
         archive.add_endpoint(
             "serve_bytes", self.classify_files, [tf.TensorSpec([None], tf.string, "image_bytes")]
         )
-        archive.write_out(path, verbose=False)
+        with tempfile.TemporaryDirectory() as folder:
+            labels = pathlib.Path(folder, LABELS)
+            lines = (" ".join(name.splitlines()) for name in map(str, self._class_names))
+            labels.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+            # Keras takes files as assets only with a table that is made from them.
+            lines = tf.lookup.TextFileIndex.LINE_NUMBER, tf.lookup.TextFileIndex.WHOLE_LINE
+            content = tf.lookup.TextFileInitializer(
+                str(labels), tf.int64, lines[0], tf.string, lines[1]
+            )
+            archive.track(tf.lookup.StaticHashTable(content, ""))
+            archive.write_out(path, verbose=False)
 
     def _view(self, image: tf.Tensor) -> tf.Tensor:
         size = (self._format.height, self._format.width)
