@@ -2,7 +2,8 @@
 
 It has the definitions of OpenCV and the low-pass filter of `keras_deit.data.resampling`, with which
 the model was trained and evaluated: bicubic interpolation with a = -0.75 (TensorFlow's bicubic has
-a = -0.5), and whole gray levels for files. The measured differences are in `savedmodels/README.md`.
+a = -0.5), and a result of whole gray levels. The measured differences are in
+`savedmodels/README.md`.
 """
 
 import numpy as np
@@ -24,8 +25,8 @@ def evaluation_view(
         interpolation: "bicubic" or "bilinear".
 
     Returns:
-        float32 in [0, 1], (B, height, width, 3); of uint8 whole gray levels, multiples of 1/255. If
-        the images need no resizing, the values are exactly those of `pixels`.
+        float32 in [0, 1], (B, height, width, 3): whole gray levels, multiples of 1/255. If the
+        images need no resizing, the values are exactly those of `pixels`.
 
     Raises:
         InputError: the interpolation is unknown.
@@ -34,21 +35,43 @@ def evaluation_view(
         raise unknown_name("interpolation", interpolation, _KERNELS)
     size = tf.shape(pixels)[1:3]
     covering = _covering_size(size, int(height / crop_ratio), int(width / crop_ratio))
-    # The op computes the same area average as OpenCV's INTER_AREA.
+    view = tf.cond(
+        tf.reduce_any(covering != size),
+        lambda: _resized(pixels, size, covering, (height, width), interpolation) * (1 / 255),
+        lambda: _cropped(pixels, height, width),
+    )
+    return tf.ensure_shape(view, (None, height, width, 3))
+
+
+def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns the center of images that are as large as they should be, in [0, 1]."""
+    size = tf.shape(pixels)[1:3]
+    first = tf.cast(tf.round((size - tf.stack([height, width])) / 2), tf.int32)
+    view = pixels[:, first[0] :][:, :height, first[1] :][:, :, :width]
+    return tf.image.convert_image_dtype(view, tf.float32)
+
+
+def _resized(pixels, size, covering, sides, interpolation) -> tf.Tensor:
+    """Returns the center of the resized images in gray levels, float32 from 0 to 255.
+
+    In these units sums of whole levels are mostly exact, so that they are rounded to the same
+    levels wherever they are computed.
+    """
+    if pixels.dtype != tf.uint8:
+        # Whole levels become whole again.
+        pixels = tf.round(pixels * (255 * 256)) / 256
+    # The op computes the same area average as OpenCV's INTER_AREA. A large image of 8 bits becomes
+    # float32 only here.
     reduced = tf.minimum(size, MAX_SCALE * covering)
-    is_uint8 = pixels.dtype == tf.uint8
-    # A large image becomes float32 only after it has been reduced.
-    pixels = tf.image.resize(pixels, reduced, "area") * (1 / 255 if is_uint8 else 1.0)
+    pixels = tf.image.resize(pixels, reduced, "area")
     pixels = _round_to_integers(pixels, tf.reduce_any(reduced != size))
     down, across = (_taps(reduced[axis] / covering[axis], interpolation) for axis in range(2))
     pixels = _filter(_filter(pixels, 1, down), 2, across)
     pixels = _round_to_integers(pixels, tf.reduce_max(down) + tf.reduce_max(across) < 2)
     kernel, taps = _KERNELS[interpolation]
-    pixels = _sample(pixels, 1, covering[0], height, kernel, taps)
-    pixels = _sample(pixels, 2, covering[1], width, kernel, taps)
-    if is_uint8:
-        return _round_to_integers(pixels, tf.reduce_any(covering != size))
-    return tf.clip_by_value(pixels, 0.0, 1.0)
+    for axis, side in enumerate(sides):
+        pixels = _sample(pixels, axis + 1, covering[axis], side, kernel, taps)
+    return _round_to_integers(pixels, tf.constant(True))
 
 
 def _covering_size(size: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -63,8 +86,7 @@ def _covering_size(size: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 def _round_to_integers(pixels: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
     """Rounds as OpenCV does after an operation on uint8, if it changed anything."""
-    rounded = tf.clip_by_value(tf.round(pixels * 255), 0, 255) / 255
-    return tf.where(changed, rounded, pixels)
+    return tf.where(changed, tf.clip_by_value(tf.round(pixels), 0, 255), pixels)
 
 
 def _filter(pixels: tf.Tensor, axis: int, taps: tf.Tensor) -> tf.Tensor:
