@@ -76,7 +76,7 @@ def write_file(classifier, name: str, folder: pathlib.Path, calibration=None):
     _check_size(classifier.model, converter)
     module = importlib.import_module(f"keras_deit.serving.{converter.module}")
     path = folder / f"model{'' if calibration is None else _INT8}{module.SUFFIX}"
-    with _as_input_error(converter, classifier.model.name), _quiet():
+    with converter_errors(name, classifier.model.name), _quiet():
         if calibration is None:
             module.convert(classifier, path)
         else:
@@ -91,7 +91,7 @@ def check_answers(classifier, name: str, answers) -> float:
         InputError: it is above `TOLERANCE`.
     """
     title = CONVERTERS[name].title
-    with _as_input_error(CONVERTERS[name], classifier.model.name), _quiet():
+    with converter_errors(name, classifier.model.name), _quiet():
         difference = classifier.largest_difference(answers)
     if not difference <= TOLERANCE:
         raise InputError(
@@ -111,8 +111,13 @@ def _check_size(model, converter: Converter) -> None:
 
 
 @contextlib.contextmanager
-def _as_input_error(converter: Converter, model: str) -> Iterator[None]:
-    """Turns what a converter raises for a model that it cannot take into one line."""
+def converter_errors(name: str, model: str) -> Iterator[None]:
+    """Turns what a converter or runtime raises for a model that it cannot take into one line.
+
+    Args:
+        name: one of `CONVERTERS`.
+        model: the name of the model.
+    """
     try:
         yield
     except (OSError, MemoryError, InputError):
@@ -120,7 +125,7 @@ def _as_input_error(converter: Converter, model: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(first_line(error).split())
         raise InputError(
-            f"{converter.title} cannot take {model}: {type(error).__name__}, {reason}"
+            f"{CONVERTERS[name].title} cannot take {model}: {type(error).__name__}, {reason}"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Export of a trained model, as a SavedModel or in formats that run without TensorFlow."""
 
+import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -10,11 +11,17 @@ import keras
 from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import temporary_folder, user_path
 from keras_deit.serving.calibration import Calibration, load_calibration
-from keras_deit.serving.converters import CONVERTERS, check_answers, check_installed, write_file
+from keras_deit.serving.converters import (
+    CONVERTERS,
+    check_answers,
+    check_installed,
+    converter_errors,
+    write_file,
+)
 from keras_deit.serving.model_card import write_model_card
 from keras_deit.serving.other_process import export_on_tensorflow
 from keras_deit.serving.sources import ExportSource, load_source
-from keras_deit.serving.versions import check_name, next_version, publish
+from keras_deit.serving.versions import LABELS, check_name, next_version, publish, write_labels
 
 SAVED_MODEL = "tf_saved_model"
 FORMATS = (SAVED_MODEL, *CONVERTERS)
@@ -22,7 +29,6 @@ FORMATS = (SAVED_MODEL, *CONVERTERS)
 TOLERANCE = 1e-5
 # Photographs of nearly every camera, and 0.2 GB as RGB. A server decodes several at once.
 MAX_SERVED_PIXELS = 64 * 10**6
-_DIFFERENCE = "largest difference from the logits of the Keras model"
 # A loss of top-1 by 8-bit integers that the user is told of.
 _MUCH = 0.01
 
@@ -76,8 +82,8 @@ def export_model(
     files, strings (B,). Both resize, crop and normalize as the evaluation, and return `logits` and
     `probabilities`, float32 (B, K); `top_probabilities`, the highest first, float32 (B, k); and
     their `top_labels`, strings (B, k). `serve_bytes` also returns `valid`, bool (B,); where a file
-    cannot be decoded it is false, numbers are 0 and labels are empty. Beside it are requests that
-    warm a server up and, as beside the other formats, a model card.
+    cannot be decoded it is false, numbers are 0 and labels are empty. Requests that warm a server
+    up are beside it.
 
     The other formats take `image`, RGB pixels in [0, 1] of the model's size, float32 (B, height,
     width, 3), and return `logits` and `probabilities`. They normalize, but do not resize.
@@ -137,13 +143,14 @@ def export_model(
                 if each == SAVED_MODEL:
                     written[each] = _saved_model(source, name, folder, top_k, max_image_pixels)
                 else:
-                    written[each] = _converted(source, name, each, folder, calibration)
+                    written[each] = _converted(source, each, folder, calibration)
+                _describe(folder, name, source, written[each])
             versions = _publish(partial, output / name, list(written))
     except OSError as error:
         path = error.filename or output_dir
         raise InputError(f"Cannot write to {path}: {error.strerror or error}.") from error
-    for each, lines in written.items():
-        for line in (str(versions[each]), *lines):
+    for each, exported in written.items():
+        for line in (str(versions[each]), *exported.interface, *exported.results):
             print_fn(line)
     if calibration and calibration.bad_images.names:
         print_fn(f"Unreadable images, not counted: {len(calibration.bad_images.names)}.")
@@ -183,10 +190,25 @@ def _check(arguments: dict) -> None:
     check_installed(formats)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Exported:
+    """What was written in one format.
+
+    Attributes:
+        interface: lines that say what it takes and returns.
+        results: lines that say what was measured.
+        measured: the same figures by what they are, for the model card.
+    """
+
+    interface: list[str]
+    results: list[str]
+    measured: dict[str, float]
+
+
 def _saved_model(
     source: ExportSource, name: str, folder: pathlib.Path, top_k: int, max_image_pixels: int
-) -> list[str]:
-    """Writes a SavedModel, compares it and returns what it is."""
+) -> _Exported:
+    """Writes a SavedModel and compares it."""
     from keras_deit.serving.served_classifier import ServedClassifier
     from keras_deit.serving.verification import SavedModel
     from keras_deit.serving.warm_up import write_warm_up
@@ -203,47 +225,44 @@ def _saved_model(
             f"which is more than {TOLERANCE:.0e}; it is not exported."
         )
     write_warm_up(folder, name, *served.model.input_shape[1:3])
-    interface = saved_model.describe()
-    write_model_card(folder, name, source, interface, {_DIFFERENCE: difference})
-    return [*interface, f"{_DIFFERENCE}: {difference:.1e}"]
+    what = "largest difference from the logits of the Keras model"
+    results = [f"{what}: {difference:.1e}"]
+    return _Exported(saved_model.describe(), results, {what: difference})
 
 
 def _converted(
-    source: ExportSource,
-    model_name: str,
-    name: str,
-    folder: pathlib.Path,
-    calibration: Calibration | None,
-) -> list[str]:
-    """Writes a model in another format, compares it and returns what it is."""
+    source: ExportSource, name: str, folder: pathlib.Path, calibration: Calibration | None
+) -> _Exported:
+    """Writes a model in another format and compares it."""
     from keras_deit.serving.pixel_classifier import PixelClassifier
 
     folder.mkdir()
     classifier = PixelClassifier(source.model)
     path, answers = write_file(classifier, name, folder)
     difference = check_answers(classifier, name, answers)
-    measured = {"largest difference from the answers of the Keras model": difference}
-    lines = [
-        f"{path.name}, {_megabytes(path)}",
-        *classifier.describe(),
-        f"  largest difference from the answers of the Keras model: {difference:.1e}",
-    ]
+    what = "largest difference from the answers of the Keras model"
+    results = [f"{path.name}, {_megabytes(path)}, {what}: {difference:.1e}"]
+    measured = {what: difference}
     if calibration is not None:
         path, int8 = write_file(classifier, name, folder, calibration.images)
-        top1, count = calibration.top1({"float": answers, "int8": int8})
-        where = f"{count} {calibration.split} images"
-        measured |= {f"top-1 of {kind} on {where}": value for kind, value in top1.items()}
-        lines += [
-            f"{path.name}, {_megabytes(path)}, the same with 8-bit integers, calibrated on "
-            f"{len(calibration.images)} validation images",
-            f"  top-1 on {count} {calibration.split} images: {top1['int8']:.4f}, float "
-            f"{top1['float']:.4f}",
+        with converter_errors(name, source.model.name):
+            top1, count = calibration.top1({"float": answers, "int8": int8})
+        of = f"top-1 on {count} {calibration.split} images"
+        results += [
+            f"{path.name}, {_megabytes(path)}, calibrated on {len(calibration.images)} validation "
+            f"images, {of}: {top1['int8']:.4f}, float {top1['float']:.4f}"
         ]
-        if top1["float"] - top1["int8"] > _MUCH:
-            loss = 100 * (top1["float"] - top1["int8"])
-            lines.append(f"  8 bits lose {loss:.1f} points: serve {CONVERTERS[name].title} float.")
-    write_model_card(folder, model_name, source, classifier.describe(), measured)
-    return lines
+        measured |= {f"{of}, {kind}": value for kind, value in top1.items()}
+        if (loss := top1["float"] - top1["int8"]) > _MUCH:
+            results.append(f"8-bit integers lose {100 * loss:.1f} points: better serve the float.")
+    return _Exported(classifier.describe(), results, measured)
+
+
+def _describe(folder: pathlib.Path, name: str, source: ExportSource, exported: _Exported) -> None:
+    """Writes the names of the classes, a line each, and the model card beside an export."""
+    if not (folder / "assets" / LABELS).is_file():  # Where a SavedModel has them.
+        write_labels(folder, source.class_names)
+    write_model_card(folder, name, source, exported.interface, exported.measured)
 
 
 def _megabytes(path: pathlib.Path) -> str:

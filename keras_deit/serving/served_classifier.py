@@ -11,8 +11,7 @@ from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.models import Classifier
 from keras_deit.serving.evaluation_view import evaluation_view
 from keras_deit.serving.image_files import decode_views
-
-LABELS = "labels.txt"
+from keras_deit.serving.versions import write_labels
 
 
 class ServedClassifier:
@@ -114,9 +113,7 @@ class ServedClassifier:
             "serve_bytes", self.classify_files, [tf.TensorSpec([None], tf.string, "image_bytes")]
         )
         with tempfile.TemporaryDirectory() as folder:
-            labels = pathlib.Path(folder, LABELS)
-            lines = (" ".join(name.splitlines()) for name in map(str, self._class_names))
-            labels.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+            labels = write_labels(pathlib.Path(folder), self._class_names)
             # Keras takes files as assets only with a table that is made from them.
             lines = tf.lookup.TextFileIndex.LINE_NUMBER, tf.lookup.TextFileIndex.WHOLE_LINE
             content = tf.lookup.TextFileInitializer(
