@@ -1,9 +1,15 @@
 """The command export."""
 
 from keras_deit.core.errors import InputError
-from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.recipes import Option
-from keras_deit.serving import FORMATS, HEADS, SAVED_MODEL, export_model, serving_commands
+from keras_deit.serving import (
+    FORMATS,
+    HEADS,
+    MAX_SERVED_PIXELS,
+    SAVED_MODEL,
+    export_model,
+    serving_commands,
+)
 
 
 def export_options() -> list[Option]:
@@ -27,8 +33,8 @@ def export_options() -> list[Option]:
         Option(
             "max_image_pixels",
             int,
-            "Most pixels of an image file in a request; a larger one is an error.",
-            default=MAX_IMAGE_PIXELS,
+            "Most pixels of an image file in a request; a larger one is not decoded.",
+            default=MAX_SERVED_PIXELS,
             minimum=1,
         ),
     ]

@@ -10,7 +10,6 @@ import keras
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import temporary_folder, user_path
-from keras_deit.data import MAX_IMAGE_PIXELS
 from keras_deit.serving.calibration import Calibration, load_calibration
 from keras_deit.serving.converters import (
     CONVERTERS,
@@ -22,14 +21,14 @@ from keras_deit.serving.converters import (
 from keras_deit.serving.model_card import write_model_card
 from keras_deit.serving.other_process import export_on_tensorflow
 from keras_deit.serving.sources import ExportSource, load_source
-from keras_deit.serving.versions import check_name, next_version, publish
+from keras_deit.serving.versions import LABELS, check_name, next_version, publish, write_labels
 
 SAVED_MODEL = "tf_saved_model"
 FORMATS = (SAVED_MODEL, *CONVERTERS)
-# The names of the classes by index, a line each, beside every export.
-LABELS = "labels.txt"
 # Largest difference between the logits of the SavedModel and of the Keras model.
 TOLERANCE = 1e-5
+# Photographs of nearly every camera, and 0.2 GB as RGB. A server decodes several at once.
+MAX_SERVED_PIXELS = 64 * 10**6
 # A loss of top-1 by 8-bit integers that the user is told of.
 _MUCH = 0.01
 
@@ -40,7 +39,7 @@ def export_run(
     name: str | None = None,
     top_k: int = 5,
     weights: str = "final",
-    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    max_image_pixels: int = MAX_SERVED_PIXELS,
     print_fn=print,
 ) -> pathlib.Path:
     """Writes the model of a finished run as a SavedModel: `export_model` with that one format.
@@ -73,16 +72,18 @@ def export_model(
     output_dir: str | pathlib.Path = "savedmodels",
     name: str | None = None,
     top_k: int = 5,
-    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    max_image_pixels: int = MAX_SERVED_PIXELS,
     print_fn=print,
 ) -> dict[str, pathlib.Path]:
     """Writes a trained model in one or several formats.
 
     A SavedModel has two signatures. `serving_default` takes `image`, RGB pixels in [0, 1] of any
-    size, float32 (B, H, W, 3); `serve_bytes` takes `image_bytes`, JPEG or PNG files, strings (B,).
-    Both resize, crop and normalize as the evaluation, and return `logits` and `probabilities`,
-    float32 (B, K); `top_probabilities`, the highest first, float32 (B, k); and their `top_labels`,
-    strings (B, k).
+    size, float32 (B, H, W, 3); `serve_bytes` takes `image_bytes`, JPEG, PNG, GIF, BMP or WebP
+    files, strings (B,). Both resize, crop and normalize as the evaluation, and return `logits` and
+    `probabilities`, float32 (B, K); `top_probabilities`, the highest first, float32 (B, k); and
+    their `top_labels`, strings (B, k). `serve_bytes` also returns `valid`, bool (B,); where a file
+    cannot be decoded it is false, numbers are 0 and labels are empty. Requests that warm a server
+    up are beside it.
 
     The other formats take `image`, RGB pixels in [0, 1] of the model's size, float32 (B, height,
     width, 3), and return `logits` and `probabilities`. They normalize, but do not resize.
@@ -140,7 +141,7 @@ def export_model(
             for each in dict.fromkeys(formats):
                 folder = partial / each
                 if each == SAVED_MODEL:
-                    written[each] = _saved_model(source, folder, top_k, max_image_pixels)
+                    written[each] = _saved_model(source, name, folder, top_k, max_image_pixels)
                 else:
                     written[each] = _converted(source, each, folder, calibration)
                 _describe(folder, name, source, written[each])
@@ -205,11 +206,12 @@ class _Exported:
 
 
 def _saved_model(
-    source: ExportSource, folder: pathlib.Path, top_k: int, max_image_pixels: int
+    source: ExportSource, name: str, folder: pathlib.Path, top_k: int, max_image_pixels: int
 ) -> _Exported:
     """Writes a SavedModel and compares it."""
     from keras_deit.serving.served_classifier import ServedClassifier
     from keras_deit.serving.verification import SavedModel
+    from keras_deit.serving.warm_up import write_warm_up
 
     served = ServedClassifier(
         source.model, list(source.class_names), *source.view, top_k, max_image_pixels
@@ -222,6 +224,7 @@ def _saved_model(
             f"The SavedModel's logits differ from the Keras model's by {difference:.2e}, "
             f"which is more than {TOLERANCE:.0e}; it is not exported."
         )
+    write_warm_up(folder, name, *served.model.input_shape[1:3])
     what = "largest difference from the logits of the Keras model"
     results = [f"{what}: {difference:.1e}"]
     return _Exported(saved_model.describe(), results, {what: difference})
@@ -257,19 +260,9 @@ def _converted(
 
 def _describe(folder: pathlib.Path, name: str, source: ExportSource, exported: _Exported) -> None:
     """Writes the names of the classes, a line each, and the model card beside an export."""
-    lines = (" ".join(str(label).splitlines()) for label in source.class_names)
-    (folder / LABELS).write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    write_model_card(
-        folder,
-        name,
-        source.model,
-        source.class_names,
-        source.view,
-        exported.interface,
-        weights=source.weights,
-        run=source.run,
-        measured=exported.measured,
-    )
+    if not (folder / "assets" / LABELS).is_file():  # Where a SavedModel has them.
+        write_labels(folder, source.class_names)
+    write_model_card(folder, name, source, exported.interface, exported.measured)
 
 
 def _megabytes(path: pathlib.Path) -> str:

@@ -11,27 +11,23 @@ from collections.abc import Mapping, Sequence
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import file_digest, write_json
 from keras_deit.models import Classifier, get_spec
+from keras_deit.serving.sources import ExportSource
 from keras_deit.training import Run
 from keras_deit.version import __version__
 
 CARD, CARD_VALUES = "README.md", "model_card.json"
 _CODE_LICENSE = "Apache-2.0"
-# Punctuation that begins markup somewhere in Markdown or HTML.
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&$@:=\-])")
+# Punctuation that begins markup or HTML within a line.
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
 _ROWS = {"class": "class head", "distillation": "distillation head"}
 
 
 def write_model_card(
     directory: pathlib.Path,
     name: str,
-    model: Classifier,
-    class_names: Sequence[str],
-    view: tuple[float, str],
+    source: ExportSource,
     interface: Sequence[str],
-    *,
-    weights: str,
-    run: Run | None = None,
-    measured: Mapping[str, float | str] | None = None,
+    measured: Mapping[str, float],
 ) -> None:
     """Writes `README.md` and `model_card.json` beside the files of an export.
 
@@ -40,49 +36,37 @@ def write_model_card(
     Args:
         directory: the folder of the exported files.
         name: the name of the exported model.
-        model: the model that was exported.
-        class_names: the names of its classes.
-        view: crop ratio and interpolation of the evaluation view.
+        source: what was exported.
         interface: lines that say what the exported model takes and returns, such as those of
             `SavedModel.describe`.
-        weights: "final", "best" or "ema" of the run; without a run, where the weights come from.
-        run: the run that trained the model, if there is one.
-        measured: what was measured at the export, by what it is: "largest difference from the
-            logits of the Keras model", "top-1 of int8 on validation".
+        measured: what was measured at the export, by what it is.
 
     Raises:
         InputError: the files of the run are corrupt.
         OSError: the card cannot be written.
     """
-    card = model_card(name, model, class_names, view, weights=weights, run=run)
+    card = _card(name, source)
     card["interface"] = list(interface)
-    card["measured_at_export"] = dict(measured or {})
+    card["measured_at_export"] = dict(measured)
     card["sha256"] = {
         path.relative_to(directory).as_posix(): file_digest(path)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name not in (CARD, CARD_VALUES)
+        if path.is_file()
     }
     write_json(directory / CARD_VALUES, card)
     (directory / CARD).write_text(card_page(card), "utf-8")
 
 
-def model_card(
-    name: str,
-    model: Classifier,
-    class_names: Sequence[str],
-    view: tuple[float, str],
-    *,
-    weights: str,
-    run: Run | None = None,
-) -> dict:
-    """Returns what is known of a model, as JSON values; the arguments of `write_model_card`."""
+def _card(name: str, source: ExportSource) -> dict:
+    """Returns what is known of a model, as JSON values."""
+    model, view, run = source.model, source.view, source.run
     image_format = model.image_format
     return {
         "name": name,
         "model": {
             "architecture": model.name,
             "parameters": model.count_params(),
-            "classes": list(class_names),
+            "classes": list(source.class_names),
         },
         "preprocessing": {
             "height": image_format.height,
@@ -93,9 +77,9 @@ def model_card(
             "std": list(image_format.std),
             "channels": image_format.channels,
         },
-        "weights": weights,
+        "weights": str(source.weights),
         "license": _license(model, run),
-        **({} if run is None else _of_run(run, weights)),
+        **({} if run is None else _of_run(run, source.weights)),
         "exported": {
             "by": f"keras-deit {__version__}",
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

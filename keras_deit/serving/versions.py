@@ -6,12 +6,24 @@ Other formats are in `NAME/FORMAT/VERSION/`. TF Serving looks at directories nam
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import fsync, fsync_tree
 
 # Characters that a URL path and a shell need not quote; TF Serving rejects "/" and ":".
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+# The names of the classes by index, a line each.
+LABELS = "labels.txt"
+
+
+def write_labels(folder: pathlib.Path, class_names: Iterable[str]) -> pathlib.Path:
+    """Writes the names of the classes, in which line breaks become spaces, and returns the path."""
+    lines = (" ".join(str(name).splitlines()) for name in class_names)
+    path = folder / LABELS
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return path
 
 
 def check_name(name: str) -> None:

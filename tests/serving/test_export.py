@@ -45,6 +45,7 @@ def test_versions_count_up_and_the_output_describes_them(run, tmp_path):
         "signature serve_bytes",
         "  takes image_bytes: string (any)",
         *outputs,
+        "  returns valid: bool (any)",
     ]
     assert float(lines[-1].rpartition(": ")[2]) <= 1e-5
 
