@@ -55,7 +55,7 @@ def main() -> None:
     sizes = {"image_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
     model = create_model(get_recipe("digits").model, num_classes=_CLASSES, **sizes)
     names = [f"class {index}" for index in range(_CLASSES)]
-    served = ServedClassifier(model, names, 0.9, "bicubic", top_k=3)
+    served = ServedClassifier(model, names, 0.9, "bicubic", True, top_k=3)
     with tempfile.TemporaryDirectory() as folder:
         served.save(pathlib.Path(folder, "model"))
         saved = SavedModel(pathlib.Path(folder, "model"))

@@ -41,7 +41,7 @@ def import_keras() -> None:
         signal.signal(number, stop)
     _check_backend(os.environ.get("KERAS_BACKEND") or _BACKENDS[0])
     try:
-        with _silent_stderr():
+        with silent_stderr():
             import keras
         # Without the variable it is that of ~/.keras/keras.json.
         _check_backend(keras.backend.backend())
@@ -95,13 +95,16 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
-        with _silent_stderr():
+        with silent_stderr():
             self._loader.exec_module(module)
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """TensorFlow writes notes to stderr at import that none of its settings turns off."""
+def silent_stderr() -> Iterator[None]:
+    """Leaves out what is written to stderr in the block.
+
+    TensorFlow and the converters of models write notes there that none of their settings turns off.
+    """
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -1,11 +1,11 @@
 """What a model says about images that have no labels."""
 
 import dataclasses
-import importlib.resources
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,12 +17,27 @@ from keras_deit.data.folder import FileSource
 from keras_deit.data.folder_files import image_files
 from keras_deit.data.images import decode
 from keras_deit.data.transforms import center_crop_resize, check_evaluation_view, normalize
+from keras_deit.evaluation.class_names import default_class_names
 from keras_deit.models import Classifier, get_spec, list_models
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.conversion import model_from
+from keras_deit.pretrained.sources import class_names_beside, find_weights
 from keras_deit.training import load_run
 
 _RUN = "config.json"
+
+
+class EvaluationView(NamedTuple):
+    """How an image is prepared for a model.
+
+    Attributes:
+        crop_ratio, interpolation: as for `center_crop_resize`.
+        exif_orientation: whether a photograph is turned upright as its EXIF data says.
+    """
+
+    crop_ratio: float
+    interpolation: str
+    exif_orientation: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +100,13 @@ class Predictor:
         if batch_size < 1:
             raise InputError(f"batch_size should be 1 or more. Received: {batch_size}")
         self._batch_size = batch_size
-        self.model, view, own_names = _load(source, model, weights)
-        self._exif_orientation = view[2]
-        self._crop_ratio = view[0] if crop_ratio is None else crop_ratio
-        self._interpolation = interpolation or view[1]
+        self.model, view, own_names = load_classifier(source, model, weights)
+        self._exif_orientation = view.exif_orientation
+        self._crop_ratio = view.crop_ratio if crop_ratio is None else crop_ratio
+        self._interpolation = interpolation or view.interpolation
         check_evaluation_view(self._crop_ratio, self._interpolation)
         count = self.model.num_classes
-        self.class_names = tuple(class_names or own_names or _default_names(count))
+        self.class_names = tuple(class_names or own_names or default_class_names(count))
         if count and len(self.class_names) != count:
             raise InputError(
                 f"{self.model.name} has {count} classes. Received: {len(self.class_names)} names"
@@ -192,19 +207,19 @@ class Predictor:
             return None, error
 
 
-def imagenet_class_names() -> tuple[str, ...]:
-    """Returns the names of ImageNet's 1,000 classes (WordNet's lemmas), in their order."""
-    file = importlib.resources.files("keras_deit.models") / "imagenet_classes.txt"
-    return tuple(file.read_text("utf-8").splitlines())
+def load_classifier(
+    source: "str | os.PathLike | Classifier", name: str | None = None, weights: str = "final"
+) -> tuple[Classifier, EvaluationView, Sequence[str] | None]:
+    """Returns a model, its evaluation view and its class names.
 
+    The class names are those of a run or of the configuration beside a file; else None.
 
-def _default_names(count: int) -> tuple[str, ...]:
-    return imagenet_class_names() if count == 1000 else tuple(map(str, range(count)))
+    Args:
+        source, name, weights: as `source`, `model` and `weights` of `Predictor`.
 
-
-def _load(source, name: str | None, weights: str):
-    """Returns a model; crop ratio, interpolation and whether photographs are turned upright in its
-    evaluation; and its class names."""
+    Raises:
+        InputError: the source cannot be loaded.
+    """
     if isinstance(source, Classifier):
         return source, _published_view(source), None
     is_name = isinstance(source, str) and source in list_models()
@@ -216,19 +231,25 @@ def _load(source, name: str | None, weights: str):
         config = run.config
         with precision(config["run"].get("mixed_precision", "float32")):
             model = run.model(weights)
-        names = ("crop_ratio", "interpolation")
-        view = (*(config[name] for name in names), config.get("exif_orientation", False))
-        return model, view, config["class_names"]
+        return model, view_of_run(config), config["class_names"]
     model = model_from(source, name)
-    return model, _published_view(model), None
+    names = class_names_beside(find_weights(source).path, model.num_classes)
+    return model, _published_view(model), names
 
 
-def _published_view(model: Classifier) -> tuple[float, str, bool]:
+def view_of_run(config: dict) -> EvaluationView:
+    """Returns the evaluation view of a run by its configuration."""
+    # Earlier versions have not turned photographs upright.
+    is_turned = config.get("exif_orientation", False)
+    return EvaluationView(config["crop_ratio"], config["interpolation"], is_turned)
+
+
+def _published_view(model: Classifier) -> EvaluationView:
     try:
         spec = get_spec(model.name)
     except InputError:  # A model of the user's own.
-        return 1.0, "bicubic", True
-    return spec.crop_ratio, spec.interpolation, True
+        return EvaluationView(1.0, "bicubic")
+    return EvaluationView(spec.crop_ratio, spec.interpolation)
 
 
 def _named(images) -> Iterator[tuple[str, object]]:

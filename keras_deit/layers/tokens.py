@@ -122,7 +122,9 @@ class PerClassHead(keras.layers.Layer):
         self.bias = self.add_weight(shape=(input_shape[1],), initializer="zeros", name="bias")
 
     def call(self, tokens):
-        return ops.sum(tokens * self.kernel, axis=-1) + self.bias
+        # A sum to which OpenVINO 2026.4 would add the bias gets it from the wrong class there.
+        products = ops.matmul(tokens[:, :, None, :], self.kernel[:, :, None])
+        return ops.squeeze(products, axis=(2, 3)) + self.bias
 
     def class_axes(self):
         return [(self.kernel, 0), (self.bias, 0)]

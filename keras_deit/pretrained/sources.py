@@ -5,12 +5,16 @@ import math
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import read_json, user_path
 from keras_deit.pretrained import hub
 from keras_deit.pretrained.matching import WITHOUT_DISTILLATION
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS, missing_weights, run_model
+
+# What transformers calls a class that has no name.
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,19 +98,46 @@ def normalization_beside(path: pathlib.Path) -> tuple | None:
     They are in the configuration beside the file that timm, transformers or a run of this package
     wrote; None if it says nothing.
     """
-    for name in hub.CONFIGS:
-        try:
-            values = read_json(path.parent / name, name)
-        except InputError:
-            continue
-        inner = values.get("pretrained_cfg")
-        values = {**values, **(inner if isinstance(inner, dict) else {})}
+    for values in _configurations_beside(path):
         if values.get("do_normalize") is False:
             return (0.0,) * 3, (1.0,) * 3
         pair = [values.get(key, values.get(f"image_{key}")) for key in ("mean", "std")]
         if all(_is_triple(value) for value in pair) and min(pair[1]) > 0:
             return tuple(pair[0]), tuple(pair[1])
     return None
+
+
+def class_names_beside(path: pathlib.Path, count: int) -> tuple[str, ...] | None:
+    """Returns the names of the classes in the configuration beside a file of weights.
+
+    They are `label_names` of timm or `id2label` of transformers; None if it names no or other
+    classes, or calls them LABEL_0 and so on.
+
+    Args:
+        path: path of the file.
+        count: the number of classes of the model.
+    """
+    for values in _configurations_beside(path):
+        names, by_index = values.get("label_names"), values.get("id2label")
+        if names is None and isinstance(by_index, dict):
+            names = [by_index.get(str(index)) for index in range(len(by_index))]
+        if (
+            isinstance(names, list)
+            and len(names) == count
+            and all(isinstance(name, str) and not _PLACEHOLDER.fullmatch(name) for name in names)
+        ):
+            return tuple(names)
+    return None
+
+
+def _configurations_beside(path: pathlib.Path) -> Iterator[dict]:
+    for name in hub.CONFIGS:
+        try:
+            values = read_json(path.parent / name, name)
+        except InputError:
+            continue
+        inner = values.get("pretrained_cfg")
+        yield {**values, **(inner if isinstance(inner, dict) else {})}
 
 
 def _is_triple(value) -> bool:

@@ -2,66 +2,15 @@
 
 It has the definitions of OpenCV and the low-pass filter of `keras_deit.data.resampling`, with which
 the model was trained and evaluated: bicubic interpolation with a = -0.75 (TensorFlow's bicubic has
-a = -0.5), and JPEG decoding with the accurate integer transform. The remaining difference is that
-OpenCV rounds the result to integers: 0.25 of 255 gray levels on average. The measured differences
-are in `savedmodels/README.md`.
+a = -0.5), and a result of whole gray levels. The measured differences are in
+`savedmodels/README.md`.
 """
 
 import numpy as np
 import tensorflow as tf
 
 from keras_deit.core.errors import unknown_name
-from keras_deit.data.images import MAX_IMAGE_PIXELS
 from keras_deit.data.resampling import MAX_SCALE, SCALE_STEPS, lowpass
-
-
-def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_IMAGE_PIXELS) -> tf.Tensor:
-    """Decodes a JPEG or PNG file.
-
-    Args:
-        image_bytes: the bytes of the file, a scalar string.
-        max_pixels: the most pixels that the header of the file may declare.
-
-    Returns:
-        RGB pixels in [0, 1], float32 (H, W, 3).
-
-    Raises:
-        tf.errors.InvalidArgumentError: the bytes are neither a JPEG nor a PNG file, or declare too
-            many pixels.
-    """
-    size = _declared_size(image_bytes)
-    is_bounded = tf.debugging.assert_less_equal(
-        size[0] * size[1],
-        tf.constant(max_pixels, tf.int64),
-        f"The image has more than {max_pixels} pixels.",
-    )
-    # Eagerly the assertion has been made, and is None.
-    with tf.control_dependencies([] if is_bounded is None else [is_bounded]):
-        image_bytes = tf.identity(image_bytes)
-    # The op also decodes PNG. `tf.io.decode_image` would decode JPEG with the fast transform, which
-    # differs by one gray level on average.
-    pixels = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
-    return tf.image.convert_image_dtype(pixels, tf.float32)
-
-
-def _declared_size(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Returns both sides in the header of a file, int64 (2,); 0 for what is not decoded."""
-
-    def sides(start, dtype, little_endian):
-        data = tf.strings.substr(image_bytes, start, 2 * dtype.size)
-        return tf.cast(tf.io.decode_raw(data, dtype, little_endian), tf.int64)
-
-    # A GIF file is decoded too, if it has one frame.
-    readers = {
-        b"\xff\xd8\xff": lambda: tf.cast(tf.io.extract_jpeg_shape(image_bytes)[:2], tf.int64),
-        b"\x89PNG\r\n\x1a\n": lambda: sides(16, tf.int32, little_endian=False),
-        b"GIF8": lambda: sides(6, tf.uint16, little_endian=True),
-    }
-    cases = [
-        (tf.strings.substr(image_bytes, 0, len(start)) == start, reader)
-        for start, reader in readers.items()
-    ]
-    return tf.case(cases, default=lambda: tf.zeros(2, tf.int64), exclusive=True)
 
 
 def evaluation_view(
@@ -70,14 +19,14 @@ def evaluation_view(
     """Resizes images keeping the aspect ratio and takes the center crop.
 
     Args:
-        pixels: float32 in [0, 1], (B, H, W, 3), of any H and W.
+        pixels: float32 in [0, 1] or uint8, (B, H, W, 3), of any H and W.
         height, width: the size of the result in pixels.
         crop_ratio: the fraction of the resized side that the crop keeps, in (0, 1].
         interpolation: "bicubic" or "bilinear".
 
     Returns:
-        float32 in [0, 1], (B, height, width, 3). If the images need no resizing, the values are
-        exactly those of `pixels`.
+        float32 in [0, 1], (B, height, width, 3): whole gray levels, multiples of 1/255. If the
+        images need no resizing, the values are exactly those of `pixels`.
 
     Raises:
         InputError: the interpolation is unknown.
@@ -86,7 +35,33 @@ def evaluation_view(
         raise unknown_name("interpolation", interpolation, _KERNELS)
     size = tf.shape(pixels)[1:3]
     covering = _covering_size(size, int(height / crop_ratio), int(width / crop_ratio))
-    # The op computes the same area average as OpenCV's INTER_AREA.
+    view = tf.cond(
+        tf.reduce_any(covering != size),
+        lambda: _resized(pixels, size, covering, (height, width), interpolation) * (1 / 255),
+        lambda: _cropped(pixels, height, width),
+    )
+    return tf.ensure_shape(view, (None, height, width, 3))
+
+
+def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns the center of images that are as large as they should be, in [0, 1]."""
+    size = tf.shape(pixels)[1:3]
+    first = tf.cast(tf.round((size - tf.stack([height, width])) / 2), tf.int32)
+    view = pixels[:, first[0] :][:, :height, first[1] :][:, :, :width]
+    return tf.image.convert_image_dtype(view, tf.float32)
+
+
+def _resized(pixels, size, covering, sides, interpolation) -> tf.Tensor:
+    """Returns the center of the resized images in gray levels, float32 from 0 to 255.
+
+    In these units sums of whole levels are mostly exact, so that they are rounded to the same
+    levels wherever they are computed.
+    """
+    if pixels.dtype != tf.uint8:
+        # Whole levels become whole again.
+        pixels = tf.round(pixels * (255 * 256)) / 256
+    # The op computes the same area average as OpenCV's INTER_AREA. A large image of 8 bits becomes
+    # float32 only here.
     reduced = tf.minimum(size, MAX_SCALE * covering)
     pixels = tf.image.resize(pixels, reduced, "area")
     pixels = _round_to_integers(pixels, tf.reduce_any(reduced != size))
@@ -94,9 +69,9 @@ def evaluation_view(
     pixels = _filter(_filter(pixels, 1, down), 2, across)
     pixels = _round_to_integers(pixels, tf.reduce_max(down) + tf.reduce_max(across) < 2)
     kernel, taps = _KERNELS[interpolation]
-    pixels = _sample(pixels, 1, covering[0], height, kernel, taps)
-    pixels = _sample(pixels, 2, covering[1], width, kernel, taps)
-    return tf.clip_by_value(pixels, 0.0, 1.0)
+    for axis, side in enumerate(sides):
+        pixels = _sample(pixels, axis + 1, covering[axis], side, kernel, taps)
+    return _round_to_integers(pixels, tf.constant(True))
 
 
 def _covering_size(size: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -111,8 +86,7 @@ def _covering_size(size: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 def _round_to_integers(pixels: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
     """Rounds as OpenCV does after an operation on uint8, if it changed anything."""
-    rounded = tf.clip_by_value(tf.round(pixels * 255), 0, 255) / 255
-    return tf.where(changed, rounded, pixels)
+    return tf.where(changed, tf.clip_by_value(tf.round(pixels), 0, 255), pixels)
 
 
 def _filter(pixels: tf.Tensor, axis: int, taps: tf.Tensor) -> tf.Tensor:

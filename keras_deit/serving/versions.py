@@ -1,14 +1,29 @@
-"""Directories of SavedModels: `NAME/VERSION/`, the layout of TF Serving."""
+"""Directories of exports: `NAME/VERSION/` of SavedModels, the layout of TF Serving.
+
+Other formats are in `NAME/FORMAT/VERSION/`. TF Serving looks at directories named by a number only.
+"""
 
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import fsync, fsync_tree
 
 # Characters that a URL path and a shell need not quote; TF Serving rejects "/" and ":".
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+# The names of the classes by index, a line each.
+LABELS = "labels.txt"
+
+
+def write_labels(folder: pathlib.Path, class_names: Iterable[str]) -> pathlib.Path:
+    """Writes the names of the classes, in which line breaks become spaces, and returns the path."""
+    lines = (" ".join(str(name).splitlines()) for name in class_names)
+    path = folder / LABELS
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return path
 
 
 def check_name(name: str) -> None:
@@ -33,30 +48,33 @@ def next_version(directory: pathlib.Path) -> int:
     return max(versions, default=0) + 1
 
 
-def publish(saved_model: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
-    """Moves a SavedModel into the directory of its model as the next version.
+def publish(exported: pathlib.Path, directory: pathlib.Path, version: int = 1) -> pathlib.Path:
+    """Moves an export into the directory of its model, as a new version.
 
     Both must be on the same file system, so that the move is atomic and a server never loads an
     incomplete model, not even after a loss of power.
 
     Args:
-        saved_model: the directory of the SavedModel.
-        directory: the directory of the model; it is created if needed.
+        exported: the directory of the files.
+        directory: the directory of the versions; it is created if needed, and that above it.
+        version: the number of the version, if it is above those that are there.
 
     Returns:
         The path of the version.
     """
-    fsync_tree(saved_model)
-    directory.mkdir(exist_ok=True)
+    fsync_tree(exported)
+    # Those that are new also have to be on the disk.
+    above = [directory, *(parent for parent in directory.parents if not parent.exists())]
+    directory.mkdir(parents=True, exist_ok=True)
     while True:
-        version = directory / str(next_version(directory))
+        path = directory / str(max(version, next_version(directory)))
         try:
-            os.rename(saved_model, version)
+            os.rename(exported, path)
         except OSError:
             # Another export can have taken this version in the meantime; then try the next one.
-            if not version.exists():
+            if not path.exists():
                 raise
         else:
-            fsync(directory)
-            fsync(directory.parent)
-            return version
+            for folder in (*above, above[-1].parent):
+                fsync(folder)
+            return path

@@ -1,14 +1,12 @@
 """The evaluation view of a SavedModel compared with that of the data pipeline, in gray levels."""
 
-import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_deit.core.errors import InputError
-from keras_deit.data.images import decode as decode_with_opencv
 from keras_deit.data.transforms import center_crop_resize
-from keras_deit.serving.evaluation_view import decode, evaluation_view
+from keras_deit.serving.evaluation_view import evaluation_view
 
 
 def random_image(rows: int, columns: int) -> np.ndarray:
@@ -39,10 +37,19 @@ def test_the_view_is_that_of_the_pipeline(rows, columns, size, crop_ratio, inter
     image = random_image(rows, columns)
     expected = center_crop_resize(image, *size, crop_ratio, interpolation).astype(np.float64)
     difference = np.abs(view(image, *size, crop_ratio, interpolation) - expected)
-    # OpenCV's rounding changes half a level, and its weights of 11 bits a little. On noise another
-    # interpolation, or a view that is moved by a pixel, would differ by tens of levels.
-    assert difference.max() < 0.8
-    assert difference.mean() < 0.28
+    # OpenCV computes bilinear weights with 11 bits. On noise another interpolation, or a view that
+    # is moved by a pixel, would differ by tens of levels.
+    assert difference.max() < 1.01
+    assert difference.mean() < (0.2 if interpolation == "bilinear" else 0.1)
+
+
+def test_pixels_of_8_bits_are_the_same_as_in_float32():
+    image = random_image(300, 470)[None]  # So large that it is reduced first.
+    views = [
+        evaluation_view(pixels, 24, 20, 0.9, "bicubic")
+        for pixels in (tf.constant(image), tf.constant(image / np.float32(255)))
+    ]
+    np.testing.assert_array_equal(*views)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -63,46 +70,3 @@ def test_bicubic_stays_within_the_pixel_range():
 def test_an_unknown_interpolation_is_rejected():
     with pytest.raises(InputError, match=r"'lanczos'.*bicubic"):
         view(random_image(8, 8), 8, 8, 1.0, "lanczos")
-
-
-def smooth_image() -> np.ndarray:
-    return cv2.resize(random_image(9, 12), (120, 90), interpolation=cv2.INTER_CUBIC)
-
-
-@pytest.mark.parametrize(
-    ("extension", "image"),
-    [
-        (".png", random_image(31, 18)),
-        (".png", random_image(31, 18)[..., 0]),  # gray
-        (".png", np.dstack([random_image(31, 18), random_image(31, 18)[..., 0]])),  # with alpha
-        (".jpg", smooth_image()),
-        (".jpg", smooth_image()[..., 0]),
-    ],
-)
-def test_files_are_decoded_as_in_the_pipeline(extension, image):
-    file = cv2.imencode(extension, image)[1].tobytes()
-    expected = decode_with_opencv(file, "image")
-    np.testing.assert_allclose(decode(file) * 255, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        (b"", "empty"),
-        (b"nonsense", "image file format"),
-        (cv2.imencode(".png", random_image(31, 18))[1].tobytes()[:200], "PNG"),
-        (cv2.imencode(".jpg", random_image(31, 18))[1].tobytes()[:700], "JPEG"),
-    ],
-)
-def test_a_broken_file_is_an_error(file, words):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
-        decode(file)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif"])
-def test_a_file_that_declares_too_many_pixels_is_an_error(suffix):
-    file = cv2.imencode(suffix, random_image(31, 18))[1].tobytes()
-    decoding = tf.function(decode)
-    assert decoding(file, max_pixels=31 * 18).shape == (31, 18, 3)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 557 pixels"):
-        decoding(file, max_pixels=31 * 18 - 1)

@@ -45,6 +45,7 @@ def test_versions_count_up_and_the_output_describes_them(run, tmp_path):
         "signature serve_bytes",
         "  takes image_bytes: string (any)",
         *outputs,
+        "  returns valid: bool (any)",
     ]
     assert float(lines[-1].rpartition(": ")[2]) <= 1e-5
 
@@ -52,7 +53,7 @@ def test_versions_count_up_and_the_output_describes_them(run, tmp_path):
 @pytest.mark.slow
 def test_the_comparison_notices_different_weights(run, tmp_path):
     model = run.model(dtype="float32")
-    served = ServedClassifier(model, ["a", "b", "c"], 0.9, "bicubic", 3)
+    served = ServedClassifier(model, ["a", "b", "c"], 0.9, "bicubic", True, 3)
     served.save(tmp_path / "saved")
     saved = SavedModel(tmp_path / "saved")
     assert saved.largest_difference(served) <= 1e-5

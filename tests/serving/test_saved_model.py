@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_kinds import BROKEN
 from processes import end, start
 
 from keras_deit.data.transforms import center_crop_resize, normalize
@@ -75,6 +76,9 @@ class Served:
             "serve_bytes.png": np.array(png_files, object),
             "serve_bytes.jpeg": np.array(JPEG_FILES, object),
             "serve_bytes.both": np.array([JPEG_FILES[0], png_files[0]], object),
+            "serve_bytes.broken": np.array([png_files[0], *BROKEN.values(), png_files[1]], object),
+            "serving_default.none": np.zeros((0, 20, 30, 3), np.float32),
+            "serve_bytes.none": np.array([], object),
         }
         for index, image in enumerate(self.png_images):
             inputs[f"serving_default.png{index}"] = pixels(image)[None]
@@ -160,3 +164,26 @@ def test_probabilities_and_labels_follow_from_the_logits(served, case):
     np.testing.assert_allclose(top, np.take_along_axis(expected, order, -1), atol=1e-6)
     labels = [[label.decode() for label in row] for row in output["top_labels"]]
     assert labels == np.array(served.config["class_names"])[order].tolist()
+
+
+def test_broken_files_are_invalid_and_do_not_disturb_others(served):
+    answers = {
+        name: served.outputs[f"serve_bytes.broken.{name}"]
+        for name in ("logits", "probabilities", "top_probabilities", "top_labels", "valid")
+    }
+    assert answers["valid"].tolist() == [True, *[False] * len(BROKEN), True]
+    assert served.outputs["serve_bytes.png.valid"].all()
+    for name in ("logits", "probabilities", "top_probabilities"):
+        expected = served.outputs[f"serve_bytes.png.{name}"][:2]
+        np.testing.assert_allclose(answers[name][[0, -1]], expected, rtol=0, atol=1e-6)
+        assert not answers[name][1:-1].any()
+    assert set(answers["top_labels"][1:-1].flat) == {b""}
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "serve_bytes"])
+def test_an_empty_batch_has_an_empty_answer(served, signature):
+    shapes = {"logits": (0, 3), "probabilities": (0, 3)}
+    shapes |= {"top_labels": (0, 3), "top_probabilities": (0, 3)}
+    shapes |= {"valid": (0,)} if signature == "serve_bytes" else {}
+    found = {name: served.outputs[f"{signature}.none.{name}"].shape for name in shapes}
+    assert found == shapes

@@ -20,8 +20,9 @@ for case in inputs.files:
     value = inputs[case]
     signature = case.split(".")[0]
     key = {"serving_default": "image", "serve_bytes": "image_bytes"}[signature]
-    value = value.tolist() if value.dtype == object else value
-    for name, output in model.signatures[signature](**{key: tf.constant(value)}).items():
+    kind = tf.string if value.dtype == object else value.dtype
+    value = tf.constant(value.tolist() if kind == tf.string else value, kind)
+    for name, output in model.signatures[signature](**{key: value}).items():
         outputs[f"{case}.{name}"] = output.numpy()
 assert sys.modules["keras"] is None and sys.modules["keras_deit"] is None
 np.savez(sys.argv[3], **outputs)
