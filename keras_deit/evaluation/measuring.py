@@ -133,7 +133,7 @@ class _Rows(keras.Model):
     """The logits of the heads of several models, of their means and of a teacher."""
 
     def __init__(self, models: dict[str, Classifier], teacher: keras.Layer | None):
-        super().__init__()
+        super().__init__(name="rows")
         self.models = {
             name: keras.Model(model.input, {**model.heads.output, "fused": model.output})
             for name, model in models.items()
