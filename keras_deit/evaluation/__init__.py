@@ -8,6 +8,7 @@ from keras_deit.evaluation.attention import (
     saliency,
     write_picture,
 )
+from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.evaluation.predictions import Prediction, Predictor, imagenet_class_names
 
@@ -18,6 +19,7 @@ __all__ = [
     "Predictor",
     "attention_maps",
     "attention_picture",
+    "disagreement",
     "evaluate_run",
     "final_report",
     "imagenet_class_names",
