@@ -11,9 +11,11 @@ from keras_deit.evaluation.attention import (
 from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.evaluation.predictions import Prediction, Predictor, imagenet_class_names
+from keras_deit.evaluation.report import MAX_IMAGES, train, train_with_report, write_report
 
 __all__ = [
     "KINDS",
+    "MAX_IMAGES",
     "SPLITS",
     "Prediction",
     "Predictor",
@@ -26,5 +28,8 @@ __all__ = [
     "overlay",
     "saliency",
     "score_table",
+    "train",
+    "train_with_report",
     "write_picture",
+    "write_report",
 ]
