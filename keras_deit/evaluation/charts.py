@@ -222,7 +222,7 @@ def _ticks(low: float, high: float, count: int, whole: bool = False) -> list[flo
 
 def _number(value: float) -> str:
     """Returns a number as short as its size allows."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -44,7 +44,12 @@ def table(
             of a value and a small text below it.
         tall: whether it also scrolls vertically.
     """
-    head = "".join(f'<th scope="col">{text(title)}</th>' for title in columns)
+    rows = [tuple(row) for row in rows]
+    texts = [any(isinstance(row[place], str) for row in rows) for place in range(len(columns))]
+    head = "".join(
+        f'<th scope="col"{" class=text" * is_text}>{text(title)}</th>'
+        for title, is_text in zip(columns, texts, strict=True)
+    )
     body = "".join(
         f'<tr><th scope="row">{text(title)}</th>{"".join(map(_cell, cells))}</tr>'
         for title, *cells in rows

@@ -95,7 +95,7 @@ def page(contents: Contents) -> str:
         "result": ("Result", _result(contents)),
         "compared": ("Compared runs", _compared(contents)),
         "curves": ("Curves", _curves(contents)),
-        "confusion": ("What is taken for what", _confusions(contents)),
+        "confusion": ("Confusion", _confusions(contents)),
         "classes": ("Classes", _classes(contents)),
         "calibration": ("Calibration", _calibration(contents)),
         "mistakes": ("Most confident mistakes", _mistakes(contents)),
@@ -110,8 +110,11 @@ def page(contents: Contents) -> str:
     links = "".join(f'<li><a href="#{key}">{text(t)}</a></li>' for key, (t, _) in shown.items())
     file = importlib.resources.files("keras_deit.evaluation") / _TEMPLATE
     name = contents.run.path.resolve().name
+    model = contents.run.config["model"].get("name", "A model")
     return string.Template(file.read_text("utf-8")).substitute(
-        title=text(f"{contents.run.config['model'].get('name', 'Run')}: {name}"),
+        title=text(f"{name}: report of a run"),
+        name=text(name),
+        subtitle=text(f"{model} on {contents.run.config['run']['dataset']}"),
         generator=text(f"keras-deit {__version__}"),
         lead=_lead(contents),
         contents=links,
@@ -215,11 +218,11 @@ def _compared(contents: Contents) -> str:
                 *(scores.get(row, {}).get("top1") for row in ("fused", f"fused{_EMA}", "teacher")),
                 scores.get("fused", {}).get("agreement"),
                 summary.get("steps"),
-                summary.get("images_per_second"),
+                _with_unit(summary.get("images_per_second"), "images/s"),
             ]
         )
     columns = ["run", "model", "top-1, fused", "top-1, fused, EMA", "top-1, teacher"]
-    columns += ["agreement with teacher", "steps", "images/s"]
+    columns += ["agreement with teacher", "steps", "training"]
     return table("Results of the runs on their own test splits", columns, rows)
 
 
@@ -231,7 +234,10 @@ def _curves(contents: Contents) -> str:
         held_out = column != name
         if name != "learning_rate":
             title += ", validation" if held_out else ", training"
-        charts.setdefault(chart, []).append(Line(title, points, color, 0 if held_out else 1))
+        line = Line(title, points, color, 0 if held_out or name == "learning_rate" else 1)
+        charts.setdefault(chart, []).append(line)
+    for lines in charts.values():
+        lines.sort(key=lambda line: (line.dash, line.color))
     for place, (run_name, run) in enumerate(contents.compared.items()):
         columns = _columns(run)
         for name in _MAIN:
@@ -266,10 +272,10 @@ def _confusions(contents: Contents) -> str:
     parts = []
     for place, row in enumerate(_main_first(rows)):
         counts = np.asarray(rows[row])
-        title = f"{row_title(row)}: class (rows) and answer (columns)"
-        shown = _confusion(title[0].upper() + title[1:], counts, names)
-        shown += _pairs(counts, names)
-        parts.append(shown if place == 0 else folded(f"Of the {row_title(row)}", shown))
+        title = f"Confusion matrix, {row_title(row)}: class by row, answer by column"
+        shown = _confusion(title, counts, names) + _pairs(counts, names)
+        shown = f'<div class="side">{shown}</div>'
+        parts.append(shown if place == 0 else folded(row_title(row), shown))
     return "".join(parts)
 
 
@@ -290,11 +296,11 @@ def _pairs(counts: np.ndarray, names: Sequence[str]) -> str:
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
     rows = [
-        [names[i], names[j], int(wrong[i, j]), f"{100 * wrong[i, j] / counts[i].sum():.1f} %"]
+        [names[i], names[j], int(wrong[i, j]), wrong[i, j] / counts[i].sum()]
         for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)
         if wrong[i, j]
     ]
-    columns = ["class", "taken for", "images", "of the class"]
+    columns = ["class", "taken for", "images", "share of the class"]
     return table("Most confused pairs", columns, rows) if rows else ""
 
 
@@ -329,16 +335,20 @@ def _classes(contents: Contents) -> str:
 
 def _calibration(contents: Contents) -> str:
     rows = contents.evaluation.get("reliability", {})
-    charts = "".join(
-        reliability_chart(f"Reliability, {row_title(row)}", rows[row], place)
+    drawn = {
+        row: reliability_chart(f"Reliability, {row_title(row)}", rows[row], place)
         for place, row in enumerate(_main_first(rows))
-    )
-    if not charts:
+    }
+    if not drawn:
         return ""
+    charts = "".join(chart for row, chart in drawn.items() if _EMA not in row)
+    averaged = "".join(chart for row, chart in drawn.items() if _EMA in row)
+    averaged = averaged and f'<div class="charts">{averaged}</div>'
     return (
         "<p>Bars show how often answers of a confidence are right, points their mean confidence; "
         "on the dashed line both are the same. The gray bars below show how many images have that "
         f'confidence.</p><div class="charts">{charts}</div>'
+        f"{folded('Of the averaged weights', averaged)}"
     )
 
 
@@ -348,9 +358,10 @@ def _mistakes(contents: Contents) -> str:
     names, split = _names(contents), contents.evaluation.get("split", "test")
     cards = "".join(_card(each, names, split) for each in contents.mistakes)
     return (
-        f"<p>Wrong answers of the {text(row_title(contents.mistaken_row))}, the most probable "
-        "ones first. Beside each answer is its probability, and that of the right class. Attention "
-        "is that of the last block, the mean over its heads: blue is little, yellow is much.</p>"
+        f"<p>Images with a wrong answer ({text(row_title(contents.mistaken_row))}), that with the "
+        "most probable one first. Beside each answer is its probability, and that of the right "
+        "class. Attention is that of the last block, the mean over its heads: blue is little, "
+        "yellow is much.</p>"
         f'<div class="cards">{cards}</div>'
     )
 

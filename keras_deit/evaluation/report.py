@@ -64,7 +64,6 @@ def write_report(
             evaluation = evaluate_run(
                 *(run.path,),
                 batch_size=batch_size,
-                compare=[str(each.path) for each in compared.values()],
                 print_fn=print_fn,
                 keep=found.keep,
                 write=True,
