@@ -1,8 +1,11 @@
 """Evaluating a finished run."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
+from keras_deit.core.files import write_json
 from keras_deit.core.precision import precision
 from keras_deit.data import (
     MAX_IMAGE_PIXELS,
@@ -13,6 +16,9 @@ from keras_deit.data import (
     load_dataset,
     take_examples,
 )
+from keras_deit.evaluation.measuring import answer, figures_of
+from keras_deit.models import Classifier
+from keras_deit.objectives import Objective
 from keras_deit.objectives.scoring import Scores
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.training import (
@@ -50,6 +56,7 @@ def evaluate_run(
     on_bad_image: str | None = None,
     max_image_pixels: int | None = None,
     print_fn=print,
+    write: bool = False,
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
@@ -65,13 +72,21 @@ def evaluate_run(
         on_bad_image: "fail" or "skip" for images that cannot be read; None for what the run did.
         max_image_pixels: the most pixels of an image that is decoded; None for that of the run.
         print_fn: function that is called with each line for the user.
+        write: whether to write the result into `evaluation.json` of the run, if it is that of its
+            final weights on the reported split of its own, unchanged data; otherwise a line says
+            that it is not.
 
     Returns:
-        `scores` as in the summary of the run, the `split` and its number of `examples` and, if the
-        run has a moving average of its weights, the `ema_scores` of that; what identifies the
-        `data`, None for data that are part of a package; if they are not those of the training,
-        `data_changes` and `teacher_changes` in words; and, if figures of the same split are others
-        than in the summary of the run, `differs_from_summary` with both by name.
+        JSON values: `scores` as in the summary of the run, the `split` and its number of `examples`
+        and, if the run has a moving average of its weights, the `ema_scores` of that; what
+        identifies the `data`, None for data that are part of a package; if they are not those of
+        the training, `data_changes` and `teacher_changes` in words; and, if figures of the same
+        split are others than in the summary of the run, `differs_from_summary` with both by name.
+
+        Unless the objective computes its own scores from features, also `images_per_second` of all
+        models together, the `class_names`, and by row ("class", "class, EMA", "teacher", ...) the
+        `figures`, the figures `per_class`, the `confusion` matrix and the `reliability` bins, see
+        `keras_deit.evaluation.figures`. Their temperatures are fitted on the validation split.
 
     Raises:
         InputError: there is no such split, the run is not finished, or the data has other classes.
@@ -111,10 +126,7 @@ def evaluate_run(
             *(image_format, data.num_classes, config["crop_ratio"], config["interpolation"]),
             bad_images,
         )
-        scores = {
-            name: score_split(objective, model, data, split, pipeline, batch_size)
-            for name, model in models.items()
-        }
+        found = _evaluation(objective, models, data, split, pipeline, batch_size, print_fn)
     if bad_images.names:
         print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")
     changes = {}
@@ -123,12 +135,60 @@ def evaluate_run(
         if weights in RUN_WEIGHTS:
             known = {"scores": {"final": split, "ema": f"{split}_ema"}.get(weights)}
         for name, key in known.items():
-            changes |= _changes(summary.get(key), scores.get(name), key)
+            changes |= _changes(summary.get(key), found.get(name), key)
     for figure, (before, now) in changes.items():
         print_fn(f"{figure} was {before:.4f} when the run was finished, and is {now:.4f} now.")
     if changes:
         notes["differs_from_summary"] = changes
-    return {"split": split, "examples": len(source), **scores, **notes}
+    result = {"split": split, "examples": len(source), **found, **notes}
+    if write:
+        is_own = weights is None and dataset is None and "data_changes" not in notes
+        _write(run, result, is_own and split == data.reported_split, print_fn)
+    return result
+
+
+def _evaluation(
+    objective: Objective,
+    models: dict[str, Classifier],
+    data: Dataset,
+    split: str,
+    pipeline: InputPipeline,
+    batch_size: int,
+    print_fn: Callable[[str], None],
+) -> dict:
+    """Returns the scores of the models, and the figures of their heads if these are logits."""
+    if objective.validates_features:
+        return {
+            name: score_split(objective, model, data, split, pipeline, batch_size)
+            for name, model in models.items()
+        }
+    measure = functools.partial(answer, models, objective.teacher)
+    answers = measure(getattr(data, split), pipeline, batch_size, split)
+    calibration = answers
+    if split != "validation":
+        # What is unreadable there does not matter here.
+        other = dataclasses.replace(pipeline, bad_images=BadImages("skip"))
+        calibration = measure(data.validation, other, batch_size, "validation")
+    return {
+        "images_per_second": round(answers.images_per_second, 1),
+        "class_names": list(data.class_names),
+        **answers.scores,
+        **figures_of(answers, calibration, data.class_names, print_fn),
+    }
+
+
+def _write(run: Run, result: dict, is_own: bool, print_fn: Callable[[str], None]) -> None:
+    """Writes the figures into the directory of a run, if they are those of the run itself."""
+    if not is_own:
+        print_fn(
+            f"{run.evaluation_file.name} in the run directory is left as it is: it is for the "
+            "final weights on the reported split of the run's own data."
+        )
+        return
+    try:
+        write_json(run.evaluation_file, result)
+    except PermissionError as error:
+        print_fn(f"{run.evaluation_file} cannot be written: {error.strerror}.")
 
 
 def _changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:

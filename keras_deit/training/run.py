@@ -56,8 +56,9 @@ class Run:
     files of its data), `steps.json` (how many steps fit into its minutes, if it has them),
     `metrics.csv` (the log by epoch), `train.log` (what was said, with the time), `tensorboard/`
     (its events), `checkpoints/` (what a stopped run resumes from), `best.weights.h5` (of the epoch
-    with the best validation figure), `final.weights.h5` and `summary.json` (the result), and
-    `ema.weights.h5` (the moving average, if there is one).
+    with the best validation figure), `final.weights.h5` and `summary.json` (the result),
+    `ema.weights.h5` (the moving average, if there is one), and `evaluation.json` (the figures of an
+    evaluation, once there was one).
 
     Args:
         path: path of the directory; it need not exist.
@@ -68,6 +69,7 @@ class Run:
         self.lock = self.path / "lock"
         self.config_file = self.path / "config.json"
         self.summary_file = self.path / "summary.json"
+        self.evaluation_file = self.path / "evaluation.json"
         self.metrics_file = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"

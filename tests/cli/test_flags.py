@@ -36,8 +36,8 @@ OPTIONS = [
         (["--depths=2,6,2"], {"depths": (2, 6, 2)}),
         (["--depths=2,0.5"], {"depths": (2, 0.5)}),
         (["--runs=a"], {"runs": ["a"]}),
-        (["--runs", "a", "b c", "--fast"], {"runs": ["a", "b c"], "fast": True}),
-        (["--runs", "a", "--name", "n", "--runs=b", "c"], {"runs": ["a", "b", "c"], "name": "n"}),
+        (["--runs", "a", "b c", "--fast"], {"fast": True, "runs": ["a", "b c"]}),
+        (["--runs", "a", "--name", "n", "--runs=b", "c"], {"name": "n", "runs": ["a", "b", "c"]}),
     ],
 )
 def test_values_of_given_flags(arguments, values):
