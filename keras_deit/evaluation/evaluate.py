@@ -16,7 +16,7 @@ from keras_deit.data import (
     load_dataset,
     take_examples,
 )
-from keras_deit.evaluation.measuring import answer, figures_of
+from keras_deit.evaluation.measuring import Answers, answer, figures_of, rows_model
 from keras_deit.models import Classifier
 from keras_deit.objectives import Objective
 from keras_deit.objectives.scoring import Scores
@@ -57,6 +57,7 @@ def evaluate_run(
     max_image_pixels: int | None = None,
     print_fn=print,
     write: bool = False,
+    keep: Callable[[Answers, Source], None] | None = None,
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
@@ -75,6 +76,8 @@ def evaluate_run(
         write: whether to write the result into `evaluation.json` of the run, if it is that of its
             final weights on the reported split of its own, unchanged data; otherwise a line says
             that it is not.
+        keep: called with the answers of the heads to all images, and their source, unless the
+            objective computes its own scores from features.
 
     Returns:
         JSON values: `scores` as in the summary of the run, the `split` and its number of `examples`
@@ -126,7 +129,7 @@ def evaluate_run(
             *(image_format, data.num_classes, config["crop_ratio"], config["interpolation"]),
             bad_images,
         )
-        found = _evaluation(objective, models, data, split, pipeline, batch_size, print_fn)
+        found = _evaluation(objective, models, data, split, pipeline, batch_size, print_fn, keep)
     if bad_images.names:
         print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")
     changes = {}
@@ -155,6 +158,7 @@ def _evaluation(
     pipeline: InputPipeline,
     batch_size: int,
     print_fn: Callable[[str], None],
+    keep: Callable[[Answers, Source], None] | None,
 ) -> dict:
     """Returns the scores of the models, and the figures of their heads if these are logits."""
     if objective.validates_features:
@@ -162,8 +166,10 @@ def _evaluation(
             name: score_split(objective, model, data, split, pipeline, batch_size)
             for name, model in models.items()
         }
-    measure = functools.partial(answer, models, objective.teacher)
+    measure = functools.partial(answer, rows_model(models, objective.teacher))
     answers = measure(getattr(data, split), pipeline, batch_size, split)
+    if keep is not None:
+        keep(answers, getattr(data, split))
     calibration = answers
     if split != "validation":
         # What is unreadable there does not matter here.

@@ -262,8 +262,14 @@ def _columns(run: Run) -> dict[str, list[tuple[float, float]]]:
 
 
 def _main_first(rows: dict) -> list[str]:
-    """Returns names of rows, with the one that is served first."""
-    return sorted(rows, key=lambda name: name != "fused")
+    """Returns names of rows, with the one that is served first and averaged weights last."""
+
+    def place(row: str) -> tuple:
+        name = row.removesuffix(_EMA)
+        order = [*TITLES].index(name) if name in TITLES else len(TITLES)
+        return row != "fused", row != name, order
+
+    return sorted(rows, key=place)
 
 
 def _confusions(contents: Contents) -> str:
