@@ -43,6 +43,7 @@ _LAZY = {
     "Predictor": "evaluation",
     "attention_maps": "evaluation",
     "evaluate_run": "evaluation",
+    "evaluate_weights": "evaluation",
     "list_recipes": "recipes",
     "load_run": "training",
     "plan_training": "planning",

@@ -8,10 +8,12 @@ from keras_deit.evaluation.attention import (
     saliency,
     write_picture,
 )
+from keras_deit.evaluation.class_names import imagenet_class_names
 from keras_deit.evaluation.disagreement import disagreement
-from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, final_report, score_table
-from keras_deit.evaluation.predictions import Prediction, Predictor, imagenet_class_names
+from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
+from keras_deit.evaluation.predictions import Prediction, Predictor
 from keras_deit.evaluation.report import MAX_IMAGES, train, train_with_report, write_report
+from keras_deit.evaluation.tables import final_report, result_table, score_table
 
 __all__ = [
     "KINDS",
@@ -23,9 +25,11 @@ __all__ = [
     "attention_picture",
     "disagreement",
     "evaluate_run",
+    "evaluate_weights",
     "final_report",
     "imagenet_class_names",
     "overlay",
+    "result_table",
     "saliency",
     "score_table",
     "train",

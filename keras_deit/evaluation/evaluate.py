@@ -1,8 +1,8 @@
-"""Evaluating a finished run."""
+"""Evaluating a finished run, or weights of a model."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import write_json
@@ -16,7 +16,9 @@ from keras_deit.data import (
     load_dataset,
     take_examples,
 )
+from keras_deit.evaluation.class_names import model_classes
 from keras_deit.evaluation.measuring import Answers, answer, figures_of, rows_model
+from keras_deit.evaluation.predictions import load_classifier
 from keras_deit.models import Classifier
 from keras_deit.objectives import Objective
 from keras_deit.objectives.scoring import Scores
@@ -34,17 +36,8 @@ from keras_deit.training.run import flatten
 
 SPLITS = ("validation", "test")
 
-_TITLES = {
-    "teacher": "teacher",
-    "class": "class head",
-    "distillation": "distillation head",
-    "fused": "fused",
-}
 # Figures are stored with six digits.
 _SAME_FIGURE = 1.5e-6
-# A difference in top-1 between student and teacher that the report mentions.
-_FAR_FROM_TEACHER = 0.03
-_FIGURES = {"top1": "top-1", "agreement": "agreement with teacher"}
 
 
 def evaluate_run(
@@ -94,8 +87,7 @@ def evaluate_run(
     Raises:
         InputError: there is no such split, the run is not finished, or the data has other classes.
     """
-    if split not in (None, *SPLITS):
-        raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
+    _check_split(split)
     run = load_run(run_dir)
     config, summary = run.config, run.summary or {}
     identity = config["run"]
@@ -130,8 +122,7 @@ def evaluate_run(
             bad_images,
         )
         found = _evaluation(objective, models, data, split, pipeline, batch_size, print_fn, keep)
-    if bad_images.names:
-        print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")
+    _say_bad_images(bad_images, print_fn)
     changes = {}
     if dataset is None:
         known = {"scores": split, "ema_scores": f"{split}_ema"}
@@ -151,22 +142,23 @@ def evaluate_run(
 
 
 def _evaluation(
-    objective: Objective,
+    objective: Objective | None,
     models: dict[str, Classifier],
     data: Dataset,
     split: str,
     pipeline: InputPipeline,
     batch_size: int,
     print_fn: Callable[[str], None],
-    keep: Callable[[Answers, Source], None] | None,
+    keep: Callable[[Answers, Source], None] | None = None,
 ) -> dict:
     """Returns the scores of the models, and the figures of their heads if these are logits."""
-    if objective.validates_features:
+    if objective is not None and objective.validates_features:
         return {
             name: score_split(objective, model, data, split, pipeline, batch_size)
             for name, model in models.items()
         }
-    measure = functools.partial(answer, rows_model(models, objective.teacher))
+    rows = rows_model(models, objective and objective.teacher)
+    measure = functools.partial(answer, rows)
     answers = measure(getattr(data, split), pipeline, batch_size, split)
     if keep is not None:
         keep(answers, getattr(data, split))
@@ -235,76 +227,80 @@ def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
             f"{', '.join(different[:10])}."
         )
     new_labels = [wanted.index(class_name) for class_name in data.class_names]
-    sources = {split: Relabeled(getattr(data, split), new_labels) for split in data.examples}
-    return dataclasses.replace(data, class_names=tuple(wanted), **sources)
+    return _relabeled(data, new_labels, wanted)
 
 
-def score_table(scores: Scores, ema: Scores | None = None) -> str:
-    """Returns the figures by row, as lines of text.
+def evaluate_weights(
+    dataset: str,
+    model: str | None = None,
+    weights: str | None = None,
+    split: str | None = None,
+    batch_size: int = 64,
+    data_dir: str | None = None,
+    on_bad_image: str = "fail",
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    print_fn=print,
+) -> dict:
+    """Evaluates weights that are of no run, in the evaluation view of the published model.
 
     Args:
-        scores: scores of the trained weights: figures by the name of the row, such as a head.
-        ema: scores of their moving average, if there is one; it gets rows of its own.
-    """
-    names = [*_TITLES, *(name for name in scores if name not in _TITLES)]
-    rows = [(_TITLES.get(name, name), scores[name]) for name in names if name in scores]
-    averaged = {name: row for name, row in (ema or {}).items() if name != "teacher"}
-    rows += [(f"{_TITLES.get(n, n)}, EMA", averaged[n]) for n in names if n in averaged]
-    figures = list(dict.fromkeys(figure for _, row in rows for figure in row))
-    titles = [_FIGURES.get(figure, figure) for figure in figures]
-    widths = [max(8, len(title) + 4 * (index > 0)) for index, title in enumerate(titles)]
-    width = 26 if ema else 20
-    columns = list(zip(figures, widths, strict=True))
-    lines = [" " * width + "".join(f"{t:>{w}}" for t, w in zip(titles, widths, strict=True))]
-    for label, row in rows:
-        cells = (f"{row[f]:.4f}" if f in row else "-" for f in figures)
-        lines.append(
-            f"{label:{width}}"
-            + "".join(f"{c:>{w}}" for c, (_, w) in zip(cells, columns, strict=True))
-        )
-    return "\n".join(lines)
+        dataset: name of the data, as for a training. Its classes are matched with the model's by
+            name, see `model_classes`; it may have fewer.
+        model: name of the model; its released weights, if no others are given.
+        weights: a file of any format, `hf://OWNER/NAME`, or the directory of a run.
+        split: "validation" or "test"; None for the test split, or for the validation split of data
+            without one.
+        batch_size: number of images at a time.
+        data_dir: the directory of prepared data of TensorFlow Datasets.
+        on_bad_image: "fail" or "skip" for images that cannot be read.
+        max_image_pixels: the most pixels of an image that is decoded.
+        print_fn: called with each line for the user.
 
-
-def final_report(run: Run) -> str:
-    """Returns the result of a finished run: its table, its speed and its directory.
+    Returns:
+        JSON values as those of `evaluate_run`, with the `model` and the `weights`.
 
     Raises:
-        InputError: `summary.json` is corrupt.
+        InputError: the weights or the data cannot be loaded, or a class of the data is not one of
+            the model's.
     """
-    with corrupt_as_input_error(f"{run.path} has a corrupt {run.summary_file.name}"):
-        return _report_of(run, run.summary)
+    _check_split(split)
+    if model is None and weights is None:
+        raise InputError("Give a model, weights or both.")
+    data = load_dataset(dataset, data_dir, "skip", None, max_image_pixels)
+    classifier, view, names = load_classifier(weights or model, model if weights else None)
+    classes, class_names, note = model_classes(
+        data.class_names, names, classifier.num_classes, data.name
+    )
+    if note:
+        print_fn(note)
+    data = _relabeled(data, classes, class_names)
+    split = split or data.reported_split
+    bad_images = BadImages(on_bad_image)
+    source = _checked_split(data, split, bad_images.policy)
+    pipeline = InputPipeline(classifier.image_format, len(class_names), *view, bad_images)
+    found = _evaluation(None, {"scores": classifier}, data, split, pipeline, batch_size, print_fn)
+    _say_bad_images(bad_images, print_fn)
+    return {
+        "split": split,
+        "examples": len(source),
+        "model": classifier.name,
+        "weights": weights or "released",
+        **found,
+        "data": data_summary(data),
+    }
 
 
-def _report_of(run: Run, summary: dict) -> str:
-    split = "test" if "test" in summary else "validation"
-    table = score_table(summary[split], summary.get(f"{split}_ema"))
-    lines = [f"{split.capitalize()} split, {summary[f'{split}_examples']} images:", table]
-    lines += _comparison(summary[split])
-    if summary["median_step_ms"] is not None:
-        lines.append(
-            f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."
-        )
-    if summary["skipped_steps"]:
-        lines.append(f"Skipped steps with non-finite gradients: {summary['skipped_steps']}.")
-    if summary["bad_images"]:
-        lines.append(f"Unreadable images, listed in summary.json: {len(summary['bad_images'])}.")
-    lines.append(f"Run directory: {run.path}")
-    return "\n".join(lines)
+def _relabeled(data: Dataset, new_labels: list[int], class_names: Sequence[str]) -> Dataset:
+    """Returns data with other class indices."""
+    sources = {split: Relabeled(getattr(data, split), new_labels) for split in data.examples}
+    return dataclasses.replace(data, class_names=tuple(class_names), **sources)
 
 
-def _comparison(scores: Scores) -> list[str]:
-    """Returns a line if student and teacher are far from each other."""
-    if "teacher" not in scores or "top1" not in scores.get("fused", {}):
-        return []
-    difference = scores["teacher"]["top1"] - scores["fused"]["top1"]
-    if difference > _FAR_FROM_TEACHER:
-        return [
-            f"The teacher is better by {100 * difference:.1f} points: the student needs more steps "
-            "or a larger model, or serve the teacher."
-        ]
-    if difference < -_FAR_FROM_TEACHER:
-        return [
-            f"The teacher is worse by {-100 * difference:.1f} points: the student may learn more "
-            "without it (--distillation none)."
-        ]
-    return []
+def _check_split(split: str | None) -> None:
+    if split not in (None, *SPLITS):
+        raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
+
+
+def _say_bad_images(bad_images: BadImages, print_fn: Callable[[str], None]) -> None:
+    if bad_images.names:
+        print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")

@@ -19,8 +19,10 @@ from keras_deit.models import Classifier
 from keras_deit.objectives.scoring import Outputs, Scores, compute_outputs
 from keras_deit.training import InputPipeline
 
+# The order of the rows in a result; heads of other names come after these.
+ROWS = ("teacher", "class", "distillation", "fused")
 # What is added to the rows of a model in the result, by the name of its scores.
-_SUFFIXES = {"scores": "", "ema_scores": ", EMA"}
+SUFFIXES = {"scores": "", "ema_scores": ", EMA"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +45,11 @@ class Answers:
     @property
     def by_title(self) -> dict[str, np.ndarray]:
         """The logits by the name of the row, such as "class, EMA"; the teacher's come once."""
-        rows = {}
-        for scores, logits in self.rows.items():
-            for row, values in logits.items():
-                rows.setdefault(row if row == "teacher" else row + _SUFFIXES[scores], values)
-        return {"teacher": rows.pop("teacher"), **rows} if "teacher" in rows else rows
+        return {
+            row if row == "teacher" else row + SUFFIXES[scores]: values
+            for scores, logits in self.rows.items()
+            for row, values in logits.items()
+        }
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -98,10 +100,9 @@ def answer(
     found: Outputs = compute_outputs(rows, data, num_batches(len(source), batch_size), title)
     if not len(found.labels):
         raise InputError(f"None of the {len(source)} images of the {title} split can be read.")
-    outputs = {name: dict(logits) for name, logits in found.outputs.items()}
-    teacher_rows = outputs.pop("teacher", {})
+    taught = found.outputs.get("teacher", {})
     return Answers(
-        {name: {**logits, **teacher_rows} for name, logits in outputs.items()},
+        {name: _in_order({**found.outputs[name], **taught}) for name in models},
         found.labels.reshape(-1),
         found.indices,
         found.images_per_second,
@@ -148,7 +149,8 @@ class _Rows(keras.Model):
     """The logits of the heads of several models, of their means and of a teacher."""
 
     def __init__(self, models: dict[str, Classifier], teacher: keras.Layer | None):
-        super().__init__()
+        # TensorFlow would not take a name that begins with an underscore.
+        super().__init__(name="rows")
         self.models = {
             name: keras.Model(model.input, {**model.heads.output, "fused": model.output})
             for name, model in models.items()
@@ -160,6 +162,11 @@ class _Rows(keras.Model):
         if self.teacher is not None:
             rows["teacher"] = {"teacher": self.teacher(images)}
         return keras.tree.map_structure(lambda logits: keras.ops.cast(logits, "float32"), rows)
+
+
+def _in_order(rows: dict) -> dict:
+    names = [*(name for name in ROWS if name in rows), *(name for name in rows if name not in ROWS)]
+    return {name: rows[name] for name in names}
 
 
 def _scores(rows: dict[str, np.ndarray], labels: np.ndarray) -> Scores:
