@@ -8,6 +8,12 @@ from keras_deit.evaluation.attention import (
     saliency,
     write_picture,
 )
+from keras_deit.evaluation.diagnostics import (
+    attention_distance,
+    branch_norms,
+    diagnostics,
+    token_cosine,
+)
 from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, final_report, score_table
 from keras_deit.evaluation.predictions import Prediction, Predictor, imagenet_class_names
@@ -17,8 +23,11 @@ __all__ = [
     "SPLITS",
     "Prediction",
     "Predictor",
+    "attention_distance",
     "attention_maps",
     "attention_picture",
+    "branch_norms",
+    "diagnostics",
     "disagreement",
     "evaluate_run",
     "final_report",
@@ -26,5 +35,6 @@ __all__ = [
     "overlay",
     "saliency",
     "score_table",
+    "token_cosine",
     "write_picture",
 ]
