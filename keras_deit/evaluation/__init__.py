@@ -9,6 +9,12 @@ from keras_deit.evaluation.attention import (
     write_picture,
 )
 from keras_deit.evaluation.class_names import imagenet_class_names
+from keras_deit.evaluation.diagnostics import (
+    attention_distance,
+    branch_norms,
+    diagnostics,
+    token_cosine,
+)
 from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
 from keras_deit.evaluation.predictions import Prediction, Predictor
@@ -21,8 +27,11 @@ __all__ = [
     "SPLITS",
     "Prediction",
     "Predictor",
+    "attention_distance",
     "attention_maps",
     "attention_picture",
+    "branch_norms",
+    "diagnostics",
     "disagreement",
     "evaluate_run",
     "evaluate_weights",
@@ -32,6 +41,7 @@ __all__ = [
     "result_table",
     "saliency",
     "score_table",
+    "token_cosine",
     "train",
     "train_with_report",
     "write_picture",
