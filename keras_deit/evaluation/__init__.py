@@ -9,17 +9,30 @@ from keras_deit.evaluation.attention import (
     write_picture,
 )
 from keras_deit.evaluation.class_names import imagenet_class_names
+from keras_deit.evaluation.diagnostics import (
+    attention_distance,
+    branch_norms,
+    diagnostics,
+    token_cosine,
+)
+from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
 from keras_deit.evaluation.predictions import Prediction, Predictor
+from keras_deit.evaluation.report import MAX_IMAGES, train, train_with_report, write_report
 from keras_deit.evaluation.tables import final_report, result_table, score_table
 
 __all__ = [
     "KINDS",
+    "MAX_IMAGES",
     "SPLITS",
     "Prediction",
     "Predictor",
+    "attention_distance",
     "attention_maps",
     "attention_picture",
+    "branch_norms",
+    "diagnostics",
+    "disagreement",
     "evaluate_run",
     "evaluate_weights",
     "final_report",
@@ -28,5 +41,9 @@ __all__ = [
     "result_table",
     "saliency",
     "score_table",
+    "token_cosine",
+    "train",
+    "train_with_report",
     "write_picture",
+    "write_report",
 ]

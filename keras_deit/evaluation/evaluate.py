@@ -17,7 +17,7 @@ from keras_deit.data import (
     take_examples,
 )
 from keras_deit.evaluation.class_names import model_classes
-from keras_deit.evaluation.measuring import answer, figures_of
+from keras_deit.evaluation.measuring import Answers, answer, figures_of, rows_model
 from keras_deit.evaluation.predictions import load_classifier
 from keras_deit.models import Classifier
 from keras_deit.objectives import Objective
@@ -50,6 +50,7 @@ def evaluate_run(
     max_image_pixels: int | None = None,
     print_fn=print,
     write: bool = False,
+    keep: Callable[[Answers, Source], None] | None = None,
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
@@ -68,6 +69,8 @@ def evaluate_run(
         write: whether to write the result into `evaluation.json` of the run, if it is that of its
             final weights on the reported split of its own, unchanged data; otherwise a line says
             that it is not.
+        keep: called with the answers of the heads to all images, and their source, unless the
+            objective computes its own scores from features.
 
     Returns:
         JSON values: `scores` as in the summary of the run, the `split` and its number of `examples`
@@ -118,7 +121,7 @@ def evaluate_run(
             *(image_format, data.num_classes, config["crop_ratio"], config["interpolation"]),
             bad_images,
         )
-        found = _evaluation(objective, models, data, split, pipeline, batch_size, print_fn)
+        found = _evaluation(objective, models, data, split, pipeline, batch_size, print_fn, keep)
     _say_bad_images(bad_images, print_fn)
     changes = {}
     if dataset is None:
@@ -146,6 +149,7 @@ def _evaluation(
     pipeline: InputPipeline,
     batch_size: int,
     print_fn: Callable[[str], None],
+    keep: Callable[[Answers, Source], None] | None = None,
 ) -> dict:
     """Returns the scores of the models, and the figures of their heads if these are logits."""
     if objective is not None and objective.validates_features:
@@ -153,8 +157,11 @@ def _evaluation(
             name: score_split(objective, model, data, split, pipeline, batch_size)
             for name, model in models.items()
         }
-    measure = functools.partial(answer, models, objective and objective.teacher)
+    rows = rows_model(models, objective and objective.teacher)
+    measure = functools.partial(answer, rows)
     answers = measure(getattr(data, split), pipeline, batch_size, split)
+    if keep is not None:
+        keep(answers, getattr(data, split))
     calibration = answers
     if split != "validation":
         # What is unreadable there does not matter here.

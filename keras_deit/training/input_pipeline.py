@@ -83,8 +83,15 @@ class InputPipeline:
 
         return batches
 
-    def evaluation_batches(self, source: Source, batch_size: int):
-        """Returns one pass over all examples, with weights if batches have to be padded."""
+    def evaluation_batches(self, source: Source, batch_size: int, padded: bool = False):
+        """Returns one pass over all examples, with weights if batches have to be padded.
+
+        Args:
+            source: the examples.
+            batch_size: examples at a time.
+            padded: whether the last batch is as large as the others, so that nothing is compiled
+                for it.
+        """
         return evaluation_pipeline(
             source,
             self.image_format,
@@ -92,7 +99,7 @@ class InputPipeline:
             self.crop_ratio,
             self.interpolation,
             shard=Shard(*process_index_and_count()),
-            weighted=self._needs_weights(),
+            weighted=padded or self._needs_weights(),
             bad_images=self.bad_images,
             with_index=self.with_index,
             num_classes=self.num_classes,

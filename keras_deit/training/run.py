@@ -76,6 +76,8 @@ class Run:
         self.steps_file = self.path / "steps.json"
         self.listing = self.path / LISTING
         self.log_file = self.path / "train.log"
+        self.evaluation_file = self.path / "evaluation.json"
+        self.report_file = self.path / "report.html"
         self.best_weights = self.path / RUN_WEIGHTS["best"]
         self.final_weights = self.path / RUN_WEIGHTS["final"]
         self.ema_weights = self.path / RUN_WEIGHTS["ema"]
