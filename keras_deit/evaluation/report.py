@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.core.files import atomic_write, check_writable
-from keras_deit.core.processes import barrier, is_writer, process_index_and_count
 from keras_deit.core.precision import precision
+from keras_deit.core.processes import barrier, is_writer, process_index_and_count
 from keras_deit.data import Source
 from keras_deit.evaluation.evaluate import evaluate_run
 from keras_deit.evaluation.measuring import Answers
