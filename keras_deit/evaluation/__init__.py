@@ -18,12 +18,11 @@ from keras_deit.evaluation.diagnostics import (
 from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
 from keras_deit.evaluation.predictions import Prediction, Predictor
-from keras_deit.evaluation.report import MAX_IMAGES, train, train_with_report, write_report
+from keras_deit.evaluation.report import train, train_with_report, write_report
 from keras_deit.evaluation.tables import final_report, result_table, score_table
 
 __all__ = [
     "KINDS",
-    "MAX_IMAGES",
     "SPLITS",
     "Prediction",
     "Predictor",

@@ -68,7 +68,9 @@ def values_table(caption: str, values: dict) -> str:
         for name, value in values.items()
         if value not in (None, "")
     )
-    content = f'<table class="values"><caption>{text(caption)}</caption><tbody>{rows}</tbody></table>'
+    content = (
+        f'<table class="values"><caption>{text(caption)}</caption><tbody>{rows}</tbody></table>'
+    )
     return scrolled(caption, content) if rows else ""
 
 

@@ -102,7 +102,7 @@ def answer(
         raise InputError(f"None of the {len(source)} images of the {title} split can be read.")
     taught = found.outputs.get("teacher", {})
     return Answers(
-        {name: _in_order({**found.outputs[name], **taught}) for name in models},
+        {name: _in_order({**found.outputs[name], **taught}) for name in rows.models},
         found.labels.reshape(-1),
         found.indices,
         found.images_per_second,

@@ -77,6 +77,7 @@ class Run:
         self.listing = self.path / LISTING
         self.log_file = self.path / "train.log"
         self.evaluation_file = self.path / "evaluation.json"
+        self.mistakes_file = self.path / "mistakes.json"
         self.report_file = self.path / "report.html"
         self.best_weights = self.path / RUN_WEIGHTS["best"]
         self.final_weights = self.path / RUN_WEIGHTS["final"]
