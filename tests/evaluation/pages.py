@@ -36,12 +36,18 @@ addEventListener("load", () => {
       .filter(name => !name.startsWith("data:")),
     faults: faults,
   };
-  const shown = document.createElement("pre");
-  shown.id = "measured";
-  shown.textContent = JSON.stringify(result);
-  document.body.append(shown);
+  parent.postMessage(JSON.stringify(result), "*");
 });
 </script>"""
+# A window is never as narrow as a phone, but a frame in it is.
+_FRAME = """<!DOCTYPE html><meta charset="utf-8"><script>
+addEventListener("message", event => {
+  const shown = document.createElement("pre");
+  shown.id = "measured";
+  shown.textContent = event.data;
+  document.body.append(shown);
+});
+</script><body><iframe src="watched.html" width="WIDTH" height="800" frameborder="0"></iframe>"""
 
 
 def chromium() -> str | None:
@@ -51,16 +57,17 @@ def chromium() -> str | None:
 
 
 def laid_out(page, folder, width: int) -> dict:
-    """Returns what Chromium says of a page in a window of this width, and what it logged."""
+    """Returns what Chromium says of a page in a frame of this width, and what it logged."""
     text = page.read_text("utf-8")
     watched = text.replace("<head>", f"<head>{_WATCH}", 1).replace("</body>", f"{_MEASURE}</body>")
-    copy = folder / "watched.html"
-    copy.write_text(watched, "utf-8")
+    (folder / "watched.html").write_text(watched, "utf-8")
+    frame = folder / "frame.html"
+    frame.write_text(_FRAME.replace("WIDTH", str(width)), "utf-8")
     command = [
         *(chromium(), "--headless", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"),
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
-        *(f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"),
-        *("--virtual-time-budget=5000", "--dump-dom", copy.as_uri()),
+        *(f"--user-data-dir={folder / 'profile'}", f"--window-size={max(width, 1300)},900"),
+        *("--virtual-time-budget=5000", "--dump-dom", frame.as_uri()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     found = re.search(r'<pre id="measured">(.*?)</pre>', done.stdout, re.DOTALL)
