@@ -1,5 +1,7 @@
 """Datasets of labeled images, their augmentation and mixing, and batches for training."""
 
+import importlib
+
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.balance import balanced_class_weights, source_labels
@@ -20,7 +22,12 @@ from keras_deit.data.pipeline import (
 from keras_deit.data.shards import Shard
 from keras_deit.data.source import Dataset, Relabeled, Source
 
+# By name, the module that has it. They need recipes, which are above this part of the package, so
+# they are imported when they are first used.
+_LAZY = dict.fromkeys(("evaluation_dataset", "train_dataset"), "keras_deit.training.datasets")
+
 __all__ = [
+    *_LAZY,
     "MAX_IMAGE_PIXELS",
     "Augmentation",
     "BadImages",
@@ -40,3 +47,13 @@ __all__ = [
     "take_examples",
     "train_pipeline",
 ]
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

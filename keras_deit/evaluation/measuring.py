@@ -101,8 +101,9 @@ def answer(
     if not len(found.labels):
         raise InputError(f"None of the {len(source)} images of the {title} split can be read.")
     taught = found.outputs.get("teacher", {})
+    names = [name for name in SUFFIXES if name in found.outputs]
     return Answers(
-        {name: _in_order({**found.outputs[name], **taught}) for name in rows.models},
+        {name: _in_order({**found.outputs[name], **taught}) for name in names},
         found.labels.reshape(-1),
         found.indices,
         found.images_per_second,
