@@ -24,6 +24,7 @@ def evaluate_options() -> list[Option]:
             str,
             "Data, as for a training; by default that of the run. Classes are matched by name.",
         ),
+        Option("compare", "texts", "Directories of other runs, to count where the answers differ."),
         Option("data_dir", str, "Folder of prepared data of TensorFlow Datasets, without a run."),
         Option("split", str, "Split to evaluate on; by default test, if the data has it.", SPLITS),
         Option("batch_size", int, "Images at a time.", default=64, minimum=1),
@@ -60,6 +61,11 @@ def evaluate(values: dict) -> None:
     at_speed = f", {speed:,.0f} images/s" if speed else ""
     print(f"{result['split']} split, {result['examples']} images{at_speed}:")
     print(result_table(result))
+    if result.get("of_run") is False:
+        print(
+            "Not written into evaluation.json of the run, which is for its final weights on the "
+            "reported split of its own data; --output FILE writes it."
+        )
 
 
 def _result(values: dict) -> dict:
@@ -68,6 +74,8 @@ def _result(values: dict) -> dict:
             if name in values:
                 raise InputError(f"--{name} is for weights without a run; --run_dir is given.")
         return evaluate_run(**values, write=True)
+    if "compare" in values:
+        raise InputError("--compare is for runs; give --run_dir.")
     if not {"model", "weights"} & values.keys():
         raise InputError("Give --run_dir, --model or --weights.")
     if "dataset" not in values:

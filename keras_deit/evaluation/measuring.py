@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.data import Source, num_batches
+from keras_deit.data import BadImages, Source, num_batches
+from keras_deit.data.source import Subset
 from keras_deit.evaluation.figures import (
     classification_figures,
     confusion_counts,
@@ -19,6 +20,8 @@ from keras_deit.models import Classifier
 from keras_deit.objectives.scoring import Outputs, Scores, compute_outputs
 from keras_deit.training import InputPipeline
 
+# What is measured inside of a model needs memory for each block.
+_SOME_IMAGES = 128
 # The order of the rows in a result; heads of other names come after these.
 ROWS = ("teacher", "class", "distillation", "fused")
 # What is added to the rows of a model in the result, by the name of its scores.
@@ -108,6 +111,20 @@ def answer(
         found.indices,
         found.images_per_second,
     )
+
+
+def some_images(source: Source, pipeline: InputPipeline) -> np.ndarray:
+    """Returns up to 128 images from all over a split, as a model takes them.
+
+    Args:
+        source: the images; those that cannot be read are left out.
+        pipeline: pipeline of the images of the model.
+    """
+    indices = np.unique(np.linspace(0, len(source) - 1, _SOME_IMAGES).round().astype(int))
+    readable = dataclasses.replace(pipeline, bad_images=BadImages("skip"))
+    batches = readable.evaluation_batches(Subset(source, indices), len(indices), padded=True)
+    images, _, weights = next(iter(batches))
+    return np.asarray(images)[np.asarray(weights) > 0]
 
 
 def figures_of(

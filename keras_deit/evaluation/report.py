@@ -11,13 +11,14 @@ from keras_deit.core.files import atomic_write, check_writable, read_json, user_
 from keras_deit.core.precision import precision
 from keras_deit.core.processes import is_writer, process_index_and_count
 from keras_deit.data import Dataset, Source
+from keras_deit.evaluation.comparing import runs_by_name
 from keras_deit.evaluation.evaluate import (
     evaluate_run,
     evaluation_of,
     score_changes,
     skipping,
 )
-from keras_deit.evaluation.measuring import Answers, answer, rows_model
+from keras_deit.evaluation.measuring import Answers, answer, rows_model, some_images
 from keras_deit.evaluation.mistakes import (
     Mistake,
     mistake_from,
@@ -80,13 +81,13 @@ def write_report(
     run = load_run(run_dir)
     if run.summary is None:
         raise InputError(f"{run.path} is not finished: its training has to end before its report.")
-    compared = _by_name([load_run(path) for path in compare])
+    compared = runs_by_name(compare)
     path = run.report_file if output is None else user_path(output)
     check_writable(path)
     found, notes = None if evaluate else _stored(run), []
     if found is None:
         try:
-            found = _evaluated(run, batch_size, print_fn)
+            found = _evaluated(run, compared, batch_size, print_fn)
         except InputError as error:
             notes.append(f"The run could not be evaluated again: {error}")
             print_fn(f"{notes[0]} The page has what the run has recorded.")
@@ -168,7 +169,7 @@ class _Scoring:
             # For the moving average, whose weights are assigned to the model, it is the same.
             self._rows = rows_model({"scores": student}, objective.teacher)
             self._answers, self._calibration = {}, {}
-            self._data, self._split = splits, split
+            self._data, self._split, self._pipeline = splits, split, pipeline
         name = "ema_scores" if self._answers else "scores"
         source = getattr(splits, split)
         answers = answer(self._rows, source, pipeline, batch_size, title or split)
@@ -190,8 +191,12 @@ class _Scoring:
         evaluation = {
             "split": self._split,
             "examples": len(source),
-            **evaluation_of(answers, calibration, config["class_names"], lambda line: None),
+            **evaluation_of(
+                *(answers, calibration, config["class_names"], self.student),
+                *(some_images(source, self._pipeline), None, lambda line: None),
+            ),
             "data": config["data"],
+            "of_run": True,
         }
         write_json(run.evaluation_file, evaluation)
         _keep(run, mistakes)
@@ -205,7 +210,9 @@ def _together(answers: dict[str, Answers]) -> Answers:
     return Answers(rows, first.labels, first.indices, first.images_per_second)
 
 
-def _evaluated(run: Run, batch_size: int, print_fn) -> tuple[dict, list[Mistake]]:
+def _evaluated(
+    run: Run, compared: dict[str, Run], batch_size: int, print_fn
+) -> tuple[dict, list[Mistake]]:
     """Returns figures and mistakes of a run by evaluating it, and keeps them in its directory."""
     mistakes = []
 
@@ -213,8 +220,15 @@ def _evaluated(run: Run, batch_size: int, print_fn) -> tuple[dict, list[Mistake]
         with precision(run.config["run"].get("mixed_precision", "float32")):
             mistakes.extend(_mistakes(answers, source, Predictor(run.path)))
 
+    classes = {*run.config["class_names"]}
+    others = [r.path for r in compared.values() if {*r.config["class_names"]} == classes]
     evaluation = evaluate_run(
-        run.path, batch_size=batch_size, print_fn=print_fn, write=True, keep=keep
+        *(run.path,),
+        batch_size=batch_size,
+        print_fn=print_fn,
+        write=True,
+        keep=keep,
+        compare=others,
     )
     _keep(run, mistakes)
     return evaluation, mistakes
@@ -275,12 +289,3 @@ def _has_report(run: Run) -> bool:
     if not run.report_file.is_file():
         return False
     return run.report_file.stat().st_mtime_ns >= run.summary_file.stat().st_mtime_ns
-
-
-def _by_name(runs: Sequence[Run]) -> dict[str, Run]:
-    """Returns runs by the shortest names that tell them apart."""
-    names = [run.path.resolve().name for run in runs]
-    return {
-        name if names.count(name) == 1 else str(run.path): run
-        for name, run in zip(names, runs, strict=True)
-    }
