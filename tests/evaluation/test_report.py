@@ -34,7 +34,10 @@ def silent(line):
 @pytest.fixture(scope="module")
 def run(tiny_job, tmp_path_factory, eager):
     job = tiny_job({"epochs": 2, "warmup_epochs": 0, "ema_decay": 0.75})
-    return train_with_report(job, str(tmp_path_factory.mktemp("runs") / "first"), silent)
+    lines = []
+    run = train_with_report(job, str(tmp_path_factory.mktemp("runs") / "first"), lines.append)
+    assert run.report_file.is_file(), lines[-1]
+    return run
 
 
 @pytest.fixture
