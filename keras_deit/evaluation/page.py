@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.resources
+import pathlib
 import shlex
 import string
 from collections.abc import Sequence
@@ -487,4 +488,8 @@ def _reproduce(contents: Contents) -> str:
     command = (contents.run.config.get("environment") or {}).get("command")
     if not command:
         return ""
-    return f"<p>The run was started by</p><pre><code>{text(shlex.join(command))}</code></pre>"
+    program, *arguments = command
+    if program.endswith(".py"):
+        arguments, program = [program, *arguments], "python"
+    shown = shlex.join([pathlib.PurePath(program).name, *arguments])
+    return f"<p>The run was started by</p><pre><code>{text(shown)}</code></pre>"

@@ -110,11 +110,16 @@ def train(print_fn=print, start: float | None = None, **options) -> Run:
         InputError: there is no such option, or what `train_job` raises.
     """
     start = time.monotonic() if start is None else start
-    return train_with_report(make_job(**options), options.get("run_dir"), print_fn, start)
+    job, run_dir = make_job(**options), options.get("run_dir")
+    return train_with_report(job, run_dir, print_fn, start, _command(options))
 
 
 def train_with_report(
-    job: Job, run_dir: str | None = None, print_fn=print, start: float | None = None
+    job: Job,
+    run_dir: str | None = None,
+    print_fn=print,
+    start: float | None = None,
+    command: Sequence[str] | None = None,
 ) -> Run:
     """Trains as `train_job` does, and writes the page of the run unless it has one already.
 
@@ -122,7 +127,7 @@ def train_with_report(
     written is one line: the run is finished all the same.
     """
     scoring = _Scoring()
-    run = train_job(job, run_dir, print_fn, start, scoring)
+    run = train_job(job, run_dir, print_fn, start, scoring, command)
     if not is_writer() or _has_report(run):
         return run
     try:
@@ -139,6 +144,19 @@ def train_with_report(
             f"{type(error).__name__}, {first_line(error)}"
         )
     return run
+
+
+def _command(options: dict) -> list[str]:
+    """Returns the command that does the same as a call of `train`."""
+    flags = []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no{name}")
+        elif value is not None:
+            values = value if isinstance(value, (list, tuple)) else [value]
+            separator = "x" if name.endswith("image_size") else ","
+            flags.append(f"--{name}={separator.join(map(str, values))}")
+    return ["keras-deit", "train", *flags]
 
 
 class _Scoring:

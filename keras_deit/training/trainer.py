@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -66,6 +66,7 @@ def train_job(
     print_fn=print,
     start: float | None = None,
     score: Callable[..., Scores] | None = None,
+    command: Sequence[str] | None = None,
 ) -> Run:
     """Trains a model as a job says, and scores it on the test split.
 
@@ -80,6 +81,8 @@ def train_job(
         start: time of `time.monotonic()` from which the minutes of the job count; None for now.
         score: scores the trained model, and then the moving average of its weights, if there is
             one; it has the arguments of `score_split`, which is the default.
+        command: the command that would do the same, for `config.json`; None for that of this
+            process.
 
     Raises:
         InputError: what was asked for is not possible, a number is not finite any more, or the disk
@@ -99,7 +102,7 @@ def train_job(
     def train() -> None:
         with log_file(run.log_file) as log, _writing(job):
             say = functools.partial(_print, print_fn)
-            _train(job, run, identity, end, say, log, score or score_split)
+            _train(job, run, identity, end, say, log, score or score_split, command)
 
     if run.summary is None or run.length_to_extend(identity) is not None:
         train()
@@ -137,6 +140,7 @@ def _train(
     print_fn: Callable[[str], None],
     log: LogFile,
     score_model: Callable[..., Scores],
+    command: Sequence[str] | None,
 ) -> None:
     recipe = job.recipe
 
@@ -190,6 +194,7 @@ def _train(
         if finished is None:
             accepted = _accepted_changes(run, changes)
             config = _config(job, student, dataset, pipeline, teacher, effective)
+            accepted["environment"] = environment(command)
             run.start({**config, **accepted}, dataset)
         log.start()
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
@@ -450,7 +455,6 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
         "data": data_summary(dataset),
         **teacher,
         "effective": effective,
-        "environment": environment(),
     }
 
 

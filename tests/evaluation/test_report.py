@@ -24,7 +24,7 @@ from keras_deit.training import Run
 pytestmark = pytest.mark.usefixtures("eager")
 HOSTILE = "<script>alert('&\"1\"')</script>"
 SECTIONS = ["result", "curves", "confusion", "classes", "calibration", "mistakes"]
-SECTIONS += ["recipe", "machine", "data", "reproduce"]
+SECTIONS += ["disagreement", "inside", "recipe", "machine", "data", "reproduce"]
 
 
 def silent(line):
@@ -207,6 +207,16 @@ def test_a_run_of_an_earlier_version_has_a_page_of_what_it_has(copied):
     assert len(lines) == 1 and "gone" in lines[0]
     assert [a["id"] for a in found.all("section")] == ["result", "recipe", "machine", "data"]
     assert f"{summary['test']['fused']['top1']:.4f}" in found.texts
+
+
+def test_a_call_of_train_is_shown_as_the_command_that_does_the_same():
+    from keras_deit.cli.flags import parse_flags
+    from keras_deit.training import training_options
+
+    options = {"dataset": "folder:a b", "epochs": 3, "learning_rate": 1e-3, "extend": False}
+    options |= {"image_size": (32, 48), "activation_checkpointing": True, "crop_scale": (0.5, 1.0)}
+    command = report._command({**options, "seed": None})
+    assert parse_flags(training_options(), command[2:]) == options
 
 
 def test_what_is_no_finished_run_is_refused(copied, tmp_path):
