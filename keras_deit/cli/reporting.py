@@ -1,6 +1,6 @@
 """The command for the page of a run."""
 
-from keras_deit.evaluation import MAX_IMAGES, write_report
+from keras_deit.evaluation import write_report
 from keras_deit.recipes import Option
 
 
@@ -8,11 +8,8 @@ def report_options() -> list[Option]:
     return [
         Option("run_dir", str, "Directory of a finished run.", required=True),
         Option("compare", "texts", "Directories of other runs to show beside it."),
-        Option(
-            *("images", int, "The most images with mistakes to show."),
-            default=MAX_IMAGES,
-            minimum=0,
-        ),
+        Option("output", str, "HTML file to write, instead of report.html in the directory."),
+        Option("evaluate", bool, "Whether to evaluate the run again, although it has figures."),
         Option("batch_size", int, "Images at a time.", default=64, minimum=1),
     ]
 

@@ -18,13 +18,12 @@ from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
 from keras_deit.evaluation.imagenet import evaluate_imagenet
 from keras_deit.evaluation.predictions import Prediction, Predictor
-from keras_deit.evaluation.report import MAX_IMAGES, train, train_with_report, write_report
+from keras_deit.evaluation.report import train, train_with_report, write_report
 from keras_deit.evaluation.tables import disagreement_table, final_report, result_table, score_table
 from keras_deit.models.imagenet import imagenet_class_names
 
 __all__ = [
     "KINDS",
-    "MAX_IMAGES",
     "SPLITS",
     "Prediction",
     "Predictor",

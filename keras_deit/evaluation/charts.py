@@ -103,13 +103,13 @@ def reliability_chart(title: str, bins: Sequence[dict], color: int = 0) -> str:
             f"{each['count']:,} images"
         )
         size = max(1.0, round(_COUNTS * each["count"] / most, 1))
-        width = round(right - left - 1, 1)
+        across = f'x="{left}" width="{round(right - left - 1, 1)}"'
         x, y = axes.at(each["confidence"], each["accuracy"])
         parts.append(
             f'<g class="c{color % _COLORS}"><title>{told}</title>'
-            f'<rect class="bar" x="{left}" y="{top}" width="{width}" height="{round(y0 - top, 1)}"/>'
+            f'<rect class="bar" {across} y="{top}" height="{round(y0 - top, 1)}"/>'
             f'<circle cx="{x}" cy="{y}" r="3"/>'
-            f'<rect class="count" x="{left}" y="{base - size}" width="{width}" height="{size}"/></g>'
+            f'<rect class="count" {across} y="{base - size:g}" height="{size}"/></g>'
         )
     for value in (0, 0.2, 0.4, 0.6, 0.8, 1):
         parts.append(_text(axes.at(value, 0)[0], base + 13, f"{value:g}", "middle"))

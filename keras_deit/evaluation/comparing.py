@@ -24,12 +24,22 @@ def compared_runs(paths: Sequence[str | os.PathLike], run: Run) -> dict[str, Run
     Raises:
         InputError: a directory is not that of a finished run with the same classes.
     """
-    runs = [load_run(path) for path in paths]
-    names = [each.path.resolve().name for each in runs]
+    runs = runs_by_name(paths)
     wanted = sorted(run.config["class_names"])
-    for each in runs:
+    for each in runs.values():
         if sorted(each.config["class_names"]) != wanted:
             raise InputError(f"{each.path} has other classes than {run.path}.")
+    return runs
+
+
+def runs_by_name(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
+    """Returns runs by the shortest names that tell them apart.
+
+    Raises:
+        InputError: a directory is not that of a run.
+    """
+    runs = [load_run(path) for path in paths]
+    names = [each.path.resolve().name for each in runs]
     return {
         name if names.count(name) == 1 and name not in _TAKEN else str(each.path): each
         for name, each in zip(names, runs, strict=True)

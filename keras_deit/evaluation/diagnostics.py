@@ -57,10 +57,9 @@ def token_cosine(model: Classifier, images) -> np.ndarray:
         tokens = [x[:, :2] for x in outputs if len(x.shape) == 3 and x.shape[1] > rows * columns]
     if not tokens:
         raise InputError(f"{model.name} has no distillation token in its blocks.")
-    outputs = {f"{index}": keras.ops.cast(pair, "float32") for index, pair in enumerate(tokens)}
-    pairs = keras.Model(model.input, outputs)
+    pairs = keras.Model(model.input, [keras.ops.cast(pair, "float32") for pair in tokens])
     cosines = in_batches(
-        pairs, images, lambda found: np.stack([_cosine(found[name]) for name in outputs], axis=1)
+        pairs, images, lambda found: np.stack([_cosine(p) for p in _listed(found)], axis=1)
     )
     return cosines.mean(axis=0)
 
@@ -124,16 +123,20 @@ def attention_distance(model: Classifier, images) -> list[np.ndarray]:
         raise InputError(f"{model.name} has no self-attention over its patches.")
     size = model.input_shape[1:3]
     distances = [_distances(grid, size) for grid in grids.values()]
-    # By name: of a list of one output Keras would return that alone.
-    attention = keras.Model(model.input, {name: maps[name] for name in grids})
+    attention = keras.Model(model.input, [maps[name] for name in grids])
 
     def reached(found):
-        pairs = zip(grids, distances, strict=True)
-        return np.concatenate([_mean_distance(found[name], far) for name, far in pairs], axis=1)
+        pairs = zip(_listed(found), distances, strict=True)
+        return np.concatenate([_mean_distance(each, far) for each, far in pairs], axis=1)
 
     means = in_batches(attention, images, reached).mean(axis=0)
     heads = [maps[name].shape[1] for name in grids]
     return np.split(means, np.cumsum(heads)[:-1])
+
+
+def _listed(outputs) -> list[np.ndarray]:
+    # Keras returns the output of a model that has one alone, and no list.
+    return outputs if isinstance(outputs, list) else [outputs]
 
 
 def _cosine(pair: np.ndarray) -> np.ndarray:

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import write_json
@@ -141,7 +143,7 @@ def evaluate_run(
         if weights in RUN_WEIGHTS:
             known = {"scores": {"final": split, "ema": f"{split}_ema"}.get(weights)}
         for name, key in known.items():
-            changes |= _changes(summary.get(key), found.get(name), key)
+            changes |= score_changes(summary.get(key), found.get(name), key)
     for figure, (before, now) in changes.items():
         print_fn(f"{figure} was {before:.4f} when the run was finished, and is {now:.4f} now.")
     if changes:
@@ -185,16 +187,42 @@ def _evaluation(
     }
     calibration = answers
     if split != "validation":
-        # What is unreadable there does not matter here.
-        other = dataclasses.replace(pipeline, bad_images=BadImages("skip"))
-        calibration = measure(data.validation, other, batch_size, "validation")
+        calibration = measure(data.validation, skipping(pipeline), batch_size, "validation")
+    return evaluation_of(
+        *(answers, calibration, data.class_names, models["scores"]),
+        *(some_images(source, pipeline), answers_of_others, print_fn),
+    )
+
+
+def skipping(pipeline: InputPipeline) -> InputPipeline:
+    """Returns a pipeline for a split whose unreadable images do not matter."""
+    return dataclasses.replace(pipeline, bad_images=BadImages("skip"))
+
+
+def evaluation_of(
+    answers: Answers,
+    calibration: Answers,
+    class_names: Sequence[str],
+    model: Classifier,
+    images: np.ndarray,
+    others: Mapping[str, np.ndarray] | None = None,
+    print_fn: Callable[[str], None] = print,
+) -> dict:
+    """Returns what `evaluate_run` says of the answers to a split, as JSON values.
+
+    Args:
+        answers, calibration, class_names, print_fn: as for `figures_of`.
+        model: the model, for `diagnostics`.
+        images: normalized images for these.
+        others: answers of other runs by their name, for the `disagreement`.
+    """
     return {
         "images_per_second": round(answers.images_per_second, 1),
-        "class_names": list(data.class_names),
+        "class_names": list(class_names),
         **answers.scores,
-        **figures_of(answers, calibration, data.class_names, print_fn),
-        "disagreement": disagreement(compared_answers(answers, answers_of_others)),
-        **diagnostics(models["scores"], some_images(source, pipeline)),
+        **figures_of(answers, calibration, class_names, print_fn),
+        "disagreement": disagreement(compared_answers(answers, others or {})),
+        **diagnostics(model, images),
     }
 
 
@@ -205,7 +233,7 @@ def _write(run: Run, result: dict, print_fn: Callable[[str], None]) -> None:
         print_fn(f"{run.evaluation_file} cannot be written: {error.strerror}.")
 
 
-def _changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:
+def score_changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:
     """Returns the figures of a summary that are others now: both by their name."""
     before, now = flatten(before or {}), flatten(now or {})
     return {

@@ -10,6 +10,8 @@ import numpy as np
 
 # Above so many percent of its color a cell has light text.
 _DEEP = 70
+# Longer names of columns stand upright.
+_SHORT = 4
 # The color of a picture of a matrix, blue, green and red; those of mistakes are in the second one.
 _HEAT, _WARM = (178, 114, 0), (0, 94, 213)
 
@@ -55,8 +57,7 @@ def table(
         for title, *cells in rows
     )
     content = (
-        f"<table><caption>{text(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table>"
+        f"<table>{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
     return scrolled(caption, content, tall)
 
@@ -68,9 +69,7 @@ def values_table(caption: str, values: dict) -> str:
         for name, value in values.items()
         if value not in (None, "")
     )
-    content = (
-        f'<table class="values"><caption>{text(caption)}</caption><tbody>{rows}</tbody></table>'
-    )
+    content = f'<table class="values">{_caption(caption)}<tbody>{rows}</tbody></table>'
     return scrolled(caption, content) if rows else ""
 
 
@@ -93,7 +92,10 @@ def heat_table(
         levels: the share of the color in each cell, in [0, 1].
         diagonal: whether cells off the diagonal are mistakes, with a color of their own.
     """
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
+    head = "".join(
+        f'<th scope="col" title="{text(name)}"><span>{text(name)}</span></th>' for name in columns
+    )
+    upright = " upright" * (max(map(len, columns)) > _SHORT)
     rows = []
     for i, name in enumerate(names):
         cells = []
@@ -103,9 +105,11 @@ def heat_table(
             kind = f' class="{" ".join(kinds)}"' if kinds else ""
             style = f' style="--v:{level}"' if level else ""
             cells.append(f"<td{kind}{style}>{text(value)}</td>")
-        rows.append(f'<tr><th scope="row">{text(name)}</th>{"".join(cells)}</tr>')
+        rows.append(
+            f'<tr><th scope="row" title="{text(name)}">{text(name)}</th>{"".join(cells)}</tr>'
+        )
     content = (
-        f'<table class="heat"><caption>{text(caption)}</caption><thead><tr>'
+        f'<table class="heat{upright}">{_caption(caption)}<thead><tr>'
         f'<td class="axis">{text(corner)}</td>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
@@ -157,6 +161,11 @@ def data_address(pixels: np.ndarray, suffix: str, quality: int = 80) -> str:
     encoded = cv2.imencode(suffix, pixels, options)[1].tobytes()
     kind = "jpeg" if suffix == ".jpg" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
+
+
+def _caption(title: str) -> str:
+    # The title stays where it is when a wide table scrolls.
+    return f"<caption><span>{text(title)}</span></caption>"
 
 
 def _cell(value) -> str:

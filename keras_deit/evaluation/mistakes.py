@@ -68,6 +68,17 @@ class Mistake:
     answers: dict[str, Answer]
     pictures: tuple[Picture, ...] = ()
 
+    def as_json(self) -> dict:
+        """Returns plain JSON values for `mistake_from`."""
+        return dataclasses.asdict(self)
+
+
+def mistake_from(values: dict) -> Mistake:
+    """Returns what `Mistake.as_json` has made into JSON values."""
+    answers = {row: Answer(**answer) for row, answer in values["answers"].items()}
+    pictures = tuple(Picture(**picture) for picture in values["pictures"])
+    return Mistake(**{**values, "answers": answers, "pictures": pictures})
+
 
 def most_confident_mistakes(
     labels: np.ndarray, outputs: dict[str, np.ndarray], row: str, indices: np.ndarray, count: int

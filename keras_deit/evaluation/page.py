@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.resources
+import pathlib
 import shlex
 import string
 from collections.abc import Sequence
@@ -182,9 +183,9 @@ def _result(contents: Contents) -> str:
     parts = [table(caption, ["", *(_FIGURES.get(name, name) for name in found)], cells)]
     if "figures" in evaluation:
         parts.append(
-            '<p class="muted">The interval of top-1 is that of 95 % (bootstrap). AUC, F1, precision '
-            "and recall are means over the classes; log loss is in nats; ECE is the calibration "
-            "error of 15 bins, scaled: after a temperature fitted on the validation split.</p>"
+            '<p class="muted">The interval of top-1 is that of 95 % (bootstrap). AUC, F1, '
+            "precision and recall are means over the classes; log loss is in nats; ECE is the "
+            "calibration error of 15 bins, scaled: after a temperature fitted on the validation split.</p>"
         )
     changed = evaluation.get("differs_from_summary") or {}
     notes = [
@@ -487,4 +488,8 @@ def _reproduce(contents: Contents) -> str:
     command = (contents.run.config.get("environment") or {}).get("command")
     if not command:
         return ""
-    return f"<p>The run was started by</p><pre><code>{text(shlex.join(command))}</code></pre>"
+    program, *arguments = command
+    if program.endswith(".py"):
+        arguments, program = [program, *arguments], "python"
+    shown = shlex.join([pathlib.PurePath(program).name, *arguments])
+    return f"<p>The run was started by</p><pre><code>{text(shown)}</code></pre>"
