@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from weight_files import stored_weights
 
 from keras_deit import InputError, create_model
+from keras_deit.data import evaluation_dataset
 from keras_deit.evaluation import evaluate_run, final_report, score_table
 from keras_deit.objectives import Supervised
 from keras_deit.training import Run, train_job
@@ -65,6 +67,16 @@ def test_compared_runs_answer_for_the_same_images(run, tmp_path):
     other.finish(other.summary)
     with pytest.raises(InputError, match="other has other classes"):
         evaluate_run(run.path, compare=[other.path])
+
+
+def test_keras_evaluates_a_data_set_with_the_same_top1(run):
+    model = run.model()
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, metrics=["accuracy"])
+    for split in ("test", "validation"):
+        data = evaluation_dataset("digits", model=model, split=split, batch_size=50)
+        found = model.evaluate(data, return_dict=True, verbose=0)["accuracy"]
+        assert round(found, 6) == evaluate_run(run.path, split)["scores"]["fused"]["top1"]
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones(run):
