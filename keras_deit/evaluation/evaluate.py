@@ -5,6 +5,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
@@ -222,7 +223,12 @@ def evaluation_of(
         **answers.scores,
         **figures_of(answers, calibration, class_names, print_fn),
         "disagreement": disagreement(compared_answers(answers, others or {})),
-        **diagnostics(model, images),
+        **{
+            name: values
+            for name, values in diagnostics(model, images).items()
+            # JSON has no nan, which a model that has diverged answers.
+            if np.isfinite(keras.tree.flatten(values)).all()
+        },
     }
 
 
