@@ -185,7 +185,8 @@ def _result(contents: Contents) -> str:
         parts.append(
             '<p class="muted">The interval of top-1 is that of 95 % (bootstrap). AUC, F1, '
             "precision and recall are means over the classes; log loss is in nats; ECE is the "
-            "calibration error of 15 bins, scaled: after a temperature fitted on the validation split.</p>"
+            "calibration error of 15 bins, scaled: after a temperature fitted on the validation "
+            "split.</p>"
         )
     changed = evaluation.get("differs_from_summary") or {}
     notes = [
