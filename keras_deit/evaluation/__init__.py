@@ -8,7 +8,6 @@ from keras_deit.evaluation.attention import (
     saliency,
     write_picture,
 )
-from keras_deit.evaluation.class_names import imagenet_class_names
 from keras_deit.evaluation.diagnostics import (
     attention_distance,
     branch_norms,
@@ -17,9 +16,11 @@ from keras_deit.evaluation.diagnostics import (
 )
 from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
+from keras_deit.evaluation.imagenet import evaluate_imagenet
 from keras_deit.evaluation.predictions import Prediction, Predictor
 from keras_deit.evaluation.report import train, train_with_report, write_report
-from keras_deit.evaluation.tables import final_report, result_table, score_table
+from keras_deit.evaluation.tables import disagreement_table, final_report, result_table, score_table
+from keras_deit.models.imagenet import imagenet_class_names
 
 __all__ = [
     "KINDS",
@@ -32,6 +33,8 @@ __all__ = [
     "branch_norms",
     "diagnostics",
     "disagreement",
+    "disagreement_table",
+    "evaluate_imagenet",
     "evaluate_run",
     "evaluate_weights",
     "final_report",

@@ -8,8 +8,10 @@ import numpy as np
 from keras_deit.core.errors import InputError
 from keras_deit.core.precision import precision
 from keras_deit.data import BadImages, Source
-from keras_deit.evaluation.measuring import Answers, answer, rows_model
+from keras_deit.evaluation.measuring import ROWS, Answers, answer, rows_model
 from keras_deit.training import InputPipeline, Run, load_run
+
+_TAKEN = ("ground truth", "both", *ROWS)
 
 
 def compared_runs(paths: Sequence[str | os.PathLike], run: Run) -> dict[str, Run]:
@@ -39,7 +41,7 @@ def runs_by_name(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
     runs = [load_run(path) for path in paths]
     names = [each.path.resolve().name for each in runs]
     return {
-        name if names.count(name) == 1 else str(each.path): each
+        name if names.count(name) == 1 and name not in _TAKEN else str(each.path): each
         for name, each in zip(names, runs, strict=True)
     }
 

@@ -51,6 +51,22 @@ def result_table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def disagreement_table(found: dict) -> str:
+    """Returns the share of images on which each two classifiers differ, as lines of text.
+
+    Args:
+        found: as `disagreement` returns it.
+    """
+    names = found["names"]
+    width = max(map(len, names))
+    header = "".join(f"{name:>{max(8, len(name) + 2)}}" for name in names)
+    lines = [f"Share of images with different answers:\n{'':{width}}{header}"]
+    for name, row in zip(names, found["matrix"], strict=True):
+        cells = (f"{v:{max(8, len(n) + 2)}.4f}" for n, v in zip(names, row, strict=True))
+        lines.append(f"{name:{width}}{''.join(cells)}")
+    return "\n".join(lines)
+
+
 def _row_title(row: str) -> str:
     head, comma, suffix = row.partition(",")
     return _TITLES.get(head, head) + comma + suffix
