@@ -132,6 +132,8 @@ def _report_of(run: Run, summary: dict) -> str:
     if summary["bad_images"]:
         lines.append(f"Unreadable images, listed in summary.json: {len(summary['bad_images'])}.")
     lines.append(f"Run directory: {run.path}")
+    if run.report_file.is_file():
+        lines.append(f"Its page: {run.report_file}")
     return "\n".join(lines)
 
 
