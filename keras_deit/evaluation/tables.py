@@ -34,7 +34,7 @@ def result_table(result: dict) -> str:
     if not result.get("figures"):
         return score_table(result["scores"], result.get("ema_scores"))
     rows = result["figures"]
-    titles = {row: _row_title(row) for row in rows}
+    titles = {row: row_title(row) for row in rows}
     width = max(map(len, titles.values()))
     agreements = _agreements(result)
     header = f"{'':{width}}{'top-1':>8}{'95 % interval':>15}"
@@ -67,7 +67,8 @@ def disagreement_table(found: dict) -> str:
     return "\n".join(lines)
 
 
-def _row_title(row: str) -> str:
+def row_title(row: str) -> str:
+    """Returns the name of a row as it is shown, such as "class head, EMA"."""
     head, comma, suffix = row.partition(",")
     return _TITLES.get(head, head) + comma + suffix
 
