@@ -186,8 +186,8 @@ def inside(evaluation: dict) -> str:
     if distances := evaluation.get("attention_distance"):
         points = [(n + 1, pixels) for n, heads in enumerate(distances) for pixels in heads]
         line = Line("a head", points)
-        title = "Mean attention distance of each head"
-        charts += line_chart(title, [line], "layer", "pixels", joined=False)
+        title = "Mean attention distance of each head, pixels"
+        charts += line_chart(title, [line], "layer", joined=False)
     return f'<div class="charts">{charts}</div>' if charts else ""
 
 
