@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_deit import InputError, create_model, register_model
+from keras_deit.cli.main import run_command
 from keras_deit.data import load_imagenet_sets
 from keras_deit.evaluation import Predictor, evaluate_imagenet
 from keras_deit.models import DeiT
@@ -171,3 +172,20 @@ def test_what_cannot_be_evaluated_is_one_line(folders, files, tmp_path):
     save_model(create_model("tiny_of_imagenet", num_classes=3), small)
     with pytest.raises(InputError, match="has 3 classes"):
         evaluate_imagenet(tmp_path / "other.json", data, weights=[str(small)])
+
+
+def test_the_command_writes_the_page(folders, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = f"--imagenet_val={folders / 'val'}"
+    run_command(["evaluate", "--suite=imagenet", "--weights", *files, folder])
+    assert len(json.loads((tmp_path / "imagenet.json").read_text())["rows"]) == 2
+    assert "# ImageNet" in (tmp_path / "imagenet.md").read_text()
+    for flags, words in {
+        ("--suite=imagenet", folder): "models, weights or both",
+        ("--suite=imagenet", folder, "--split=test"): "--split is not for --suite",
+        ("--suite=imagenet", folder, "--output=page.md"): r"should end in \.json",
+        (folder, f"--weights={files[1]}"): "--imagenet_val needs --suite",
+        ("--weights", *files, "--dataset=digits"): "Several values of --weights",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            run_command(["evaluate", *flags])
