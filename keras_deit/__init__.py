@@ -43,12 +43,14 @@ _LAZY = {
     "Predictor": "evaluation",
     "attention_maps": "evaluation",
     "evaluate_run": "evaluation",
+    "evaluate_weights": "evaluation",
     "list_recipes": "recipes",
     "load_run": "training",
     "plan_training": "planning",
     "register_recipe": "recipes",
-    "train": "training",
+    "train": "evaluation",
     "train_teacher": "training",
+    "write_report": "evaluation",
 }
 
 __all__ = [

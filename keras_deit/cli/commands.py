@@ -4,14 +4,15 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Callable
-from typing import get_args
 
+from keras_deit.cli.evaluating import evaluate, evaluate_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
+from keras_deit.cli.reporting import report, report_options
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import check_writable, user_path, write_json
+from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
 from keras_deit.data import MAX_IMAGE_PIXELS
-from keras_deit.evaluation import SPLITS, evaluate_run, final_report, score_table
+from keras_deit.evaluation import final_report, train_with_report
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
@@ -19,10 +20,8 @@ from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
 from keras_deit.recipes.options import model_options
 from keras_deit.serving import export_run, serving_commands
 from keras_deit.training import (
-    OnProblem,
     make_job,
     teacher_training_options,
-    train_job,
     train_teacher,
     training_options,
 )
@@ -63,7 +62,7 @@ def _train(values: dict) -> None:
     for option in plan_options():
         if option.name in values:
             raise InputError(f"--{option.name} needs --plan.")
-    run = train_job(make_job(**values), values.get("run_dir"), start=STARTED)
+    run = train_with_report(make_job(**values), values.get("run_dir"), start=STARTED)
     print(final_report(run))
 
 
@@ -86,45 +85,6 @@ def _run_dir_option() -> Option:
 
 def _weights_option(default: str) -> Option:
     return Option("weights", str, f"Weights of the run; {default}", ("final", "best", "ema"))
-
-
-def _evaluate_options() -> list[Option]:
-    return [
-        _run_dir_option(),
-        Option("split", str, "Split to evaluate on; by default test, if the data has it.", SPLITS),
-        Option("batch_size", int, "Images at a time.", default=64, minimum=1),
-        _weights_option("by default the final ones and, if the run has it, their EMA."),
-        Option("dataset", str, "Other data with the same classes; by default that of the run."),
-        Option(
-            "on_bad_image",
-            str,
-            "What to do at an image that cannot be read; by default what the training did.",
-            get_args(OnProblem),
-        ),
-        Option(
-            "output",
-            str,
-            "JSON file to write the figures into, with what has changed since the training.",
-        ),
-        Option(
-            "max_image_pixels",
-            int,
-            "Most pixels of an image that is decoded; by default those of the training.",
-            minimum=1,
-        ),
-    ]
-
-
-def _evaluate(values: dict) -> None:
-    output = user_path(values.pop("output")) if "output" in values else None
-    if output is not None:
-        check_writable(output)
-    result = evaluate_run(**values)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, result)
-    print(f"{result['split']} split, {result['examples']} images:")
-    print(score_table(result["scores"], result.get("ema_scores")))
 
 
 def _export_options() -> list[Option]:
@@ -252,10 +212,16 @@ COMMANDS = {
         _train,
     ),
     "evaluate": Command(
-        "Evaluate a finished run: top-1 of each head, agreement with the teacher.",
+        "Evaluate a run or weights: accuracy, calibration, agreement with the teacher.",
         "evaluate --run_dir runs/mine --split validation",
-        _evaluate_options,
-        _evaluate,
+        evaluate_options,
+        evaluate,
+    ),
+    "report": Command(
+        "Write the page report.html of a finished run, which every training writes at its end.",
+        "report --run_dir runs/mine --compare runs/other runs/third",
+        report_options,
+        report,
     ),
     "predict": Command(
         "Print the labels of images, with their probabilities.",

@@ -64,6 +64,7 @@ _PARSERS = {
     "bounds": (_Bounds, _Bounds.syntactic_help),
     "numbers": (_Numbers, _Numbers.syntactic_help),
     "sides": (_Sides, _Sides.syntactic_help),
+    "texts": (flags.ArgumentParser, "TEXT ..."),
 }
 
 
@@ -82,6 +83,7 @@ def parse_flags(
         InputError: there is no such flag, a value is not possible, or a required one is missing.
     """
     values = flags.FlagValues()
+    arguments = _one_value_per_flag(options, arguments)
     for option in options:
         for name in filter(None, (option.name, option.old_name)):
             _define(option, name, values)
@@ -102,6 +104,26 @@ def parse_flags(
     return given
 
 
+def _one_value_per_flag(options: list[Option], arguments: list[str]) -> list[str]:
+    """Returns the arguments with the flag repeated before each further value of `texts`."""
+    names = {f"{dashes}{o.name}" for o in options if o.kind == "texts" for dashes in ("-", "--")}
+    repeated, current = [], None
+    for index, argument in enumerate(arguments):
+        if not argument.startswith("-"):
+            repeated.append(argument if current is None else f"{current}={argument}")
+            continue
+        current = argument.partition("=")[0]
+        if current not in names:
+            current = None
+        elif "=" not in argument:
+            # It is written before each of the values that follow.
+            if all(following.startswith("-") for following in arguments[index + 1 : index + 2]):
+                raise InputError(f"{argument} needs a value.")
+            continue
+        repeated.append(argument)
+    return repeated
+
+
 def options_help(options: list[Option]) -> str:
     """Returns the flags with their values, defaults and help."""
     return "\n".join(line for option in options for line in _help_lines(option))
@@ -110,6 +132,8 @@ def options_help(options: list[Option]) -> str:
 def _define(option: Option, name: str, values: flags.FlagValues) -> None:
     if option.kind is bool:
         flags.DEFINE_bool(name, None, option.help, flag_values=values)
+    elif option.kind == "texts":
+        flags.DEFINE_multi_string(name, None, option.help, flag_values=values)
     elif option.choices is not None:
         flags.DEFINE_enum(name, None, option.choices, option.help, flag_values=values)
     else:

@@ -13,6 +13,7 @@ from keras_deit.data.datasets import (
     load_dataset,
     take_examples,
 )
+from keras_deit.data.imagenet import load_imagenet_sets
 from keras_deit.data.images import MAX_IMAGE_PIXELS
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
@@ -41,6 +42,7 @@ __all__ = [
     "evaluation_pipeline",
     "full_name",
     "load_dataset",
+    "load_imagenet_sets",
     "num_batches",
     "source_labels",
     "steps_per_epoch",

@@ -58,7 +58,9 @@ def token_cosine(model: Classifier, images) -> np.ndarray:
     if not tokens:
         raise InputError(f"{model.name} has no distillation token beside its patches.")
     pairs = keras.Model(model.input, [keras.ops.cast(pair, "float32") for pair in tokens])
-    cosines = in_batches(pairs, images, lambda found: np.stack([_cosine(p) for p in found], axis=1))
+    cosines = in_batches(
+        pairs, images, lambda found: np.stack([_cosine(p) for p in _listed(found)], axis=1)
+    )
     return cosines.mean(axis=0)
 
 
@@ -124,12 +126,17 @@ def attention_distance(model: Classifier, images) -> list[np.ndarray]:
     attention = keras.Model(model.input, [maps[name] for name in grids])
 
     def reached(found):
-        pairs = zip(found, distances, strict=True)
+        pairs = zip(_listed(found), distances, strict=True)
         return np.concatenate([_mean_distance(each, far) for each, far in pairs], axis=1)
 
     means = in_batches(attention, images, reached).mean(axis=0)
     heads = [maps[name].shape[1] for name in grids]
     return np.split(means, np.cumsum(heads)[:-1])
+
+
+def _listed(outputs) -> list[np.ndarray]:
+    # Keras returns the output of a model that has one alone, and no list.
+    return outputs if isinstance(outputs, list) else [outputs]
 
 
 def _cosine(pair: np.ndarray) -> np.ndarray:

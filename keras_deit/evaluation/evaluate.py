@@ -1,8 +1,14 @@
-"""Evaluating a finished run."""
+"""Evaluating a finished run, or weights of a model."""
 
 import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
+from keras_deit.core.files import write_json
 from keras_deit.core.precision import precision
 from keras_deit.data import (
     MAX_IMAGE_PIXELS,
@@ -13,6 +19,14 @@ from keras_deit.data import (
     load_dataset,
     take_examples,
 )
+from keras_deit.evaluation.class_names import model_classes
+from keras_deit.evaluation.comparing import answers_of_run, compared_answers, compared_runs
+from keras_deit.evaluation.diagnostics import diagnostics
+from keras_deit.evaluation.disagreement import disagreement
+from keras_deit.evaluation.measuring import Answers, answer, figures_of, rows_model, some_images
+from keras_deit.evaluation.predictions import load_classifier
+from keras_deit.models import Classifier
+from keras_deit.objectives import Objective
 from keras_deit.objectives.scoring import Scores
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.training import (
@@ -28,17 +42,8 @@ from keras_deit.training.run import flatten
 
 SPLITS = ("validation", "test")
 
-_TITLES = {
-    "teacher": "teacher",
-    "class": "class head",
-    "distillation": "distillation head",
-    "fused": "fused",
-}
 # Figures are stored with six digits.
 _SAME_FIGURE = 1.5e-6
-# A difference in top-1 between student and teacher that the report mentions.
-_FAR_FROM_TEACHER = 0.03
-_FIGURES = {"top1": "top-1", "agreement": "agreement with teacher"}
 
 
 def evaluate_run(
@@ -50,6 +55,9 @@ def evaluate_run(
     on_bad_image: str | None = None,
     max_image_pixels: int | None = None,
     print_fn=print,
+    write: bool = False,
+    keep: Callable[[Answers, Source], None] | None = None,
+    compare: Sequence[str | os.PathLike] = (),
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
@@ -65,20 +73,34 @@ def evaluate_run(
         on_bad_image: "fail" or "skip" for images that cannot be read; None for what the run did.
         max_image_pixels: the most pixels of an image that is decoded; None for that of the run.
         print_fn: function that is called with each line for the user.
+        write: whether to write the result into `evaluation.json` of the run, if it is `of_run`.
+        keep: called with the answers of the heads to all images, and their source, unless the
+            objective computes its own scores from features.
+        compare: directories of other runs with the same classes, whose answers for the same images
+            the `disagreement` holds too.
 
     Returns:
-        `scores` as in the summary of the run, the `split` and its number of `examples` and, if the
-        run has a moving average of its weights, the `ema_scores` of that; what identifies the
-        `data`, None for data that are part of a package; if they are not those of the training,
-        `data_changes` and `teacher_changes` in words; and, if figures of the same split are others
-        than in the summary of the run, `differs_from_summary` with both by name.
+        JSON values: `scores` as in the summary of the run, the `split` and its number of `examples`
+        and, if the run has a moving average of its weights, the `ema_scores` of that; what
+        identifies the `data`, None for data that are part of a package; if they are not those of
+        the training, `data_changes` and `teacher_changes` in words; if figures of the same split
+        are others than in the summary of the run, `differs_from_summary` with both by name; and
+        `of_run`, whether they are those of the final weights on the reported split of the run's
+        own, unchanged data.
+
+        Unless the objective computes its own scores from features, also `images_per_second` of all
+        models together, the `class_names`, and by row ("class", "class, EMA", "teacher", ...) the
+        `figures`, the figures `per_class`, the `confusion` matrix and the `reliability` bins, see
+        `keras_deit.evaluation.figures`, whose temperatures are fitted on the validation split;
+        the `disagreement` of labels, teacher, compared runs and heads; and what the model has of
+        `keras_deit.evaluation.diagnostics`, on 128 images.
 
     Raises:
-        InputError: there is no such split, the run is not finished, or the data has other classes.
+        InputError: there is no such split, a run is not finished, or the data has other classes.
     """
-    if split not in (None, *SPLITS):
-        raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
+    _check_split(split)
     run = load_run(run_dir)
+    others = compared_runs(compare, run)
     config, summary = run.config, run.summary or {}
     identity = config["run"]
     notes = {}
@@ -111,27 +133,107 @@ def evaluate_run(
             *(image_format, data.num_classes, config["crop_ratio"], config["interpolation"]),
             bad_images,
         )
-        scores = {
-            name: score_split(objective, model, data, split, pipeline, batch_size)
-            for name, model in models.items()
-        }
-    if bad_images.names:
-        print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")
+        found = _evaluation(
+            *(objective, models, data, split, pipeline, batch_size, print_fn), keep, others
+        )
+    _say_bad_images(bad_images, print_fn)
     changes = {}
     if dataset is None:
         known = {"scores": split, "ema_scores": f"{split}_ema"}
         if weights in RUN_WEIGHTS:
             known = {"scores": {"final": split, "ema": f"{split}_ema"}.get(weights)}
         for name, key in known.items():
-            changes |= _changes(summary.get(key), scores.get(name), key)
+            changes |= score_changes(summary.get(key), found.get(name), key)
     for figure, (before, now) in changes.items():
         print_fn(f"{figure} was {before:.4f} when the run was finished, and is {now:.4f} now.")
     if changes:
         notes["differs_from_summary"] = changes
-    return {"split": split, "examples": len(source), **scores, **notes}
+    is_own = weights is None and dataset is None and "data_changes" not in notes
+    notes["of_run"] = is_own and split == data.reported_split
+    result = {"split": split, "examples": len(source), **found, **notes}
+    if write and notes["of_run"]:
+        _write(run, result, print_fn)
+    return result
 
 
-def _changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:
+def _evaluation(
+    objective: Objective | None,
+    models: dict[str, Classifier],
+    data: Dataset,
+    split: str,
+    pipeline: InputPipeline,
+    batch_size: int,
+    print_fn: Callable[[str], None],
+    keep: Callable[[Answers, Source], None] | None = None,
+    others: dict[str, Run] | None = None,
+) -> dict:
+    """Returns the scores of the models, and the figures of their heads if these are logits."""
+    source, policy = getattr(data, split), pipeline.bad_images.policy
+    if objective is not None and objective.validates_features:
+        if others:
+            raise InputError(f"{type(objective).__name__} has no answers to compare.")
+        return {
+            name: score_split(objective, model, data, split, pipeline, batch_size)
+            for name, model in models.items()
+        }
+    rows = rows_model(models, objective and objective.teacher)
+    measure = functools.partial(answer, rows)
+    answers = measure(source, pipeline, batch_size, split)
+    if keep is not None:
+        keep(answers, source)
+    answers_of_others = {
+        name: answers_of_run(other, source, data.class_names, policy, batch_size, name)
+        for name, other in (others or {}).items()
+    }
+    calibration = answers
+    if split != "validation":
+        calibration = measure(data.validation, skipping(pipeline), batch_size, "validation")
+    return evaluation_of(
+        *(answers, calibration, data.class_names, models["scores"]),
+        *(some_images(source, pipeline), answers_of_others, print_fn),
+    )
+
+
+def skipping(pipeline: InputPipeline) -> InputPipeline:
+    """Returns a pipeline for a split whose unreadable images do not matter."""
+    return dataclasses.replace(pipeline, bad_images=BadImages("skip"))
+
+
+def evaluation_of(
+    answers: Answers,
+    calibration: Answers,
+    class_names: Sequence[str],
+    model: Classifier,
+    images: np.ndarray,
+    others: Mapping[str, np.ndarray] | None = None,
+    print_fn: Callable[[str], None] = print,
+) -> dict:
+    """Returns what `evaluate_run` says of the answers to a split, as JSON values.
+
+    Args:
+        answers, calibration, class_names, print_fn: as for `figures_of`.
+        model: the model, for `diagnostics`.
+        images: normalized images for these.
+        others: answers of other runs by their name, for the `disagreement`.
+    """
+    return {
+        "images_per_second": round(answers.images_per_second, 1),
+        "class_names": list(class_names),
+        **answers.scores,
+        **figures_of(answers, calibration, class_names, print_fn),
+        "disagreement": disagreement(compared_answers(answers, others or {})),
+        **diagnostics(model, images),
+    }
+
+
+def _write(run: Run, result: dict, print_fn: Callable[[str], None]) -> None:
+    try:
+        write_json(run.evaluation_file, result)
+    except PermissionError as error:
+        print_fn(f"{run.evaluation_file} cannot be written: {error.strerror}.")
+
+
+def score_changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:
     """Returns the figures of a summary that are others now: both by their name."""
     before, now = flatten(before or {}), flatten(now or {})
     return {
@@ -169,76 +271,80 @@ def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
             f"{', '.join(different[:10])}."
         )
     new_labels = [wanted.index(class_name) for class_name in data.class_names]
-    sources = {split: Relabeled(getattr(data, split), new_labels) for split in data.examples}
-    return dataclasses.replace(data, class_names=tuple(wanted), **sources)
+    return _relabeled(data, new_labels, wanted)
 
 
-def score_table(scores: Scores, ema: Scores | None = None) -> str:
-    """Returns the figures by row, as lines of text.
+def evaluate_weights(
+    dataset: str,
+    model: str | None = None,
+    weights: str | None = None,
+    split: str | None = None,
+    batch_size: int = 64,
+    data_dir: str | None = None,
+    on_bad_image: str = "fail",
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    print_fn=print,
+) -> dict:
+    """Evaluates weights that are of no run, in the evaluation view of the published model.
 
     Args:
-        scores: scores of the trained weights: figures by the name of the row, such as a head.
-        ema: scores of their moving average, if there is one; it gets rows of its own.
-    """
-    names = [*_TITLES, *(name for name in scores if name not in _TITLES)]
-    rows = [(_TITLES.get(name, name), scores[name]) for name in names if name in scores]
-    averaged = {name: row for name, row in (ema or {}).items() if name != "teacher"}
-    rows += [(f"{_TITLES.get(n, n)}, EMA", averaged[n]) for n in names if n in averaged]
-    figures = list(dict.fromkeys(figure for _, row in rows for figure in row))
-    titles = [_FIGURES.get(figure, figure) for figure in figures]
-    widths = [max(8, len(title) + 4 * (index > 0)) for index, title in enumerate(titles)]
-    width = 26 if ema else 20
-    columns = list(zip(figures, widths, strict=True))
-    lines = [" " * width + "".join(f"{t:>{w}}" for t, w in zip(titles, widths, strict=True))]
-    for label, row in rows:
-        cells = (f"{row[f]:.4f}" if f in row else "-" for f in figures)
-        lines.append(
-            f"{label:{width}}"
-            + "".join(f"{c:>{w}}" for c, (_, w) in zip(cells, columns, strict=True))
-        )
-    return "\n".join(lines)
+        dataset: name of the data, as for a training. Its classes are matched with the model's by
+            name, see `model_classes`; it may have fewer.
+        model: name of the model; its released weights, if no others are given.
+        weights: a file of any format, `hf://OWNER/NAME`, or the directory of a run.
+        split: "validation" or "test"; None for the test split, or for the validation split of data
+            without one.
+        batch_size: number of images at a time.
+        data_dir: the directory of prepared data of TensorFlow Datasets.
+        on_bad_image: "fail" or "skip" for images that cannot be read.
+        max_image_pixels: the most pixels of an image that is decoded.
+        print_fn: called with each line for the user.
 
-
-def final_report(run: Run) -> str:
-    """Returns the result of a finished run: its table, its speed and its directory.
+    Returns:
+        JSON values as those of `evaluate_run`, with the `model` and the `weights`.
 
     Raises:
-        InputError: `summary.json` is corrupt.
+        InputError: the weights or the data cannot be loaded, or a class of the data is not one of
+            the model's.
     """
-    with corrupt_as_input_error(f"{run.path} has a corrupt {run.summary_file.name}"):
-        return _report_of(run, run.summary)
+    _check_split(split)
+    if model is None and weights is None:
+        raise InputError("Give a model, weights or both.")
+    data = load_dataset(dataset, data_dir, "skip", None, max_image_pixels)
+    classifier, view, names = load_classifier(weights or model, model if weights else None)
+    classes, class_names, note = model_classes(
+        data.class_names, names, classifier.num_classes, data.name
+    )
+    if note:
+        print_fn(note)
+    data = _relabeled(data, classes, class_names)
+    split = split or data.reported_split
+    bad_images = BadImages(on_bad_image)
+    source = _checked_split(data, split, bad_images.policy)
+    pipeline = InputPipeline(classifier.image_format, len(class_names), *view, bad_images)
+    found = _evaluation(None, {"scores": classifier}, data, split, pipeline, batch_size, print_fn)
+    _say_bad_images(bad_images, print_fn)
+    return {
+        "split": split,
+        "examples": len(source),
+        "model": classifier.name,
+        "weights": weights or "released",
+        **found,
+        "data": data_summary(data),
+    }
 
 
-def _report_of(run: Run, summary: dict) -> str:
-    split = "test" if "test" in summary else "validation"
-    table = score_table(summary[split], summary.get(f"{split}_ema"))
-    lines = [f"{split.capitalize()} split, {summary[f'{split}_examples']} images:", table]
-    lines += _comparison(summary[split])
-    if summary["median_step_ms"] is not None:
-        lines.append(
-            f"Median step {summary['median_step_ms']} ms, {summary['images_per_second']} images/s."
-        )
-    if summary["skipped_steps"]:
-        lines.append(f"Skipped steps with non-finite gradients: {summary['skipped_steps']}.")
-    if summary["bad_images"]:
-        lines.append(f"Unreadable images, listed in summary.json: {len(summary['bad_images'])}.")
-    lines.append(f"Run directory: {run.path}")
-    return "\n".join(lines)
+def _relabeled(data: Dataset, new_labels: list[int], class_names: Sequence[str]) -> Dataset:
+    """Returns data with other class indices."""
+    sources = {split: Relabeled(getattr(data, split), new_labels) for split in data.examples}
+    return dataclasses.replace(data, class_names=tuple(class_names), **sources)
 
 
-def _comparison(scores: Scores) -> list[str]:
-    """Returns a line if student and teacher are far from each other."""
-    if "teacher" not in scores or "top1" not in scores.get("fused", {}):
-        return []
-    difference = scores["teacher"]["top1"] - scores["fused"]["top1"]
-    if difference > _FAR_FROM_TEACHER:
-        return [
-            f"The teacher is better by {100 * difference:.1f} points: the student needs more steps "
-            "or a larger model, or serve the teacher."
-        ]
-    if difference < -_FAR_FROM_TEACHER:
-        return [
-            f"The teacher is worse by {-100 * difference:.1f} points: the student may learn more "
-            "without it (--distillation none)."
-        ]
-    return []
+def _check_split(split: str | None) -> None:
+    if split not in (None, *SPLITS):
+        raise InputError(f"split should be one of {', '.join(SPLITS)}. Received: {split!r}")
+
+
+def _say_bad_images(bad_images: BadImages, print_fn: Callable[[str], None]) -> None:
+    if bad_images.names:
+        print_fn(f"Unreadable images, not counted: {len(bad_images.names)}.")

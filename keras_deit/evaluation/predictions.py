@@ -1,7 +1,6 @@
 """What a model says about images that have no labels."""
 
 import dataclasses
-import importlib.resources
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from keras_deit.data.folder import FileSource
 from keras_deit.data.folder_files import image_files
 from keras_deit.data.images import decode
 from keras_deit.data.transforms import center_crop_resize, check_evaluation_view, normalize
+from keras_deit.evaluation.class_names import default_class_names
 from keras_deit.models import Classifier, get_spec, list_models
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.conversion import model_from
@@ -85,12 +85,12 @@ class Predictor:
         if batch_size < 1:
             raise InputError(f"batch_size should be 1 or more. Received: {batch_size}")
         self._batch_size = batch_size
-        self.model, view, own_names = _load(source, model, weights)
+        self.model, view, own_names = load_classifier(source, model, weights)
         self._crop_ratio = view[0] if crop_ratio is None else crop_ratio
         self._interpolation = interpolation or view[1]
         check_evaluation_view(self._crop_ratio, self._interpolation)
         count = self.model.num_classes
-        self.class_names = tuple(class_names or own_names or _default_names(count))
+        self.class_names = tuple(class_names or own_names or default_class_names(count))
         if count and len(self.class_names) != count:
             raise InputError(
                 f"{self.model.name} has {count} classes. Received: {len(self.class_names)} names"
@@ -190,18 +190,19 @@ class Predictor:
             return None, error
 
 
-def imagenet_class_names() -> tuple[str, ...]:
-    """Returns the names of ImageNet's 1,000 classes (WordNet's lemmas), in their order."""
-    file = importlib.resources.files("keras_deit.models") / "imagenet_classes.txt"
-    return tuple(file.read_text("utf-8").splitlines())
+def load_classifier(
+    source: "str | os.PathLike | Classifier", name: str | None = None, weights: str = "final"
+) -> tuple[Classifier, tuple[float, str], Sequence[str] | None]:
+    """Returns a model, crop ratio and interpolation of its evaluation, and its class names.
 
+    The class names are those of a run, and None for other sources.
 
-def _default_names(count: int) -> tuple[str, ...]:
-    return imagenet_class_names() if count == 1000 else tuple(map(str, range(count)))
+    Args:
+        source, name, weights: as `source`, `model` and `weights` of `Predictor`.
 
-
-def _load(source, name: str | None, weights: str):
-    """Returns a model, crop ratio and interpolation of its evaluation, and its class names."""
+    Raises:
+        InputError: the source cannot be loaded.
+    """
     if isinstance(source, Classifier):
         return source, _published_view(source), None
     is_name = isinstance(source, str) and source in list_models()

@@ -1,9 +1,12 @@
 """Scores of trained models on a split, and their features."""
 
 import contextlib
+import dataclasses
 import functools
+import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -70,7 +73,39 @@ def compute_features(student: Classifier, data, batches: int, title: str, callba
         data, batches, title: see `score`.
         callbacks: callbacks of Keras's `predict`.
     """
-    labels, weights = [], []
+    found = compute_outputs(_feature_model(student), data, batches, title, callbacks)
+    return Features(found.outputs, found.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a model answers for the images of a split that count.
+
+    Attributes:
+        outputs: arrays (images, ...), one or in the structure of the model's outputs.
+        labels: integers (images,).
+        indices: positions of the images in the split, integers (images,), in one process.
+        images_per_second: with reading the images, after the first batch if there are several,
+            because the model is compiled in that.
+    """
+
+    outputs: Any
+    labels: np.ndarray
+    indices: np.ndarray
+    images_per_second: float
+
+
+def compute_outputs(model: keras.Model, data, batches: int, title: str, callbacks=()) -> Outputs:
+    """Computes the outputs of a model for every image of one pass.
+
+    They are all kept, as are the labels: 4 bytes for each image and class.
+
+    Args:
+        model: maps images to arrays.
+        data, batches, title: see `score`.
+        callbacks: callbacks of Keras's `predict`.
+    """
+    labels, weights, times = [], [], [time.monotonic()]
 
     def images() -> Iterator:
         for x, y, *sample_weight in data:
@@ -78,12 +113,20 @@ def compute_features(student: Classifier, data, batches: int, title: str, callba
             weights.append(np.asarray(sample_weight[0]) if sample_weight else np.ones(len(x)))
             yield (x,)
 
+    first = keras.callbacks.LambdaCallback(
+        on_predict_batch_end=lambda batch, logs: batch or times.append(time.monotonic())
+    )
     with Progress(title, batches, "batch") as bar, _quiet():
-        features = _feature_model(student).predict(
-            images(), callbacks=[_Advance(bar), *callbacks], verbose=0
-        )
+        outputs = model.predict(images(), callbacks=[_Advance(bar), first, *callbacks], verbose=0)
     counted = np.concatenate(weights) > 0
-    return Features(features[counted], np.concatenate(labels)[counted])
+    timed = np.sum(counted[len(labels[0]) :]) or np.sum(counted)
+    start = times[-1] if len(labels) > 1 else times[0]
+    return Outputs(
+        keras.tree.map_structure(lambda array: array[counted], outputs),
+        np.concatenate(labels)[counted],
+        np.flatnonzero(counted),
+        float(timed / (time.monotonic() - start)),
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -62,7 +62,7 @@ class Option:
     Attributes:
         name: name of the value; a flag has the same.
         kind: bool, int, float or str; "bounds" for two numbers; "numbers" for any number of them;
-            "sides" for a side in pixels or (height, width).
+            "sides" for a side in pixels or (height, width); "texts" for one text or more.
         help: what it is.
         choices: all values that are possible; None for any.
         default: what it is if it is not given; None for the recipe's value.

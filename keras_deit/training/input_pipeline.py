@@ -78,9 +78,17 @@ class InputPipeline:
             "balanced": optimization.sampling == "balanced",
         }
 
-    def evaluation_batches(self, source: Source, batch_size: int):
-        """Returns one pass over all examples, with weights if batches have to be padded."""
+    def evaluation_batches(self, source: Source, batch_size: int, padded: bool = False):
+        """Returns one pass over all examples, with weights if batches have to be padded.
+
+        Args:
+            source: the examples.
+            batch_size: examples at a time.
+            padded: whether the last batch is as large as the others, so that nothing is compiled
+                for it.
+        """
         arguments, options = self.evaluation_arguments(source, batch_size)
+        options["weighted"] = options["weighted"] or padded
         return evaluation_pipeline(*arguments, **options)
 
     def evaluation_arguments(self, source: Source, batch_size: int) -> tuple[tuple, dict]:

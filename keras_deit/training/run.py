@@ -56,8 +56,9 @@ class Run:
     files of its data), `steps.json` (how many steps fit into its minutes, if it has them),
     `metrics.csv` (the log by epoch), `train.log` (what was said, with the time), `tensorboard/`
     (its events), `checkpoints/` (what a stopped run resumes from), `best.weights.h5` (of the epoch
-    with the best validation figure), `final.weights.h5` and `summary.json` (the result), and
-    `ema.weights.h5` (the moving average, if there is one).
+    with the best validation figure), `final.weights.h5` and `summary.json` (the result),
+    `ema.weights.h5` (the moving average, if there is one), `evaluation.json` and `mistakes.json`
+    (the figures of an evaluation and its worst answers, once there was one), and `report.html`.
 
     Args:
         path: path of the directory; it need not exist.
@@ -68,12 +69,16 @@ class Run:
         self.lock = self.path / "lock"
         self.config_file = self.path / "config.json"
         self.summary_file = self.path / "summary.json"
+        self.evaluation_file = self.path / "evaluation.json"
         self.metrics_file = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.steps_file = self.path / "steps.json"
         self.listing = self.path / LISTING
         self.log_file = self.path / "train.log"
+        self.evaluation_file = self.path / "evaluation.json"
+        self.mistakes_file = self.path / "mistakes.json"
+        self.report_file = self.path / "report.html"
         self.best_weights = self.path / RUN_WEIGHTS["best"]
         self.final_weights = self.path / RUN_WEIGHTS["final"]
         self.ema_weights = self.path / RUN_WEIGHTS["ema"]

@@ -9,6 +9,7 @@ import pytest
 
 from keras_deit import InputError
 from keras_deit.evaluation import evaluate_run, final_report
+from keras_deit.evaluation.measuring import answer
 from keras_deit.training import load_run, train
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -127,16 +128,19 @@ def test_classes_in_another_order_are_mapped(copy, monkeypatch):
     config["class_names"] = config["class_names"][::-1]
     changed.config_file.write_text(json.dumps(config))
     changed.finish(changed.summary)
-    scored = []
-    monkeypatch.setattr(
-        "keras_deit.evaluation.evaluate.score_split", lambda *args: scored.append(args[2])
-    )
-    evaluate_run(changed.path)
-    data = scored[0]
-    assert data.class_names == ("red", "green", "blue")
-    np.testing.assert_array_equal(data.test.labels, np.repeat([2, 1, 0], 5))
+    sources = []
+
+    def spy(models, teacher, source, *rest):
+        sources.append(source)
+        return answer(models, teacher, source, *rest)
+
+    monkeypatch.setattr("keras_deit.evaluation.evaluate.answer", spy)
+    found = evaluate_run(changed.path)
+    assert found["class_names"] == ["red", "green", "blue"]
+    test = sources[0]
+    np.testing.assert_array_equal(test.labels, np.repeat([2, 1, 0], 5))
     for index in (0, 7, 14):
-        image, label = data.test[index]
+        image, label = test[index]
         assert np.argmax(image.mean((0, 1))) == label
 
 
