@@ -51,15 +51,13 @@ class _Axes(NamedTuple):
         )
 
 
-def line_chart(
-    title: str, lines: Sequence[Line], x_title: str, y_title: str = "", joined: bool = True
-) -> str:
+def line_chart(title: str, lines: Sequence[Line], x_title: str, joined: bool = True) -> str:
     """Returns a figure with lines and their legend.
 
     Args:
         title: what it shows.
         lines: the lines; those without a finite point are left out.
-        x_title, y_title: titles of the axes.
+        x_title: title of the horizontal axis.
         joined: whether the points of a line are joined.
 
     Returns:
@@ -72,7 +70,7 @@ def line_chart(
     x, y = ([p[i] for line in lines for p in line.points] for i in (0, 1))
     axes = _Axes(_limits(x, margin=0), _limits(y))
     whole = all(float(value).is_integer() for value in x)
-    drawn = [_grid(axes, x_title, y_title, whole), *(_drawn(line, axes, joined) for line in lines)]
+    drawn = [_grid(axes, x_title, "", whole), *(_drawn(line, axes, joined) for line in lines)]
     summary = "; ".join(f"{line.name}: last {_number(line.points[-1][1])}" for line in lines)
     return figure(title, svg(f"{title}. {summary}.", "".join(drawn)), legend(lines))
 

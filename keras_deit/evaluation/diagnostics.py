@@ -56,7 +56,7 @@ def token_cosine(model: Classifier, images) -> np.ndarray:
         outputs = [block.output for block in model.blocks]
         tokens = [x[:, :2] for x in outputs if len(x.shape) == 3 and x.shape[1] > rows * columns]
     if not tokens:
-        raise InputError(f"{model.name} has no distillation token in its blocks.")
+        raise InputError(f"{model.name} has no distillation token beside its patches.")
     pairs = keras.Model(model.input, [keras.ops.cast(pair, "float32") for pair in tokens])
     cosines = in_batches(
         pairs, images, lambda found: np.stack([_cosine(p) for p in _listed(found)], axis=1)

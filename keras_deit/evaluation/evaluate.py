@@ -144,7 +144,7 @@ def evaluate_run(
         if weights in RUN_WEIGHTS:
             known = {"scores": {"final": split, "ema": f"{split}_ema"}.get(weights)}
         for name, key in known.items():
-            changes |= score_changes(summary.get(key), found.get(name), key)
+            changes |= _changes(summary.get(key), found.get(name), key)
     for figure, (before, now) in changes.items():
         print_fn(f"{figure} was {before:.4f} when the run was finished, and is {now:.4f} now.")
     if changes:
@@ -239,7 +239,7 @@ def _write(run: Run, result: dict, print_fn: Callable[[str], None]) -> None:
         print_fn(f"{run.evaluation_file} cannot be written: {error.strerror}.")
 
 
-def score_changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:
+def _changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, tuple]:
     """Returns the figures of a summary that are others now: both by their name."""
     before, now = flatten(before or {}), flatten(now or {})
     return {

@@ -7,35 +7,25 @@ import shlex
 import string
 from collections.abc import Sequence
 
-import numpy as np
-
-from keras_deit.evaluation.charts import Line, line_chart, reliability_chart
-from keras_deit.evaluation.html_parts import (
-    folded,
-    heat_picture,
-    heat_table,
-    section,
-    table,
-    text,
-    values_table,
+from keras_deit.evaluation.charts import Line, line_chart
+from keras_deit.evaluation.evaluation_sections import (
+    MOST_CLASSES_SHOWN,
+    calibration,
+    classes,
+    confusions,
+    disagreement,
+    inside,
+    mistake_cards,
 )
+from keras_deit.evaluation.html_parts import folded, section, table, text, values_table
+from keras_deit.evaluation.measuring import ROWS, SUFFIXES
 from keras_deit.evaluation.mistakes import Mistake
+from keras_deit.evaluation.tables import row_title
 from keras_deit.training.run import Run, flatten
 from keras_deit.version import __version__
 
 _TEMPLATE = "report.html.template"
-# A table of so many classes can be read as a whole, and that of more only in a fold.
-_MOST_CLASSES_SHOWN = 30
-_MOST_CLASSES_DRAWN = 2_000
-_MOST_PAIRS = 15
-_EMA = ", EMA"
-TITLES = {
-    "teacher": "teacher",
-    "class": "class head",
-    "distillation": "distillation head",
-    "fused": "fused",
-    "features": "features",
-}
+_EMA = SUFFIXES["ema_scores"]
 _FIGURES = {
     "top1": "top-1",
     "top5": "top-5",
@@ -92,16 +82,21 @@ class Contents:
 
 def page(contents: Contents) -> str:
     """Returns the page as HTML that needs no other file and no network."""
+    evaluation = contents.evaluation
+    names = evaluation.get("class_names") or contents.run.config["class_names"]
+    mistakes = mistake_cards(
+        *(contents.mistakes, contents.mistaken_row, names, evaluation.get("split", "test"))
+    )
     parts = {
         "result": ("Result", _result(contents)),
         "compared": ("Compared runs", _compared(contents)),
         "curves": ("Curves", _curves(contents)),
-        "confusion": ("Confusion", _confusions(contents)),
-        "classes": ("Classes", _classes(contents)),
-        "calibration": ("Calibration", _calibration(contents)),
-        "mistakes": ("Most confident mistakes", _mistakes(contents)),
-        "disagreement": ("Disagreement", _disagreement(contents)),
-        "inside": ("Inside the model", _inside(contents)),
+        "confusion": ("Confusion", confusions(evaluation, names)),
+        "classes": ("Classes", classes(evaluation)),
+        "calibration": ("Calibration", calibration(evaluation)),
+        "mistakes": ("Most confident mistakes", mistakes),
+        "disagreement": ("Disagreement", disagreement(evaluation)),
+        "inside": ("Inside the model", inside(evaluation)),
         "recipe": ("Recipe", _recipe(contents)),
         "machine": ("Machine and speed", _machine(contents)),
         "data": ("Data", _data(contents)),
@@ -124,12 +119,6 @@ def page(contents: Contents) -> str:
     )
 
 
-def row_title(row: str) -> str:
-    """Returns the name of a head as it is shown, such as "class head, EMA"."""
-    name, averaged, _ = row.partition(_EMA)
-    return TITLES.get(name, name) + averaged
-
-
 def split_of(summary: dict) -> str:
     """Returns the split of the scores in a summary."""
     return "test" if "test" in summary else "validation"
@@ -140,7 +129,7 @@ def scores_by_row(summary: dict) -> dict[str, dict[str, float]]:
     split = split_of(summary)
     averaged = summary.get(f"{split}_ema") or {}
     rows = {**summary[split], **{f"{n}{_EMA}": s for n, s in averaged.items() if n != "teacher"}}
-    order = {name: place for place, name in enumerate(TITLES)}
+    order = {name: place for place, name in enumerate(ROWS)}
     return dict(sorted(rows.items(), key=lambda item: order.get(item[0], len(order))))
 
 
@@ -185,7 +174,8 @@ def _result(contents: Contents) -> str:
         parts.append(
             '<p class="muted">The interval of top-1 is that of 95 % (bootstrap). AUC, F1, '
             "precision and recall are means over the classes; log loss is in nats; ECE is the "
-            "calibration error of 15 bins, scaled: after a temperature fitted on the validation split.</p>"
+            "calibration error of 15 bins, scaled: after a temperature fitted on the validation "
+            "split.</p>"
         )
     changed = evaluation.get("differs_from_summary") or {}
     notes = [
@@ -262,174 +252,6 @@ def _columns(run: Run) -> dict[str, list[tuple[float, float]]]:
     return columns
 
 
-def _main_first(rows: dict) -> list[str]:
-    """Returns names of rows, with the one that is served first and averaged weights last."""
-
-    def place(row: str) -> tuple:
-        name = row.removesuffix(_EMA)
-        order = [*TITLES].index(name) if name in TITLES else len(TITLES)
-        return row != "fused", row != name, order
-
-    return sorted(rows, key=place)
-
-
-def _confusions(contents: Contents) -> str:
-    rows = contents.evaluation.get("confusion", {})
-    names = _names(contents)
-    parts = []
-    for place, row in enumerate(_main_first(rows)):
-        counts = np.asarray(rows[row])
-        title = f"Confusion matrix, {row_title(row)}: class by row, answer by column"
-        shown = _confusion(title, counts, names) + _pairs(counts, names)
-        shown = f'<div class="side">{shown}</div>'
-        parts.append(shown if place == 0 else folded(row_title(row), shown))
-    return "".join(parts)
-
-
-def _confusion(title: str, counts: np.ndarray, names: Sequence[str]) -> str:
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    levels = np.where(np.eye(len(counts), dtype=bool), shares, np.sqrt(shares))
-    if len(counts) <= _MOST_CLASSES_SHOWN:
-        shown = [[f"{value:,}" if value else "" for value in row] for row in counts.tolist()]
-        return heat_table(title, "class", names, names, shown, levels, diagonal=True)
-    if len(counts) > _MOST_CLASSES_DRAWN:
-        return ""
-    told = f"{title}; the pairs that are confused most are listed below."
-    return heat_picture(title, told, levels)
-
-
-def _pairs(counts: np.ndarray, names: Sequence[str]) -> str:
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
-    rows = [
-        [names[i], names[j], int(wrong[i, j]), wrong[i, j] / counts[i].sum()]
-        for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if wrong[i, j]
-    ]
-    columns = ["class", "taken for", "images", "share of the class"]
-    return table("Most confused pairs", columns, rows) if rows else ""
-
-
-def _names(contents: Contents) -> Sequence[str]:
-    return contents.evaluation.get("class_names") or contents.run.config["class_names"]
-
-
-def _classes(contents: Contents) -> str:
-    rows = contents.evaluation.get("per_class", {})
-    if not rows:
-        return ""
-    main, *others = _main_first(rows)
-    classes = sorted(rows[main], key=lambda name: rows[main][name]["f1"])
-    own = [f"{figure}, {row_title(main)}" for figure in ("precision", "recall", "F1")]
-    columns = ["class", "images", *own, *(f"recall, {row_title(row)}" for row in others)]
-    cells = [
-        [
-            name,
-            rows[main][name]["examples"],
-            *(rows[main][name][figure] for figure in ("precision", "recall", "f1")),
-            *(rows[row].get(name, {}).get("recall") for row in others),
-        ]
-        for name in classes
-    ]
-    if len(cells) <= _MOST_CLASSES_SHOWN:
-        return table("Figures by class, the worst F1 first", columns, cells)
-    worst = table("The classes with the worst F1", columns, cells[:_MOST_PAIRS])
-    return worst + folded(
-        f"All {len(cells):,} classes", table("Figures by class", columns, cells, tall=True)
-    )
-
-
-def _calibration(contents: Contents) -> str:
-    rows = contents.evaluation.get("reliability", {})
-    drawn = {
-        row: reliability_chart(f"Reliability, {row_title(row)}", rows[row], place)
-        for place, row in enumerate(_main_first(rows))
-    }
-    if not drawn:
-        return ""
-    charts = "".join(chart for row, chart in drawn.items() if _EMA not in row)
-    averaged = "".join(chart for row, chart in drawn.items() if _EMA in row)
-    averaged = averaged and f'<div class="charts">{averaged}</div>'
-    return (
-        "<p>Bars show how often answers of a confidence are right, points their mean confidence; "
-        "on the dashed line both are the same. The gray bars below show how many images have that "
-        f'confidence.</p><div class="charts">{charts}</div>'
-        f"{folded('Of the averaged weights', averaged)}"
-    )
-
-
-def _mistakes(contents: Contents) -> str:
-    if not contents.mistakes:
-        return ""
-    names, split = _names(contents), contents.evaluation.get("split", "test")
-    cards = "".join(_card(each, names, split) for each in contents.mistakes)
-    return (
-        f"<p>Images with a wrong answer ({text(row_title(contents.mistaken_row))}), that with the "
-        "most probable one first. Beside each answer is its probability, and that of the right "
-        "class. Attention is that of the last block, the mean over its heads: blue is little, "
-        "yellow is much.</p>"
-        f'<div class="cards">{cards}</div>'
-    )
-
-
-def _card(mistake: Mistake, names: Sequence[str], split: str) -> str:
-    truth = names[mistake.truth]
-    pictures = "".join(
-        f'<div><img src="{picture.address}"{" class=small" * picture.small} '
-        f'alt="{text(f"{picture.title}, image {mistake.index} of class {truth}")}">'
-        f"{text(picture.title)}</div>"
-        for picture in mistake.pictures
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{text(row_title(row))}</th>'
-        f'<td class="text{" right" * (answer.label == mistake.truth)}">'
-        f"{text(names[answer.label])}{' ✓' * (answer.label == mistake.truth)}</td>"
-        f"<td>{answer.probability:.3f}</td><td>{answer.of_truth:.3f}</td></tr>"
-        for row, answer in mistake.answers.items()
-    )
-    where = mistake.path or f"image {mistake.index} of the {split} split"
-    return (
-        f'<figure class="card"><figcaption>{text(truth)}<small>{text(where)}</small></figcaption>'
-        f'<div class="pictures">{pictures}</div><table><thead><tr><td></td>'
-        '<th scope="col">says</th><th scope="col">with</th><th scope="col">right class</th></tr>'
-        f"</thead><tbody>{rows}</tbody></table></figure>"
-    )
-
-
-def _disagreement(contents: Contents) -> str:
-    found = contents.evaluation.get("disagreement")
-    if not found:
-        return ""
-    values = np.asarray(found["matrix"], np.float64)
-    highest = float(values.max()) or 1.0
-    shown = [[f"{value:.4f}" for value in row] for row in values]
-    names = [row_title(name) for name in found["names"]]
-    title = "Share of images on which two answers differ"
-    return heat_table(title, "", names, names, shown, values / highest, diagonal=False)
-
-
-def _inside(contents: Contents) -> str:
-    found = contents.evaluation
-    charts = ""
-    if cosines := found.get("token_cosine"):
-        line = Line("cosine", _by_block(cosines))
-        charts += line_chart("Cosine of class and distillation token by block", [line], "block")
-    if norms := found.get("branch_norms"):
-        lines = [Line(name, _by_block(v), place) for place, (name, v) in enumerate(norms.items())]
-        charts += line_chart("Norm of each residual branch over the main one", lines, "block")
-    if distances := found.get("attention_distance"):
-        points = [(n + 1, pixels) for n, heads in enumerate(distances) for pixels in heads]
-        line = Line("a head", points)
-        title = "Mean attention distance of each head"
-        charts += line_chart(title, [line], "layer", "pixels", joined=False)
-    return f'<div class="charts">{charts}</div>' if charts else ""
-
-
-def _by_block(values: Sequence[float]) -> list[tuple[float, float]]:
-    return [(place + 1, value) for place, value in enumerate(values) if value is not None]
-
-
 def _recipe(contents: Contents) -> str:
     config = contents.run.config
     effective = values_table("What was trained", config.get("effective") or {})
@@ -474,12 +296,12 @@ def _data(contents: Contents) -> str:
         "folder of prepared data": config["data_dir"],
         "images": config.get("examples"),
         "classes": len(config["class_names"]),
-        "class names": config["class_names"][:_MOST_CLASSES_SHOWN],
+        "class names": config["class_names"][:MOST_CLASSES_SHOWN],
         **{f"fingerprint, {name}": value for name, value in (config.get("data") or {}).items()},
         "changes that were accepted": config.get("accepted_data_changes"),
         "evaluation view": f"crop ratio {config['crop_ratio']:g}, {config['interpolation']}",
         "unreadable images": len(bad) or None,
-        "names of unreadable images": bad[:_MOST_CLASSES_SHOWN] or None,
+        "names of unreadable images": bad[:MOST_CLASSES_SHOWN] or None,
     }
     return values_table("Data", values)
 

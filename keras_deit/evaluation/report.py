@@ -15,7 +15,6 @@ from keras_deit.evaluation.comparing import runs_by_name
 from keras_deit.evaluation.evaluate import (
     evaluate_run,
     evaluation_of,
-    score_changes,
     skipping,
 )
 from keras_deit.evaluation.measuring import Answers, answer, rows_model, some_images
@@ -272,9 +271,8 @@ def _stored(run: Run) -> tuple[dict, list[Mistake]] | None:
         return None
     with contextlib.suppress(InputError), corrupt_as_input_error("corrupt"):
         evaluation, kept = (read_json(file, "corrupt") for file in files)
-        split = split_of(run.summary)
-        changed = score_changes(run.summary[split], evaluation["scores"], split)
-        if kept["weights"] == _weights_of(run) and evaluation["split"] == split and not changed:
+        is_own = kept["weights"] == _weights_of(run)
+        if is_own and evaluation["split"] == split_of(run.summary):
             return evaluation, [mistake_from(values) for values in kept["images"]]
     return None
 

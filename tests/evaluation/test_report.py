@@ -306,7 +306,7 @@ def test_no_mistakes_no_images():
     ],
 )
 def test_charts_of_any_numbers(points):
-    drawn = charts.line_chart("A title", [charts.Line("<line>", points)], "x", "y")
+    drawn = charts.line_chart("A title", [charts.Line("<line>", points)], "x")
     assert "nan" not in drawn and "inf" not in drawn and "&lt;line&gt;" in drawn
     Page(drawn)
 
