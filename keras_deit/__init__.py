@@ -48,8 +48,9 @@ _LAZY = {
     "load_run": "training",
     "plan_training": "planning",
     "register_recipe": "recipes",
-    "train": "training",
+    "train": "evaluation",
     "train_teacher": "training",
+    "write_report": "evaluation",
 }
 
 __all__ = [

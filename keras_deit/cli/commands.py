@@ -8,10 +8,11 @@ from collections.abc import Callable
 from keras_deit.cli.evaluating import evaluate, evaluate_options
 from keras_deit.cli.exporting import export, export_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
+from keras_deit.cli.reporting import report, report_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
-from keras_deit.evaluation import final_report
+from keras_deit.evaluation import final_report, train_with_report
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
@@ -20,7 +21,6 @@ from keras_deit.recipes.options import model_options
 from keras_deit.training import (
     make_job,
     teacher_training_options,
-    train_job,
     train_teacher,
     training_options,
 )
@@ -61,7 +61,7 @@ def _train(values: dict) -> None:
     for option in plan_options():
         if option.name in values:
             raise InputError(f"--{option.name} needs --plan.")
-    run = train_job(make_job(**values), values.get("run_dir"), start=STARTED)
+    run = train_with_report(make_job(**values), values.get("run_dir"), start=STARTED)
     print(final_report(run))
 
 
@@ -185,6 +185,12 @@ COMMANDS = {
         "evaluate --run_dir runs/mine --split validation",
         evaluate_options,
         evaluate,
+    ),
+    "report": Command(
+        "Write the page report.html of a finished run, which every training writes at its end.",
+        "report --run_dir runs/mine --compare runs/other runs/third",
+        report_options,
+        report,
     ),
     "predict": Command(
         "Print the labels of images, with their probabilities.",

@@ -23,6 +23,7 @@ __all__ = [
     "dataset_size",
     "full_name",
     "load_dataset",
+    "loaded_size",
     "take_examples",
 ]
 
@@ -119,7 +120,11 @@ def dataset_size(
     is_folder = name.startswith(_FOLDER_PREFIX) or os.path.isdir(os.path.expanduser(name))
     if name != "digits" and not is_folder:
         return DatasetSize(*tfds_size(name, data_dir, _OTHER_NAMES))
-    dataset = load_dataset(name, on_bad_image="skip", test_share=test_share)
+    return loaded_size(load_dataset(name, on_bad_image="skip", test_share=test_share), with_side)
+
+
+def loaded_size(dataset: Dataset, with_side: bool = False) -> DatasetSize:
+    """Returns the size of a dataset that is loaded."""
     side = _median_side(dataset.train) if with_side else None
     return DatasetSize(dataset.name, dataset.num_classes, len(dataset.train), side)
 

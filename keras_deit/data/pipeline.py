@@ -91,18 +91,43 @@ def train_pipeline(
         InputError: the batch size, seed, start or stop is out of range; or, while reading, an image
             is bad, or all images are.
     """
-    steps_per_epoch(len(source), batch_size)
-    if seed < 0:
-        raise InputError(f"The seed should be 0 or more. Received: {seed}.")
     if start < 0 or (stop is not None and stop <= start):
         raise InputError(
             f"start should be 0 or more and stop larger than start. Received: {start}, {stop}."
         )
+    batches = train_elements(
+        *(source, image_format, augmentation, num_classes, batch_size, seed),
+        shard=shard,
+        bad_images=bad_images,
+        views=views,
+        with_index=with_index,
+        balanced=balanced,
+    )
     rows = shard.train_size(batch_size) * views
+    return prefetched(batches[start:stop], image_format, rows)
+
+
+def train_elements(
+    source: Source,
+    image_format: ImageFormat,
+    augmentation: Augmentation,
+    num_classes: int,
+    batch_size: int,
+    seed: int,
+    *,
+    shard: Shard = WHOLE,
+    **options,
+) -> grain.MapDataset:
+    """Returns the elements of `train_pipeline` by their index, made when they are asked for.
+
+    Arguments and errors are those of `train_pipeline`.
+    """
+    steps_per_epoch(len(source), batch_size)
+    if seed < 0:
+        raise InputError(f"The seed should be 0 or more. Received: {seed}.")
+    shard.train_size(batch_size)
     recipe = (augmentation, num_classes, batch_size, seed)
-    rest = (shard, bad_images, views, with_index, balanced)
-    batches = TrainBatches(source, image_format, *recipe, *rest)
-    return _prefetched(grain.MapDataset.source(batches)[start:stop], image_format, rows)
+    return grain.MapDataset.source(TrainBatches(source, image_format, *recipe, shard, **options))
 
 
 def evaluation_pipeline(
@@ -148,12 +173,39 @@ def evaluation_pipeline(
         InputError: the batch size, crop ratio or interpolation is out of range; there are several
             processes or skipped images without weights; or, while reading, an image is bad.
     """
+    batches = evaluation_elements(
+        *(source, image_format, batch_size, crop_ratio, interpolation),
+        shard=shard,
+        weighted=weighted,
+        bad_images=bad_images,
+        with_index=with_index,
+        num_classes=num_classes,
+    )
+    rows = batch_size // shard.processes if weighted else min(batch_size, len(source))
+    return prefetched(batches, image_format, rows)
+
+
+def evaluation_elements(
+    source: Source,
+    image_format: ImageFormat,
+    batch_size: int,
+    crop_ratio: float = 1.0,
+    interpolation: str = "bicubic",
+    *,
+    shard: Shard = WHOLE,
+    weighted: bool = False,
+    bad_images: BadImages | None = None,
+    **labels,
+) -> grain.MapDataset:
+    """Returns the batches of `evaluation_pipeline` by their index, made when they are asked for.
+
+    Arguments and errors are those of `evaluation_pipeline`.
+    """
     check_evaluation_view(crop_ratio, interpolation)
     if batch_size < 1:
         raise InputError(f"The batch size should be 1 or more. Received: {batch_size}.")
     bad_images = bad_images or BadImages()
     arguments = (source, image_format, batch_size, crop_ratio, interpolation)
-    labels = {"with_index": with_index, "num_classes": num_classes}
     if weighted:
         batches = WeightedBatches(*arguments, shard=shard, bad_images=bad_images, **labels)
     elif shard.processes > 1 or bad_images.policy == "skip":
@@ -163,17 +215,24 @@ def evaluation_pipeline(
         )
     else:
         batches = EvaluationBatches(*arguments, **labels)
-    rows = batch_size // shard.processes if weighted else min(batch_size, len(source))
-    return _prefetched(grain.MapDataset.source(batches), image_format, rows)
+    return grain.MapDataset.source(batches)
 
 
-def _prefetched(
-    elements: grain.MapDataset, image_format: ImageFormat, rows: int
+def prefetched(
+    elements: grain.MapDataset, image_format: ImageFormat, rows: int, threads: int | None = None
 ) -> grain.IterDataset:
-    """Returns a dataset whose elements are made in advance by several threads."""
+    """Returns a dataset whose elements are made in advance by several threads.
+
+    Args:
+        elements: those of `train_elements` or `evaluation_elements`.
+        image_format: the image format of the model.
+        rows: the number of images in an element.
+        threads: None for as many as there are cores, and as their memory allows.
+    """
     # OpenCV's own threads would compete with Grain's for the same cores.
     cv2.setNumThreads(1)
     element_bytes = rows * image_format.height * image_format.width * 3 * 4
-    threads = min(os.cpu_count() or 1, _MAX_THREADS, max(1, _MAX_PREFETCHED_BYTES // element_bytes))
+    most = max(1, _MAX_PREFETCHED_BYTES // element_bytes)
+    threads = threads or min(os.cpu_count() or 1, _MAX_THREADS, most)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     return elements.to_iter_dataset(options)

@@ -16,7 +16,7 @@ class Source(Protocol):
 
     A source can also have `labels`, an int64 array of all labels, if they are known without reading
     the images; and a method `read(index)`, which returns the image as an `EncodedImage`, so that
-    only the resolution that a crop needs is decoded.
+    only the resolution that a crop needs is decoded. If its images are files, it has their `paths`.
     """
 
     def __len__(self) -> int: ...
@@ -142,6 +142,8 @@ class Relabeled:
         labels = getattr(source, "labels", None)
         if labels is not None:
             self.labels = self._new_labels[labels]
+        if hasattr(source, "paths"):
+            self.paths = source.paths
 
     def __len__(self) -> int:
         return len(self._source)

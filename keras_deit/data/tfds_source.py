@@ -47,6 +47,7 @@ class TfdsSource:
         name: the name of the split for an error.
         num_classes: the number of classes.
         max_pixels: the most pixels of an image; one that declares more is unreadable.
+        label: the name of the feature with the class index.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class TfdsSource:
         name: str,
         num_classes: int,
         max_pixels: int = MAX_IMAGE_PIXELS,
+        label: str = "label",
     ):
+        self._label = label
         self._examples = examples
         self._name = name
         self._num_classes = num_classes
@@ -76,7 +79,7 @@ class TfdsSource:
             raise UnreadableImage(
                 f"Cannot read image {name}: {_first_line(error)}", name
             ) from error
-        label = class_index(example["label"], self._num_classes)
+        label = class_index(example[self._label], self._num_classes)
         # As in the published evaluations, photographs are not turned as their EXIF data says.
         image = EncodedImage(example["image"], name, self._max_pixels, exif_orientation=False)
         return image, label
@@ -130,6 +133,38 @@ def _fingerprint(folder) -> Fingerprint | None:
         return None
     paths = sorted(str(file) for file in path.iterdir() if file.is_file())
     return fingerprint_of(path, paths, _MAX_DIGESTED_BYTES) if paths else None
+
+
+def load_prepared_split(
+    name: str, data_dir: str, split: str, label: str = "label", max_pixels: int = MAX_IMAGE_PIXELS
+) -> tuple[TfdsSource, Sequence, Fingerprint | None] | None:
+    """Loads one split of a TFDS dataset that is prepared; None if it is not.
+
+    Args:
+        name, data_dir: as for `load_tfds`.
+        split: the name of the split.
+        label: the name of the feature with the class index.
+        max_pixels: as for `TfdsSource`.
+
+    Returns:
+        The source; the examples, whose images are not decoded; and the fingerprint of the files.
+
+    Raises:
+        InputError: as for `load_tfds`, or there is no such split.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = _builder(name, data_dir, ())
+    if not (pathlib.Path(builder.data_path) / "dataset_info.json").is_file():
+        return None
+    if split not in builder.info.splits:
+        raise InputError(f"Dataset {name!r} has no split {split!r}.")
+    examples = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    title = f"split {split!r} of {builder.info.full_name}"
+    source = TfdsSource(
+        examples, title, builder.info.features[label].num_classes, max_pixels, label
+    )
+    return source, examples, _fingerprint(builder.data_path)
 
 
 def tfds_size(

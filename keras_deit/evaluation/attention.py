@@ -53,12 +53,12 @@ def attention_maps(
         raise InputError(f"layer is for the kinds class and distillation. Received: {kind}")
     rows, columns = model.patch_grid()
     if kind == "rollout":
-        maps = _in_batches(model.attention_model(), images, lambda found: _rollout(model, found))
+        maps = in_batches(model.attention_model(), images, lambda found: _rollout(model, found))
     else:
         token = "class" if kind == "last" else kind
         name = _block_with_token(model, token, -1 if layer is None else layer)
         single = keras.Model(model.input, model.attention_model().output[name])
-        maps = _in_batches(single, images, lambda found: _of_token(model, found, token))
+        maps = in_batches(single, images, lambda found: _of_token(model, found, token))
     return maps.reshape(*maps.shape[:-1], rows, columns)
 
 
@@ -146,11 +146,30 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def _in_batches(model: keras.Model, images, function) -> np.ndarray:
-    """Returns a function of the outputs of a model, for all images."""
+def checked_images(images) -> np.ndarray:
+    """Returns images of any backend as an array.
+
+    Raises:
+        InputError: they have another rank, or there are none.
+    """
     images = keras.ops.convert_to_numpy(images)
     if images.ndim != 4 or not len(images):
         raise InputError(f"Images are (batch, height, width, channels). Received: {images.shape}")
+    return images
+
+
+def in_batches(model: keras.Model, images, function) -> np.ndarray:
+    """Returns a function of the outputs of a model, for all images, float32.
+
+    Args:
+        model: maps images to any structure of tensors.
+        images: (batch, height, width, channels).
+        function: from that structure, of NumPy arrays, to an array whose first axis is the batch.
+
+    Raises:
+        InputError: the images have another rank, or there are none.
+    """
+    images = checked_images(images)
     results = []
     for start in range(0, len(images), _BATCH):
         found = model(images[start : start + _BATCH], training=False)

@@ -1,22 +1,12 @@
 """Names of classes: ImageNet's, and which class of a model one of a dataset is."""
 
-import importlib.resources
 from collections import Counter
 from collections.abc import Sequence
 
 from keras_deit.core.errors import InputError
+from keras_deit.models.imagenet import imagenet_class_names, imagenet_synsets
 
 _IMAGENET_CLASSES = 1000
-
-
-def imagenet_class_names() -> tuple[str, ...]:
-    """Returns the names of ImageNet's 1,000 classes (WordNet's lemmas), in their order."""
-    return _lines("imagenet_classes.txt")
-
-
-def imagenet_synsets() -> tuple[str, ...]:
-    """Returns the WordNet ids of ImageNet's 1,000 classes, such as n01440764, in their order."""
-    return _lines("imagenet_synsets.txt")
 
 
 def default_class_names(count: int) -> tuple[str, ...]:
@@ -61,10 +51,9 @@ def model_classes(
         known = {**_imagenet_index(), **known}
     found = [known.get(name, known.get(_plain(name))) for name in data_names]
     missing = [name for name, index in zip(data_names, found, strict=True) if index is None]
-    if missing and model_names is None and len(data_names) == count:
+    if model_names is None and len(missing) == count:
         note = f"The classes of {data} are not named as ImageNet's; they are taken in their order."
-        if len(missing) == count:
-            return list(range(count)), tuple(data_names), note
+        return list(range(count)), tuple(data_names), note
     if missing:
         raise InputError(
             f"The model does not have {len(missing)} of the classes of {data}: "
@@ -89,8 +78,3 @@ def _imagenet_index() -> dict[str, int]:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", " ").strip()
-
-
-def _lines(file: str) -> tuple[str, ...]:
-    path = importlib.resources.files("keras_deit.models") / file
-    return tuple(path.read_text("utf-8").splitlines())

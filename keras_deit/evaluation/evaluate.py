@@ -2,7 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import write_json
@@ -17,7 +21,10 @@ from keras_deit.data import (
     take_examples,
 )
 from keras_deit.evaluation.class_names import model_classes
-from keras_deit.evaluation.measuring import answer, figures_of
+from keras_deit.evaluation.comparing import answers_of_run, compared_answers, compared_runs
+from keras_deit.evaluation.diagnostics import diagnostics
+from keras_deit.evaluation.disagreement import disagreement
+from keras_deit.evaluation.measuring import Answers, answer, figures_of, rows_model, some_images
 from keras_deit.evaluation.predictions import load_classifier
 from keras_deit.models import Classifier
 from keras_deit.objectives import Objective
@@ -50,6 +57,8 @@ def evaluate_run(
     max_image_pixels: int | None = None,
     print_fn=print,
     write: bool = False,
+    keep: Callable[[Answers, Source], None] | None = None,
+    compare: Sequence[str | os.PathLike] = (),
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
@@ -65,27 +74,34 @@ def evaluate_run(
         on_bad_image: "fail" or "skip" for images that cannot be read; None for what the run did.
         max_image_pixels: the most pixels of an image that is decoded; None for that of the run.
         print_fn: function that is called with each line for the user.
-        write: whether to write the result into `evaluation.json` of the run, if it is that of its
-            final weights on the reported split of its own, unchanged data; otherwise a line says
-            that it is not.
+        write: whether to write the result into `evaluation.json` of the run, if it is `of_run`.
+        keep: called with the answers of the heads to all images, and their source, unless the
+            objective computes its own scores from features.
+        compare: directories of other runs with the same classes, whose answers for the same images
+            the `disagreement` holds too.
 
     Returns:
         JSON values: `scores` as in the summary of the run, the `split` and its number of `examples`
         and, if the run has a moving average of its weights, the `ema_scores` of that; what
         identifies the `data`, None for data that are part of a package; if they are not those of
-        the training, `data_changes` and `teacher_changes` in words; and, if figures of the same
-        split are others than in the summary of the run, `differs_from_summary` with both by name.
+        the training, `data_changes` and `teacher_changes` in words; if figures of the same split
+        are others than in the summary of the run, `differs_from_summary` with both by name; and
+        `of_run`, whether they are those of the final weights on the reported split of the run's
+        own, unchanged data.
 
         Unless the objective computes its own scores from features, also `images_per_second` of all
         models together, the `class_names`, and by row ("class", "class, EMA", "teacher", ...) the
         `figures`, the figures `per_class`, the `confusion` matrix and the `reliability` bins, see
-        `keras_deit.evaluation.figures`. Their temperatures are fitted on the validation split.
+        `keras_deit.evaluation.figures`, whose temperatures are fitted on the validation split;
+        the `disagreement` of labels, teacher, compared runs and heads; and what the model has of
+        `keras_deit.evaluation.diagnostics`, on 128 images.
 
     Raises:
-        InputError: there is no such split, the run is not finished, or the data has other classes.
+        InputError: there is no such split, a run is not finished, or the data has other classes.
     """
     _check_split(split)
     run = load_run(run_dir)
+    others = compared_runs(compare, run)
     config, summary = run.config, run.summary or {}
     identity = config["run"]
     notes = {}
@@ -118,7 +134,9 @@ def evaluate_run(
             *(image_format, data.num_classes, config["crop_ratio"], config["interpolation"]),
             bad_images,
         )
-        found = _evaluation(objective, models, data, split, pipeline, batch_size, print_fn)
+        found = _evaluation(
+            *(objective, models, data, split, pipeline, batch_size, print_fn), keep, others
+        )
     _say_bad_images(bad_images, print_fn)
     changes = {}
     if dataset is None:
@@ -131,10 +149,11 @@ def evaluate_run(
         print_fn(f"{figure} was {before:.4f} when the run was finished, and is {now:.4f} now.")
     if changes:
         notes["differs_from_summary"] = changes
+    is_own = weights is None and dataset is None and "data_changes" not in notes
+    notes["of_run"] = is_own and split == data.reported_split
     result = {"split": split, "examples": len(source), **found, **notes}
-    if write:
-        is_own = weights is None and dataset is None and "data_changes" not in notes
-        _write(run, result, is_own and split == data.reported_split, print_fn)
+    if write and notes["of_run"]:
+        _write(run, result, print_fn)
     return result
 
 
@@ -146,36 +165,74 @@ def _evaluation(
     pipeline: InputPipeline,
     batch_size: int,
     print_fn: Callable[[str], None],
+    keep: Callable[[Answers, Source], None] | None = None,
+    others: dict[str, Run] | None = None,
 ) -> dict:
     """Returns the scores of the models, and the figures of their heads if these are logits."""
+    source, policy = getattr(data, split), pipeline.bad_images.policy
     if objective is not None and objective.validates_features:
+        if others:
+            raise InputError(f"{type(objective).__name__} has no answers to compare.")
         return {
             name: score_split(objective, model, data, split, pipeline, batch_size)
             for name, model in models.items()
         }
-    measure = functools.partial(answer, models, objective and objective.teacher)
-    answers = measure(getattr(data, split), pipeline, batch_size, split)
+    rows = rows_model(models, objective and objective.teacher)
+    measure = functools.partial(answer, rows)
+    answers = measure(source, pipeline, batch_size, split)
+    if keep is not None:
+        keep(answers, source)
+    answers_of_others = {
+        name: answers_of_run(other, source, data.class_names, policy, batch_size, name)
+        for name, other in (others or {}).items()
+    }
     calibration = answers
     if split != "validation":
-        # What is unreadable there does not matter here.
-        other = dataclasses.replace(pipeline, bad_images=BadImages("skip"))
-        calibration = measure(data.validation, other, batch_size, "validation")
+        calibration = measure(data.validation, skipping(pipeline), batch_size, "validation")
+    return evaluation_of(
+        *(answers, calibration, data.class_names, models["scores"]),
+        *(some_images(source, pipeline), answers_of_others, print_fn),
+    )
+
+
+def skipping(pipeline: InputPipeline) -> InputPipeline:
+    """Returns a pipeline for a split whose unreadable images do not matter."""
+    return dataclasses.replace(pipeline, bad_images=BadImages("skip"))
+
+
+def evaluation_of(
+    answers: Answers,
+    calibration: Answers,
+    class_names: Sequence[str],
+    model: Classifier,
+    images: np.ndarray,
+    others: Mapping[str, np.ndarray] | None = None,
+    print_fn: Callable[[str], None] = print,
+) -> dict:
+    """Returns what `evaluate_run` says of the answers to a split, as JSON values.
+
+    Args:
+        answers, calibration, class_names, print_fn: as for `figures_of`.
+        model: the model, for `diagnostics`.
+        images: normalized images for these.
+        others: answers of other runs by their name, for the `disagreement`.
+    """
     return {
         "images_per_second": round(answers.images_per_second, 1),
-        "class_names": list(data.class_names),
+        "class_names": list(class_names),
         **answers.scores,
-        **figures_of(answers, calibration, data.class_names, print_fn),
+        **figures_of(answers, calibration, class_names, print_fn),
+        "disagreement": disagreement(compared_answers(answers, others or {})),
+        **{
+            name: values
+            for name, values in diagnostics(model, images).items()
+            # JSON has no nan, which a model that has diverged answers.
+            if np.isfinite(keras.tree.flatten(values)).all()
+        },
     }
 
 
-def _write(run: Run, result: dict, is_own: bool, print_fn: Callable[[str], None]) -> None:
-    """Writes the figures into the directory of a run, if they are those of the run itself."""
-    if not is_own:
-        print_fn(
-            f"{run.evaluation_file.name} in the run directory is left as it is: it is for the "
-            "final weights on the reported split of the run's own data."
-        )
-        return
+def _write(run: Run, result: dict, print_fn: Callable[[str], None]) -> None:
     try:
         write_json(run.evaluation_file, result)
     except PermissionError as error:

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.data import Source, num_batches
+from keras_deit.data import BadImages, Source, num_batches
+from keras_deit.data.source import Subset
 from keras_deit.evaluation.figures import (
     classification_figures,
     confusion_counts,
@@ -19,6 +20,8 @@ from keras_deit.models import Classifier
 from keras_deit.objectives.scoring import Outputs, Scores, compute_outputs
 from keras_deit.training import InputPipeline
 
+# What is measured inside of a model needs memory for each block.
+_SOME_IMAGES = 128
 # The order of the rows in a result; heads of other names come after these.
 ROWS = ("teacher", "class", "distillation", "fused")
 # What is added to the rows of a model in the result, by the name of its scores.
@@ -33,11 +36,13 @@ class Answers:
         rows: by the name of the scores ("scores", "ema_scores") the logits of each head, of "fused"
             and, if there is one, of the "teacher", float32 (images, classes).
         labels: integers (images,).
+        indices: positions of the images in the split, integers (images,).
         images_per_second: of all models together, with reading the images.
     """
 
     rows: dict[str, dict[str, np.ndarray]]
     labels: np.ndarray
+    indices: np.ndarray
     images_per_second: float
 
     @property
@@ -55,9 +60,28 @@ class Answers:
         return {name: _scores(rows, self.labels) for name, rows in self.rows.items()}
 
 
+def rows_model(models: dict[str, Classifier], teacher: keras.Layer | None) -> keras.Model:
+    """Returns a compiled model of the heads of several models and of a teacher, for `answer`.
+
+    It is compiled for one shape of batches, which takes longer than a pass over a small split.
+
+    Args:
+        models: models of one image format by the name of their scores.
+        teacher: layer that maps the images of the models to logits, or None.
+
+    Raises:
+        InputError: a model has no heads.
+    """
+    for model in models.values():
+        if not model.num_classes:
+            raise InputError(f"{model.name} has no heads, so it has no figures.")
+    rows = _Rows(models, teacher)
+    rows.compile()
+    return rows
+
+
 def answer(
-    models: dict[str, Classifier],
-    teacher: keras.Layer | None,
+    rows: keras.Model,
     source: Source,
     pipeline: InputPipeline,
     batch_size: int,
@@ -66,31 +90,41 @@ def answer(
     """Returns the answers of models of one image format, and of a teacher, in one pass.
 
     Args:
-        models: by the name of their scores.
-        teacher: layer that maps the images of the models to logits, or None.
+        rows: what `rows_model` returns.
         source: the images.
         pipeline: pipeline of the images of the models.
         batch_size: images at a time.
         title: title of the progress bar.
 
     Raises:
-        InputError: a model has no heads, or none of the images can be read.
+        InputError: none of the images can be read.
     """
-    for model in models.values():
-        if not model.num_classes:
-            raise InputError(f"{model.name} has no heads, so it has no figures.")
-    data = pipeline.evaluation_batches(source, batch_size)
-    rows = _Rows(models, teacher)
-    rows.compile()
+    data = pipeline.evaluation_batches(source, batch_size, padded=True)
     found: Outputs = compute_outputs(rows, data, num_batches(len(source), batch_size), title)
     if not len(found.labels):
         raise InputError(f"None of the {len(source)} images of the {title} split can be read.")
     taught = found.outputs.get("teacher", {})
+    names = [name for name in SUFFIXES if name in found.outputs]
     return Answers(
-        {name: _in_order({**found.outputs[name], **taught}) for name in models},
+        {name: _in_order({**found.outputs[name], **taught}) for name in names},
         found.labels.reshape(-1),
+        found.indices,
         found.images_per_second,
     )
+
+
+def some_images(source: Source, pipeline: InputPipeline) -> np.ndarray:
+    """Returns up to 128 images from all over a split, as a model takes them.
+
+    Args:
+        source: the images; those that cannot be read are left out.
+        pipeline: pipeline of the images of the model.
+    """
+    indices = np.unique(np.linspace(0, len(source) - 1, _SOME_IMAGES).round().astype(int))
+    readable = dataclasses.replace(pipeline, bad_images=BadImages("skip"))
+    batches = readable.evaluation_batches(Subset(source, indices), len(indices), padded=True)
+    images, _, weights = next(iter(batches))
+    return np.asarray(images)[np.asarray(weights) > 0]
 
 
 def figures_of(
@@ -133,7 +167,8 @@ class _Rows(keras.Model):
     """The logits of the heads of several models, of their means and of a teacher."""
 
     def __init__(self, models: dict[str, Classifier], teacher: keras.Layer | None):
-        super().__init__()
+        # TensorFlow would not take a name that begins with an underscore.
+        super().__init__(name="rows")
         self.models = {
             name: keras.Model(model.input, {**model.heads.output, "fused": model.output})
             for name, model in models.items()

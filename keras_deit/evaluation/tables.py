@@ -34,7 +34,7 @@ def result_table(result: dict) -> str:
     if not result.get("figures"):
         return score_table(result["scores"], result.get("ema_scores"))
     rows = result["figures"]
-    titles = {row: _row_title(row) for row in rows}
+    titles = {row: row_title(row) for row in rows}
     width = max(map(len, titles.values()))
     agreements = _agreements(result)
     header = f"{'':{width}}{'top-1':>8}{'95 % interval':>15}"
@@ -51,7 +51,24 @@ def result_table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _row_title(row: str) -> str:
+def disagreement_table(found: dict) -> str:
+    """Returns the share of images on which each two classifiers differ, as lines of text.
+
+    Args:
+        found: as `disagreement` returns it.
+    """
+    names = found["names"]
+    width = max(map(len, names))
+    header = "".join(f"{name:>{max(8, len(name) + 2)}}" for name in names)
+    lines = [f"Share of images with different answers:\n{'':{width}}{header}"]
+    for name, row in zip(names, found["matrix"], strict=True):
+        cells = (f"{v:{max(8, len(n) + 2)}.4f}" for n, v in zip(names, row, strict=True))
+        lines.append(f"{name:{width}}{''.join(cells)}")
+    return "\n".join(lines)
+
+
+def row_title(row: str) -> str:
+    """Returns the name of a row as it is shown, such as "class head, EMA"."""
     head, comma, suffix = row.partition(",")
     return _TITLES.get(head, head) + comma + suffix
 
@@ -116,6 +133,8 @@ def _report_of(run: Run, summary: dict) -> str:
     if summary["bad_images"]:
         lines.append(f"Unreadable images, listed in summary.json: {len(summary['bad_images'])}.")
     lines.append(f"Run directory: {run.path}")
+    if run.report_file.is_file():
+        lines.append(f"Its page: {run.report_file}")
     return "\n".join(lines)
 
 

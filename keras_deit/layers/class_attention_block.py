@@ -6,7 +6,7 @@ from keras import ops
 from keras_deit.layers.attention import ClassAttention
 from keras_deit.layers.block import Block
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.residual import LayerScale
+from keras_deit.layers.residual import LayerScale, apply_branch
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -83,9 +83,17 @@ class ClassAttentionBlock(Block):
     def _forward(self, tokens):
         classes = tokens[:, : self.num_class_tokens]
         patches = tokens[:, self.num_class_tokens :]
-        classes = classes + _apply(self.attention_branch, tokens)
-        classes = classes + _apply(self.mlp_branch, classes)
+        classes = classes + apply_branch(self.attention_branch, tokens)
+        classes = classes + apply_branch(self.mlp_branch, classes)
         return ops.concatenate([classes, patches], axis=1)
+
+    def residual_branches(self, tokens):
+        """Returns what each branch adds, and the class tokens that it is added to, by its name."""
+        before = tokens[:, : self.num_class_tokens]
+        attended = apply_branch(self.attention_branch, tokens)
+        classes = before + attended
+        mlp = apply_branch(self.mlp_branch, classes)
+        return {"attention": (attended, before), "mlp": (mlp, classes)}
 
     def attention_maps(self, tokens):
         """Returns the attention probabilities (batch, heads, class tokens, keys), float32."""
@@ -105,9 +113,3 @@ class ClassAttentionBlock(Block):
             "num_class_tokens": self.num_class_tokens,
             "patches_only": self.patches_only,
         }
-
-
-def _apply(layers, tokens):
-    for layer in layers:
-        tokens = layer(tokens)
-    return tokens

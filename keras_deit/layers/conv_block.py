@@ -10,7 +10,7 @@ from keras_deit.layers.block import Block
 from keras_deit.layers.gelu import gelu
 from keras_deit.layers.initializers import conv_bias, conv_kernel, depthwise_kernel
 from keras_deit.layers.introspection import MODEL_AXIS, column_parallel, layer_macs, row_parallel
-from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.residual import LayerScale, StochasticDepth, apply_branch
 from keras_deit.layers.settings import CompositeLayer
 
 
@@ -122,10 +122,11 @@ class ConvBlock(Block):
         return self.checkpointed(self._forward, grid, training)
 
     def _forward(self, grid):
-        residual = grid
-        for layer in self.branch:
-            residual = layer(residual)
-        return grid + self.drop_path(residual)
+        return grid + self.drop_path(apply_branch(self.branch, grid))
+
+    def residual_branches(self, grid):
+        """Returns what the branch adds, and the grid that it is added to, by its name."""
+        return {"convolution": (apply_branch(self.branch, grid), grid)}
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns what is saved of one image: the norm, both GELUs, the gated grid and the input

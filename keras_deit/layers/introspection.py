@@ -12,6 +12,7 @@ layer, too.
 | `no_weight_decay()` | its variables without weight decay, besides those of rank 1 |
 | `attention_probabilities(tokens)` | of an attention layer: (batch, heads, queries, keys) |
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
+| `residual_branches(tokens)` | of a block: {name: (branch, what it is added to)}, from its input |
 | `layer_group(blocks_before)` | its group in layer-wise decay, if it is not that of its place |
 """
 

@@ -88,10 +88,21 @@ class ResMLPBlock(Block):
         return self.checkpointed(self._forward, tokens, training)
 
     def _forward(self, tokens):
+        tokens = tokens + self.drop_path1(self._crossed(tokens))
+        return tokens + self.drop_path2(self._mlp_branch(tokens))
+
+    def _crossed(self, tokens):
         channels = ops.transpose(self.norm1(tokens), (0, 2, 1))
-        crossed = self.layer_scale1(ops.transpose(self.cross_patch(channels), (0, 2, 1)))
-        tokens = tokens + self.drop_path1(crossed)
-        return tokens + self.drop_path2(self.layer_scale2(self.mlp(self.norm2(tokens))))
+        return self.layer_scale1(ops.transpose(self.cross_patch(channels), (0, 2, 1)))
+
+    def _mlp_branch(self, tokens):
+        return self.layer_scale2(self.mlp(self.norm2(tokens)))
+
+    def residual_branches(self, tokens):
+        """Returns what each branch adds, and the tokens that it is added to, by its name."""
+        crossed = self._crossed(tokens)
+        after = tokens + crossed
+        return {"cross_patch": (crossed, tokens), "mlp": (self._mlp_branch(after), after)}
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image."""
@@ -174,11 +185,22 @@ class ClassMLPBlock(Block):
 
     def _forward(self, tokens):
         class_token, patches = tokens[:, :1], tokens[:, 1:]
-        channels = ops.transpose(self.norm1(tokens), (0, 2, 1))
-        gathered = ops.transpose(self.gather(channels), (0, 2, 1))
-        class_token = class_token + self.layer_scale1(gathered)
-        class_token = class_token + self.layer_scale2(self.mlp(self.norm2(class_token)))
+        class_token = class_token + self._gathered(tokens)
+        class_token = class_token + self._mlp_branch(class_token)
         return ops.concatenate([class_token, patches], axis=1)
+
+    def _gathered(self, tokens):
+        channels = ops.transpose(self.norm1(tokens), (0, 2, 1))
+        return self.layer_scale1(ops.transpose(self.gather(channels), (0, 2, 1)))
+
+    def _mlp_branch(self, tokens):
+        return self.layer_scale2(self.mlp(self.norm2(tokens)))
+
+    def residual_branches(self, tokens):
+        """Returns what each branch adds, and the class token that it is added to, by its name."""
+        before, gathered = tokens[:, :1], self._gathered(tokens)
+        after = before + gathered
+        return {"gather": (gathered, before), "mlp": (self._mlp_branch(after), after)}
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image."""

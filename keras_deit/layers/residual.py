@@ -1,10 +1,17 @@
-"""Layers of residual branches: LayerScale and stochastic depth."""
+"""Residual branches, and their layers: LayerScale and stochastic depth."""
 
 import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
+
+
+def apply_branch(layers: list[keras.layers.Layer], inputs):
+    """Returns the output of layers that follow each other."""
+    for layer in layers:
+        inputs = layer(inputs)
+    return inputs
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")

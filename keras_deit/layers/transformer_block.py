@@ -6,7 +6,7 @@ from keras import ops
 from keras_deit.layers.attention import MultiHeadSelfAttention, TalkingHeadsAttention
 from keras_deit.layers.block import Block
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.residual import LayerScale, StochasticDepth, apply_branch
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -103,12 +103,23 @@ class TransformerBlock(Block):
         for half in self._halves():
             total = tokens
             for branch in half:
-                residual = tokens
-                for layer in branch:
-                    residual = layer(residual)
-                total = total + residual
+                total = total + apply_branch(branch, tokens)
             tokens = total
         return tokens
+
+    def residual_branches(self, tokens):
+        """Returns what each branch adds, and the tokens that it is added to, by its name.
+
+        "attention" and "mlp"; the names of parallel branches have suffixes, as those of their
+        layers.
+        """
+        found = {}
+        for name, half in zip(("attention", "mlp"), self._halves(), strict=True):
+            added = [apply_branch(branch, tokens) for branch in half]
+            for suffix, branch in zip(self._suffixes, added, strict=True):
+                found[name + suffix] = branch, tokens
+            tokens = tokens + sum(added)
+        return found
 
     def attention_maps(self, tokens):
         """Returns the attention probabilities (batch, heads, length, length), float32.

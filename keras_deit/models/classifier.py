@@ -282,12 +282,33 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         maps = {}
         for block in self.blocks:
             if hasattr(block, "attention_maps"):
-                maps[block.name] = _AttentionMaps(block, name=f"{block.name}_maps")(block.input)
+                maps[block.name] = _OfBlock(block, "attention_maps")(block.input)
             elif attention_layers(block):
                 raise missing_method(block, "attention_maps(tokens)", "attention_model()")
         if not maps:
             raise missing_method(self, "attention_maps(tokens) on its blocks", "an attention map")
         return keras.Model(self.input, maps, name="attention")
+
+    def branch_model(self) -> keras.Model:
+        """Returns a model that shares the weights: images to the norms of residual branches.
+
+        By name of the block and of the branch, such as "attention" and "mlp", it has ‖f‖/‖x‖ of
+        x + f: (batch,), float32, over all tokens and channels, in inference. f is what is added,
+        LayerScale included.
+
+        Raises:
+            InputError: no block returns its residual branches.
+        """
+        norms = {}
+        for block in self.blocks:
+            if hasattr(block, "residual_branches"):
+                branches = _OfBlock(block, "residual_branches")(block.input)
+                norms[block.name] = {
+                    name: _norm(branch) / _norm(main) for name, (branch, main) in branches.items()
+                }
+        if not norms:
+            raise missing_method(self, "residual_branches(tokens) on its blocks", "branch_model()")
+        return keras.Model(self.input, norms, name="branches")
 
     def get_config(self):
         is_usual = self._normalization == Classifier._normalization
@@ -313,15 +334,22 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         return model
 
 
-class _AttentionMaps(keras.layers.Layer):
-    """Calls the method `attention_maps` of a block."""
+class _OfBlock(keras.layers.Layer):
+    """Calls a method of a block that takes the input of the block."""
 
-    def __init__(self, block: Block, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+    def __init__(self, block: Block, method: str):
+        super().__init__(dtype="float32", name=f"{block.name}_{method}")
         self.block = block
+        self._method = method
 
     def call(self, tokens):
-        return self.block.attention_maps(ops.cast(tokens, self.block.compute_dtype))
+        return getattr(self.block, self._method)(ops.cast(tokens, self.block.compute_dtype))
+
+
+def _norm(tensor):
+    """Returns the L2 norm of each row of a batch, over all of its axes."""
+    squares = ops.square(ops.cast(tensor, "float32"))
+    return ops.sqrt(ops.sum(squares, axis=tuple(range(1, len(tensor.shape)))))
 
 
 def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:

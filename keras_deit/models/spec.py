@@ -4,6 +4,12 @@ import dataclasses
 
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
 
+# What released weights have on ReaL and V2, measured by others than their authors.
+TIMM_RESULTS = (
+    "measured by timm: github.com/huggingface/pytorch-image-models, results/results-imagenet-real"
+    ".csv and results-imagenetv2-matched-frequency.csv"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -15,6 +21,9 @@ class Result:
         source: source of the figures.
         files: the released weights as their publishers name them: a file of the authors, or
             "hf://timm/NAME" and "hf://facebook/NAME". Empty if none were released.
+        real, v2: top-1 in percent with the labels of ReaL (Beyer et al., 2020), and on ImageNet-V2
+            (Recht et al., 2019; matched frequency); None if it was not published.
+        further_source: source of these.
     """
 
     training: str
@@ -22,6 +31,9 @@ class Result:
     top5: float | None = None
     source: str = ""
     files: tuple[str, ...] = ()
+    real: float | None = None
+    v2: float | None = None
+    further_source: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,12 +84,14 @@ class Outputs:
     Attributes:
         outputs: arrays (images, ...), one or in the structure of the model's outputs.
         labels: integers (images,).
+        indices: positions of the images in the split, integers (images,), in one process.
         images_per_second: with reading the images, after the first batch if there are several,
             because the model is compiled in that.
     """
 
     outputs: Any
     labels: np.ndarray
+    indices: np.ndarray
     images_per_second: float
 
 
@@ -122,6 +124,7 @@ def compute_outputs(model: keras.Model, data, batches: int, title: str, callback
     return Outputs(
         keras.tree.map_structure(lambda array: array[counted], outputs),
         np.concatenate(labels)[counted],
+        np.flatnonzero(counted),
         float(timed / (time.monotonic() - start)),
     )
 

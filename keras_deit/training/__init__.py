@@ -1,6 +1,7 @@
 """Training: jobs, the training loop, checkpoints, and runs."""
 
 from keras_deit.training.changes import data_summary
+from keras_deit.training.datasets import evaluation_dataset, train_dataset
 from keras_deit.training.identity import objective_from
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.interruption import Stopped
@@ -28,6 +29,7 @@ __all__ = [
     "Stopped",
     "check_output",
     "data_summary",
+    "evaluation_dataset",
     "fine_tune_teacher",
     "load_run",
     "make_job",
@@ -37,6 +39,7 @@ __all__ = [
     "teacher_of_run",
     "teacher_training_options",
     "train",
+    "train_dataset",
     "train_job",
     "train_teacher",
     "training_options",

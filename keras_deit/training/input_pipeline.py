@@ -62,41 +62,45 @@ class InputPipeline:
 
         With accumulated gradients it counts micro-batches.
         """
+        arguments, options = self.train_arguments(source, augmentation, optimization, seed)
+        return lambda start: iter(train_pipeline(*arguments, **options, start=start))
 
-        def batches(start: int) -> Iterator:
-            shard = Shard(*process_index_and_count(), optimization.accumulation_steps)
-            data = train_pipeline(
-                source,
-                self.image_format,
-                augmentation,
-                self.num_classes,
-                optimization.batch_size,
-                seed,
-                shard=shard,
-                start=start,
-                bad_images=self.bad_images,
-                views=self.views,
-                with_index=self.with_index,
-                balanced=optimization.sampling == "balanced",
-            )
-            return iter(data)
+    def train_arguments(
+        self, source: Source, augmentation: Augmentation, optimization: Optimization, seed: int
+    ) -> tuple[tuple, dict]:
+        """Returns the arguments of `train_pipeline` for a training, by place and by name."""
+        arguments = (source, self.image_format, augmentation, self.num_classes)
+        return (*arguments, optimization.batch_size, seed), {
+            "shard": Shard(*process_index_and_count(), optimization.accumulation_steps),
+            "bad_images": self.bad_images,
+            "views": self.views,
+            "with_index": self.with_index,
+            "balanced": optimization.sampling == "balanced",
+        }
 
-        return batches
+    def evaluation_batches(self, source: Source, batch_size: int, padded: bool = False):
+        """Returns one pass over all examples, with weights if batches have to be padded.
 
-    def evaluation_batches(self, source: Source, batch_size: int):
-        """Returns one pass over all examples, with weights if batches have to be padded."""
-        return evaluation_pipeline(
-            source,
-            self.image_format,
-            batch_size,
-            self.crop_ratio,
-            self.interpolation,
-            shard=Shard(*process_index_and_count()),
-            weighted=self._needs_weights(),
-            bad_images=self.bad_images,
-            with_index=self.with_index,
-            num_classes=self.num_classes,
-        )
+        Args:
+            source: the examples.
+            batch_size: examples at a time.
+            padded: whether the last batch is as large as the others, so that nothing is compiled
+                for it.
+        """
+        arguments, options = self.evaluation_arguments(source, batch_size)
+        options["weighted"] = options["weighted"] or padded
+        return evaluation_pipeline(*arguments, **options)
+
+    def evaluation_arguments(self, source: Source, batch_size: int) -> tuple[tuple, dict]:
+        """Returns the arguments of `evaluation_pipeline`, by place and by name."""
+        view = (self.crop_ratio, self.interpolation)
+        return (source, self.image_format, batch_size, *view), {
+            "shard": Shard(*process_index_and_count()),
+            "weighted": self._needs_weights(),
+            "bad_images": self.bad_images,
+            "with_index": self.with_index,
+            "num_classes": self.num_classes,
+        }
 
     def _needs_weights(self) -> bool:
         # The devices of a `keras.distribution` must get equally many rows.

@@ -1,7 +1,10 @@
 """The lines that a training prints at its start, and what it records."""
 
+import contextlib
 import datetime
 import importlib.metadata
+import os
+import pathlib
 import platform
 import sys
 from collections.abc import Sequence
@@ -64,16 +67,52 @@ def parameters_line(model: TrainingModel, trainable: str) -> str:
     return f"{trained:,}{only}, {decay}"
 
 
-def environment() -> dict:
-    """Returns when, how and with which versions a training is started, as JSON values."""
+def environment(command: Sequence[str] | None = None) -> dict:
+    """Returns when, how and with which versions a training is started, as JSON values.
+
+    Args:
+        command: what a shell would start the training with; None for that of this process.
+    """
     packages = ("keras", keras.backend.backend(), *_PACKAGES)
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": list(command or sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": _processor(),
+        "devices": _devices(),
         "versions": {"keras-deit": __version__, **{p: _version(p) for p in packages}},
     }
+
+
+def _processor() -> str:
+    """Returns the name of the processor as far as it is known, and the number of its threads."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        found = next(line for line in lines if line.startswith("model name"))
+        name = found.partition(":")[2].strip()
+    return f"{name}, {os.cpu_count()} threads"
+
+
+def _devices() -> list[str]:
+    """Returns the names of the accelerators that the backend sees."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    if backend == "torch":
+        import torch
+
+        count = torch.cuda.device_count()
+        return [torch.cuda.get_device_name(index) for index in range(count)]
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details
+    found = tf.config.list_physical_devices("GPU")
+    names = [details(device).get("device_name", device.name) for device in found]
+    return names or [device.device_type for device in tf.config.list_logical_devices("TPU")]
 
 
 def training_summary(loop: TrainingLoop, optimization: Optimization, steps: int) -> dict:

@@ -47,8 +47,8 @@ class Run:
     `metrics.csv` (the log by epoch), `train.log` (what was said, with the time), `tensorboard/`
     (its events), `checkpoints/` (what a stopped run resumes from), `best.weights.h5` (of the epoch
     with the best validation figure), `final.weights.h5` and `summary.json` (the result),
-    `ema.weights.h5` (the moving average, if there is one), and `evaluation.json` (the figures of an
-    evaluation, once there was one).
+    `ema.weights.h5` (the moving average, if there is one), `evaluation.json` and `mistakes.json`
+    (the figures of an evaluation and its worst answers, once there was one), and `report.html`.
 
     Args:
         path: path of the directory; it need not exist.
@@ -66,6 +66,9 @@ class Run:
         self.steps_file = self.path / "steps.json"
         self.listing = self.path / LISTING
         self.log_file = self.path / "train.log"
+        self.evaluation_file = self.path / "evaluation.json"
+        self.mistakes_file = self.path / "mistakes.json"
+        self.report_file = self.path / "report.html"
         self.best_weights = self.path / RUN_WEIGHTS["best"]
         self.final_weights = self.path / RUN_WEIGHTS["final"]
         self.ema_weights = self.path / RUN_WEIGHTS["ema"]

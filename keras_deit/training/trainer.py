@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 
@@ -45,7 +45,12 @@ from keras_deit.training.validation import score_split
 
 
 def train_job(
-    job: Job, run_dir: str | None = None, print_fn=print, start: float | None = None
+    job: Job,
+    run_dir: str | None = None,
+    print_fn=print,
+    start: float | None = None,
+    score: Callable[..., Scores] | None = None,
+    command: Sequence[str] | None = None,
 ) -> Run:
     """Trains a model as a job says, and scores it on the test split.
 
@@ -58,6 +63,10 @@ def train_job(
         run_dir: directory of the run; None for one below runs/ with a name made from the job.
         print_fn: called with each line for the user.
         start: time of `time.monotonic()` from which the minutes of the job count; None for now.
+        score: scores the trained model, and then the moving average of its weights, if there is
+            one; it has the arguments of `score_split`, which is the default.
+        command: the command that would do the same, for `config.json`; None for that of this
+            process.
 
     Raises:
         InputError: what was asked for is not possible, a number is not finite any more, or the disk
@@ -76,7 +85,8 @@ def train_job(
 
     def train() -> None:
         with log_file(run.log_file) as log, _writing(job):
-            _train(job, run, identity, end, functools.partial(_print, print_fn), log)
+            say = functools.partial(_print, print_fn)
+            _train(job, run, identity, end, say, log, score or score_split, command)
 
     if run.summary is None or run.length_to_extend(identity) is not None:
         train()
@@ -117,6 +127,8 @@ def _train(
     end: float | None,
     print_fn: Callable[[str], None],
     log: LogFile,
+    score_model: Callable[..., Scores],
+    command: Sequence[str] | None,
 ) -> None:
     recipe = job.recipe
 
@@ -171,6 +183,7 @@ def _train(
         if finished is None:
             accepted = _accepted_changes(run, changes)
             config = _config(job, student, dataset, pipeline, teacher, effective)
+            accepted["environment"] = environment(command)
             run.start({**config, **accepted}, dataset)
         log.start()
         checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
@@ -194,7 +207,7 @@ def _train(
         # Save and score.
         split = dataset.reported_split
         score = functools.partial(
-            *(score_split, objective, student, splits, split, pipeline),
+            *(score_model, objective, student, splits, split, pipeline),
             optimization.micro_batch_size,
         )
         run.save_weights(student, run.final_weights)
@@ -239,7 +252,9 @@ def _within(
 ) -> tuple[Optimization, TrainingData]:
     """Returns the optimization and the data of as many steps as can be done until a time."""
     split = getattr(splits, splits.reported_split)
-    passes = len(split) / len(splits.validation) * (2 if optimization.ema_decay else 1)
+    # Temperatures need the validation split once more.
+    passes = len(split) / len(splits.validation) + (split is not splits.validation)
+    passes *= 2 if optimization.ema_decay else 1
     return limit(end, run.steps_file, model, data, optimization, passes)
 
 
@@ -264,7 +279,6 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
         "data": data_summary(dataset),
         **teacher,
         "effective": effective,
-        "environment": environment(),
     }
 
 

@@ -36,7 +36,7 @@ def test_another_evaluation_leaves_the_figures_of_the_run(trained):
     evaluation = trained.path / "evaluation.json"
     evaluation.write_text("{}")
     output = call("evaluate", f"--run_dir={trained.path}", "--split=validation").stdout
-    assert "evaluation.json in the run directory is left as it is" in output
+    assert "Not written into evaluation.json" in output
     assert evaluation.read_text() == "{}"
 
 

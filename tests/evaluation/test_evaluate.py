@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from weight_files import stored_weights
 
 from keras_deit import InputError, create_model
+from keras_deit.data import evaluation_dataset
 from keras_deit.evaluation import evaluate_run, final_report, score_table
 from keras_deit.objectives import Supervised
 from keras_deit.training import Run, train_job
@@ -40,6 +42,41 @@ def test_the_validation_split_is_evaluated_as_by_the_training(run):
     assert found["examples"] == 180
     expected = run.history[-1]["val_accuracy"]
     assert found["scores"]["fused"]["top1"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_compared_runs_answer_for_the_same_images(run, tmp_path):
+    """A copy whose classes are listed in another order, as another loader may do it."""
+    other = Run(shutil.copytree(run.path, tmp_path / "other"))
+    names = run.config["class_names"]
+    other.config_file.write_text(json.dumps({**run.config, "class_names": names[::-1]}))
+    other.finish(other.summary)
+    found = evaluate_run(run.path, compare=[other.path])
+    matrix = np.array(found["disagreement"]["matrix"])
+    titles = ["ground truth", "teacher", "other", "class", "distillation", "both"]
+    assert found["disagreement"]["names"] == titles
+    top1 = {name: 1 - scores["top1"] for name, scores in found["scores"].items()}
+    for title, row in {"teacher": "teacher", "class": "class", "both": "fused"}.items():
+        assert matrix[0, titles.index(title)] == pytest.approx(top1[row], abs=1e-6)
+    # Its answer for one class is that of the run for the class at the other end.
+    truth = np.array(found["confusion"]["fused"])
+    assert matrix[0, 2] == pytest.approx(1 - np.trace(truth[:, ::-1]) / truth.sum(), abs=1e-6)
+    assert len(found["token_cosine"]) == len(found["attention_distance"]) == 1
+    assert set(found["branch_norms"]) == {"attention", "mlp"}
+    json.dumps(found, allow_nan=False)
+    other.config_file.write_text(json.dumps({**run.config, "class_names": [*names[:-1], "x"]}))
+    other.finish(other.summary)
+    with pytest.raises(InputError, match="other has other classes"):
+        evaluate_run(run.path, compare=[other.path])
+
+
+def test_keras_evaluates_a_data_set_with_the_same_top1(run):
+    model = run.model()
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, metrics=["accuracy"])
+    for split in ("test", "validation"):
+        data = evaluation_dataset("digits", model=model, split=split, batch_size=50)
+        found = model.evaluate(data, return_dict=True, verbose=0)["accuracy"]
+        assert round(found, 6) == evaluate_run(run.path, split)["scores"]["fused"]["top1"]
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones(run):

@@ -6,8 +6,9 @@ import pytest
 
 from keras_deit import InputError, create_model, register_model
 from keras_deit.evaluation import Predictor, evaluate_weights, imagenet_class_names
-from keras_deit.evaluation.class_names import imagenet_synsets, model_classes
+from keras_deit.evaluation.class_names import model_classes
 from keras_deit.models import DeiT
+from keras_deit.models.imagenet import imagenet_synsets
 from keras_deit.pretrained.conversion import save_model
 
 pytestmark = pytest.mark.usefixtures("eager")

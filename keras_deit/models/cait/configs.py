@@ -2,7 +2,7 @@
 
 from keras_deit.models.cait.model import CaiT
 from keras_deit.models.registry import register_model
-from keras_deit.models.spec import Result
+from keras_deit.models.spec import TIMM_RESULTS, Result
 
 _CODE = "github.com/facebookresearch/deit, cait_models.py"
 _README = "github.com/facebookresearch/deit, README_cait.md"
@@ -26,6 +26,19 @@ _SIZES = {
     "m36": {**_M, "depth": 36, "layer_scale_init": 1e-6},
     "m48": {**_M, "depth": 48, "layer_scale_init": 1e-6},
 }
+# ReaL and V2 of the released weights.
+_FURTHER = {
+    "xxs24_224": (85.24, 67.29),
+    "xxs24_384": (87.414, 70.55),
+    "xxs36_224": (86.323, 68.37),
+    "xxs36_384": (88.161, 72.14),
+    "xs24_384": (89.169, 74.11),
+    "s24_224": (88.447, 73.01),
+    "s24_384": (89.51, 75.38),
+    "s36_384": (89.829, 76.01),
+    "m36_384": (90.049, 76.37),
+    "m48_448": (90.181, 76.84),
+}
 _THESIS_ONLY = ("xs36", "s48", "m24")
 
 
@@ -37,8 +50,9 @@ def _register(
     plain = (Result("1k", top1, source=_TABLE),) if top1 else ()
     source = _README if distilled_top5 else _TABLE
     files = (file, f"hf://timm/{name}.fb_dist_in1k") if file else ()
+    further = (*_FURTHER[f"{size}_{image_size}"], TIMM_RESULTS) if file else ()
     distilled = (
-        (Result("1k distilled", distilled_top1, distilled_top5, source, files),)
+        (Result("1k distilled", distilled_top1, distilled_top5, source, files, *further),)
         if distilled_top1
         else ()
     )

@@ -5,7 +5,7 @@ Names that begin with deit3 are timm's; the others are those of the authors' cod
 
 from keras_deit.models.deit3.model import DeiT3
 from keras_deit.models.registry import register_model
-from keras_deit.models.spec import Result
+from keras_deit.models.spec import TIMM_RESULTS, Result
 
 _README = "github.com/facebookresearch/deit, README_revenge.md"
 _CODE = "github.com/facebookresearch/deit, models_v2.py"
@@ -24,6 +24,18 @@ _HUGE_FILES = {
     "21k": ("deit_3_huge_224_21k_v1.pth",),
 }
 
+# ReaL and V2 of the weights that were trained on 1k, and of those that were pre-trained on 21k.
+_FURTHER = {
+    "small_224": ((87.002, 70.77), (88.343, 73.85)),
+    "small_384": ((88.308, 73.01), (89.372, 75.13)),
+    "medium_224": ((87.822, 72.5), (88.921, 74.68)),
+    "base_224": ((88.261, 73.42), (89.472, 76.53)),
+    "base_384": ((88.94, 74.76), (89.888, 77.98)),
+    "large_224": ((88.763, 75.08), (90.008, 78.64)),
+    "large_384": ((89.692, 76.73), (90.247, 79.22)),
+    "huge_224": ((89.212, 75.8), (90.215, 79.21)),
+}
+
 
 def _register(name, image_size=224, source=_README, layer_scale_init=1e-4, **values):
     register_model(
@@ -39,11 +51,12 @@ def _register(name, image_size=224, source=_README, layer_scale_init=1e-4, **val
 
 def _register_released(name, image_size, top1, top1_21k, **values):
     """`top1_21k` is that of pre-training on 21k and fine-tuning on 1k."""
+    files = _files(name, image_size, "1k", "fb_in1k")
+    files_21k = _files(name, image_size, "21k", "fb_in22k_ft_in1k")
+    further, further_21k = _FURTHER[f"{name.split('_')[1]}_{image_size}"]
     results = (
-        Result("1k", top1, None, _README, _files(name, image_size, "1k", "fb_in1k")),
-        Result(
-            "21k → 1k", top1_21k, None, _README, _files(name, image_size, "21k", "fb_in22k_ft_in1k")
-        ),
+        Result("1k", top1, None, _README, files, *further, TIMM_RESULTS),
+        Result("21k → 1k", top1_21k, None, _README, files_21k, *further_21k, TIMM_RESULTS),
     )
     _register(name, image_size, results=results, **values)
 

@@ -6,7 +6,7 @@ patches of 16 pixels, S12 with patches of 14 and 8. "resmlp_big_24_224" has patc
 
 from keras_deit.models.registry import register_model
 from keras_deit.models.resmlp.model import ResMLP
-from keras_deit.models.spec import Result
+from keras_deit.models.spec import TIMM_RESULTS, Result
 
 _README = "github.com/facebookresearch/deit, README_resmlp.md"
 _CODE = "github.com/facebookresearch/deit, resmlp_models.py"
@@ -24,6 +24,19 @@ _S36 = {"patch_size": 16, "embed_dim": 384, "depth": 36, "layer_scale_init": 1e-
 _B24_8 = {"patch_size": 8, "embed_dim": 768, "depth": 24, "layer_scale_init": 1e-6}
 _B24_16 = {"patch_size": 16, "embed_dim": 768, "depth": 24, "layer_scale_init": 1e-5}
 
+# ReaL and V2 of released weights.
+_FURTHER = {
+    "resmlp_12_no_dist.pth": (83.3, 64.4),
+    "resmlp_12_dist.pth": (84.6, 66.0),
+    "resmlp_24_no_dist.pth": (85.3, 67.9),
+    "resmlp_24_dist.pth": (86.6, 69.8),
+    "resmlp_36_no_dist.pth": (85.623, 68.04),
+    "resmlp_36_dist.pth": (86.98, 70.1),
+    "resmlpB_24_no_dist.pth": (85.7, 68.6),
+    "resmlpB_24_dist.pth": (88.4, 73.4),
+    "resmlpB_24_22k.pth": (88.9, 74.2),
+}
+
 
 def _register(name, *results, source=_CODE, **values):
     register_model(
@@ -32,7 +45,12 @@ def _register(name, *results, source=_CODE, **values):
 
 
 def _result(training, top1, source, file, timm):
-    return Result(training, top1, None, source, (file, f"hf://timm/{timm}"))
+    real, v2 = _FURTHER.get(file, (None, None))
+    further = TIMM_RESULTS if file.startswith("resmlp_36") else _TABLE_3
+    return Result(
+        *(training, top1, None, source, (file, f"hf://timm/{timm}"), real, v2),
+        further if real else "",
+    )
 
 
 # fmt: off
