@@ -17,6 +17,7 @@ from keras_deit.core.progress import progress_logger
 from keras_deit.data import BadImages, Dataset, load_dataset
 from keras_deit.distributed import strategy_scope
 from keras_deit.objectives import TrainingModel
+from keras_deit.objectives.scoring import Scores
 from keras_deit.optimizers import Optimization
 from keras_deit.teachers import Teacher
 from keras_deit.training.callbacks import tensorboard_events
