@@ -15,7 +15,7 @@ from keras_deit.models import Classifier
 KINDS = ("rollout", "last", "class", "distillation")
 _TOKENS = {"class": 0, "distillation": 1}
 # Maps of all blocks for so many images at a time.
-_BATCH = 16
+BATCH = 16
 # The least side of a picture in pixels.
 _PICTURE_SIDE = 384
 # The share of the image in an overlay that is not the color of the map.
@@ -171,8 +171,8 @@ def in_batches(model: keras.Model, images, function) -> np.ndarray:
     """
     images = checked_images(images)
     results = []
-    for start in range(0, len(images), _BATCH):
-        found = model(images[start : start + _BATCH], training=False)
+    for start in range(0, len(images), BATCH):
+        found = model(images[start : start + BATCH], training=False)
         results.append(function(keras.tree.map_structure(keras.ops.convert_to_numpy, found)))
     return np.concatenate(results).astype("float32")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.data import Source
-from keras_deit.evaluation.attention import attention_maps, overlay
+from keras_deit.evaluation.attention import BATCH, attention_maps, overlay
 from keras_deit.evaluation.figures import probabilities
 from keras_deit.evaluation.html_parts import data_address
 from keras_deit.evaluation.predictions import Predictor
@@ -153,10 +153,12 @@ def _maps(predictor: Predictor, images: list[np.ndarray]) -> dict[str, np.ndarra
     if not images:
         return {}
     inputs = np.stack([predictor.inputs(image) for image in images])
+    # Batches of one size: JAX compiles each operation for every other one.
+    padded = inputs[np.arange(BATCH * -(-len(inputs) // BATCH)) % len(inputs)]
     found = {}
     for token in _TOKENS:
         try:
-            found[token] = attention_maps(predictor.model, inputs, token).mean(axis=1)
+            found[token] = attention_maps(predictor.model, padded, token).mean(axis=1)
         except InputError:  # The model has no such token, or no attention.
             continue
     return found
