@@ -249,6 +249,12 @@ def test_diagnostics_are_json_values_of_what_the_model_has(case, keys):
             assert found[name] == expected
 
 
+def test_one_block_alone():
+    found = diagnostics(DISTILLED.build_random(depth=1), DISTILLED.inputs())
+    assert len(found["token_cosine"]) == len(found["attention_distance"]) == 1
+    assert [len(values) for values in found["branch_norms"].values()] == [1, 1]
+
+
 def test_in_mixed_precision_the_figures_are_float32():
     exact = DISTILLED.build_random()
     rounded = DISTILLED.build_random(dtype="mixed_bfloat16")
