@@ -130,9 +130,9 @@ def test_classes_in_another_order_are_mapped(copy, monkeypatch):
     changed.finish(changed.summary)
     sources = []
 
-    def spy(models, teacher, source, *rest):
+    def spy(model, source, *rest):
         sources.append(source)
-        return answer(models, teacher, source, *rest)
+        return answer(model, source, *rest)
 
     monkeypatch.setattr("keras_deit.evaluation.evaluate.answer", spy)
     found = evaluate_run(changed.path)
