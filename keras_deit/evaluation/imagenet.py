@@ -13,7 +13,7 @@ from keras_deit.data.imagenet import SIZES, ImagenetSet
 from keras_deit.evaluation.figures import classification_figures, top1_interval
 from keras_deit.evaluation.imagenet_page import imagenet_page
 from keras_deit.evaluation.measuring import answer, rows_model
-from keras_deit.evaluation.predictions import load_classifier
+from keras_deit.evaluation.predictions import EvaluationView, load_classifier
 from keras_deit.models import Classifier, get_spec, list_models
 from keras_deit.models.spec import Result
 from keras_deit.pretrained.sources import Source, find_weights
@@ -88,7 +88,7 @@ def evaluate_imagenet(
         model, view, _ = load_classifier(item.source, item.model)
         _describe(row, item, model, view)
         heads = rows_model({"scores": model}, None)
-        pipeline = InputPipeline(model.image_format, _CLASSES, *view)
+        pipeline = InputPipeline(model.image_format, _CLASSES, *view[:2])
         for name in missing:
             found = answer(heads, sets[name].source, pipeline, batch_size, f"{model.name} {name}")
             row |= _figures(name, found, sets[name].real)
@@ -187,7 +187,7 @@ def _row(rows: list[dict], weights: Weights) -> dict:
     return identity
 
 
-def _describe(row: dict, weights: Weights, model: Classifier, view: tuple[float, str]) -> None:
+def _describe(row: dict, weights: Weights, model: Classifier, view: EvaluationView) -> None:
     """Adds what the weights are and what is published of them."""
     if model.num_classes != _CLASSES:
         raise InputError(f"{weights.source} has {model.num_classes} classes, not ImageNet's 1,000.")
@@ -199,7 +199,11 @@ def _describe(row: dict, weights: Weights, model: Classifier, view: tuple[float,
     row |= {
         "model": model.name,
         "weights": weights.source,
-        "view": {"image_size": size, "crop_ratio": view[0], "interpolation": view[1]},
+        "view": {
+            "image_size": size,
+            "crop_ratio": view.crop_ratio,
+            "interpolation": view.interpolation,
+        },
     }
     if published is None:
         return
