@@ -25,6 +25,20 @@ def test_a_path_that_is_not_a_run_is_rejected(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "Give --run_dir, --model or --weights"),
+        (["--run_dir=a", "--model=b"], "not both"),
+        (["--run_dir=a", "--format=onnx,tflite"], "Unknown format 'tflite'. Close names: litert"),
+        (["--run_dir=a", "--quantize=int8"], "A SavedModel has no int8"),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(flags, message):
+    with pytest.raises(InputError, match=message):
+        call("export", *flags)
+
+
 @pytest.mark.slow
 def test_export_runs_on_tensorflow_whatever_the_environment_sets(trained, tmp_path):
     output = run_process(tmp_path, "export", f"--run_dir={trained.path}", backend="jax")

@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from processes import end, start
 
 from keras_deit.core.errors import InputError
 from keras_deit.serving import export_run, verification
@@ -113,16 +112,3 @@ def test_paths_that_cannot_be_written_are_rejected(run, tmp_path):
     with pytest.raises(InputError, match="/file: File exists"):
         export_run(run.path, tmp_path, name="file")
     assert contents(tmp_path) == ["file"]
-
-
-@pytest.mark.slow
-def test_another_backend_is_rejected_and_tensorflow_is_not_imported():
-    code = (
-        "import sys; sys.modules['tensorflow'] = None\n"
-        "from keras_deit.core.errors import InputError\n"
-        "from keras_deit.serving import export_run\n"
-        "try: export_run('run')\n"
-        "except InputError as error: print(error)"
-    )
-    printed = end(start("-c", code, backend="jax"))
-    assert "KERAS_BACKEND=tensorflow" in printed and "jax" in printed

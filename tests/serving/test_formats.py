@@ -1,13 +1,13 @@
 """ONNX, LiteRT and OpenVINO: where they run, their files answer as the Keras model does."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
 import pytest
 from formats import SUFFIXES, answers, expected, need
 from processes import end_all, start
-from sklearn.linear_model import Ridge
 
 from keras_deit import create_model
 from keras_deit.core.errors import InputError
@@ -106,18 +106,11 @@ def digits_of(split):
 
 
 def digits_model():
-    """Returns a model of digits: random features under a head that is fitted to them."""
-    arguments = {"image_size": 16, "patch_size": 8, "embed_dim": 192, "depth": 1, "num_heads": 3}
-    model = create_model(DIGITS_MODEL, num_classes=10, **arguments)
-    for variable in model.trainable_variables:
-        variable.assign(3 * variable.value)
-    images, labels = digits_of("train")
-    features = np.asarray(model.feature_model()(model.image_format.normalize(images)))
-    fitted = Ridge().fit(features, np.eye(10)[labels])
-    head = model.head_layers["class"]
-    head.kernel.assign(20 * fitted.coef_.T)
-    head.bias.assign(20 * fitted.intercept_)
-    return model
+    """Returns a model that was trained on the digits: AdamW, a cosine from 0.004, 23 epochs of
+    batches of 64, weight decay 0.02."""
+    arguments = {"image_size": 16, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    weights = pathlib.Path(__file__).with_name("digits.safetensors")
+    return create_model(DIGITS_MODEL, weights, num_classes=10, **arguments)
 
 
 @pytest.mark.slow
@@ -147,7 +140,7 @@ def test_8_bit_integers_lose_less_than_a_point_on_digits(tmp_path):
         assert f"top-1 on 360 test images: {top1['int8']:.4f}, float" in "\n".join(lines)
         suffix = WEIGHTS[name]
         sizes = [(folder / f"{stem}{suffix}").stat().st_size for stem in ("model_int8", "model")]
-        assert sizes[0] < 0.5 * sizes[1]
+        assert sizes[0] < 0.7 * sizes[1]
 
 
 TRAIN_AND_EXPORT = """
