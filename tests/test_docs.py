@@ -77,11 +77,12 @@ def test_commands_and_flags_exist(page):
     text = page.read_text("utf-8")
     used = set(re.findall(r"(?<![-\w])--(\w+)", text))
     of_scripts = {"what", "rounds", "kills", "work_dir"}
-    of_servers = set(
-        "rm memory cpus port rest_api_port model_name model_base_path enable_batching "
-        "batching_parameters_file model_config_file model_config_file_poll_wait_seconds "
-        "rest_api_timeout_in_ms tensorflow_intra_op_parallelism tensorflow_inter_op_parallelism".split()
-    )
+    of_servers = {
+        *("rm", "memory", "cpus", "port", "rest_api_port", "rest_api_timeout_in_ms"),
+        *("model_name", "model_base_path", "enable_batching", "batching_parameters_file"),
+        *("model_config_file", "model_config_file_poll_wait_seconds"),
+        *("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"),
+    }
     known = known_flags() | of_scripts | of_servers
     assert used <= known, used - known
     commands = set(re.findall(r"keras-deit ([a-z][\w-]*)", "\n".join(blocks(text, "sh"))))

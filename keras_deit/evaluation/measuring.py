@@ -133,7 +133,8 @@ class _Rows(keras.Model):
     """The logits of the heads of several models, of their means and of a teacher."""
 
     def __init__(self, models: dict[str, Classifier], teacher: keras.Layer | None):
-        super().__init__()
+        # TensorFlow would not take a name that begins with an underscore.
+        super().__init__(name="rows")
         self.models = {
             name: keras.Model(model.input, {**model.heads.output, "fused": model.output})
             for name, model in models.items()
