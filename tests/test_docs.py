@@ -76,7 +76,7 @@ def test_the_two_commands_are_those_of_the_makefile():
 def test_commands_and_flags_exist(page):
     text = page.read_text("utf-8")
     used = set(re.findall(r"(?<![-\w])--(\w+)", text))
-    of_scripts = {"what", "rounds", "kills", "work_dir"}
+    of_scripts = {"what", "rounds", "kills", "work_dir", "requests"}
     of_servers = {
         *("rm", "memory", "cpus", "port", "rest_api_port", "rest_api_timeout_in_ms"),
         *("model_name", "model_base_path", "enable_batching", "batching_parameters_file"),
