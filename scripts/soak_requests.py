@@ -6,7 +6,7 @@ One request in twenty is broken, in ten ways: nine files that are empty, text, n
 or declare too many pixels, and a tensor with two channels. A broken file must have `valid` false
 and zeros, also beside a sound one, and the tensor must be an error. Each of the others must have
 the logits that the Keras model computes for the same pixels, and the memory of the process must
-stay within 2 % after the first 500 requests, or the first fifth of fewer; otherwise the exit code
+stay within 2 % after the first 500 requests, or a quarter of fewer; otherwise the exit code
 is 1. The model is a small one with random weights.
 """
 
@@ -68,7 +68,7 @@ def main() -> None:
     requests = _requests(served, rng)
     order = [_draw(number, requests, rng) for number in range(values.requests)]
     faults, counts, megabytes = _send(saved, order, values.threads)
-    settled = megabytes[min(_SETTLING, values.requests // 5) // _SAMPLE_EVERY :]
+    settled = megabytes[min(_SETTLING, values.requests // 4) // _SAMPLE_EVERY :]
     middle = statistics.median(settled)
     growth = max(abs(max(settled) / middle - 1), abs(min(settled) / middle - 1))
     sent = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))

@@ -76,8 +76,15 @@ def test_the_two_commands_are_those_of_the_makefile():
 def test_commands_and_flags_exist(page):
     text = page.read_text("utf-8")
     used = set(re.findall(r"(?<![-\w])--(\w+)", text))
-    of_scripts = {"what", "rounds", "kills", "work_dir"}
-    assert used <= known_flags() | of_scripts, used - known_flags()
+    of_scripts = {"what", "rounds", "kills", "work_dir", "requests"}
+    of_servers = {
+        *("rm", "memory", "cpus", "port", "rest_api_port", "rest_api_timeout_in_ms"),
+        *("model_name", "model_base_path", "enable_batching", "batching_parameters_file"),
+        *("model_config_file", "model_config_file_poll_wait_seconds"),
+        *("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"),
+    }
+    known = known_flags() | of_scripts | of_servers
+    assert used <= known, used - known
     commands = set(re.findall(r"keras-deit ([a-z][\w-]*)", "\n".join(blocks(text, "sh"))))
     assert commands <= set(COMMANDS), commands
     for recipe in re.findall(r"--recipe (\w+)", text):
