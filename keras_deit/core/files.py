@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO
 
+import numpy as np
+
 from keras_deit.core.errors import InputError
 from keras_deit.core.processes import is_writer
 
@@ -241,6 +243,11 @@ def file_digest(path: str | os.PathLike) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def array_bytes(array: np.ndarray) -> np.ndarray:
+    """Returns the bytes of an array as integers, for digests."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def check_writable(path: pathlib.Path) -> None:

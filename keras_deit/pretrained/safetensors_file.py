@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from keras_deit.core.errors import InputError, first_line
-from keras_deit.core.files import parse_json
+from keras_deit.core.files import array_bytes, parse_json
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
 # The metadata of this package's files: JSON, {tensor: [rows, columns]} of those whose shape depends
@@ -74,7 +74,7 @@ class SafetensorsFile(TensorFile):
 
 def checksum(tensor: np.ndarray) -> int:
     """Returns the CRC-32 of a tensor's bytes."""
-    return zlib.crc32(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+    return zlib.crc32(array_bytes(tensor))
 
 
 def metadata_checksum(metadata: dict[str, str]) -> int:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_deit.core.files import atomic_write, parse_json
+from keras_deit.core.files import array_bytes, atomic_write, parse_json
 from keras_deit.core.keras_internals import STORED_WEIGHTS
 from keras_deit.models import Classifier
 from keras_deit.models.records import model_record
@@ -141,5 +141,5 @@ def _checksum(file, record: dict) -> str:
         if name.startswith(STORED_WEIGHTS):
             kind = (item.dtype, item.shape, item.attrs.get("dtype"))
             digest.update(f"{name} {kind}".encode())
-            digest.update(np.ascontiguousarray(item[()]).reshape(-1).view(np.uint8))
+            digest.update(array_bytes(item[()]))
     return digest.hexdigest()

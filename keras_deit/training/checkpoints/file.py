@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import atomic_write, parse_json
+from keras_deit.core.files import array_bytes, atomic_write, parse_json
 
 _METADATA, _CHECKSUM = "record", "sha256"
 
@@ -63,5 +63,5 @@ def _checksum(tensors: dict[str, np.ndarray], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8))
+        digest.update(array_bytes(tensors[name]))
     return digest.hexdigest()

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import array_bytes
 from keras_deit.core.keras_internals import accumulated_gradients, iterations_variable
 from keras_deit.core.processes import addressable
 from keras_deit.core.random_state import RANDOM_STATE, assign_random_state, read_random_state
@@ -128,7 +129,7 @@ def fingerprint(model: keras.Layer) -> str:
     digest = hashlib.sha256()
     for value in _read(_numbered("model", model.weights)).values():
         digest.update(f"{value.dtype} {value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+        digest.update(array_bytes(value))
     return digest.hexdigest()[:16]
 
 
