@@ -94,6 +94,22 @@ def _png_size(data: bytes) -> Size | None:
     return height, width
 
 
+def without_animation(data: bytes) -> bytes:
+    """Returns a PNG file without what makes it an animation, and any other file as it is.
+
+    Its still image remains. OpenCV 5 crashes at some damaged animations.
+    """
+    if not data.startswith(_PNG) or b"acTL" not in data:
+        return data
+    parts, at = [_PNG], len(_PNG)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] not in (b"acTL", b"fcTL", b"fdAT"):
+            parts.append(data[at:end])
+        at = end
+    return b"".join(parts)
+
+
 def _gif_size(data: bytes) -> Size:
     width, height = struct.unpack("<HH", data[6:10])
     return height, width

@@ -12,7 +12,13 @@ import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.data.image_headers import image_size, is_image, jpeg_orientation, jpeg_size
+from keras_deit.data.image_headers import (
+    image_size,
+    is_image,
+    jpeg_orientation,
+    jpeg_size,
+    without_animation,
+)
 
 _FLAGS = {1: cv2.IMREAD_COLOR_RGB, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 REDUCTIONS = (4, 2)
@@ -151,6 +157,7 @@ def decode(
         UnreadableImage: the bytes are not a complete image, or declare too many pixels.
     """
     pixels = check_pixels(data, name, max_pixels) / reduction**2
+    data = without_animation(data)
     flags = _FLAGS[reduction] | (0 if exif_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         with _MANY_PIXELS_LOCK if pixels > _MANY_PIXELS else contextlib.nullcontext():

@@ -151,27 +151,8 @@ def _png_size(file: tf.Tensor):
 
 
 def _decode_png(file: tf.Tensor) -> tf.Tensor:
-    """Decodes a PNG file, also of 16 bits a channel.
-
-    An animation can have a still image for old programs that is not its first frame, which is what
-    OpenCV returns and TensorFlow cannot. The chunks before the image show it.
-    """
-
-    def chunk(at, animated, framed):
-        kind = _part(file, at + 4, 4)
-        length = _number(file, at, tf.int32, False)
-        with _checked((length >= 0, "The file has a chunk of a negative length.")):
-            at = tf.identity(at) + 12 + length
-        return at, animated | (kind == b"acTL"), framed | (kind == b"fcTL")
-
-    _, animated, framed = tf.while_loop(
-        lambda at, *_: _part(file, at + 4, 4) != b"IDAT",
-        chunk,
-        (tf.constant(8, tf.int64), tf.constant(False), tf.constant(False)),
-    )
-    message = "The still image of the animation is not its first frame."
-    with _checked((framed | ~animated, message)):
-        return tf.io.decode_png(file, channels=3)
+    """Decodes a PNG file, also of 16 bits a channel; of an animation its still image."""
+    return tf.io.decode_png(file, channels=3)
 
 
 def _gif_size(file: tf.Tensor):

@@ -15,7 +15,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.data import images
 from keras_deit.data.augmentation import Augmentation
-from keras_deit.data.image_headers import image_size, jpeg_size
+from keras_deit.data.image_headers import image_size, jpeg_size, without_animation
 from keras_deit.data.images import DecodedImage, EncodedImage, UnreadableImage, decode
 from keras_deit.data.transforms import crop_box
 from keras_deit.data.views import augment_image, decode_for_crops
@@ -253,3 +253,18 @@ def test_large_images_are_decoded_one_after_the_other(monkeypatch):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda name: decode(data, name), "abcd"))
         assert max(most) == expected
+
+
+def test_of_an_animated_png_the_still_image_is_decoded():
+    first, second = Image.fromarray(photo(20, 30)), Image.fromarray(photo(20, 30)[::-1])
+    plain = np.asarray(first)
+    for default_image in (False, True):
+        options = {"save_all": True, "append_images": [second], "default_image": default_image}
+        data = file_of(plain, "PNG", **options)
+        assert b"acTL" in data and b"acTL" not in without_animation(data)
+        np.testing.assert_array_equal(decode(data, "x"), plain)
+        # OpenCV crashes at some damaged animations.
+        for end in range(len(data) - 40, len(data), 7):
+            still = without_animation(data[:end])
+            assert still == data[:end] or b"fdAT" not in still
+    assert without_animation(b"acTL") == b"acTL"

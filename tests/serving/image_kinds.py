@@ -66,6 +66,9 @@ SAME = {
     "png, gray of 16 bits": opencv(NOISE[..., 0].astype(np.uint16) * 200, ".png"),
     "png, EXIF-turned": pillow(_RGB, "PNG", exif=_TURNED),
     "png, animated": pillow(_RGB, "PNG", save_all=True, append_images=[_NEXT]),
+    "png, animated without its still image": pillow(
+        _RGB, "PNG", save_all=True, append_images=[_NEXT], default_image=True
+    ),
     "gif": pillow(_PALETTE, "GIF"),
     "gif, animated": pillow(_PALETTE, "GIF", save_all=True, append_images=[_NEXT.quantize(99)]),
     "gif, transparent": pillow(_PALETTE, "GIF", transparency=3),
@@ -92,9 +95,6 @@ SAME = {
 CMYK = pillow(_PHOTO.convert("CMYK"), "JPEG")
 # What an evaluation decodes and a SavedModel does not.
 REFUSED = {
-    "png, animated without its still image": pillow(
-        _RGB, "PNG", save_all=True, append_images=[_NEXT], default_image=True
-    ),
     "bmp, other masks": opencv(np.asarray(_RGBA), ".bmp").replace(
         b"\0\0\xff\0\0\xff\0\0\xff\0\0\0", b"\xff\0\0\0\0\xff\0\0\0\0\xff\0"
     ),
