@@ -10,7 +10,7 @@ import pytest
 
 from keras_deit.recipes import DIGITS
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
-from keras_deit.training import Job
+from keras_deit.training import Job, Run, make_job, train_job
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +75,8 @@ def eager():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+def train_without_page(print_fn=print, **options) -> Run:
+    """Trains as `keras_deit.train` does, and leaves out the page, which takes some seconds."""
+    return train_job(make_job(**options), options.get("run_dir"), print_fn)

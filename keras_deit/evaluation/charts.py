@@ -5,6 +5,7 @@ the colors of the page through its CSS variables, light, dark and on paper. plot
 than 3 MB to every run, and matplotlib a dependency whose pictures have their colors fixed.
 """
 
+import dataclasses
 import html
 import math
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ _MARKED = 40
 _COLORS, _DASHES = 8, 4
 
 
-class Line(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Line:
     """A line of a chart.
 
     Attributes:
@@ -63,7 +65,7 @@ def line_chart(title: str, lines: Sequence[Line], x_title: str, joined: bool = T
     Returns:
         A `figure` element of HTML; an empty string if no line has a point.
     """
-    lines = [line._replace(points=_finite(line.points)) for line in lines]
+    lines = [dataclasses.replace(line, points=_finite(line.points)) for line in lines]
     lines = [line for line in lines if line.points]
     if not lines:
         return ""

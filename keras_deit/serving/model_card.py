@@ -71,7 +71,9 @@ def _card(name: str, source: ExportSource) -> dict:
         "preprocessing": {
             "height": image_format.height,
             "width": image_format.width,
-            **view._asdict(),
+            "crop_ratio": view.crop_ratio,
+            "interpolation": view.interpolation,
+            "exif_orientation": view.exif_orientation,
             "mean": list(image_format.mean),
             "std": list(image_format.std),
             "channels": image_format.channels,

@@ -10,7 +10,6 @@ from keras_deit.training.options import (
     DEFAULT_DATASET,
     make_job,
     teacher_training_options,
-    train,
     train_teacher,
     training_options,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "score_split",
     "teacher_of_run",
     "teacher_training_options",
-    "train",
     "train_dataset",
     "train_job",
     "train_teacher",

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
@@ -29,9 +28,7 @@ from keras_deit.recipes.options import teacher_options, teacher_recipe
 from keras_deit.teachers import check_teacher_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
-from keras_deit.training.run import Run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
-from keras_deit.training.trainer import train_job
 
 _logger = logging.getLogger("keras_deit")
 
@@ -163,25 +160,6 @@ def _size(given: dict) -> DatasetSize:
         name, data_dir, test_share = values
         load_dataset(name, data_dir, test_share=test_share)
         return dataset_size(*values, with_side=True)
-
-
-def train(print_fn=print, start: float | None = None, **options) -> Run:
-    """Trains a model, exactly as the command `keras-deit train` does.
-
-    Args:
-        print_fn: called with each line for the user.
-        start: time of `time.monotonic()` from which `minutes` count; None for now.
-        **options: any flag of the command by its name, such as `dataset="folder:PATH"`,
-            `model="deit_tiny_patch16_224"`, `recipe="digits"`, `epochs=30`, `run_dir="runs/mine"`.
-
-    Returns:
-        The finished run: `summary`, `history`, `model()`.
-
-    Raises:
-        InputError: there is no such option, or what `train_job` raises.
-    """
-    start = time.monotonic() if start is None else start
-    return train_job(make_job(**options), options.get("run_dir"), print_fn, start)
 
 
 def teacher_training_options() -> list[Option]:

@@ -34,7 +34,7 @@ def terminate(folder, arguments, module, function):
 @pytest.mark.slow
 def test_sigterm_around_the_training_is_one_line_and_the_same_command_goes_on(tmp_path):
     terminate(tmp_path, _TRAIN, "trainer", "load_dataset")
-    terminate(tmp_path, _TRAIN, "trainer", "score_split")
+    terminate(tmp_path, _TRAIN, "trainer", "all_gather")
     output = run_process(tmp_path, *_TRAIN, backend="torch")
     assert "Resuming from" in output.stdout and "epoch 2, step 0" in output.stdout
     assert "test" in json.loads((tmp_path / "run" / "summary.json").read_text())

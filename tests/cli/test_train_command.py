@@ -30,7 +30,9 @@ def test_training_prints_the_scores_and_the_run_directory(trained):
     expected = [f"{scores['fused'][key]:.4f}" for key in ("top1", "agreement")]
     assert rows[-1].split()[1:] == expected
     assert re.search(r"^Median step [\d.]+ ms, [\d.]+ images/s", trained.output.stdout, re.M)
-    assert trained.output.stdout.splitlines()[-1].endswith(str(trained.path))
+    *_, directory, page = trained.output.stdout.splitlines()
+    assert directory.endswith(str(trained.path))
+    assert page.endswith(str(trained.path / "report.html"))
 
 
 def test_a_file_gets_a_line_for_each_epoch_and_no_bar(trained):

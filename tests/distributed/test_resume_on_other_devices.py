@@ -5,10 +5,11 @@ import time
 
 import keras
 import pytest
+from jobs import train_without_page
 from processes import TESTS, end, end_all, free_port, start
 from run_files import Killed, assert_close, before_call, kill, quiet
 
-from keras_deit.training import Run, train
+from keras_deit.training import Run
 
 BACKEND = keras.backend.backend()
 # PyTorch has one device.
@@ -66,9 +67,9 @@ def test_a_run_on_two_replicas_resumes_on_one_device(values, start_command, tmp_
     stop([start_command(run, "--strategy=mirrored", "--virtual_devices=2")], run, 1)
     lines = []
     request.getfixturevalue("eager")
-    train(**values, run_dir=str(run.path), print_fn=lines.append)
+    train_without_page(**values, run_dir=str(run.path), print_fn=lines.append)
     assert any("Resuming" in line for line in lines)
-    assert_equal(train(**values, run_dir=str(tmp_path / "one"), print_fn=quiet), run)
+    assert_equal(train_without_page(**values, run_dir=str(tmp_path / "one"), print_fn=quiet), run)
 
 
 @pytest.mark.backends("jax")
@@ -78,7 +79,7 @@ def test_a_run_on_one_device_resumes_in_two_processes_that_stop_together(
     run = Run(tmp_path / "many")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         before_call(patch, "step_ends", 4, kill)
-        train(**values, run_dir=str(run.path), print_fn=quiet)
+        train_without_page(**values, run_dir=str(run.path), print_fn=quiet)
 
     def start_both():
         address = f"--coordinator_address=127.0.0.1:{free_port()}"
@@ -90,4 +91,4 @@ def test_a_run_on_one_device_resumes_in_two_processes_that_stop_together(
     assert "Resuming" in first and "Resuming" not in second
     # Both print the result that one of them has written.
     assert f"{run.summary['test']['fused']['top1']:.4f}" in second
-    assert_equal(train(**values, run_dir=str(tmp_path / "one"), print_fn=quiet), run)
+    assert_equal(train_without_page(**values, run_dir=str(tmp_path / "one"), print_fn=quiet), run)

@@ -6,11 +6,12 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from jobs import train_without_page
 
 from keras_deit import InputError
 from keras_deit.evaluation import evaluate_run, final_report
 from keras_deit.evaluation.measuring import answer
-from keras_deit.training import load_run, train
+from keras_deit.training import load_run
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -45,7 +46,9 @@ def folder(tmp_path_factory):
 
 def trained(folder, run_dir, **values):
     lines = []
-    run = train(lines.append, dataset=f"folder:{folder}", run_dir=run_dir, **{**FLAGS, **values})
+    run = train_without_page(
+        lines.append, dataset=f"folder:{folder}", run_dir=run_dir, **{**FLAGS, **values}
+    )
     return run, lines
 
 

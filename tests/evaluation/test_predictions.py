@@ -6,9 +6,11 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from jobs import train_without_page
 from PIL import Image
+from run_files import quiet
 
-from keras_deit import InputError, Predictor, create_model, evaluate_run, train
+from keras_deit import InputError, Predictor, create_model, evaluate_run
 from keras_deit.cli.main import run_command
 from keras_deit.evaluation import imagenet_class_names
 from keras_deit.models import DeiT
@@ -47,12 +49,14 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run"
-    train(
+    train_without_page(
+        quiet,
         dataset=f"folder:{folder}",
         run_dir=path,
         model="deit_tiny_patch16_224",
         steps=6,
         batch_size=8,
+        stem="linear",
         **MODEL,
     )
     return path

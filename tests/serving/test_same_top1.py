@@ -5,14 +5,23 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from jobs import train_without_page
 from PIL import Image
+from run_files import quiet
 
-from keras_deit import Predictor, evaluate_run, train
+from keras_deit import Predictor, evaluate_run
 from keras_deit.data.folder_files import image_files
 from keras_deit.serving import export_run
 from keras_deit.serving.verification import SavedModel
 
-MODEL = {"image_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 2}
+MODEL = {
+    "model": "deit_tiny_patch16_224",
+    "image_size": 16,
+    "patch_size": 4,
+    "embed_dim": 24,
+    "depth": 1,
+    "num_heads": 2,
+}
 CLASSES = {"a": 90, "b": 110, "c": 130}
 
 
@@ -41,8 +50,8 @@ def test_top1_is_the_same_served_predicted_and_evaluated(tmp_path):
     write_images(tmp_path / "data")
     run = tmp_path / "run"
     data = f"folder:{tmp_path / 'data'}"
-    arguments = {"steps": 8, "batch_size": 8, **MODEL}
-    train(dataset=data, run_dir=run, model="deit_tiny_patch16_224", **arguments)
+    arguments = {"steps": 8, "batch_size": 8, "stem": "linear", **MODEL}
+    train_without_page(quiet, dataset=data, run_dir=run, **arguments)
     version = export_run(run, tmp_path / "served", name="m", print_fn=lambda line: None)
     files = [str(path) for path in image_files(tmp_path / "data" / "test")]
     truth = [pathlib.Path(path).parent.name for path in files]

@@ -10,6 +10,7 @@ import pytest
 from keras_deit import InputError
 from keras_deit.cli.main import run_command
 from keras_deit.distributed import Devices
+from keras_deit.evaluation import train
 from keras_deit.objectives import Distillation, Supervised
 from keras_deit.recipes import DIGITS, get_recipe
 from keras_deit.training import (
@@ -17,7 +18,6 @@ from keras_deit.training import (
     Run,
     make_job,
     teacher_training_options,
-    train,
     train_teacher,
     training_options,
 )
@@ -133,12 +133,13 @@ def trained(monkeypatch):
     """Collects the jobs and directories that are trained, instead of training."""
     calls = []
 
-    def train_job(job, run_dir=None, print_fn=print, start=None):
+    def collect(job, run_dir=None, *_):
         calls.append((job, run_dir))
         return Run(run_dir or "runs/none")
 
-    for module in ("training.options", "cli.commands"):
-        monkeypatch.setattr(importlib.import_module(f"keras_deit.{module}"), "train_job", train_job)
+    for module in ("evaluation.report", "cli.commands"):
+        name = "train_with_report"
+        monkeypatch.setattr(importlib.import_module(f"keras_deit.{module}"), name, collect)
     monkeypatch.setattr("keras_deit.cli.commands.final_report", lambda run: "")
     return calls
 

@@ -22,6 +22,13 @@ from keras_deit.training import make_job, time_limit, train_job
 pytestmark = pytest.mark.usefixtures("eager")
 
 
+@pytest.fixture(autouse=True)
+def few_measured_steps(monkeypatch):
+    monkeypatch.setattr(time_limit, "_UNTIMED_STEPS", 2)
+    monkeypatch.setattr(time_limit, "_MIN_STEPS", 3)
+    monkeypatch.setattr(time_limit, "_MIN_SECONDS", 0.1)
+
+
 @pytest.fixture
 def seven_steps(monkeypatch):
     """Finds out that seven steps fit, after the steps that are measured."""
