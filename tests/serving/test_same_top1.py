@@ -50,7 +50,7 @@ def test_top1_is_the_same_served_predicted_and_evaluated(tmp_path):
     write_images(tmp_path / "data")
     run = tmp_path / "run"
     data = f"folder:{tmp_path / 'data'}"
-    arguments = {"steps": 8, "batch_size": 8, "stem": "linear", **MODEL}
+    arguments = {"steps": 8, "batch_size": 8, **MODEL}
     train_without_page(quiet, dataset=data, run_dir=run, **arguments)
     version = export_run(run, tmp_path / "served", name="m", print_fn=lambda line: None)
     files = [str(path) for path in image_files(tmp_path / "data" / "test")]
