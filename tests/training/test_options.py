@@ -133,7 +133,7 @@ def trained(monkeypatch):
     """Collects the jobs and directories that are trained, instead of training."""
     calls = []
 
-    def collect(job, run_dir=None, *_):
+    def collect(job, run_dir=None, *_, **__):
         calls.append((job, run_dir))
         return Run(run_dir or "runs/none")
 
