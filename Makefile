@@ -22,8 +22,9 @@ FOLDERS = $(sort $(dir $(wildcard tests/*/test_*.py)))
 RUNS = $(addprefix tensorflow@,$(FOLDERS) $(wildcard tests/test_*.py)) jax@tests torch@tests
 # The longest first, so that they do not end alone.
 FIRST = jax@tests tensorflow@tests/training/ torch@tests tensorflow@tests/data/
-# So many at once; each takes up to 8 GB of memory. The output of each is kept together.
-JOBS ?= 2
+# So many at once, also on two cores, because processes wait for each other and for files. All together
+# take up to 8 GB of memory. The output of each is kept together.
+JOBS ?= 3
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 # What `make soak` does, each with a work directory of its own; `make soak-kills` does one of them.
