@@ -23,7 +23,7 @@ RUNS = $(addprefix tensorflow@,$(FOLDERS) $(wildcard tests/test_*.py)) jax@tests
 # The longest first, so that they do not end alone.
 FIRST = jax@tests tensorflow@tests/training/ torch@tests tensorflow@tests/data/
 # So many at once, also on two cores, because processes wait for each other and for files. All together
-# take up to 8 GB of memory. The output of each is kept together.
+# take up to 10 GB of memory. The output of each is kept together.
 JOBS ?= 3
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
