@@ -83,7 +83,8 @@ def test_commands_and_flags_exist(page):
         *("model_config_file", "model_config_file_poll_wait_seconds"),
         *("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"),
     }
-    known = known_flags() | of_scripts | of_servers
+    flags = known_flags()
+    known = flags | {f"no{flag}" for flag in flags} | of_scripts | of_servers
     assert used <= known, used - known
     commands = set(re.findall(r"keras-deit ([a-z][\w-]*)", "\n".join(blocks(text, "sh"))))
     assert commands <= set(COMMANDS), commands
