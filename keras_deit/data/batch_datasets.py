@@ -79,7 +79,7 @@ class TrainBatchDataset(BatchDataset):
     """The batches of a training, other ones in every epoch.
 
     A pass over all batches, by `fit` or in a loop, is an epoch, and `epoch` is the number of the
-    present or next one; it can be set, to go on with a training. Batch i of epoch e is that of
+    present or next one; it can be set, to resume a training. Batch i of epoch e is that of
     number e · length + i in the stream of `train_pipeline`, as in a training by the command: the
     stream itself is shuffled. So what Keras's `shuffle` does to the indices is undone here: the
     batches of an epoch come in the order of the stream. An epoch that is broken off is repeated.
@@ -104,7 +104,7 @@ class TrainBatchDataset(BatchDataset):
         return len(self)
 
     def on_epoch_begin(self) -> None:
-        """Is called by Keras, also where it goes on with a pass (`steps_per_epoch`)."""
+        """Is called by Keras, also where it continues a pass (`steps_per_epoch`)."""
         self._begun = True
 
     def __iter__(self) -> Iterator[tuple]:

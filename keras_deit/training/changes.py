@@ -16,9 +16,9 @@ def check_unchanged(changes: str, accept: bool, instead: str, print_fn: Callable
 
     Args:
         changes: what has changed, in words; empty for nothing.
-        accept: whether the training goes on with the changed data.
+        accept: whether the training is resumed with the changed data.
         instead: what else the user can do, as an imperative.
-        print_fn: called with a line for the user if it goes on.
+        print_fn: called with a line for the user if it is resumed.
 
     Raises:
         InputError: something has changed.
@@ -27,7 +27,7 @@ def check_unchanged(changes: str, accept: bool, instead: str, print_fn: Callable
         return
     line = f"The data has changed since this training began: {changes}."
     if not accept:
-        raise InputError(f"{line} {instead}, or --accept_changed_data to go on with it.")
+        raise InputError(f"{line} {instead}, or --accept_changed_data to resume with it.")
     if is_writer():
         print_fn(line)
 
