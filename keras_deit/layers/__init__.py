@@ -10,6 +10,7 @@ from keras_deit.layers.attention import (
 from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
+from keras_deit.layers.fixup import FixupAttention, FixupMLP
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
@@ -32,6 +33,8 @@ __all__ = [
     "ClassMLPBlock",
     "ConvBlock",
     "ConvStem",
+    "FixupAttention",
+    "FixupMLP",
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",

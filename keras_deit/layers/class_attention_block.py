@@ -6,7 +6,7 @@ from keras import ops
 from keras_deit.layers.attention import ClassAttention
 from keras_deit.layers.block import Block
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.residual import LayerScale, apply_branch
+from keras_deit.layers.residual import apply_branch, branch_scale, check_residual
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -22,6 +22,10 @@ class ClassAttentionBlock(Block):
         layer_scale_init: initial γ; None omits γ.
         num_class_tokens: how many tokens at the front are class tokens.
         patches_only: whether the class tokens attend to the patches alone, not to themselves.
+        residual: what γ is, as `branch_scale` takes it.
+
+    Raises:
+        InputError: `residual` is something else.
 
     Input and output: tokens [class tokens; patches] (batch, length, width).
     """
@@ -36,9 +40,12 @@ class ClassAttentionBlock(Block):
         layer_scale_init: float | None = None,
         num_class_tokens: int = 1,
         patches_only: bool = False,
+        residual: str = "layer_scale",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_residual(residual)
+        self.residual = residual
         self.num_heads = num_heads
         self.mlp_ratio = mlp_ratio
         self.qkv_bias = qkv_bias
@@ -68,7 +75,11 @@ class ClassAttentionBlock(Block):
         if self.layer_scale_init is None:
             return [norm, layer]
         name = f"layer_scale{number}"
-        return [norm, layer, LayerScale(self.layer_scale_init, dtype=policy, name=name)]
+        return [norm, layer, branch_scale(self.residual, self.layer_scale_init, policy, name)]
+
+    def branch_layers(self) -> list[list[keras.layers.Layer]]:
+        """Returns the layers of both residual branches: norm, attention or MLP, and so on."""
+        return [self.attention_branch, self.mlp_branch]
 
     def _sublayers(self, input_shape):
         """Yields every layer with the shape of its input."""
@@ -112,4 +123,5 @@ class ClassAttentionBlock(Block):
             "layer_scale_init": self.layer_scale_init,
             "num_class_tokens": self.num_class_tokens,
             "patches_only": self.patches_only,
+            "residual": self.residual,
         }

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
 
 
@@ -20,19 +20,24 @@ class LayerScale(keras.layers.Layer):
 
     Args:
         initial_value: initial value of every factor; small, and smaller the deeper the model.
+        scalar: whether all channels share one factor, as in ReZero.
+        uniform: whether the initial values are drawn between 0 and 2·`initial_value`.
 
     Input and output: (..., width).
     """
 
-    def __init__(self, initial_value: float, **kwargs):
+    def __init__(self, initial_value: float, scalar: bool = False, uniform: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.initial_value = initial_value
+        self.scalar = scalar
+        self.uniform = uniform
 
     def build(self, input_shape):
+        initializer = keras.initializers.Constant(self.initial_value)
+        if self.uniform:
+            initializer = keras.initializers.RandomUniform(0, 2 * self.initial_value)
         self.gamma = self.add_weight(
-            shape=(input_shape[-1],),
-            initializer=keras.initializers.Constant(self.initial_value),
-            name="gamma",
+            shape=(1 if self.scalar else input_shape[-1],), initializer=initializer, name="gamma"
         )
 
     def call(self, inputs):
@@ -49,7 +54,12 @@ class LayerScale(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "initial_value": self.initial_value}
+        return {
+            **super().get_config(),
+            "initial_value": self.initial_value,
+            "scalar": self.scalar,
+            "uniform": self.uniform,
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -97,3 +107,36 @@ class StochasticDepth(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+# The values of `residual` of a block, and what its factors have that LayerScale's have not.
+_RESIDUALS = {
+    "layer_scale": {},
+    "layer_scale_uniform": {"uniform": True},
+    "layer_scale_frozen": {"trainable": False},
+    "scalar": {"scalar": True},
+    "fixup": {"scalar": True},
+}
+
+
+def check_residual(residual: str) -> None:
+    """Checks how a block weights its residual branches.
+
+    Raises:
+        InputError: there is no such way.
+    """
+    if residual not in _RESIDUALS:
+        raise unknown_name("residual", residual, _RESIDUALS)
+
+
+def branch_scale(residual: str, initial_value: float, dtype, name: str) -> LayerScale:
+    """Returns the layer that weights a residual branch.
+
+    Args:
+        residual: "layer_scale"; "layer_scale_uniform", drawn between 0 and 2·`initial_value`;
+            "layer_scale_frozen", not trained; "scalar" or "fixup", one factor for all channels.
+        initial_value: initial factor.
+        dtype: dtype policy of the layer.
+        name: name of the layer.
+    """
+    return LayerScale(initial_value, dtype=dtype, name=name, **_RESIDUALS[residual])

@@ -10,8 +10,14 @@ from keras_deit.layers.attention import (
     TalkingHeadsAttention,
 )
 from keras_deit.layers.block import Block
+from keras_deit.layers.fixup import FixupAttention, FixupMLP
 from keras_deit.layers.mlp import MLP
-from keras_deit.layers.residual import LayerScale, StochasticDepth, apply_branch
+from keras_deit.layers.residual import (
+    StochasticDepth,
+    apply_branch,
+    branch_scale,
+    check_residual,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -39,9 +45,13 @@ class TransformerBlock(Block):
         approximate_gelu: whether GELU is its approximation with tanh.
         kernel_init: initial values of attention and MLP, as `dense_initializers` takes them.
         use_projection: whether the attention ends with a dense layer.
+        residual: what γ is: "layer_scale"; "layer_scale_uniform", drawn between 0 and
+            2·`layer_scale_init`; "layer_scale_frozen", not trained; "scalar", one factor for all
+            channels; "fixup", the same with the scalar biases of Fixup (H. Touvron's thesis,
+            §3.5).
 
     Raises:
-        InputError: the heads are mixed, too, with `lsa`.
+        InputError: `residual` is something else, or two kinds of attention are asked for.
 
     Input and output: tokens (batch, length, width).
     """
@@ -64,11 +74,16 @@ class TransformerBlock(Block):
         approximate_gelu: bool = False,
         kernel_init: str = "normal",
         use_projection: bool = True,
+        residual: str = "layer_scale",
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if lsa and talking_heads:
-            raise InputError("The self-attention of a TransformerBlock is LSA or mixes its heads.")
+        check_residual(residual)
+        if lsa + talking_heads + (residual == "fixup") > 1:
+            raise InputError(
+                "The self-attention of a TransformerBlock is LSA, mixes its heads, or has Fixup's "
+                f"biases. Received: {lsa=}, {talking_heads=}, {residual=}"
+            )
         self.num_heads = num_heads
         self.mlp_ratio = mlp_ratio
         self.qkv_bias = qkv_bias
@@ -83,13 +98,15 @@ class TransformerBlock(Block):
         self.approximate_gelu = approximate_gelu
         self.kernel_init = kernel_init
         self.use_projection = use_projection
+        self.residual = residual
         self._suffixes = ("", *(f"_{chr(ord('a') + index)}" for index in range(1, branches)))
 
     def build(self, input_shape):
         policy = self.dtype_policy
         for suffix in self._suffixes:
             attention = self._attention(f"attention{suffix}")
-            mlp = MLP(
+            mlp_class = FixupMLP if self.residual == "fixup" else MLP
+            mlp = mlp_class(
                 int(input_shape[-1] * self.mlp_ratio),
                 self.dropout_rate,
                 self.approximate_gelu,
@@ -106,7 +123,7 @@ class TransformerBlock(Block):
             layer.build(input_shape)
 
     def _attention(self, name):
-        kind = MultiHeadSelfAttention
+        kind = FixupAttention if self.residual == "fixup" else MultiHeadSelfAttention
         if self.lsa or self.talking_heads:
             kind = LocalitySelfAttention if self.lsa else TalkingHeadsAttention
         return kind(
@@ -127,7 +144,7 @@ class TransformerBlock(Block):
         branch = [norm, *layers]
         if self.layer_scale_init is not None:
             name = f"layer_scale{number}"
-            branch.append(LayerScale(self.layer_scale_init, dtype=policy, name=name))
+            branch.append(branch_scale(self.residual, self.layer_scale_init, policy, name))
         name = f"drop_path{number}"
         return branch + [StochasticDepth(self.drop_path_rate, dtype=policy, name=name)]
 
@@ -136,8 +153,12 @@ class TransformerBlock(Block):
         for half in ("attention_branch", "mlp_branch"):
             yield [getattr(self, half + suffix) for suffix in self._suffixes]
 
+    def branch_layers(self) -> list[list[keras.layers.Layer]]:
+        """Returns the layers of every residual branch: norm, attention or MLP, and so on."""
+        return [branch for half in self._halves() for branch in half]
+
     def _sublayers(self):
-        return [layer for half in self._halves() for branch in half for layer in branch]
+        return [layer for branch in self.branch_layers() for layer in branch]
 
     def call(self, tokens, training=False):
         return self.checkpointed(self._forward, tokens, training)
@@ -196,4 +217,5 @@ class TransformerBlock(Block):
             "approximate_gelu": self.approximate_gelu,
             "kernel_init": self.kernel_init,
             "use_projection": self.use_projection,
+            "residual": self.residual,
         }

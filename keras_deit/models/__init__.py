@@ -4,6 +4,7 @@ from keras_deit.models.cait import CaiT
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit import DeiT
 from keras_deit.models.deit3 import DeiT3
+from keras_deit.models.folding import fold_layer_scale, folds_layer_scale
 from keras_deit.models.macs import count_macs
 from keras_deit.models.patchconvnet import PatchConvNet
 from keras_deit.models.registry import (
@@ -37,6 +38,8 @@ __all__ = [
     "abstract_model",
     "build_model",
     "count_macs",
+    "fold_layer_scale",
+    "folds_layer_scale",
     "get_spec",
     "list_models",
     "model_table",

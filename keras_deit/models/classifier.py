@@ -188,6 +188,13 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         """
         return cls.__name__ if 2 * count_known(cls.weight_tables, names) > len(names) else None
 
+    def values_without_layer_scale(self) -> dict | None:
+        """Returns the constructor arguments of the same model without LayerScale.
+
+        None if there is no such model, and `fold_layer_scale` leaves the family as it is.
+        """
+        return None
+
     def init_head_bias(self, bias: float) -> None:
         """Sets the kernel of every head to 0 and its bias to `bias`.
 

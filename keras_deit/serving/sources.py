@@ -8,7 +8,7 @@ from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import user_path
 from keras_deit.evaluation.class_names import default_class_names
 from keras_deit.evaluation.predictions import EvaluationView, load_classifier, view_of_run
-from keras_deit.models import Classifier
+from keras_deit.models import Classifier, fold_layer_scale, folds_layer_scale
 from keras_deit.pretrained.conversion import change_model
 from keras_deit.pretrained.hub import PREFIX
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS, run_model
@@ -69,6 +69,8 @@ def load_source(
         raise InputError(f"{classifier.name} has no heads, so there are no classes to answer with.")
     if classifier.input_shape[-1] != 3:
         raise InputError(f"{classifier.name} does not take color images.")
+    if folds_layer_scale(classifier):
+        classifier = fold_layer_scale(classifier)
     return dataclasses.replace(source, model=_with_head(classifier, heads))
 
 

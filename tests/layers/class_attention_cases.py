@@ -68,6 +68,7 @@ CASES = (
             Effect("layer_scale_init", None, "shapes"),
             Effect("num_class_tokens", 2, "output"),
             Effect("patches_only", True, "output"),
+            Effect("residual", "scalar", "shapes"),
         ),
         lambda x, w: reference.class_block(x, w, num_heads=3),
     ),

@@ -3,6 +3,7 @@
 import class_attention_cases
 import conv_cases
 import numpy_reference as reference
+from fixup_cases import CASES as FIXUP_CASES
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
@@ -72,7 +73,11 @@ CASES = (
         layers.LayerScale,
         {"initial_value": 0.1},
         TOKENS,
-        (Effect("initial_value", 1e-4, "initial values"),),
+        (
+            Effect("initial_value", 1e-4, "initial values"),
+            Effect("scalar", True, "shapes"),
+            Effect("uniform", True, "initial values"),
+        ),
         lambda x, w: x * w["gamma"],
     ),
     Case(
@@ -102,10 +107,14 @@ CASES = (
             Effect("approximate_gelu", True, "output"),
             Effect("kernel_init", "torch", "initial values"),
             Effect("use_projection", False, "shapes"),
+            Effect("residual", "scalar", "shapes"),
+            Effect("residual", "layer_scale_uniform", "initial values"),
+            Effect("residual", "fixup", "shapes"),
         ),
         lambda x, w: reference.block(x, w, num_heads=3),
     ),
     *LOCALITY_CASES,
+    *FIXUP_CASES,
     *HMLP_CASES,
     *RESIDUAL_STEM_CASES,
     *RESMLP_CASES,

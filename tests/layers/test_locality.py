@@ -89,7 +89,7 @@ def test_deit_with_both_has_the_further_weights():
     [
         (lambda: layers.ShiftedPatchTokenization(1, 8), "patch_size should be 2 or more"),
         (lambda: layers.ShiftedPatchPooling(8, (4, 3)), "even sides. Received: 4×3"),
-        (lambda: layers.TransformerBlock(2, talking_heads=True, lsa=True), "LSA or mixes"),
+        (lambda: layers.TransformerBlock(2, talking_heads=True, lsa=True), "LSA, mixes"),
         (lambda: DeiT(32, 8, 24, 1, 3, spt=True, stem="conv"), "stem='conv'"),
         (lambda: lsa(use_projection=False, head_dim=5), "2 heads of width 5 need a projection"),
         (lambda: lsa(kernel_init="he"), "kernel_init"),

@@ -37,7 +37,7 @@ class CaiT(Classifier):
         mlp_ratio: hidden width of the MLPs divided by `embed_dim`.
         qkv_bias: whether queries, keys and values have a bias.
         drop_path_rate: rate of every block of self-attention; those of class attention have none.
-        layer_scale_init: initial value of every LayerScale.
+        layer_scale_init: initial value of every LayerScale; None leaves LayerScale out.
         class_depth: number of blocks of class attention.
         distilled: whether there is a distillation token with its head.
         num_classes: number of classes of each head; 0 for no heads: the output is then what they
@@ -61,7 +61,7 @@ class CaiT(Classifier):
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
-        layer_scale_init: float = 1e-5,
+        layer_scale_init: float | None = 1e-5,
         class_depth: int = 2,
         distilled: bool = False,
         num_classes: int = 1000,
@@ -110,6 +110,9 @@ class CaiT(Classifier):
         if distilled:
             heads["distillation"] = classification_head(num_classes, "distillation_head")(x[:, 1])
         super().__init__(inputs, heads, **kwargs)
+
+    def values_without_layer_scale(self):
+        return {"layer_scale_init": None}
 
     @classmethod
     def describe_weights(cls, names):

@@ -8,6 +8,7 @@ import keras
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.layers import (
+    ClassAttentionBlock,
     PatchEmbedding,
     PositionEmbedding,
     PrependToken,
@@ -24,6 +25,7 @@ from keras_deit.models.arguments import (
 )
 from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.deit import weights
+from keras_deit.models.deit.residual import block_options, start_weights
 from keras_deit.models.registry import register_family
 
 _STEMS = {"linear": PatchEmbedding, "conv": ResidualConvStem}
@@ -35,6 +37,31 @@ def _stem(stem: str, spt: bool) -> type:
     if spt and stem != "linear":
         raise InputError(f"SPT takes the place of the linear stem. Received: stem={stem!r}")
     return ShiftedPatchTokenization if spt else _STEMS[stem]
+
+
+def _class_token_entry(class_token_at: int, depth: int, class_depth: int) -> int:
+    """Returns the number of blocks before the class token.
+
+    Raises:
+        InputError: it is not among the blocks, or does not fit the blocks of class attention.
+    """
+    last = depth if class_depth else depth - 1
+    if not 0 <= class_token_at <= last:
+        raise InputError(f"class_token_at should be from 0 to {last}. Received: {class_token_at}")
+    if class_depth < 0:
+        raise InputError(f"class_depth should be 0 or more. Received: {class_depth}")
+    if class_depth and class_token_at not in (0, depth):
+        raise InputError(
+            f"With class_depth {class_depth} the class token enters after all {depth} blocks. "
+            f"Received: class_token_at={class_token_at}"
+        )
+    return depth if class_depth else class_token_at
+
+
+def _with_tokens(x, distilled: bool):
+    if distilled:
+        x = PrependToken(weight_decay=True, name="distillation_token")(x)
+    return PrependToken(name="class_token")(x)
 
 
 @register_family
@@ -67,6 +94,18 @@ class DeiT(Classifier):
             Transformer for Small-Size Datasets", §3.2).
         lsa: whether the self-attention is locality self-attention (§3.3 there): a learned
             temperature for each head, and no token attends to itself.
+        residual: how the residual branches of very deep models are weighted (H. Touvron's thesis,
+            §3.5): "none"; "rezero", a scalar that starts at 0; "scalar", which starts at the value
+            of LayerScale; "fixup" and "t_fixup" with their initial weights; "layer_scale";
+            "layer_scale_zero", which starts at 0; "layer_scale_uniform", drawn between 0 and twice
+            the value; "layer_scale_frozen", which is not trained. Class attention has the same,
+            without Fixup's biases.
+        layer_scale_init: initial factors; None for those of the method, which for LayerScale are
+            0.1 up to 18 blocks, 1e-5 up to 24 and 1e-6 above.
+        class_token_at: index of the block before which the class token, and the distillation
+            token, enters; with 0 they have positions, later they have none (§3.6.2 there).
+        class_depth: number of blocks of class attention behind those of self-attention, in which
+            the class token alone changes (§3.6.2 there); `class_token_at` is then `depth`.
 
     Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
@@ -93,6 +132,10 @@ class DeiT(Classifier):
         in_channels: int = 3,
         spt: bool = False,
         lsa: bool = False,
+        residual: str = "none",
+        layer_scale_init: float | None = None,
+        class_token_at: int = 0,
+        class_depth: int = 0,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
@@ -105,32 +148,56 @@ class DeiT(Classifier):
         inputs = keras.Input((height, width, in_channels), name="image")
         embedding = _stem(stem, spt)(patch_size, embed_dim, name="patch_embedding")
         x = embedding(inputs)
-        if distilled:
-            x = PrependToken(weight_decay=True, name="distillation_token")(x)
-        x = PrependToken(name="class_token")(x)
+        entry = _class_token_entry(class_token_at, depth, class_depth)
+        if entry == 0:
+            x = _with_tokens(x, distilled)
         x = PositionEmbedding(embedding.patch_grid(inputs.shape), name="position_embedding")(x)
         if dropout_rate > 0:
             x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
+        weighting = block_options(residual, depth, layer_scale_init)
+        kernel_init = "xavier_normal" if residual in ("fixup", "t_fixup") else "normal"
+        blocks = []
         for index in range(depth):
-            x = TransformerBlock(
+            if index == entry > 0:
+                x = _with_tokens(x, distilled)
+            block = TransformerBlock(
                 num_heads,
                 mlp_ratio,
                 qkv_bias,
                 drop_path_rate * index / max(depth - 1, 1),
                 dropout_rate=dropout_rate,
                 lsa=lsa,
+                kernel_init=kernel_init,
+                **weighting,
                 name=f"block_{index}",
+            )
+            blocks.append(block)
+            x = block(x)
+        if entry == depth:
+            x = _with_tokens(x, distilled)
+        for index in range(class_depth):
+            x = ClassAttentionBlock(
+                num_heads,
+                mlp_ratio,
+                qkv_bias,
+                weighting.get("layer_scale_init"),
+                num_class_tokens=1 + distilled,
+                name=f"class_block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
         heads = {"class": classification_head(num_classes, "class_head")(x[:, 0])}
         if distilled:
             heads["distillation"] = classification_head(num_classes, "distillation_head")(x[:, 1])
         super().__init__(inputs, heads, **kwargs)
+        start_weights(residual, blocks, list(self.head_layers.values()))
 
     def weight_names(self):
         embedding = self.get_layer("patch_embedding")
         own = weights.SPT if isinstance(embedding, ShiftedPatchTokenization) else {}
         return {publisher: {**table, **own} for publisher, table in self.weight_tables.items()}
+
+    def values_without_layer_scale(self):
+        return {"residual": "none", "layer_scale_init": None}
 
     @classmethod
     def describe_weights(cls, names):

@@ -4,7 +4,16 @@ The authors and timm use the same names. Hugging Face's transformers has its own
 plain DeiT as a ViT.
 """
 
-from keras_deit.models.weight_names import BARE, CONVOLUTION, DENSE, NORM, SCALE, Table
+from keras_deit.models.weight_names import (
+    BARE,
+    CONVOLUTION,
+    COPY,
+    DENSE,
+    NORM,
+    SCALE,
+    Layout,
+    Table,
+)
 
 # The authors use these names in every architecture.
 COMMON: Table = {
@@ -24,12 +33,34 @@ BLOCKS: Table = {
     "block_{i}/mlp/contract": ("blocks.{i}.mlp.fc2", DENSE),
 }
 
-# DeiT has been published without SPT and LSA, so these names are this package's.
+# DeiT has been published without SPT, LSA and Fixup, so these names are this package's.
 SPT: Table = {
     "patch_embedding/norm": ("patch_embed.norm", NORM),
     "patch_embedding/projection": ("patch_embed.proj", DENSE),
 }
-LSA: Table = {"block_{i}/attention": ("blocks.{i}.attn", SCALE)}
+_BIASES: Layout = {"scalar_biases": (".scalar_biases", COPY)}
+FURTHER: Table = {
+    "block_{i}/attention": ("blocks.{i}.attn", {**SCALE, **_BIASES}),
+    "block_{i}/mlp": ("blocks.{i}.mlp", _BIASES),
+}
+
+LAYER_SCALES: Table = {
+    "block_{i}/layer_scale1": ("blocks.{i}.gamma_1", BARE),
+    "block_{i}/layer_scale2": ("blocks.{i}.gamma_2", BARE),
+}
+
+CLASS_BLOCKS: Table = {
+    "class_block_{i}/norm1": ("blocks_token_only.{i}.norm1", NORM),
+    "class_block_{i}/attention/query": ("blocks_token_only.{i}.attn.q", DENSE),
+    "class_block_{i}/attention/key": ("blocks_token_only.{i}.attn.k", DENSE),
+    "class_block_{i}/attention/value": ("blocks_token_only.{i}.attn.v", DENSE),
+    "class_block_{i}/attention/projection": ("blocks_token_only.{i}.attn.proj", DENSE),
+    "class_block_{i}/layer_scale1": ("blocks_token_only.{i}.gamma_1", BARE),
+    "class_block_{i}/norm2": ("blocks_token_only.{i}.norm2", NORM),
+    "class_block_{i}/mlp/expand": ("blocks_token_only.{i}.mlp.fc1", DENSE),
+    "class_block_{i}/mlp/contract": ("blocks_token_only.{i}.mlp.fc2", DENSE),
+    "class_block_{i}/layer_scale2": ("blocks_token_only.{i}.gamma_2", BARE),
+}
 
 DISTILLATION: Table = {
     "distillation_token": ("dist_token", BARE),
@@ -76,7 +107,14 @@ _TWO_HEADS: Table = {
 _ONE_HEAD: Table = {"class_head": ("classifier", DENSE)}
 
 TABLES = {
-    "authors": {**COMMON, **BLOCKS, **DISTILLATION, **LSA},
+    "authors": {
+        **COMMON,
+        **BLOCKS,
+        **LAYER_SCALES,
+        **CLASS_BLOCKS,
+        **DISTILLATION,
+        **FURTHER,
+    },
     "Hugging Face, two heads": {**_FILES, **_TWO_HEADS},
     "Hugging Face": {**_FILES, **_ONE_HEAD},
     "Hugging Face 5, two heads": {**_IN_MEMORY, **_TWO_HEADS},

@@ -105,6 +105,9 @@ class DeiT3(Classifier):
         timm = "timm, parallel" if self.get_config()["branches"] > 1 else "timm"
         return {"authors": weights.TABLES["authors"], "timm": weights.TABLES[timm]}
 
+    def values_without_layer_scale(self):
+        return {"layer_scale_init": None}
+
     @classmethod
     def describe_weights(cls, names):
         return weights.describe(names)

@@ -1,6 +1,6 @@
 """The names of DeiT III's weights in published files, with parallel blocks and the hMLP stem."""
 
-from keras_deit.models.deit.weights import BLOCKS, COMMON
+from keras_deit.models.deit.weights import BLOCKS, COMMON, LAYER_SCALES
 from keras_deit.models.weight_names import (
     BARE,
     BATCH_NORM,
@@ -10,11 +10,6 @@ from keras_deit.models.weight_names import (
     NORM,
     Table,
 )
-
-LAYER_SCALES: Table = {
-    "block_{i}/layer_scale1": ("blocks.{i}.gamma_1", BARE),
-    "block_{i}/layer_scale2": ("blocks.{i}.gamma_2", BARE),
-}
 
 _SECOND_BRANCH: Table = {
     "block_{i}/norm1_b": ("blocks.{i}.norm11", NORM),

@@ -1,7 +1,6 @@
 """The names of PatchConvNet's weights in published files; timm does not have it."""
 
-from keras_deit.models.cait.weights import CLASS_BLOCKS
-from keras_deit.models.deit.weights import COMMON
+from keras_deit.models.deit.weights import CLASS_BLOCKS, COMMON
 from keras_deit.models.weight_names import (
     BARE,
     CONVOLUTION,

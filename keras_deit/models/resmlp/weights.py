@@ -1,7 +1,6 @@
 """The names of ResMLP's weights in published files."""
 
-from keras_deit.models.deit.weights import COMMON
-from keras_deit.models.deit3.weights import LAYER_SCALES
+from keras_deit.models.deit.weights import COMMON, LAYER_SCALES
 from keras_deit.models.weight_names import (
     AFFINE,
     BARE,
