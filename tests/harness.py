@@ -22,11 +22,13 @@ class Effect:
         argument: its name.
         value: different from the one in the case.
         changes: a name in `OBSERVERS`.
+        beside: other arguments, without which it has no effect.
     """
 
     argument: str
     value: object
     changes: str
+    beside: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

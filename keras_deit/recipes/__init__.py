@@ -6,6 +6,7 @@ from keras_deit.recipes.cait import CAIT_RECIPES
 from keras_deit.recipes.deit import DEIT_RECIPES
 from keras_deit.recipes.deit3 import DEIT3_RECIPES
 from keras_deit.recipes.digits import DIGITS
+from keras_deit.recipes.layer_scale import LAYER_SCALE_RECIPES
 from keras_deit.recipes.options import (
     Option,
     apply_options,
@@ -35,6 +36,7 @@ for _recipe in (
     DIGITS,
     *DEIT_RECIPES,
     *CAIT_RECIPES,
+    *LAYER_SCALE_RECIPES,
     *RESMLP_RECIPES,
     *PATCHCONVNET_RECIPES,
     *DEIT3_RECIPES,

@@ -55,9 +55,9 @@ def test_output_equals_numpy(case):
 @by_effect
 def test_argument_has_an_effect_and_is_in_the_configuration(case, effect):
     observe = OBSERVERS[effect.changes]
-    base = observe(case, case.build())
-    assert same(base, observe(case, case.build()))
-    changed = case.build(**{effect.argument: effect.value})
+    base = observe(case, case.build(**effect.beside))
+    assert same(base, observe(case, case.build(**effect.beside)))
+    changed = case.build(**{**effect.beside, effect.argument: effect.value})
     rebuilt = case.rebuild(changed)
     assert configuration(rebuilt) == configuration(changed)
     observed = observe(case, changed)

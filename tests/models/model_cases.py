@@ -26,19 +26,6 @@ DISTILLED = Case(
         "num_classes": 5,
     },
     (3, 12, 8, 3),
-    (),
-    deit_logits,
-)
-
-PLAIN = Case(
-    DeiT, {**DISTILLED.arguments, "distilled": False}, DISTILLED.input_shape, (), deit_logits
-)
-
-# With all effects: `layer_scale_init` has one only if there is a LayerScale.
-WEIGHTED = Case(
-    DeiT,
-    {**PLAIN.arguments, "residual": "layer_scale"},
-    PLAIN.input_shape,
     (
         Effect("image_size", (8, 16), "shapes"),
         Effect("patch_size", 2, "shapes"),
@@ -48,7 +35,7 @@ WEIGHTED = Case(
         Effect("mlp_ratio", 2.0, "shapes"),
         Effect("qkv_bias", False, "shapes"),
         Effect("drop_path_rate", 0.5, "training output"),
-        Effect("distilled", True, "shapes"),
+        Effect("distilled", False, "shapes"),
         Effect("num_classes", 4, "shapes"),
         Effect("in_channels", 1, "shapes"),
         Effect("dropout_rate", 0.5, "training output"),
@@ -56,17 +43,22 @@ WEIGHTED = Case(
         Effect("spt", True, "shapes"),
         Effect("lsa", True, "shapes"),
         Effect("residual", "rezero", "shapes"),
-        Effect("layer_scale_init", 1e-3, "initial values"),
+        Effect("layer_scale_init", 1e-3, "initial values", {"residual": "layer_scale"}),
+        Effect("uniform_drop_path", True, "training output", {"drop_path_rate": 0.5}),
         Effect("class_token_at", 1, "shapes"),
         Effect("class_depth", 1, "shapes"),
     ),
     deit_logits,
 )
 
+PLAIN = Case(
+    DeiT, {**DISTILLED.arguments, "distilled": False}, DISTILLED.input_shape, (), deit_logits
+)
+
 # By the name that the tests show. One case of each family has effects.
 CASES = {
     "distilled DeiT": DISTILLED,
-    "DeiT": WEIGHTED,
+    "DeiT": PLAIN,
     **DEIT3_CASES,
     **RESMLP_CASES,
     **cait_model_cases.CASES,

@@ -29,6 +29,12 @@ PUBLISHED = {
     ("cait", "cait_m48_224"): (400, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.4, "ce"),
     ("cait_distilled", "cait_s36_224"): (400, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.2, "ce"),
     ("cait_finetune_448", "cait_m48_448"): (60, 256, "adamw", 5e-6, 1e-5, 0.05, 0.3, "ce"),
+    ("layerscale", "deit_small_d36_patch16_224"): (
+        *(300, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.25, "ce"),
+    ),
+    ("layerscale_fixup", "deit_small_patch16_224"): (
+        *(300, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.05, "ce"),
+    ),
     ("resmlp", "resmlp_12_224"): (400, 2048, "lamb", 5e-3, 1e-5, 0.2, 0.05, "ce"),
     ("patchconvnet", "patchconvnet_s120_224"): (400, 2048, "lamb", 3e-3, 1e-5, 0.01, 0.2, "ce"),
     ("patchconvnet", "patchconvnet_b60_224"): (400, 2048, "lamb", 3e-3, 1e-5, 0.05, 0.3, "ce"),

@@ -76,3 +76,24 @@ _register(
     top1=85.224, top5=97.186, sha256="d0272ac0", real=89.3, v2=75.2,
 )
 # fmt: on
+
+# Deeper ones, with the best rate of stochastic depth for each (thesis, table 3.11, "adapted").
+_DEEP = "H. Touvron's thesis, §3.5 and table 3.12"
+for _depth, _parameters, _gmacs, _top1 in (
+    (18, 32_697_448, 6.869, 80.7),
+    (24, 43_344_232, 9.140, 81.0),
+    (36, 64_637_800, 13.68, 81.9),
+):
+    register_model(
+        f"deit_small_d{_depth}_patch16_224",
+        DeiT,
+        image_size=224,
+        patch_size=16,
+        depth=_depth,
+        **_SMALL,
+        parameters=_parameters,
+        gmacs=_gmacs,
+        results=(Result("1k", _top1, source=_DEEP),),
+        crop_ratio=0.875,
+        source=_DEEP,
+    )

@@ -104,6 +104,7 @@ class DeiT(Classifier):
             0.1 up to 18 blocks, 1e-5 up to 24 and 1e-6 above.
         class_token_at: index of the block before which the class token, and the distillation
             token, enters; with 0 they have positions, later they have none (§3.6.2 there).
+        uniform_drop_path: whether every block has the rate `drop_path_rate`.
         class_depth: number of blocks of class attention behind those of self-attention, in which
             the class token alone changes (§3.6.2 there); `class_token_at` is then `depth`.
 
@@ -135,6 +136,7 @@ class DeiT(Classifier):
         residual: str = "none",
         layer_scale_init: float | None = None,
         class_token_at: int = 0,
+        uniform_drop_path: bool = False,
         class_depth: int = 0,
         **kwargs,
     ):
@@ -164,7 +166,7 @@ class DeiT(Classifier):
                 num_heads,
                 mlp_ratio,
                 qkv_bias,
-                drop_path_rate * index / max(depth - 1, 1),
+                drop_path_rate * (1 if uniform_drop_path else index / max(depth - 1, 1)),
                 dropout_rate=dropout_rate,
                 lsa=lsa,
                 kernel_init=kernel_init,
