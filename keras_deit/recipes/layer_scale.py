@@ -36,10 +36,11 @@ def _recipe(suffix: str, residual: str, results: tuple[float, ...]) -> Recipe:
         Variant(name, model_values={"drop_path_rate": rate}, expected=f"{top1:.1f}")
         for (name, rate), top1 in zip(_RATES.items(), results, strict=True)
     ]
+    expected = f"S with 36 blocks: {results[-1]:.1f}"
     return dataclasses.replace(
         DEIT,
         name=f"layerscale{suffix}",
-        about=About(source=_SOURCE, hardware="not stated"),
+        about=About(source=_SOURCE, hardware="not stated", expected=expected),
         model="deit_small_d36_patch16_224",
         model_values={"residual": residual, "uniform_drop_path": True},
         variants=tuple(variants),

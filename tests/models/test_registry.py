@@ -33,6 +33,9 @@ def test_list_models():
             "small_distilled_patch16_224",
             "base_distilled_patch16_224",
             "base_distilled_patch16_384",
+            "small_d18_patch16_224",
+            "small_d24_patch16_224",
+            "small_d36_patch16_224",
         )
     )
     assert list_models("deit*base*distilled*") == [
@@ -77,7 +80,7 @@ def test_list_models_shows_the_table(capsys):
 def test_names_agree_with_the_configurations():
     for name in list_models("deit_*_patch16_???"):
         spec = get_spec(name)
-        assert spec.config["distilled"] == ("_distilled_" in name)
+        assert spec.config.get("distilled", False) == ("_distilled_" in name)
         assert name.endswith(f"_patch{spec.config['patch_size']}_{spec.config['image_size']}")
 
 
@@ -86,6 +89,8 @@ def test_a_model_has_the_published_values_unless_overridden():
     published = {"embed_dim": 192, "depth": 12, "num_heads": 3, "mlp_ratio": 4.0, "qkv_bias": True}
     published |= {"image_size": 224, "patch_size": 16, "num_classes": 1000, "distilled": False}
     published |= {"drop_path_rate": 0.0, "dropout_rate": 0.0, "stem": "linear", "in_channels": 3}
+    published |= {"spt": False, "lsa": False, "residual": "none", "layer_scale_init": None}
+    published |= {"uniform_drop_path": False, "class_token_at": 0, "class_depth": 0}
     common = {"name": TINY, "trainable": True, "dtype": "float32"}
     assert model_values(TINY) == published
     assert model.get_config() == {**published, **common}
