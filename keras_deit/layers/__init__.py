@@ -12,6 +12,7 @@ from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.resnet_stem import BottleneckUnit, ResNetRoot, StandardizedConv
 from keras_deit.layers.stems import (
     ConvStem,
     HierarchicalMLPStem,
@@ -25,6 +26,7 @@ __all__ = [
     "MLP",
     "Affine",
     "Block",
+    "BottleneckUnit",
     "ClassAttention",
     "ClassAttentionBlock",
     "ClassMLPBlock",
@@ -39,8 +41,10 @@ __all__ = [
     "PositionEmbedding",
     "PrependToken",
     "ResMLPBlock",
+    "ResNetRoot",
     "ResidualConvStem",
     "SqueezeExcitation",
+    "StandardizedConv",
     "StochasticDepth",
     "TalkingHeadsAttention",
     "TransformerBlock",

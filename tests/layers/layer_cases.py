@@ -7,6 +7,7 @@ from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
+from resnet_stem_cases import CASES as RESNET_STEM_CASES
 
 from keras_deit import layers
 
@@ -81,6 +82,7 @@ CASES = (
     ),
     *HMLP_CASES,
     *RESIDUAL_STEM_CASES,
+    *RESNET_STEM_CASES,
     *RESMLP_CASES,
     *class_attention_cases.CASES,
     *conv_cases.CASES,
