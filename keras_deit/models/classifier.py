@@ -360,14 +360,20 @@ def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:
         yield from [below] if isinstance(below, Block) else _blocks_in(below)
 
 
-def classification_head(num_classes: int, name: str) -> keras.layers.Layer:
+def classification_head(
+    num_classes: int, name: str, initial: dict | None = None
+) -> keras.layers.Layer:
     """Returns the linear layer from a token to logits.
 
     It computes in float32 under every dtype policy, because losses and fused logits need it. For 0
     classes it returns the token itself.
+
+    Args:
+        num_classes: number of classes.
+        name: name of the layer.
+        initial: its initializers, as `dense_initializers` returns them; None for N(0, 0.02²).
     """
     if num_classes == 0:
         return keras.layers.Identity(dtype="float32", name=name)
-    return keras.layers.Dense(
-        num_classes, kernel_initializer=dense_kernel(), dtype="float32", name=name
-    )
+    initial = initial or {"kernel_initializer": dense_kernel()}
+    return keras.layers.Dense(num_classes, **initial, dtype="float32", name=name)
