@@ -191,11 +191,11 @@ class Entry:
     def tensors(self) -> list[np.ndarray]:
         """Returns the variable's value as the file's tensors, in float32."""
         value = keras.ops.convert_to_numpy(self.variable.value).astype("float32", copy=False)
-        if self.lora is not None:
-            value = value + self.lora.added()
-        return np.split(
-            self.transform.to_file(value), len(self.names), axis=self.transform.joined
-        )
+        return self.split(value if self.lora is None else value + self.lora.added())
+
+    def split(self, value: np.ndarray) -> list[np.ndarray]:
+        """Returns an array of the variable's shape as the file's tensors."""
+        return np.split(self.transform.to_file(value), len(self.names), self.transform.joined)
 
 
 def model_entries(model: "Classifier", table: Table, num_classes: int | None = None) -> list[Entry]:

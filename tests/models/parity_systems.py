@@ -304,7 +304,7 @@ def _by_tensor(case, model, gradients: Mapping[str, np.ndarray]) -> dict[str, np
     found = {}
     for entry in entries:
         if entry.path in gradients:
-            parts = np.split(entry.transform.to_file(gradients[entry.path]), len(entry.names))
+            parts = entry.split(gradients[entry.path])
             found |= dict(zip(entry.names, parts, strict=True))
     return found
 

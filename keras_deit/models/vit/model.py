@@ -24,7 +24,7 @@ from keras_deit.models.arguments import (
     check_rate,
     check_ratio,
 )
-from keras_deit.models.classifier import Classifier
+from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.registry import register_family
 from keras_deit.models.vit import weights
 
@@ -168,7 +168,10 @@ class ViT(Classifier):
             x = keras.layers.GlobalAveragePooling1D(name="pooling")(x)
         if representation_size is not None:
             x = _dense(representation_size, "pre_logits", activation="tanh")(x)
-        super().__init__(inputs, {"class": _head(num_classes, head_bias)(x)}, **kwargs)
+        bias = keras.initializers.Constant(head_bias)
+        initial = {"kernel_initializer": "zeros", "bias_initializer": bias}
+        head = classification_head(num_classes, "class_head", initial)
+        super().__init__(inputs, {"class": head(x)}, **kwargs)
 
     def weight_names(self):
         values = self.get_config()
@@ -220,17 +223,4 @@ def _resnet(images, width: int, stages, standardization: str, epsilon: float):
 def _dense(units: int, name: str, **values) -> keras.layers.Dense:
     return keras.layers.Dense(
         units, kernel_initializer=keras.initializers.LecunNormal(), name=name, **values
-    )
-
-
-def _head(num_classes: int, bias: float) -> keras.layers.Layer:
-    """Returns the head, which computes in float32 under every dtype policy as all heads do."""
-    if num_classes == 0:
-        return keras.layers.Identity(dtype="float32", name="class_head")
-    return keras.layers.Dense(
-        num_classes,
-        kernel_initializer="zeros",
-        bias_initializer=keras.initializers.Constant(bias),
-        dtype="float32",
-        name="class_head",
     )
