@@ -3,6 +3,7 @@
 from keras_deit.layers.attention import (
     ClassAttention,
     HeadMixing,
+    LocalitySelfAttention,
     MultiHeadSelfAttention,
     TalkingHeadsAttention,
 )
@@ -13,6 +14,7 @@ from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.resnet_stem import BottleneckUnit, ResNetRoot, StandardizedConv
+from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
     ConvStem,
     HierarchicalMLPStem,
@@ -35,6 +37,7 @@ __all__ = [
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",
+    "LocalitySelfAttention",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
     "PerClassHead",
@@ -43,6 +46,8 @@ __all__ = [
     "ResMLPBlock",
     "ResNetRoot",
     "ResidualConvStem",
+    "ShiftedPatchPooling",
+    "ShiftedPatchTokenization",
     "SqueezeExcitation",
     "StandardizedConv",
     "StochasticDepth",

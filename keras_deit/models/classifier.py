@@ -13,7 +13,7 @@ from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageForma
 from keras_deit.core.keras_internals import names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
-from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import attention_layers
 from keras_deit.layers.settings import (
     LAYER_SETTINGS,
@@ -361,7 +361,7 @@ def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:
 
 
 def classification_head(
-    num_classes: int, name: str, initial: dict | None = None
+    num_classes: int, name: str, kernel_init: str = "normal", width: int = 0
 ) -> keras.layers.Layer:
     """Returns the linear layer from a token to logits.
 
@@ -371,9 +371,10 @@ def classification_head(
     Args:
         num_classes: number of classes.
         name: name of the layer.
-        initial: its initializers, as `dense_initializers` returns them; None for N(0, 0.02²).
+        kernel_init: initial values, as `dense_initializers` takes them.
+        width: width of the token, which "torch" needs.
     """
     if num_classes == 0:
         return keras.layers.Identity(dtype="float32", name=name)
-    initial = initial or {"kernel_initializer": dense_kernel()}
+    initial = dense_initializers(kernel_init, width, may_skip=False)
     return keras.layers.Dense(num_classes, **initial, dtype="float32", name=name)

@@ -17,6 +17,7 @@ from keras_deit.layers import (
     ResNetRoot,
     TransformerBlock,
 )
+from keras_deit.layers.initializers import dense_initializers
 from keras_deit.models.arguments import (
     check_classes,
     check_image_size,
@@ -167,10 +168,12 @@ class ViT(Classifier):
         else:
             x = keras.layers.GlobalAveragePooling1D(name="pooling")(x)
         if representation_size is not None:
-            x = _dense(representation_size, "pre_logits", activation="tanh")(x)
-        bias = keras.initializers.Constant(head_bias)
-        initial = {"kernel_initializer": "zeros", "bias_initializer": bias}
-        head = classification_head(num_classes, "class_head", initial)
+            initial = dense_initializers("lecun_normal", x.shape[-1])
+            x = keras.layers.Dense(
+                representation_size, activation="tanh", **initial, name="pre_logits"
+            )(x)
+        head = classification_head(num_classes, "class_head", kernel_init="zeros")
+        head.bias_initializer = keras.initializers.Constant(head_bias)
         super().__init__(inputs, {"class": head(x)}, **kwargs)
 
     def weight_names(self):
@@ -218,9 +221,3 @@ def _resnet(images, width: int, stages, standardization: str, epsilon: float):
                 name=f"stage_{stage}_unit_{unit}",
             )(x)
     return x
-
-
-def _dense(units: int, name: str, **values) -> keras.layers.Dense:
-    return keras.layers.Dense(
-        units, kernel_initializer=keras.initializers.LecunNormal(), name=name, **values
-    )
