@@ -169,9 +169,8 @@ class ViT(Classifier):
             x = keras.layers.GlobalAveragePooling1D(name="pooling")(x)
         if representation_size is not None:
             initial = dense_initializers("lecun_normal", x.shape[-1])
-            x = keras.layers.Dense(
-                representation_size, activation="tanh", **initial, name="pre_logits"
-            )(x)
+            x = keras.layers.Dense(representation_size, **initial, name="pre_logits")(x)
+            x = keras.layers.Activation("tanh", name="tanh")(x)
         head = classification_head(num_classes, "class_head", kernel_init="zeros")
         head.bias_initializer = keras.initializers.Constant(head_bias)
         super().__init__(inputs, {"class": head(x)}, **kwargs)
