@@ -13,7 +13,12 @@ from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
-from keras_deit.layers.resnet_stem import BottleneckUnit, ResNetRoot, StandardizedConv
+from keras_deit.layers.resnet_stem import (
+    BottleneckUnit,
+    GroupNorm,
+    ResNetRoot,
+    StandardizedConv,
+)
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
     ConvStem,
@@ -34,6 +39,7 @@ __all__ = [
     "ClassMLPBlock",
     "ConvBlock",
     "ConvStem",
+    "GroupNorm",
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",

@@ -100,6 +100,76 @@ class StandardizedConv(keras.layers.Layer):
         }
 
 
+def _group_means(groups):
+    """Returns the means of (batch, rows, columns, groups, channels) for each image and group.
+
+    In two steps, which takes less time than one and has a quarter of the rounding error on PyTorch.
+    """
+    return ops.mean(ops.mean(groups, axis=2, keepdims=True), axis=(1, 4), keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class GroupNorm(keras.layers.Layer):
+    """Group normalization with a scale and an offset for each channel ("Group Normalization", Wu and
+    He, 2018, §3.1), over the grid and 1/32 of the channels.
+
+    It is computed in float32 under every dtype policy, with the variance of the centered values.
+    On PyTorch Keras's own layer subtracts two squares, which has few right digits where the mean is
+    far from 0.
+
+    Args:
+        epsilon: added to the variance.
+        gamma_init: initial scale.
+
+    Input and output: a grid (batch, height, width, channels); a multiple of 32 channels.
+
+    Raises:
+        InputError: the channels are no multiple of 32.
+    """
+
+    def __init__(self, epsilon: float = 1e-6, gamma_init: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.gamma_init = gamma_init
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % _GROUPS:
+            raise InputError(
+                f"The channels of a ResNet should be multiples of {_GROUPS}, the groups of its "
+                f"normalization. Received: {channels}"
+            )
+        initial = keras.initializers.Constant(self.gamma_init)
+        options = {"shape": (channels,), "autocast": False}
+        self.gamma = self.add_weight(initializer=initial, name="gamma", **options)
+        self.beta = self.add_weight(initializer="zeros", name="beta", **options)
+
+    def call(self, grid):
+        _, rows, columns, channels = grid.shape
+        shape = (-1, rows, columns, _GROUPS, channels // _GROUPS)
+        groups = ops.reshape(ops.cast(grid, self.variable_dtype), shape)
+        centered = groups - _group_means(groups)
+        variance = _group_means(ops.square(centered))
+        normalized = ops.reshape(
+            centered * ops.rsqrt(variance + self.epsilon), (-1, rows, columns, channels)
+        )
+        return ops.cast(normalized * self.gamma + self.beta, self.compute_dtype)
+
+    def macs(self, input_shape) -> int:
+        """Returns 0, as of every norm."""
+        return 0
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what a norm saves."""
+        return costs.norm(math.prod(input_shape[1:]))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon, "gamma_init": self.gamma_init}
+
+
 class _ResNetLayer(CompositeLayer):
     """The base of the layers that consist of such convolutions, each with a norm behind it.
 
@@ -113,11 +183,6 @@ class _ResNetLayer(CompositeLayer):
         self, width: int, standardization: str = "deviation", norm_epsilon: float = 1e-6, **kwargs
     ):
         super().__init__(**kwargs)
-        if width % _GROUPS:
-            raise InputError(
-                f"The width of a ResNet should be a multiple of {_GROUPS}, the groups of its "
-                f"normalization. Received: {width}"
-            )
         self.width = width
         self.standardization = standardization
         self.norm_epsilon = norm_epsilon
@@ -127,16 +192,8 @@ class _ResNetLayer(CompositeLayer):
             filters, kernel_size, strides, self.standardization, dtype=self.dtype_policy, name=name
         )
 
-    def _norm(self, name: str, gamma: str = "ones") -> keras.layers.GroupNormalization:
-        # Its statistics are computed in float32 under every dtype policy.
-        return keras.layers.GroupNormalization(
-            _GROUPS,
-            axis=-1,
-            epsilon=self.norm_epsilon,
-            gamma_initializer=gamma,
-            dtype=self.dtype_policy,
-            name=name,
-        )
+    def _norm(self, name: str, gamma_init: float = 1.0) -> GroupNorm:
+        return GroupNorm(self.norm_epsilon, gamma_init, dtype=self.dtype_policy, name=name)
 
     def get_config(self):
         return {
@@ -219,7 +276,7 @@ class BottleneckUnit(_ResNetLayer):
             self._conv(self.width, 3, self.strides, "conv2"),
             self._conv(outputs, 1, 1, "conv3"),
         ]
-        self.norms = [self._norm("norm1"), self._norm("norm2"), self._norm("norm3", "zeros")]
+        self.norms = [self._norm("norm1"), self._norm("norm2"), self._norm("norm3", gamma_init=0.0)]
         if self.strides != 1 or input_shape[-1] != outputs:
             self.convs.append(self._conv(outputs, 1, self.strides, "shortcut_conv"))
             self.norms.append(self._norm("shortcut_norm"))

@@ -93,6 +93,13 @@ CASES = (
         lambda x, w: conv(x, w, strides=2),
     ),
     Case(
+        layers.GroupNorm,
+        {},
+        (2, 4, 3, 64),
+        (Effect("epsilon", 1e-2, "output"), Effect("gamma_init", 0.0, "initial values")),
+        group_norm,
+    ),
+    Case(
         layers.ResNetRoot,
         {"width": 32},
         (2, 16, 13, 3),
