@@ -90,6 +90,7 @@ class ViT(Classifier):
     weight_tables = weights.TABLES
     # What else is in transformers' files: a dense layer for other tasks than classification.
     ignored_weights = (*Classifier.ignored_weights, r"(\w+\.)?pooler\.dense\.(weight|bias)")
+    head_weights = (r"pre_logits(\.fc)?[./](weight|kernel|bias)",)
     training_values = (*Classifier.training_values, "head_bias")
 
     def __init__(
@@ -182,6 +183,9 @@ class ViT(Classifier):
     @classmethod
     def describe_weights(cls, names):
         return weights.describe(names)
+
+    def explain_misfit(self, held, wanted):
+        return weights.explain_misfit(held, wanted)
 
 
 def _stages(depths, width: int, channels) -> list[tuple[int, int]] | None:
