@@ -13,9 +13,7 @@ def windows(grid, size, strides, fill=0.0):
         for count, side in zip(sides, (height, width), strict=True)
     ]
     (top, bottom), (left, right) = ((t // 2, t - t // 2) for t in total)
-    padded = np.pad(
-        grid, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill
-    )
+    padded = np.pad(grid, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
     for row, column in np.ndindex(*sides):
         i, j = row * strides, column * strides
         yield (row, column), padded[:, i : i + size, j : j + size]

@@ -10,6 +10,12 @@ from keras_deit.layers.attention import (
 from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
+from keras_deit.layers.dense_patches import DensePatchEmbedding
+from keras_deit.layers.mixed_heads import (
+    HeadMatrix,
+    MixedHeadsAttention,
+    MixedHeadsBlock,
+)
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
@@ -39,11 +45,15 @@ __all__ = [
     "ClassMLPBlock",
     "ConvBlock",
     "ConvStem",
+    "DensePatchEmbedding",
     "GroupNorm",
+    "HeadMatrix",
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",
     "LocalitySelfAttention",
+    "MixedHeadsAttention",
+    "MixedHeadsBlock",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
     "PerClassHead",

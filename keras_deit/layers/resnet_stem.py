@@ -1,5 +1,5 @@
-"""The ResNet that hybrids have in front of their patches: weight-standardized convolutions and group
-normalization, as in BiT ("Big Transfer", Kolesnikov et al., 2020, §2.2)."""
+"""The ResNet that hybrids have in front of their patches: weight-standardized convolutions and
+group normalization, as in BiT ("Big Transfer", Kolesnikov et al., 2020, §2.2)."""
 
 import math
 
@@ -110,8 +110,8 @@ def _group_means(groups):
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class GroupNorm(keras.layers.Layer):
-    """Group normalization with a scale and an offset for each channel ("Group Normalization", Wu and
-    He, 2018, §3.1), over the grid and 1/32 of the channels.
+    """Group normalization over the grid and 1/32 of the channels, with a scale and an offset for
+    each channel ("Group Normalization", Wu and He, 2018, §3.1).
 
     It is computed in float32 under every dtype policy, with the variance of the centered values.
     On PyTorch Keras's own layer subtracts two squares, which has few right digits where the mean is
