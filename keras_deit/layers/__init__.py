@@ -10,10 +10,22 @@ from keras_deit.layers.attention import (
 from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
+from keras_deit.layers.dense_patches import DensePatchEmbedding
 from keras_deit.layers.fixup import FixupAttention, FixupMLP
+from keras_deit.layers.mixed_heads import (
+    HeadMatrix,
+    MixedHeadsAttention,
+    MixedHeadsBlock,
+)
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.resnet_stem import (
+    BottleneckUnit,
+    GroupNorm,
+    ResNetRoot,
+    StandardizedConv,
+)
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
     ConvStem,
@@ -28,27 +40,35 @@ __all__ = [
     "MLP",
     "Affine",
     "Block",
+    "BottleneckUnit",
     "ClassAttention",
     "ClassAttentionBlock",
     "ClassMLPBlock",
     "ConvBlock",
     "ConvStem",
+    "DensePatchEmbedding",
     "FixupAttention",
     "FixupMLP",
+    "GroupNorm",
+    "HeadMatrix",
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",
     "LocalitySelfAttention",
+    "MixedHeadsAttention",
+    "MixedHeadsBlock",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
     "ResMLPBlock",
+    "ResNetRoot",
     "ResidualConvStem",
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
     "SqueezeExcitation",
+    "StandardizedConv",
     "StochasticDepth",
     "TalkingHeadsAttention",
     "TransformerBlock",

@@ -58,6 +58,9 @@ class Classifier(ImageChecks, Introspection, keras.Model):
     # Regular expressions of what published files hold besides the weights, and what can be ignored
     # if a model has no such weight. PyTorch counts the batches that a BatchNormalization has seen.
     ignored_weights: ClassVar[tuple[str, ...]] = (r".*\.num_batches_tracked",)
+    # Regular expressions of what only the head of a published file takes: it is left out together
+    # with that head if the model has none of it and another number of classes.
+    head_weights: ClassVar[tuple[str, ...]] = ()
     # Regular expressions of constructor arguments that make no difference after training, so that a
     # model takes weights that were trained with other values.
     training_values: ClassVar[tuple[str, ...]] = (r".*drop.*",)
@@ -115,7 +118,8 @@ class Classifier(ImageChecks, Introspection, keras.Model):
     @property
     def image_format(self) -> ImageFormat:
         """The images that this model takes; with ImageNet's mean and std unless it is told others,
-        by `set_normalization` or by the configuration beside weights that are loaded."""
+        by its name, by `set_normalization` or by the configuration beside weights that are
+        loaded."""
         height, width, channels = self.input_shape[1:]
         return ImageFormat(height, width, *self._normalization).with_channels(channels)
 
@@ -192,6 +196,16 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         """Returns the constructor arguments of the same model without LayerScale.
 
         None if there is no such model, and `fold_layer_scale` leaves the family as it is.
+        """
+        return None
+
+    def explain_misfit(self, held: dict, wanted: dict) -> str | None:
+        """Returns in one line why a file of the family does not fit this model.
+
+        None, as by default, lets the error list the tensors that do not fit.
+
+        Args:
+            held, wanted: shapes by name of what the file holds, and of what it should.
         """
         return None
 

@@ -22,7 +22,10 @@ MODELS = {
     "deit_tiny_distilled_patch16_224": HEADS,
     "deit3_small_patch16_224": HEADS,
     "cait_xxs24_224": HEADS,
+    "sl_vit_patch4_32": HEADS,
+    "sl_cait_patch4_32": HEADS,
     "resmlp_12_224": SMALL,
+    "vit_small_r26_s32_224": {**HEADS, "patch_size": 1, "stem_depths": (1, 1), "stem_width": 32},
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
 }
 # The operations of softmax, norms, squared means and sums. PyTorch's fused attention has another.
