@@ -50,7 +50,8 @@ _RECIPE_FIELDS = (
 TEACHER_SHARE = 0.4
 _STUDENT_AUGMENTATION = (
     *("mixup_alpha", "cutmix_alpha", "mix_probability", "mix_switch_probability", "mix_mode"),
-    *("erase_probability", "erase_area", "erase_aspect", "erase_count"),
+    *("mix_partner", "erase_probability", "erase_mode", "erase_area", "erase_aspect"),
+    "erase_count",
     *("label_smoothing", "repeated_augmentation"),
 )
 TEACHER_FIELDS = tuple(

@@ -84,3 +84,17 @@ def test_the_probability_is_the_frequency():
         random_erase(image, rng, 0.25, area=(0.3, 0.3), aspect=(1.0, 1.0))
     erased = images.any((1, 2, 3)).sum()
     assert stats.binomtest(int(erased), DRAWS, 0.25).pvalue > SIGNIFICANCE
+
+
+def test_the_authors_mode_fills_a_box_of_uniform_aspect_with_the_mean():
+    rng, mean = np.random.default_rng(0), (0.4914, 0.4822, 0.4465)
+    image = np.full((64, 48, 3), 7, np.float32)
+    random_erase(image, rng, 1.0, (0.02, 0.4), mode="mean", mean=mean)
+    changed = (image != 7).any(-1)
+    assert 0 < changed.mean() < 0.45
+    np.testing.assert_array_equal(image[changed], np.tile(np.float32(mean), (changed.sum(), 1)))
+    drawn = [
+        erase_boxes(2000, 2000, rng, (0.02, 0.02), (0.3, 1 / 0.3), 1, "mean") for _ in range(DRAWS)
+    ]
+    ratios = [height / width for ((_, _, height, width),) in drawn]
+    assert stats.kstest(ratios, stats.uniform(0.3, 1 / 0.3 - 0.3).cdf).pvalue > SIGNIFICANCE
