@@ -13,6 +13,7 @@ from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.resnet_stem import BottleneckUnit, ResNetRoot, StandardizedConv
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
     ConvStem,
@@ -27,6 +28,7 @@ __all__ = [
     "MLP",
     "Affine",
     "Block",
+    "BottleneckUnit",
     "ClassAttention",
     "ClassAttentionBlock",
     "ClassMLPBlock",
@@ -42,10 +44,12 @@ __all__ = [
     "PositionEmbedding",
     "PrependToken",
     "ResMLPBlock",
+    "ResNetRoot",
     "ResidualConvStem",
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
     "SqueezeExcitation",
+    "StandardizedConv",
     "StochasticDepth",
     "TalkingHeadsAttention",
     "TransformerBlock",

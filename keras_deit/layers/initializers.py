@@ -63,6 +63,7 @@ def dense_kernel() -> initializers.Initializer:
 _SCALED = {
     "xavier_normal": ("fan_avg", "untruncated_normal", 1.0),
     "xavier_uniform": ("fan_avg", "uniform", 1.0),
+    "lecun_normal": ("fan_in", "truncated_normal", 1.0),
     "torch": ("fan_in", "uniform", 1 / 3),
 }
 _KERNELS = ("normal", "zeros", *_SCALED)
@@ -75,9 +76,9 @@ def dense_initializers(
 
     Args:
         kernel_init: "normal" for N(0, 0.02²), as in DeiT; "xavier_normal" and "xavier_uniform" for
-            a variance of 2/(fan_in + fan_out) (Glorot and Bengio, 2010); "torch" for PyTorch's
-            default, which is uniform within ±1/√fan_in for the kernel and the bias; "zeros". The
-            biases of the others are 0.
+            a variance of 2/(fan_in + fan_out) (Glorot and Bengio, 2010); "lecun_normal" for one of
+            1/fan_in, Flax's default; "torch" for PyTorch's default, which is uniform within
+            ±1/√fan_in for the kernel and the bias; "zeros". The biases of the others are 0.
         fan_in: number of inputs of an output.
         scale: factor of the variance, except that of "normal".
         may_skip: whether `skip_init` applies. It should not to a head, which may be new in a model

@@ -73,7 +73,9 @@ class AbsolutePositions(PositionTable):
         return resize_positions(value, source, target)
 
 
-def resize_positions(positions: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+def resize_positions(
+    positions: np.ndarray, source: Grid, target: Grid, corner_aligned: bool = False
+) -> np.ndarray:
     """Resizes positions bicubically, as the authors' fine-tuning code does.
 
     It uses half-pixel centers, no antialiasing, and repeats the border.
@@ -82,6 +84,8 @@ def resize_positions(positions: np.ndarray, source: Grid, target: Grid) -> np.nd
         positions: (1, prefix + rows·columns, width), the patches row by row.
         source: rows and columns of the patches.
         target: rows and columns of the result.
+        corner_aligned: whether to resize bilinearly instead, such that corners stay corners: as the
+            authors of ViT fine-tune it.
 
     Returns:
         float32, (1, prefix + the target's rows·columns, width); `positions` itself if the grids
@@ -92,7 +96,8 @@ def resize_positions(positions: np.ndarray, source: Grid, target: Grid) -> np.nd
     patches = math.prod(source)
     width = positions.shape[-1]
     prefix, grid = np.split(positions[0].astype("float32"), [positions.shape[1] - patches])
-    rows, columns = (_resize_matrix(a, b) for a, b in zip(source, target, strict=True))
+    matrix = _bilinear_matrix if corner_aligned else _resize_matrix
+    rows, columns = (matrix(a, b) for a, b in zip(source, target, strict=True))
     grid = np.einsum("ia,jb,abc->ijc", rows, columns, grid.reshape(*source, width), optimize=True)
     return np.concatenate([prefix, grid.reshape(-1, width)])[np.newaxis]
 
@@ -106,6 +111,12 @@ def _resize_matrix(source: int, target: int) -> np.ndarray:
         weights = _cubic_kernel(np.abs(centers - first - tap))
         np.add.at(matrix, (np.arange(target), np.clip(first + tap, 0, source - 1)), weights)
     return matrix.astype("float32")
+
+
+def _bilinear_matrix(source: int, target: int) -> np.ndarray:
+    """Returns the same for linear interpolation whose first and last entries are the source's."""
+    places = np.linspace(0, source - 1, target)[:, None]
+    return np.maximum(1 - np.abs(places - np.arange(source)), 0).astype("float32")
 
 
 def _cubic_kernel(x: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from keras_deit.models.registry import (
 )
 from keras_deit.models.resmlp import ResMLP
 from keras_deit.models.spec import ModelSpec, Result
+from keras_deit.models.vit import ViT
 
 FAMILIES.protect()
 SPECS.protect()
@@ -34,6 +35,7 @@ __all__ = [
     "PatchConvNet",
     "ResMLP",
     "Result",
+    "ViT",
     "abstract_model",
     "build_model",
     "count_macs",

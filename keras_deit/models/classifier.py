@@ -115,7 +115,8 @@ class Classifier(ImageChecks, Introspection, keras.Model):
     @property
     def image_format(self) -> ImageFormat:
         """The images that this model takes; with ImageNet's mean and std unless it is told others,
-        by `set_normalization` or by the configuration beside weights that are loaded."""
+        by its name, by `set_normalization` or by the configuration beside weights that are
+        loaded."""
         height, width, channels = self.input_shape[1:]
         return ImageFormat(height, width, *self._normalization).with_channels(channels)
 

@@ -17,15 +17,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """From a tensor as PyTorch lays it out to a variable of Keras, and back; without copying.
+    """From a tensor as a file lays it out to a variable of Keras, and back; without copying.
 
     Attributes:
         axes: the file's axes in Keras's order; None keeps the tensor as it is.
         squeeze: how many leading axes of length 1 are then removed.
+        joined: the axis of the file along which several tensors are concatenated.
+        corner_aligned: whether positions of such files are resized bilinearly with aligned corners,
+            as their authors do, and not by the rule of the layer.
     """
 
     axes: tuple[int, ...] | None = None
     squeeze: int = 0
+    joined: int = 0
+    corner_aligned: bool = False
 
     def from_file(self, tensor: np.ndarray) -> np.ndarray:
         """Returns the variable's value as a view of the file's tensor."""
@@ -56,6 +61,33 @@ class Transform:
         return self.to_file(np.broadcast_to(np.float32(0), shape)).shape
 
 
+@dataclasses.dataclass(frozen=True)
+class HeadsApart(Transform):
+    """From a tensor with an axis for the heads of an attention, as in Flax.
+
+    Attributes:
+        head_dim: width of one head.
+        axis: the axis of the variable that is two axes in the file: heads and the width of one.
+    """
+
+    head_dim: int = 1
+    axis: int = 0
+
+    def from_file(self, tensor: np.ndarray) -> np.ndarray:
+        shape = tensor.shape
+        heads = (shape[self.axis] * shape[self.axis + 1],)
+        return tensor.reshape(shape[: self.axis] + heads + shape[self.axis + 2 :])
+
+    def to_file(self, value: np.ndarray) -> np.ndarray:
+        before, after = value.shape[: self.axis], value.shape[self.axis + 1 :]
+        return value.reshape((*before, -1, self.head_dim, *after))
+
+    def own_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        if len(shape) < self.axis + 2 or shape[self.axis + 1] != self.head_dim:
+            return None
+        return self.from_file(np.broadcast_to(np.float32(0), shape)).shape
+
+
 COPY = Transform()
 _TRANSPOSE = Transform((1, 0))
 _KERNEL = Transform((2, 3, 1, 0))
@@ -63,7 +95,8 @@ _DEPTHWISE_KERNEL = Transform((2, 3, 0, 1))
 _POINTWISE_KERNEL = Transform((2, 3, 1, 0), squeeze=2)
 _WIDE = Transform((0, 1, 2), squeeze=2)
 
-# By the name of a variable in its layer: the end of its tensor's name, and its transform.
+# By the name of a variable in its layer: the end of its tensor's name, and its transform. Those
+# below are PyTorch's, and Flax's after them.
 Layout = dict[str, tuple[str, Transform]]
 
 BARE: Layout = {name: ("", COPY) for name in ("token", "positions", "gamma")}
@@ -86,9 +119,34 @@ SCALE: Layout = {"scale": (".scale", COPY)}
 AFFINE: Layout = {"alpha": (".alpha", COPY), "beta": (".beta", COPY)}
 WIDE_AFFINE: Layout = {"alpha": (".alpha", _WIDE), "beta": (".beta", _WIDE)}
 
+# Dense layers and convolutions have the same layout in Flax as in Keras.
+FLAX_KERNEL: Layout = {"kernel": ("/kernel", COPY), "bias": ("/bias", COPY)}
+FLAX_NORM: Layout = {"gamma": ("/scale", COPY), "beta": ("/bias", COPY)}
+_WIDE_GRID = Transform((0, 1, 2, 3), squeeze=3)
+# A group normalization of Flax before 0.3.6.
+FLAX_WIDE_NORM: Layout = {"gamma": ("/scale", _WIDE_GRID), "beta": ("/bias", _WIDE_GRID)}
+FLAX_POSITIONS: Layout = {"positions": ("", Transform(corner_aligned=True))}
+
+
+def flax_queries_keys_values(head_dim: int) -> Layout:
+    """Returns the layout of the tensors that a fused projection consists of: kernels (width, heads,
+    head_dim) and biases (heads, head_dim)."""
+    return {
+        "kernel": ("/kernel", HeadsApart(joined=1, head_dim=head_dim, axis=1)),
+        "bias": ("/bias", HeadsApart(head_dim=head_dim)),
+    }
+
+
+def flax_projection(head_dim: int) -> Layout:
+    """Returns the layout of the projection after an attention: a kernel (heads, head_dim, width)
+    and a bias (width,)."""
+    return {"kernel": ("/kernel", HeadsApart(head_dim=head_dim)), "bias": ("/bias", COPY)}
+
+
 # By the path of a layer, with placeholders such as {i}, or {stage} and {block}, for its numbers:
 # the module that holds the same tensors in the file, or several modules whose tensors are
-# concatenated along their first axis. {k} in the name of a module stands for every class.
+# concatenated. {i+1} in the name of a module is the next number, where a file counts from 1, and
+# {k} stands for every class.
 Table = dict[str, tuple[str | tuple[str, ...], Layout]]
 
 
@@ -98,7 +156,7 @@ class Entry:
 
     Attributes:
         variable: variable of the model.
-        names: names of the tensors: one, or several that are concatenated along their first axis.
+        names: names of the tensors: one, or several that are concatenated.
         transform: function from the concatenated tensors to the variable.
         shape: shape of the variable, in a model with as many classes as the file.
         lora: what LoRA adds to the variable, which is a part of the tensors.
@@ -121,21 +179,25 @@ class Entry:
     @property
     def tensor_shape(self) -> tuple[int, ...]:
         """The shape of each of the tensors."""
-        first, *rest = self.transform.file_shape(self.shape) or (1,)
-        return (first // len(self.names), *rest)
+        shape = list(self.transform.file_shape(self.shape) or (1,))
+        shape[self.transform.joined] //= len(self.names)
+        return tuple(shape)
 
     def value(self, tensors: list[np.ndarray]) -> np.ndarray:
         """Returns the variable's value; a view if there is one tensor."""
-        whole = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+        joined = self.transform.joined
+        whole = tensors[0] if len(tensors) == 1 else np.concatenate(tensors, axis=joined)
         value = self.transform.from_file(whole)
         return value if self.lora is None else value - self.lora.added()
 
     def tensors(self) -> list[np.ndarray]:
         """Returns the variable's value as the file's tensors, in float32."""
         value = keras.ops.convert_to_numpy(self.variable.value).astype("float32", copy=False)
-        if self.lora is not None:
-            value = value + self.lora.added()
-        return np.split(self.transform.to_file(value), len(self.names))
+        return self.split(value if self.lora is None else value + self.lora.added())
+
+    def split(self, value: np.ndarray) -> list[np.ndarray]:
+        """Returns an array of the variable's shape as the file's tensors."""
+        return np.split(self.transform.to_file(value), len(self.names), self.transform.joined)
 
 
 def model_entries(model: "Classifier", table: Table, num_classes: int | None = None) -> list[Entry]:
@@ -236,7 +298,7 @@ def count_known(tables: Mapping[str, Table], names: Iterable[str]) -> int:
 
 
 def _without_numbers(name: str) -> str:
-    return re.sub(r"\d+|\{\w+\}", "#", name)
+    return re.sub(r"\d+|\{\w+(\+1)?\}", "#", name)
 
 
 def _patterns(table: Table) -> list:
@@ -265,4 +327,5 @@ def _names(path: str, patterns: list) -> tuple[tuple[str, ...], Transform]:
 def _filled(module: str, match: re.Match) -> str:
     for name, number in match.groupdict().items():
         module = module.replace(f"{{{name}}}", number)
+        module = module.replace(f"{{{name}+1}}", str(int(number) + 1))
     return module

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.positions import resize_positions
 from keras_deit.models import Classifier
 from keras_deit.models.records import check_record
 from keras_deit.pretrained.formats import OWN_WEIGHTS, file_format, open_tensors
@@ -40,7 +41,8 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
     channels, as in timm. If it has no
     distillation token, that of the model, its row of the positions and its head keep theirs. What
     only a pretraining without labels needs, such as a decoder, is left out. If the model was built
-    for another image size, the positions are resized as the authors do.
+    for another image size, the positions are resized as the authors do: bicubically, or bilinearly
+    with aligned corners if the file is of the authors of ViT (npz with names of Flax).
 
     Args:
         model: model of this package.
@@ -117,7 +119,9 @@ def load_tensors(model: Classifier, file: TensorFile, source: Source | None = No
     }
     for load in matched.loads:
         value = load.entry.value([tensors.pop(name) for name in load.entry.names])
-        if load.grid is not None:
+        if load.grid is not None and load.entry.transform.corner_aligned:
+            value = resize_positions(value, load.grid, load.table.grid, corner_aligned=True)
+        elif load.grid is not None:
             value = load.table.resize(value, load.grid, load.table.grid)
         if load.table is None:
             value = _with_channels(value, load.variable.shape)

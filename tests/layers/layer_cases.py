@@ -8,6 +8,7 @@ from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
+from resnet_stem_cases import CASES as RESNET_STEM_CASES
 
 from keras_deit import layers
 
@@ -18,7 +19,11 @@ CASES = (
         layers.PatchEmbedding,
         {"patch_size": 4, "embed_dim": 10},
         (2, 11, 9, 3),
-        (Effect("patch_size", 3, "shapes"), Effect("embed_dim", 6, "shapes")),
+        (
+            Effect("patch_size", 3, "shapes"),
+            Effect("embed_dim", 6, "shapes"),
+            Effect("kernel_init", "lecun_normal", "initial values"),
+        ),
         reference.patch_tokens,
     ),
     Case(
@@ -108,6 +113,7 @@ CASES = (
     *LOCALITY_CASES,
     *HMLP_CASES,
     *RESIDUAL_STEM_CASES,
+    *RESNET_STEM_CASES,
     *RESMLP_CASES,
     *class_attention_cases.CASES,
     *conv_cases.CASES,
