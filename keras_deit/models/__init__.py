@@ -20,6 +20,7 @@ from keras_deit.models.registry import (
     registered_families,
 )
 from keras_deit.models.resmlp import ResMLP
+from keras_deit.models.small_data import SmallDataCaiT, SmallDataViT
 from keras_deit.models.spec import ModelSpec, Result
 from keras_deit.models.vit import ViT
 
@@ -35,6 +36,8 @@ __all__ = [
     "PatchConvNet",
     "ResMLP",
     "Result",
+    "SmallDataCaiT",
+    "SmallDataViT",
     "ViT",
     "abstract_model",
     "build_model",

@@ -94,14 +94,10 @@ def _row(values: dict[str, str]) -> IndexRow:
     fine_tuned = parse_checkpoint(values["adapt_filename"])
     if fine_tuned.fine_tuning is None:
         raise InputError(f"adapt_filename {values['adapt_filename']!r} is not of a fine-tune.")
-    for column, own in (
-        ("adapt_ds", fine_tuned.fine_tuning.data),
-        ("adapt_resolution", str(fine_tuned.fine_tuning.image_size)),
-    ):
-        if values[column] != own:
-            raise InputError(
-                f"{column} is {values[column]!r}, and in adapt_filename it is {own!r}."
-            )
+    told = values["adapt_ds"], int(float(values["adapt_resolution"]))
+    named = fine_tuned.fine_tuning.data, fine_tuned.fine_tuning.image_size
+    if told != named:
+        raise InputError(f"adapt_ds and adapt_resolution are {told}, in adapt_filename {named}.")
     return IndexRow(
         pretrained,
         fine_tuned,

@@ -6,5 +6,7 @@ can be set one by one: `spt`, shifted patch tokenization (§3.1), and `lsa`, loc
 """
 
 from keras_deit.models.small_data import configs
+from keras_deit.models.small_data.cait import SmallDataCaiT
+from keras_deit.models.small_data.vit import SmallDataViT
 
-__all__ = ["configs"]
+__all__ = ["SmallDataCaiT", "SmallDataViT", "configs"]
