@@ -36,13 +36,20 @@ def test_a_recipe_trains(name, teacher, tmp_path):
         values["weights"] = tmp_path / "start.safetensors"
         save_safetensors(create_model(recipe.model, num_classes=10, **sizes), values["weights"])
     run = train(print, recipe=name, run_dir=tmp_path / "run", **values)
-    assert run.summary["steps"] == 2
+    assert run.summary["steps"] == 2 * recipe.optimization.passes_per_epoch
     assert run.history[0]["loss"] > 0 and run.final_weights.is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.backends("tensorflow", "jax", "torch")
-@pytest.mark.parametrize("name", ["augreg", "deit3_1k", "cait_distilled", "attention_only"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("augreg", "augreg_finetune", "deit3_1k", "cait_distilled", "attention_only"),
+        "spt_lsa",
+    ],
+)
 def test_a_recipe_of_each_kind_trains_on_every_backend(name, teacher, tmp_path):
-    """The start of the heads, binary cross-entropy with LAMB, distillation, and attention only."""
+    """The start of the heads, plain momentum, binary cross-entropy with LAMB, distillation,
+    attention only, and weight decay of every variable."""
     test_a_recipe_trains(name, teacher, tmp_path)
