@@ -18,6 +18,8 @@ import dataclasses
 from keras_deit.data import Augmentation
 from keras_deit.objectives import Supervised
 from keras_deit.optimizers import Optimization
+from keras_deit.pretrained import augreg_names
+from keras_deit.pretrained.augreg_names import AugRegCheckpoint, FineTuning
 from keras_deit.recipes.recipe import About, Recipe, Variant
 
 # RandAugment, with two operations, and Mixup's alpha. Magnitude 0 is not none: see
@@ -150,6 +152,11 @@ AUGREG_21K_30 = dataclasses.replace(
 )
 
 
+def _warmup(steps: int) -> int:
+    """Returns the steps of the warm-up of a fine-tuning: 500, or 100 of 500."""
+    return min(500, steps // 5)
+
+
 def _finetune(name: str, steps: int, learning_rate: float, models=(), expected="") -> Recipe:
     return Recipe(
         name=name,
@@ -171,8 +178,7 @@ def _finetune(name: str, steps: int, learning_rate: float, models=(), expected="
             learning_rate=learning_rate,
             learning_rate_scaling=False,
             warmup_epochs=0,
-            # Also if another number of steps is given.
-            warmup_steps=min(500, steps // 5),
+            warmup_steps=_warmup(steps),
             warmup_learning_rate=0.0,
             min_learning_rate=0.0,
             weight_decay=0.0,
@@ -203,3 +209,53 @@ AUGREG_RECIPES = (
     *(AUGREG, AUGREG_REGULARIZED, *_BY_LEVEL.values(), AUGREG_21K, AUGREG_21K_30),
     *(AUGREG_FINETUNE, AUGREG_FINETUNE_CIFAR100, AUGREG_FINETUNE_PETS),
 )
+
+_BY_PRETRAINING = {"i21k": AUGREG_21K, "i21k_30": AUGREG_21K_30}
+_BY_TRANSFER = {
+    **dict.fromkeys(("cifar100", "resisc45"), AUGREG_FINETUNE_CIFAR100),
+    **dict.fromkeys(("oxford_iiit_pet", "kitti"), AUGREG_FINETUNE_PETS),
+}
+
+
+def pretraining_recipe(checkpoint: AugRegCheckpoint) -> tuple[str, dict]:
+    """Returns the recipe that trains as a released checkpoint was pretrained.
+
+    Args:
+        checkpoint: what its name says.
+
+    Returns:
+        The name of the recipe, and the values that differ from it for the model.
+    """
+    level = augreg_names.LEVELS[checkpoint.augmentation]
+    recipe = _BY_PRETRAINING.get(checkpoint.data, _BY_LEVEL[level])
+    chosen = recipe.for_model(checkpoint.model(augreg_names.PRETRAINING_SIZE))
+    values = {
+        "epochs": checkpoint.epochs,
+        "learning_rate": checkpoint.learning_rate,
+        **_level(level),
+        "weight_decay": checkpoint.weight_decay,
+        "dropout_rate": checkpoint.dropout_rate,
+        "drop_path_rate": checkpoint.drop_path_rate,
+    }
+    return recipe.name, _differing(chosen, values)
+
+
+def fine_tuning_recipe(fine_tuning: FineTuning) -> tuple[str, dict]:
+    """Returns the recipe that trains as a released checkpoint was fine-tuned, likewise."""
+    recipe = _BY_TRANSFER.get(fine_tuning.data, AUGREG_FINETUNE)
+    values = {
+        "steps": fine_tuning.steps,
+        "warmup_steps": _warmup(fine_tuning.steps),
+        "learning_rate": fine_tuning.learning_rate,
+    }
+    return recipe.name, _differing(recipe, values)
+
+
+def _differing(recipe: Recipe, values: dict) -> dict:
+    own = {
+        **{"dropout_rate": 0.0, "drop_path_rate": 0.0},
+        **recipe.model_values,
+        **dataclasses.asdict(recipe.optimization),
+        **dataclasses.asdict(recipe.augmentation),
+    }
+    return {name: value for name, value in values.items() if value != own[name]}
