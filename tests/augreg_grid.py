@@ -1,4 +1,4 @@
-"""An index of AugReg's checkpoints as the authors' is, of the same grid, with made-up accuracies."""
+"""An index of AugReg's checkpoints by the grid of the authors', with made-up accuracies."""
 
 import csv
 import itertools

@@ -45,7 +45,11 @@ def augreg_options() -> list[Option]:
             minimum=1,
         ),
         Option("resolution", int, "Only fine-tunes for images of this side in pixels."),
-        Option("model", str, "Only this model, by the authors' name or ours: S_16."),
+        Option(
+            "model",
+            str,
+            "Only this model, by the authors' name or ours, such as S/16 or vit_small_patch16.",
+        ),
         Option("max_parameters", float, "Only models with no more parameters."),
         Option(
             "min_images_per_second",
@@ -86,11 +90,10 @@ def augreg(values: dict) -> None:
 
 def _row_lines(row: IndexRow, fine_tuned: bool, images: int | None) -> list[str]:
     checkpoint = row.fine_tuned if fine_tuned else row.pretrained
-    size = checkpoint.image_size
     speed = "" if math.isnan(row.images_per_second) else f", {row.images_per_second:,.0f} images/s"
     lines = [
-        f"{_model(row.fine_tuned, size)}, {size} pixels: {row.parameters / 1e6:.1f} M parameters"
-        f"{speed}",
+        f"{checkpoint.model()}, {checkpoint.image_size} pixels: "
+        f"{row.parameters / 1e6:.1f} M parameters{speed}",
         f"  {row.file}.npz",
         f"    pretrained: validation {row.validation:.4f}, test {row.test:.4f}",
         f"    {_pretraining_command(row.pretrained)}",
@@ -108,17 +111,13 @@ def _row_lines(row: IndexRow, fine_tuned: bool, images: int | None) -> list[str]
 def _checkpoint_lines(checkpoint: AugRegCheckpoint) -> list[str]:
     classes = "" if checkpoint.classes is None else f", {checkpoint.classes:,} classes"
     lines = [
-        f"{_model(checkpoint, checkpoint.image_size)}, {checkpoint.image_size} pixels{classes}",
+        f"{checkpoint.model()}, {checkpoint.image_size} pixels{classes}",
         f"  {_pretraining_command(checkpoint)}",
     ]
     if checkpoint.fine_tuning is not None:
         pretrained = f"{str(checkpoint).partition('--')[0]}.npz"
         lines.append(f"  {_fine_tuning_command(checkpoint, pretrained, None)}")
     return lines
-
-
-def _model(checkpoint: AugRegCheckpoint, image_size: int) -> str:
-    return checkpoint.model(image_size)
 
 
 def _pretraining_command(checkpoint: AugRegCheckpoint) -> str:

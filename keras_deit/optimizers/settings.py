@@ -148,7 +148,7 @@ class Optimization:
         does not depend on that of the training, so that this can be extended.
 
         Args:
-            steps_per_epoch: number of steps in the passes over the training data that make an epoch.
+            steps_per_epoch: number of steps in the passes over the training data of an epoch.
         """
         if self.steps is None:
             return self, steps_per_epoch

@@ -7,6 +7,7 @@ fetches it herself.
 import csv
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable
 
 from keras_deit.core.errors import InputError, first_line, unknown_name
@@ -148,7 +149,7 @@ def recommended(
             pretrained checkpoint is chosen.
         resolution: side in pixels of the images after fine-tuning; None for any, or for that of the
             pretraining if `finetuned` is None.
-        model: only this architecture, "S_16" or "vit_small_patch16".
+        model: only this architecture: "S_16", "S/16" or "vit_small_patch16".
         max_parameters: only models with no more parameters.
         min_images_per_second: only models that are as fast, on a V100 at the resolution.
 
@@ -167,7 +168,8 @@ def recommended(
     if resolution is not None:
         rows = _selected(rows, "resolution", lambda row: row.fine_tuned.image_size, resolution)
     if model is not None:
-        rows = [row for row in rows if model in (row.pretrained.architecture, *_names(row))]
+        named = re.sub("[+/]", "_", model)
+        rows = [row for row in rows if named in (row.pretrained.architecture, *_names(row))]
         if not rows:
             raise unknown_name("architecture of AugReg", model, best)
     if max_parameters is not None:
@@ -176,15 +178,9 @@ def recommended(
         rows = [row for row in rows if row.images_per_second >= min_images_per_second]
     if not rows:
         raise InputError("No checkpoint is like that; allow more parameters or fewer images/s.")
-    score = _score(finetuned)
     chosen = _best(rows, lambda row: row.fine_tuned_validation).values()
-    return sorted(chosen, key=score, reverse=True)
-
-
-def _score(finetuned: str | None) -> Callable[[IndexRow], float]:
-    if finetuned is None:
-        return lambda row: row.validation
-    return lambda row: row.fine_tuned_validation
+    score = "validation" if finetuned is None else "fine_tuned_validation"
+    return sorted(chosen, key=lambda row: getattr(row, score), reverse=True)
 
 
 def _data(row: IndexRow) -> str:

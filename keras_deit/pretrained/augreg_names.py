@@ -167,9 +167,7 @@ def parse_checkpoint(name: str) -> AugRegCheckpoint:
     found = _PRETRAINING.fullmatch(pretrained)
     tuned = _FINE_TUNING.fullmatch(rest)
     if found is None or (fine_tuned and tuned is None):
-        raise InputError(
-            f"{name!r} is not the name of a checkpoint of AugReg, such as {_EXAMPLE}."
-        )
+        raise InputError(f"{name!r} is not the name of a checkpoint of AugReg, such as {_EXAMPLE}.")
     architecture, data, epochs, rate, level, *rates = found.groups()
     for kind, value, known in (
         ("architecture of AugReg", architecture, MODELS),

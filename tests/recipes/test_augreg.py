@@ -10,9 +10,9 @@ from harness import numpy
 
 from keras_deit import InputError
 from keras_deit.data import mixing
-from keras_deit.losses import SigmoidLabelCrossentropy
 from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.views import draw_steps
+from keras_deit.losses import SigmoidLabelCrossentropy
 from keras_deit.models import ViT, abstract_model, list_models
 from keras_deit.optimizers import build_optimizer, learning_rate_schedule
 from keras_deit.pretrained import create_model, save_safetensors

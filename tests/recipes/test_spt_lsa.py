@@ -59,7 +59,8 @@ def test_half_of_the_batches_are_mixed_one_half_of_these_by_cutmix():
     drawn = [mixing.draw_mix(32, 32, augmentation, rng) for _ in range(4000)]
     cut = sum(mix.box is not None for mix in drawn)
     blended = [mix.lam for mix in drawn if mix.box is None and mix.lam < 1]
-    assert stats.chisquare([cut, len(blended), 4000 - cut - len(blended)], [1000, 1000, 2000]).pvalue > 1e-3
+    counts = [cut, len(blended), 4000 - cut - len(blended)]
+    assert stats.chisquare(counts, [1000, 1000, 2000]).pvalue > 1e-3
     assert stats.kstest(blended, "uniform").pvalue > 1e-3
 
 
@@ -107,7 +108,7 @@ def test_every_variable_has_weight_decay():
     gradients = [keras.ops.zeros(v.shape) for v in model.trainable_variables]
     optimizer.apply(gradients, model.trainable_variables)
     for variable in model.trainable_variables:
-        np.testing.assert_allclose(numpy(variable), 1 - 1e-3 * 0.05, rtol=1e-6, err_msg=variable.path)
+        np.testing.assert_allclose(numpy(variable), 1 - 5e-5, rtol=1e-6, err_msg=variable.path)
 
 
 def test_published_results_by_data():
@@ -119,5 +120,5 @@ def test_published_results_by_data():
 
 
 def test_another_normalization_is_refused():
-    with pytest.raises(InputError, match="normalization 'cifar'.*cifar10"):
+    with pytest.raises(InputError, match=r"normalization 'cifar'.*cifar10"):
         create_model("deit_tiny_patch16_224", normalization="cifar", depth=1)
