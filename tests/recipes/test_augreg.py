@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 
 import keras
 import numpy as np
@@ -208,6 +209,31 @@ def test_fine_tuning_starts_with_new_heads_although_the_classes_are_as_many(tmp_
         student = build_student(Job("digits", chosen), num_classes=3)
         np.testing.assert_array_equal(numpy(student.head_layers["class"].bias), [expected] * 3)
         assert student.image_format.mean == (0.5, 0.5, 0.5)
+
+
+def test_the_authors_file_is_fine_tuned_at_another_size():
+    """Everything but the heads is the file's, and positions are resized."""
+    folder = pathlib.Path(__file__).parents[1] / "models" / "parity_systems_data"
+    sizes = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0}
+    students = {}
+    for side in (32, 48):
+        recipe = dataclasses.replace(
+            get_recipe("augreg_finetune").for_model("vit_tiny_patch16_384"),
+            weights=str(folder / "augreg_vit.weights.npz"),
+            model_values={**sizes, "image_size": side},
+        )
+        students[side] = build_student(Job("digits", recipe), num_classes=10)
+    small, large = ({v.path: numpy(v) for v in m.weights} for m in students.values())
+    positions = "position_embedding/positions"
+    for path in small.keys() - {positions}:
+        np.testing.assert_array_equal(small[path], large[path], err_msg=path)
+    grids = (
+        table[positions][0, 1:].reshape(side, side, 24) for table, side in ((small, 4), (large, 6))
+    )
+    grid, resized = grids
+    # Corners stay where they are.
+    np.testing.assert_allclose(resized[::5, ::5], grid[::3, ::3], atol=1e-6)
+    assert not large["class_head/kernel"].any() and np.abs(large["norm/gamma"]).min() > 0
 
 
 def test_every_model_of_the_paper_can_be_trained():
