@@ -227,10 +227,8 @@ def test_the_authors_file_is_fine_tuned_at_another_size():
     positions = "position_embedding/positions"
     for path in small.keys() - {positions}:
         np.testing.assert_array_equal(small[path], large[path], err_msg=path)
-    grids = (
-        table[positions][0, 1:].reshape(side, side, 24) for table, side in ((small, 4), (large, 6))
-    )
-    grid, resized = grids
+    grid = small[positions][0, 1:].reshape(4, 4, 24)
+    resized = large[positions][0, 1:].reshape(6, 6, 24)
     # Corners stay where they are.
     np.testing.assert_allclose(resized[::5, ::5], grid[::3, ::3], atol=1e-6)
     assert not large["class_head/kernel"].any() and np.abs(large["norm/gamma"]).min() > 0

@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from keras_deit import create_model, list_recipes, train
+from keras_deit.core.image_format import NORMALIZATIONS
 from keras_deit.models import model_values
 from keras_deit.pretrained import save_safetensors
 from keras_deit.recipes import get_recipe
@@ -38,6 +39,9 @@ def test_a_recipe_trains(name, teacher, tmp_path):
     run = train(print, recipe=name, run_dir=tmp_path / "run", **values)
     assert run.summary["steps"] == 2 * recipe.optimization.passes_per_epoch
     assert run.history[0]["loss"] > 0 and run.final_weights.is_file()
+    if "normalization" in recipe.model_values:
+        mean, _ = NORMALIZATIONS[recipe.model_values["normalization"]]
+        assert run.model().image_format.mean == mean
 
 
 @pytest.mark.slow
