@@ -5,6 +5,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
+from keras_deit.cli.augreg import augreg, augreg_options
 from keras_deit.cli.evaluating import evaluate, evaluate_options
 from keras_deit.cli.exporting import export, export_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
@@ -229,6 +230,13 @@ COMMANDS = {
         "recipes --recipe NAME --model NAME",
         _recipes_options,
         _recipes,
+    ),
+    "augreg": Command(
+        "Say which of AugReg's released checkpoints fits, from the authors' index.csv.",
+        "augreg index.csv --train_images 2000 --max_parameters 30e6",
+        augreg_options,
+        augreg,
+        "index",
     ),
     "plan": Command(
         "Print what a training would take: parameters, steps, memory of each device.",

@@ -4,12 +4,14 @@ import dataclasses
 import math
 
 from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.data.erasing import ERASE_MODES
 from keras_deit.data.geometric import FILLS, check_geometric_interpolation
 from keras_deit.data.policies import parse_policy
 from keras_deit.data.resampling import check_interpolation
 
 _CROPS = ("random_resized_crop", "simple_random_crop", "random_crop", "none")
 _MIX_MODES = ("batch", "elem")
+_MIX_PARTNERS = ("reversed", "previous")
 # Values of `geometric_fill` in version 0.1.0.dev0, which old configurations can hold.
 _OLD_FILLS = {"grey": "gray"}
 
@@ -35,7 +37,8 @@ class Augmentation:
         flip_probability: probability of a horizontal flip; 0 for data whose mirror images have
             another meaning, such as digits.
         auto_augment: augmentation policy: "none"; "3a" for 3-Augment; "original", "originalr", "v0"
-            or "v0r" for AutoAugment; or RandAugment in timm's notation, such as
+            or "v0r" for AutoAugment as in timm, or "cifar10", "svhn" or "imagenet" for that of this
+            data set in the usual code for small images; or RandAugment in timm's notation, such as
             "rand-m9-mstd0.5-inc1" in DeiT, or in the version of its authors' TensorFlow code, such
             as "tfrand-m15-n2" in AugReg; or "affine-m5" for rotation, scaling, shear and
             translation alone.
@@ -43,8 +46,11 @@ class Augmentation:
             by random factors from 1 - strength to 1 + strength; 0 for none. As in timm, it is not
             applied together with RandAugment or AutoAugment.
         erase_probability: probability of random erasing of an image.
-        erase_area: range of the area that random erasing replaces by noise, as fractions of the
-            image's area.
+        erase_mode: what random erasing puts into a box: "pixel" for noise, as in timm; or "mean"
+            for the means of the normalization, as in the code of its authors, see
+            `erasing.random_erase`.
+        erase_area: range of the area that random erasing replaces, as fractions of the image's
+            area.
         erase_aspect: range of the aspect ratio, height / width, of an erased box.
         erase_count: largest number of erased boxes in an image, among which the area is divided.
         mixup_alpha: parameter α of Mixup's Beta(α, α) distribution; 0 for no Mixup.
@@ -53,6 +59,9 @@ class Augmentation:
         mix_switch_probability: probability of CutMix instead of Mixup, if both are on.
         mix_mode: mode of mixing: "batch" with the same ratio for all images of a batch, or "elem"
             with a ratio for each image.
+        mix_partner: partner of an image in mixing: "reversed" for the image as far from the end of
+            the batch as it is from the start, as in timm; or "previous" for the one before it, as
+            in AugReg, whose Mixup keeps λ at 1/2 and above.
         label_smoothing: label smoothing of the training targets, at least 0 and below 1.
         repeated_augmentation: number of differently augmented copies of an image that follow each
             other; an epoch keeps its length, so it contains fewer different images. 1 for none; 3
@@ -73,6 +82,7 @@ class Augmentation:
     auto_augment: str = "none"
     color_jitter: float = 0.0
     erase_probability: float = 0.0
+    erase_mode: str = "pixel"
     erase_area: tuple[float, float] = (0.02, 1 / 3)
     erase_aspect: tuple[float, float] = (0.3, 1 / 0.3)
     erase_count: int = 1
@@ -81,6 +91,7 @@ class Augmentation:
     mix_probability: float = 1.0
     mix_switch_probability: float = 0.5
     mix_mode: str = "batch"
+    mix_partner: str = "reversed"
     label_smoothing: float = 0.1
     repeated_augmentation: int = 1
     interpolation: str = "bicubic"
@@ -90,7 +101,10 @@ class Augmentation:
     def __post_init__(self):
         fill = _OLD_FILLS.get(self.geometric_fill, self.geometric_fill)
         object.__setattr__(self, "geometric_fill", fill)
-        choices = (("crop", _CROPS), ("mix_mode", _MIX_MODES), ("geometric_fill", FILLS))
+        choices = (
+            *(("crop", _CROPS), ("erase_mode", ERASE_MODES), ("geometric_fill", FILLS)),
+            *(("mix_mode", _MIX_MODES), ("mix_partner", _MIX_PARTNERS)),
+        )
         for field, known in choices:
             if getattr(self, field) not in known:
                 raise unknown_name(field, getattr(self, field), known)

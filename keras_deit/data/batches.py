@@ -57,6 +57,8 @@ class TrainBatches:
         self._bad_images = bad_images or BadImages()
         self._views = views
         self._with_index = with_index
+        # In the order of the channels of an image that is normalized.
+        self._mean = image_format.mean[:: -1 if image_format.channels == "BGR" else 1]
         groups = ClassGroups(source_labels(source)) if balanced else None
         repeats = augmentation.repeated_augmentation
         self._stream = ShuffledStream(len(source), seed, _SHUFFLE, repeats, groups)
@@ -99,7 +101,12 @@ class TrainBatches:
         smoothing = self._augmentation.label_smoothing
         for view in images:
             _, targets = apply_mixes(
-                view, labels, self._num_classes, smoothing, [mixes[row] for row in rows]
+                view,
+                labels,
+                self._num_classes,
+                smoothing,
+                [mixes[row] for row in rows],
+                self._augmentation.mix_partner,
             )
         return targets
 
@@ -144,6 +151,8 @@ class TrainBatches:
             augmentation.erase_area,
             augmentation.erase_aspect,
             augmentation.erase_count,
+            augmentation.erase_mode,
+            self._mean,
         )
 
 

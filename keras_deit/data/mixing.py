@@ -4,6 +4,10 @@ It follows timm's implementation for DeiT (Touvron et al. 2021, section 6): imag
 its partner, image B - 1 - i of B; one λ is drawn for the batch or one for each image; label
 smoothing is applied before the targets are mixed. In a batch of odd size the middle image is its
 own partner and stays unchanged.
+
+In AugReg (Steiner et al. 2021) the partner is image i - 1, that of the first the last, and Mixup's
+λ is 1/2 or more, so that an image keeps its label. A batch that is divided among processes or
+micro-batches is mixed in each of its shards by itself, as it is on each of the authors' devices.
 """
 
 import math
@@ -55,7 +59,8 @@ def mix_batch(
         InputError: the labels are of another kind.
     """
     mixes = draw_mixes(len(images), *images.shape[1:3], augmentation, rng)
-    return apply_mixes(images, labels, num_classes, augmentation.label_smoothing, mixes)
+    smoothing, partner = augmentation.label_smoothing, augmentation.mix_partner
+    return apply_mixes(images, labels, num_classes, smoothing, mixes, partner)
 
 
 def draw_mixes(
@@ -68,16 +73,23 @@ def draw_mixes(
 
 
 def apply_mixes(
-    images: np.ndarray, labels: np.ndarray, num_classes: int, smoothing: float, mixes: list[Mix]
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    smoothing: float,
+    mixes: list[Mix],
+    partner: str = "reversed",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Applies mixes that are drawn already, one for each image; see `mix_batch`.
 
-    So a shard of a batch, which holds partners together, is mixed as in the whole batch.
+    So a shard of a batch, which holds the "reversed" partners together, is mixed as in the whole
+    batch.
     """
     targets = one_hot_smoothed(labels, num_classes, smoothing)
-    mix_images(images, mixes)
+    mix_images(images, mixes, partner)
     lam = np.array([mix.lam for mix in mixes], np.float32)[:, None]
-    return images, lam * targets + (1 - lam) * targets[::-1]
+    others = targets[::-1] if partner == "reversed" else np.roll(targets, 1, axis=0)
+    return images, lam * targets + (1 - lam) * others
 
 
 def draw_mix(height: int, width: int, augmentation: Augmentation, rng: np.random.Generator) -> Mix:
@@ -99,13 +111,14 @@ def draw_mix(height: int, width: int, augmentation: Augmentation, rng: np.random
     both = mixup_alpha > 0 and cutmix_alpha > 0
     use_cutmix = rng.random() < augmentation.mix_switch_probability if both else cutmix_alpha > 0
     if not use_cutmix:
-        return Mix(float(rng.beta(mixup_alpha, mixup_alpha)))
+        lam = float(rng.beta(mixup_alpha, mixup_alpha))
+        return Mix(max(lam, 1 - lam) if augmentation.mix_partner == "previous" else lam)
     box = cutmix_box(height, width, rng.beta(cutmix_alpha, cutmix_alpha), rng)
     top, bottom, left, right = box
     return Mix(1 - (bottom - top) * (right - left) / (height * width), box)
 
 
-def mix_images(images: np.ndarray, mixes: list[Mix]) -> None:
+def mix_images(images: np.ndarray, mixes: list[Mix], partner: str = "reversed") -> None:
     """Mixes every image with its partner, in place.
 
     Mixup (Zhang et al. 2018) blends the two images, CutMix (Yun et al. 2019) replaces a box.
@@ -113,9 +126,15 @@ def mix_images(images: np.ndarray, mixes: list[Mix]) -> None:
     Args:
         images: float32 (batch, height, width, 3).
         mixes: the mix of each image.
+        partner: as `mix_partner` of an augmentation.
     """
     # OpenCV supports at most four channels, so images become matrices of rows.
     rows = images.reshape(*images.shape[:2], -1)
+    if partner == "previous":
+        last = rows[-1:].copy()
+        for row in range(len(rows) - 1, -1, -1):
+            _mix_into(rows[row], rows[row - 1] if row else last[0], mixes[row])
+        return
     for first in range(len(images) // 2):
         second = len(images) - 1 - first
         if mixes[first].lam == mixes[second].lam == 1:

@@ -3,7 +3,7 @@
 Arguments follow from magnitudes as in timm's `auto_augment.py`, which DeiT uses: increasing
 variants become stronger with the magnitude; the others are AutoAugment's own scales, some of which
 become weaker. Magnitudes are from 0 to 10 in timm, and can be larger in the code of RandAugment's
-authors.
+authors. The scales named "Ninths" are those of `auto_augment_policies` with magnitudes from 0 to 9.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,13 @@ _PHOTOMETRIC = {
     "Grayscale": photometric.grayscale,
     "GaussianBlur": photometric.gaussian_blur,
 }
+
+
+def _of_nearest_pixels(function: Callable) -> Callable:
+    """Returns a geometric operation that takes the nearest pixel, whatever the interpolation."""
+    return lambda image, argument, _, fill: function(image, argument, "nearest", fill)
+
+
 _GEOMETRIC = {
     "Rotate": geometric.rotate,
     "ShearX": geometric.shear_x,
@@ -51,6 +58,9 @@ _GEOMETRIC = {
     "TranslateY": geometric.translate_y,
     "TranslateXPixels": geometric.shift_x,
     "TranslateYPixels": geometric.shift_y,
+    "RotateNearest": _of_nearest_pixels(geometric.rotate),
+    "TranslateXNearest": _of_nearest_pixels(geometric.translate_x),
+    "TranslateYNearest": _of_nearest_pixels(geometric.translate_y),
 }
 OPERATIONS = (*_PHOTOMETRIC, *_GEOMETRIC, "Cutout", "Distort")
 
@@ -119,6 +129,11 @@ def _cutout_argument(level: float, rng: np.random.Generator) -> tuple[float, flo
     return rng.random(), rng.random(), int(40 * level)
 
 
+def _in_ninths(argument: Argument) -> Argument:
+    """Returns an argument whose full scale is at a magnitude of 9."""
+    return lambda level, rng: argument(level * MAX_MAGNITUDE / 9, rng)
+
+
 # By name, the operation and the function from level, a tenth of the magnitude, to its argument. The
 # names are timm's, or Google's if timm has none.
 SCALES: dict[str, tuple[str, Argument | None]] = {
@@ -144,4 +159,15 @@ SCALES: dict[str, tuple[str, Argument | None]] = {
     "TranslateXPixels": ("TranslateXPixels", _signed(100)),
     "TranslateYPixels": ("TranslateYPixels", _signed(100)),
     "Cutout": ("Cutout", _cutout_argument),
+    "RotateNinths": ("RotateNearest", _in_ninths(lambda level, rng: 30 * level)),
+    "ShearXNinths": ("ShearX", _in_ninths(_signed(0.3))),
+    "ShearYNinths": ("ShearY", _in_ninths(_signed(0.3))),
+    "TranslateXNinths": ("TranslateXNearest", _in_ninths(_signed(150 / 331))),
+    "TranslateYNinths": ("TranslateYNearest", _in_ninths(_signed(150 / 331))),
+    "PosterizeNinths": ("Posterize", _in_ninths(lambda level, rng: round(8 - 4 * level))),
+    "SolarizeNinths": ("Solarize", _in_ninths(lambda level, rng: 256 - 256 * level)),
+    **{
+        f"{name}Ninths": (name, _in_ninths(_increasing_factor))
+        for name in ("Color", "Contrast", "Brightness", "Sharpness")
+    },
 }

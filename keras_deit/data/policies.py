@@ -32,8 +32,9 @@ def parse_policy(text: str) -> Policy:
         text: one of the following, with any of the sections in parentheses:
             "none";
             "3a" for 3-Augment;
-            "original", "originalr", "v0" or "v0r" for AutoAugment ("-mstd0.5": standard deviation
-            of the magnitudes, 0 by default);
+            "original", "originalr", "v0" or "v0r" for AutoAugment as in timm, "imagenet", "cifar10"
+            or "svhn" for that of this data set in PyTorch's usual form ("-mstd0.5": standard
+            deviation of the magnitudes, 0 by default);
             "rand" for RandAugment ("-m9": magnitude, 10 by default; "-n2": number of operations, 2
             by default; "-p0.5": probability that an operation is applied, 0.5 by default;
             "-mstd0.5": standard deviation of the magnitude, 0 by default, or above 100 or "inf"
@@ -129,10 +130,10 @@ _INCREASING = tuple(f"{name}Increasing" if name in _WITH_INCREASING else name fo
 
 @dataclasses.dataclass(frozen=True)
 class AutoAugment:
-    """AutoAugment for ImageNet (Cubuk et al. 2019): draws one of 25 pairs of operations.
+    """AutoAugment (Cubuk et al. 2019): draws one of 25 pairs of operations.
 
     Attributes:
-        name: "original", "originalr", "v0" or "v0r"; see `auto_augment_policies`.
+        name: one of `auto_augment_policies.AUTO_AUGMENT`.
         magnitude_std: the standard deviation of the magnitudes, as in `RandAugment`.
     """
 

@@ -7,7 +7,7 @@ import keras
 
 from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
+from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, NORMALIZATIONS
 from keras_deit.core.precision import precision
 from keras_deit.core.registry import Registry
 from keras_deit.models.classifier import Classifier
@@ -137,7 +137,11 @@ def model_values(name: str) -> dict:
 
 
 def build_model(
-    name: str, num_classes: int | None = None, dtype: str | None = None, **overrides
+    name: str,
+    num_classes: int | None = None,
+    dtype: str | None = None,
+    normalization: str | None = None,
+    **overrides,
 ) -> Classifier:
     """Builds a model with new weights; the arguments and errors are those of `create_model`."""
     spec = get_spec(name)
@@ -150,8 +154,13 @@ def build_model(
     values = {"name": name, **spec.config, **overrides}
     with precision(dtype or keras.config.dtype_policy()):
         model = spec.family(**values)
-    if (spec.mean, spec.std) != (IMAGENET_MEAN, IMAGENET_STD):
-        model.set_normalization(spec.mean, spec.std)
+    mean_and_std = (spec.mean, spec.std)
+    if normalization is not None:
+        if normalization not in NORMALIZATIONS:
+            raise unknown_name("normalization", normalization, NORMALIZATIONS)
+        mean_and_std = NORMALIZATIONS[normalization]
+    if mean_and_std != NORMALIZATIONS["imagenet"]:
+        model.set_normalization(*mean_and_std)
     if num_classes not in (None, model.num_classes):
         raise InputError(
             f"{name} has {model.num_classes} classes, because {spec.family.__name__} has no "

@@ -70,7 +70,7 @@ def build_optimizer(
     values = {
         "learning_rate": schedule,
         "weight_decay": optimization.weight_decay,
-        "no_weight_decay": unique_paths(no_weight_decay_variables(model), model),
+        "no_weight_decay": _without_weight_decay(model, optimization),
         "global_clipnorm": optimization.gradient_clip or None,
     }
     if optimization.accumulation_steps > 1:
@@ -78,9 +78,15 @@ def build_optimizer(
     if optimization.layer_decay != 1:
         values["learning_rate_factors"] = learning_rate_factors(model, optimization.layer_decay)
     if optimization.optimizer == "sgd":
-        return SGD(momentum=optimization.momentum, **values)
+        return SGD(momentum=optimization.momentum, nesterov=optimization.nesterov, **values)
     optimizer_class = {"adamw": AdamW, "lamb": Lamb}[optimization.optimizer]
     return optimizer_class(epsilon=optimization.adam_epsilon, **values)
+
+
+def _without_weight_decay(model: keras.Model, optimization: Optimization) -> list[str]:
+    if optimization.weight_decay_on == "all":
+        return []
+    return unique_paths(no_weight_decay_variables(model), model)
 
 
 def check_accumulation(optimization: Optimization, replicas: int) -> None:

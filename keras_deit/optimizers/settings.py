@@ -12,6 +12,7 @@ SCHEDULES = ("cosine", "epoch_cosine")
 # The least number of steps in an epoch of a training whose length is given in steps.
 _MIN_EPOCH_STEPS = 100
 TRAINABLE = ("all", "attention", "head")
+DECAYED = ("kernels", "all")
 CLASS_WEIGHTS = ("none", "balanced")
 SAMPLINGS = ("shuffled", "balanced")
 
@@ -21,13 +22,16 @@ class Optimization:
     """How the weights are trained. The defaults are DeiT's (§5.4), with a schedule by step.
 
     Attributes:
-        epochs: number of passes over the training data.
+        epochs: number of epochs.
+        passes_per_epoch: number of passes over the training data in an epoch, each in an order of
+            its own, so that an image is in two batches rather than twice in one. 3 in the code of
+            "Vision Transformer for Small-Size Datasets", 1 elsewhere.
         steps: number of steps of the whole training instead of epochs. An epoch is then at least
             100 steps, or all of them, and their number is rounded down to whole epochs.
         batch_size: number of images in a step, on all devices together.
         accumulation_steps: number of micro-batches in a batch, whose gradients are accumulated, so
             that a device processes so many times fewer images at once.
-        optimizer: optimizer: "adamw", "lamb" or "sgd" (with Nesterov momentum).
+        optimizer: optimizer: "adamw", "lamb" or "sgd".
         learning_rate: largest learning rate, which is reached at the end of the warm-up.
         learning_rate_scaling: whether the learning rate is given for 512 images in a step and
             scaled in proportion to the batch size. The recipes of DeiT III and LAMB do not scale
@@ -42,8 +46,11 @@ class Optimization:
         min_learning_rate: learning rate at the end of the schedule, never scaled.
         weight_decay: weight decay, which is multiplied by the learning rate at each step; decoupled
             in "adamw" and "lamb", added to the gradient in "sgd".
+        weight_decay_on: variables with weight decay: "kernels" for all but biases, norms, scales,
+            positions and class tokens; or "all" for every variable.
         adam_epsilon: constant ε for numerical stability in "adamw" and "lamb".
-        momentum: Nesterov momentum of "sgd".
+        momentum: momentum of "sgd".
+        nesterov: whether the momentum of "sgd" is Nesterov's.
         clip_norm: largest global norm of the gradients; 0 for no clipping. By default 1 for
             "lamb", which includes clipping, and 0 for the others.
         layer_decay: layer-wise learning rate decay: factor between the learning rates of a block
@@ -66,6 +73,7 @@ class Optimization:
     """
 
     epochs: int = 300
+    passes_per_epoch: int = 1
     steps: int | None = None
     batch_size: int = 1024
     accumulation_steps: int = 1
@@ -78,8 +86,10 @@ class Optimization:
     warmup_learning_rate: float = 1e-6
     min_learning_rate: float = 1e-5
     weight_decay: float = 0.05
+    weight_decay_on: str = "kernels"
     adam_epsilon: float = 1e-8
     momentum: float = 0.9
+    nesterov: bool = True
     clip_norm: float | None = None
     layer_decay: float = 1.0
     trainable: str = "all"
@@ -103,6 +113,8 @@ class Optimization:
         require("clip_norm", self.clip_norm, self.gradient_clip >= 0, "0 or more")
         require("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "in (0, 1]")
         require("steps", self.steps, self.steps is None or self.steps >= 1, "1 or more")
+        passes = self.passes_per_epoch
+        require("passes_per_epoch", passes, passes >= 1, "1 or more")
         micro_batches = self.accumulation_steps
         divides = micro_batches >= 1 and self.batch_size % micro_batches == 0
         expected = f"a divisor of batch_size={self.batch_size}"
@@ -136,7 +148,7 @@ class Optimization:
         does not depend on that of the training, so that this can be extended.
 
         Args:
-            steps_per_epoch: number of steps in a pass over the training data.
+            steps_per_epoch: number of steps in the passes over the training data of an epoch.
         """
         if self.steps is None:
             return self, steps_per_epoch
@@ -169,7 +181,7 @@ class Optimization:
 
 _CHOICES = {
     **{"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "trainable": TRAINABLE},
-    **{"class_weight": CLASS_WEIGHTS, "sampling": SAMPLINGS},
+    **{"weight_decay_on": DECAYED, "class_weight": CLASS_WEIGHTS, "sampling": SAMPLINGS},
 }
 
 

@@ -32,7 +32,10 @@ def create_model(
             from its cache.
         **overrides: any constructor argument of the model family instead of its published value:
             `image_size` (a side or (height, width)), `patch_size`, `embed_dim`, `depth`,
-            `num_heads`, `mlp_ratio`, `drop_path_rate`, `in_channels`, ...
+            `num_heads`, `mlp_ratio`, `drop_path_rate`, `in_channels`, ...; and `normalization`,
+            mean and std of the images' channels by name, instead of those that come with the model:
+            "imagenet", "half" for pixels in [−1, 1], "cifar10", "cifar100", "svhn" or
+            "tiny_imagenet". Those beside the weights, if any, come first.
 
     Returns:
         A functional Keras model: images (batch, height, width, 3), normalized as its

@@ -30,6 +30,7 @@ from keras_deit.recipes.recipe import (
     recipe_table,
 )
 from keras_deit.recipes.resmlp import RESMLP_RECIPES
+from keras_deit.recipes.spt_lsa import SPT_LSA_RECIPES
 from keras_deit.recipes.transfer import TRANSFER_RECIPES
 
 for _recipe in (
@@ -41,6 +42,7 @@ for _recipe in (
     *PATCHCONVNET_RECIPES,
     *DEIT3_RECIPES,
     *AUGREG_RECIPES,
+    *SPT_LSA_RECIPES,
     *TRANSFER_RECIPES,
 ):
     add_recipe(_recipe)

@@ -5,6 +5,7 @@ import logging
 import typing
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import NORMALIZATIONS
 from keras_deit.data import Augmentation
 from keras_deit.models import get_spec, list_models, model_values
 from keras_deit.objectives import (
@@ -50,7 +51,8 @@ _RECIPE_FIELDS = (
 TEACHER_SHARE = 0.4
 _STUDENT_AUGMENTATION = (
     *("mixup_alpha", "cutmix_alpha", "mix_probability", "mix_switch_probability", "mix_mode"),
-    *("erase_probability", "erase_area", "erase_aspect", "erase_count"),
+    *("mix_partner", "erase_probability", "erase_mode", "erase_area", "erase_aspect"),
+    "erase_count",
     *("label_smoothing", "repeated_augmentation"),
 )
 TEACHER_FIELDS = tuple(
@@ -97,9 +99,16 @@ def model_options() -> list[Option]:
             help_text = f"Of the model: {help_of(get_spec(name).family, key)}"
             if kind is not None:
                 options.setdefault(key, Option(key, kind, help_text))
-    for name in ("num_classes", "in_channels"):
+    # The initial bias of the heads is a value of the recipe, for every model.
+    for name in ("num_classes", "in_channels", "head_bias"):
         options.pop(name, None)
-    return list(options.values())
+    normalization = Option(
+        "normalization",
+        str,
+        "Of the model: mean and std of the images' channels, unless the weights have their own.",
+        tuple(NORMALIZATIONS),
+    )
+    return [*options.values(), normalization]
 
 
 def default_recipe(dataset: str) -> str:

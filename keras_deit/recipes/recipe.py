@@ -169,8 +169,9 @@ class Recipe:
         variants: values that differ between models.
         fine_tunes: whether the training starts from trained weights.
         weights: trained weights to start from: a file, or hf://OWNER/NAME on Hugging Face.
-        head_bias: initial bias of the heads of a model without trained weights; the kernels of the
-            heads are then 0. By default the model's own initialization.
+        head_bias: initial bias of the heads of a model without trained weights, and of the new
+            heads that every model gets if the recipe fine-tunes; their kernels are then 0. By
+            default the model's own initialization, or the trained heads.
         evaluation_crop_ratio: crop ratio of the evaluation: the fraction of the resized image's
             side that the center crop keeps, in (0, 1]. By default the published one of the model.
         evaluation_interpolation: interpolation of resizing in the evaluation: "bicubic" or

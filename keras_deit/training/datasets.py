@@ -109,7 +109,8 @@ def train_dataset(
     if mode == "int":
         _check_integers(recipe)
     source = _split(data, split)
-    length = steps_per_epoch(len(source), optimization.batch_size)
+    images = len(source) * optimization.passes_per_epoch
+    length = steps_per_epoch(images, optimization.batch_size)
     arguments, named = pipeline.train_arguments(source, recipe.augmentation, optimization, seed)
     elements = train_elements(*arguments, **named)
     if mode == "int":

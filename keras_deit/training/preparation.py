@@ -67,7 +67,7 @@ def build_student(job: Job, num_classes: int) -> Classifier:
     student = create_model(
         recipe.model, recipe.weights, num_classes=num_classes, **recipe.model_values
     )
-    if recipe.head_bias is not None and recipe.weights is None:
+    if recipe.head_bias is not None and (recipe.weights is None or recipe.fine_tunes):
         student.init_head_bias(recipe.head_bias)
     if job.activation_checkpointing:
         enable_activation_checkpointing(student)

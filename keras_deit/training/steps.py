@@ -56,6 +56,7 @@ def count_steps(
         raise InputError(
             f"{flag} {batch_size} is larger than the {examples} training examples of {name}."
         )
-    optimization, steps = optimization.in_epochs(steps_per_epoch(examples, batch_size))
+    images = examples * optimization.passes_per_epoch
+    optimization, steps = optimization.in_epochs(steps_per_epoch(images, batch_size))
     learning_rate_schedule(optimization, steps)
     return optimization, steps

@@ -39,6 +39,11 @@ def affine(image, *matrix):
     return image.transform(image.size, Image.Transform.AFFINE, matrix, BICUBIC, fillcolor=FILL)
 
 
+def moved(image, columns, rows):
+    matrix = (1, 0, columns, 0, 1, rows)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=FILL)
+
+
 def cut_out(image, argument):
     row, column, half = argument
     row, column = math.floor(row * image.height), math.floor(column * image.width)
@@ -67,6 +72,9 @@ OPERATIONS = {
     "TranslateY": lambda image, part: affine(image, 1, 0, 0, 0, 1, part * image.height),
     "TranslateXPixels": lambda image, pixels: affine(image, 1, 0, pixels, 0, 1, 0),
     "TranslateYPixels": lambda image, pixels: affine(image, 1, 0, 0, 0, 1, pixels),
+    "RotateNearest": lambda image, degrees: image.rotate(degrees, fillcolor=FILL),
+    "TranslateXNearest": lambda image, part: moved(image, part * image.width, 0),
+    "TranslateYNearest": lambda image, part: moved(image, 0, part * image.height),
     "Cutout": cut_out,
 }
 

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.data.augmentation import Augmentation
 from keras_deit.data.erasing import erase_boxes, random_erase
+from keras_deit.data.pipeline import train_pipeline
+from keras_deit.data.source import ArraySource
 
 DRAWS = 20_000
 SIGNIFICANCE = 1e-3
@@ -84,3 +88,33 @@ def test_the_probability_is_the_frequency():
         random_erase(image, rng, 0.25, area=(0.3, 0.3), aspect=(1.0, 1.0))
     erased = images.any((1, 2, 3)).sum()
     assert stats.binomtest(int(erased), DRAWS, 0.25).pvalue > SIGNIFICANCE
+
+
+def test_the_authors_mode_fills_a_box_of_uniform_aspect_with_the_mean():
+    rng, mean = np.random.default_rng(0), (0.4914, 0.4822, 0.4465)
+    image = np.full((64, 48, 3), 7, np.float32)
+    random_erase(image, rng, 1.0, (0.02, 0.4), mode="mean", mean=mean)
+    changed = (image != 7).any(-1)
+    assert 0 < changed.mean() < 0.45
+    np.testing.assert_array_equal(image[changed], np.tile(np.float32(mean), (changed.sum(), 1)))
+    drawn = [
+        erase_boxes(2000, 2000, rng, (0.02, 0.02), (0.3, 1 / 0.3), 1, "mean") for _ in range(DRAWS)
+    ]
+    ratios = [height / width for ((_, _, height, width),) in drawn]
+    assert stats.kstest(ratios, stats.uniform(0.3, 1 / 0.3 - 0.3).cdf).pvalue > SIGNIFICANCE
+
+
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+def test_a_batch_is_erased_with_the_means_of_its_model(channels):
+    image_format = ImageFormat(8, 8, (0.25, 0.5, 0.75), (0.5, 0.5, 0.5), channels)
+    black = ArraySource(np.zeros((4, 8, 8, 3), np.uint8), np.arange(4))
+    augmentation = Augmentation(
+        crop="none", erase_probability=1.0, erase_mode="mean", mixup_alpha=0.0, cutmix_alpha=0.0
+    )
+    ((images, _),) = train_pipeline(black, image_format, augmentation, 4, 4, seed=0, stop=1)
+    mean = image_format.mean if channels == "RGB" else image_format.mean[::-1]
+    erased = (images == np.float32(mean)).all(-1)
+    assert (erased.mean((1, 2)) > 0).all() and (erased.mean((1, 2)) < 0.5).all()
+    np.testing.assert_array_equal(
+        images[~erased], np.tile(np.float32(mean) * -2, ((~erased).sum(), 1))
+    )

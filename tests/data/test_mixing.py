@@ -208,6 +208,31 @@ def test_targets_are_mixed_like_the_images(mode, fields):
         np.testing.assert_allclose(weight, found, atol=1e-3)
 
 
+@pytest.mark.parametrize("fields", [{"mixup_alpha": 0.5}, {"cutmix_alpha": 1.0}])
+def test_the_partner_can_be_the_previous_image(fields):
+    """As in AugReg; Mixup's weight of the image itself is then 1/2 or more."""
+    for seed in range(20):
+        images, labels, mixed, targets = mix(seed, mix_partner="previous", **fields)
+        previous = images[[3, 0, 1, 2]]
+        weight = targets[np.arange(4), labels[[3, 0, 1, 2]]]
+        np.testing.assert_allclose(targets[np.arange(4), labels], 1 - weight, rtol=1e-5)
+        if "mixup_alpha" in fields:
+            assert (weight <= 0.5).all() and len(set(weight)) == 1
+            expected = images + weight[0] * (previous - images)
+            np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
+        else:
+            assert ((mixed == images) | (mixed == previous)).all()
+            changed = (mixed != images).any(-1).mean((1, 2))
+            np.testing.assert_allclose(changed, weight, atol=1e-6)
+
+
+def test_lambda_of_the_previous_image_is_the_larger_of_a_beta_draw():
+    found = [mix.lam for mix in draws(mixup_alpha=0.5, mix_partner="previous")]
+    assert min(found) >= 0.5
+    beta = np.random.default_rng(1).beta(0.5, 0.5, 20_000)
+    assert stats.ks_2samp(found, np.maximum(beta, 1 - beta)).pvalue > 1e-3
+
+
 def test_mix_probability():
     changed = [
         (mixed != images).any()

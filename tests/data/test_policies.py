@@ -164,6 +164,14 @@ def test_other_strings_are_rejected(text, part):
         ("ShearX", 9, {0.27, -0.27}),
         ("TranslateY", 9, {0.405, -0.405}),
         ("Equalize", 9, {None}),
+        # numpy.linspace(low, high, 10) of the PyTorch code, at the place of the magnitude.
+        ("RotateNinths", 2, {round(60 / 9, 9)}),
+        ("ShearXNinths", 8, {round(0.8 / 3, 9), -round(0.8 / 3, 9)}),
+        ("TranslateYNinths", 9, {round(150 / 331, 9), -round(150 / 331, 9)}),
+        ("ColorNinths", 3, {1.3, 0.7}),
+        ("SolarizeNinths", 2, {round(256 * 7 / 9, 9)}),
+        ("SolarizeNinths", 9, {0}),
+        *(("PosterizeNinths", m, {8 - m // 2}) for m in range(10)),
     ],
 )
 def test_arguments_at_a_magnitude(name, magnitude, arguments):
@@ -197,6 +205,18 @@ def test_auto_augment_original_is_the_papers():
     assert AUTO_AUGMENT["originalr"][0] == (("PosterizeIncreasing", 0.4, 8), ("Rotate", 0.6, 9))
     assert AUTO_AUGMENT["v0"][12] == (("Posterize", 0.4, 6), ("AutoContrast", 0.4, 7))
     assert AUTO_AUGMENT["v0r"][12][0] == ("PosterizeIncreasing", 0.4, 6)
+
+
+def test_auto_augment_of_small_images_is_the_papers():
+    """Compares rows of tables 7, 8 and 9 of the paper's appendix."""
+    assert {len(AUTO_AUGMENT[name]) for name in ("imagenet", "cifar10", "svhn")} == {25}
+    cifar, svhn, imagenet = (AUTO_AUGMENT[name] for name in ("cifar10", "svhn", "imagenet"))
+    assert cifar[0] == (("Invert", 0.1, 7), ("ContrastNinths", 0.2, 6))
+    assert cifar[3] == (("ShearYNinths", 0.5, 8), ("TranslateYNinths", 0.7, 9))
+    assert cifar[24] == (("TranslateYNinths", 0.7, 9), ("AutoContrast", 0.9, 1))
+    assert svhn[4] == (("Equalize", 0.6, 1), ("RotateNinths", 0.9, 3))
+    assert svhn[22] == (("ShearXNinths", 0.7, 9), ("TranslateYNinths", 0.8, 3))
+    assert imagenet[0] == (("PosterizeNinths", 0.4, 8), ("RotateNinths", 0.6, 9))
 
 
 def test_auto_augment_applies_the_operations_of_one_pair_in_order():

@@ -38,6 +38,12 @@ def sgd(p, g, state, t, rate, decay, momentum):
     return p - rate * (g + momentum * b), (b, None)
 
 
+def heavy_ball(p, g, state, t, rate, decay, momentum):
+    """Does a step of torch.optim.SGD without Nesterov's form."""
+    b = momentum * state[0] + g + decay * p
+    return p - rate * b, (b, None)
+
+
 def train(step, start, gradients, rates, groups, last, clip=None):
     """Returns the variables after some steps.
 

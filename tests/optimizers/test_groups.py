@@ -198,6 +198,7 @@ def test_variables_of_one_path_with_different_learning_rates_are_refused():
         ({"optimizer": "lamb"}, Lamb, {"epsilon": 1e-8, "global_clipnorm": 1.0, "beta_2": 0.999}),
         ({"optimizer": "lamb", "clip_norm": 0.0}, Lamb, {"global_clipnorm": None}),
         ({"optimizer": "sgd", "momentum": 0.8}, SGD, {"momentum": 0.8, "weight_decay": 0.05}),
+        ({"optimizer": "sgd", "nesterov": False}, SGD, {"nesterov": False}),
     ],
     ids=str,
 )
@@ -207,3 +208,15 @@ def test_optimizer_is_built_as_the_recipe_says(values, kind, expected):
     config = optimizer.get_config()
     assert {name: config[name] for name in expected} == expected
     assert len(config["no_weight_decay"]) == 15 and not config["learning_rate_factors"]
+
+
+def test_every_variable_has_weight_decay_if_the_recipe_says_so():
+    optimization = Optimization(weight_decay_on="all", warmup_epochs=0)
+    model = distilled_deit()
+    optimizer = build_optimizer(model, optimization, steps_per_epoch=2)
+    assert optimizer.get_config()["no_weight_decay"] == []
+    before = [numpy(variable) for variable in model.trainable_variables]
+    optimizer.apply([keras.ops.zeros(v.shape) for v in before], model.trainable_variables)
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        expected = value * (1 - optimization.peak_learning_rate * 0.05)
+        np.testing.assert_allclose(numpy(variable), expected, rtol=1e-6)

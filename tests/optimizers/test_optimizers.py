@@ -26,6 +26,7 @@ CASES = {
     "Lamb": (Lamb, {}, references.lamb, 1e-8, 1.0),
     "Lamb, unclipped": (Lamb, {"global_clipnorm": None}, references.lamb, 1e-8, None),
     "SGD": (SGD, {}, references.sgd, 0.9, None),
+    "SGD, plain": (SGD, {"nesterov": False}, references.heavy_ball, 0.9, None),
     "SGD, clipped": (SGD, {"momentum": 0.5, "global_clipnorm": 0.5}, references.sgd, 0.5, 0.5),
 }
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -104,7 +105,7 @@ def test_groups_make_a_difference_to_the_reference(case, change):
     assert max(np.abs(one - other).max() for one, other in zip(here, there, strict=True)) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["AdamW", "AdamW, large ε", "SGD"])
+@pytest.mark.parametrize("name", ["AdamW", "AdamW, large ε", "SGD", "SGD, plain"])
 def test_twenty_steps_agree_with_pytorch(name):
     torch = pytest.importorskip("torch")
     kind, values, _, _, _ = CASES[name]
@@ -118,7 +119,9 @@ def test_twenty_steps_agree_with_pytorch(name):
         for parameter, (decay, factor) in zip(parameters, groups(), strict=True)
     ]
     if kind is SGD:
-        optimizer = torch.optim.SGD(parameter_groups, momentum=0.9, nesterov=True)
+        optimizer = torch.optim.SGD(
+            parameter_groups, momentum=0.9, nesterov=values.get("nesterov", True)
+        )
     else:
         optimizer = torch.optim.AdamW(parameter_groups, eps=values["epsilon"])
     for step in gradients():

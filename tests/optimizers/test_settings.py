@@ -30,6 +30,8 @@ def test_only_lamb_clips_gradients_unless_the_recipe_says_otherwise():
     [
         ({"epochs": 0}, "epochs .*above 0"),
         ({"steps": 0}, "steps .*1 or more"),
+        ({"passes_per_epoch": 0}, "passes_per_epoch .*1 or more"),
+        ({"weight_decay_on": "none"}, "weight_decay_on 'none'.*all, kernels"),
         ({"epochs": 2, "warmup_epochs": 5}, "warmup_epochs .*epochs=2"),
         ({"weight_decay": -1.0}, "weight_decay .*0 or more"),
         ({"optimizer": "lamp"}, "optimizer 'lamp'.*lamb"),

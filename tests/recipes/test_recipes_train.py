@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from keras_deit import create_model, list_recipes, train
+from keras_deit.core.image_format import NORMALIZATIONS
 from keras_deit.models import model_values
 from keras_deit.pretrained import save_safetensors
 from keras_deit.recipes import get_recipe
@@ -36,13 +37,23 @@ def test_a_recipe_trains(name, teacher, tmp_path):
         values["weights"] = tmp_path / "start.safetensors"
         save_safetensors(create_model(recipe.model, num_classes=10, **sizes), values["weights"])
     run = train(print, recipe=name, run_dir=tmp_path / "run", **values)
-    assert run.summary["steps"] == 2
+    assert run.summary["steps"] == 2 * recipe.optimization.passes_per_epoch
     assert run.history[0]["loss"] > 0 and run.final_weights.is_file()
+    if "normalization" in recipe.model_values:
+        mean, _ = NORMALIZATIONS[recipe.model_values["normalization"]]
+        assert run.model().image_format.mean == mean
 
 
 @pytest.mark.slow
 @pytest.mark.backends("tensorflow", "jax", "torch")
-@pytest.mark.parametrize("name", ["augreg", "deit3_1k", "cait_distilled", "attention_only"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("augreg", "augreg_finetune", "deit3_1k", "cait_distilled", "attention_only"),
+        "spt_lsa",
+    ],
+)
 def test_a_recipe_of_each_kind_trains_on_every_backend(name, teacher, tmp_path):
-    """The start of the heads, binary cross-entropy with LAMB, distillation, and attention only."""
+    """The start of the heads, plain momentum, binary cross-entropy with LAMB, distillation,
+    attention only, and weight decay of every variable."""
     test_a_recipe_trains(name, teacher, tmp_path)

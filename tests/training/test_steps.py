@@ -21,6 +21,14 @@ def test_an_epoch_has_as_many_steps_as_full_batches(examples, batch_size, expect
     assert steps(examples, batch_size=batch_size, accumulation_steps=2) == expected
 
 
+def test_an_epoch_can_be_several_passes_which_share_what_is_left_over():
+    """CIFAR in "Vision Transformer for Small-Size Datasets": 150,000 // 128 steps."""
+    assert steps(50_000, batch_size=128, passes_per_epoch=3) == 1171
+    assert steps(50_000, batch_size=128) == 390
+    with pytest.raises(InputError, match=r"batch_size 101 .* 100 training examples"):
+        steps(100, batch_size=101, passes_per_epoch=3)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
