@@ -1,0 +1,45 @@
+"""The published configurations for small data sets.
+
+`Result` holds accuracy on ImageNet; what these models reached on CIFAR, SVHN and Tiny-ImageNet is
+in docs/models.md.
+"""
+
+from keras_deit.models.classifier import Classifier
+from keras_deit.models.registry import register_model
+
+_CODE = "github.com/aanna0701/SPT_LSA_ViT"
+# CIFAR-10 and SVHN have 10 classes and 32 pixels, Tiny-ImageNet has 200 and 64.
+_CLASSES = {32: 10, 64: 200}
+
+
+def register(
+    name: str,
+    family: type[Classifier],
+    image_size: int,
+    *,
+    parameters: int,
+    gmacs: float,
+    published_gmacs: float | None = None,
+    **config,
+) -> None:
+    """Registers a model of the paper.
+
+    Args:
+        name: its name.
+        family: the class that builds it.
+        image_size: 32 or 64, which decides the number of classes.
+        parameters, gmacs, published_gmacs: see `ModelSpec`; the first with that number of classes.
+        **config: its further constructor arguments.
+    """
+    register_model(
+        name,
+        family,
+        image_size=image_size,
+        num_classes=_CLASSES[image_size],
+        parameters=parameters,
+        gmacs=gmacs,
+        published_gmacs=published_gmacs,
+        crop_ratio=1.0,
+        source=_CODE,
+        **config,
+    )
