@@ -12,6 +12,7 @@ from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
+from keras_deit.layers.pooling import ConvPooling
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
@@ -21,6 +22,12 @@ from keras_deit.layers.stems import (
     ResidualConvStem,
 )
 from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
+from keras_deit.layers.tokens_to_token import (
+    SinusoidalPositions,
+    SoftSplit,
+    T2TAttention,
+    T2TBlock,
+)
 from keras_deit.layers.transformer_block import TransformerBlock
 
 __all__ = [
@@ -31,6 +38,7 @@ __all__ = [
     "ClassAttentionBlock",
     "ClassMLPBlock",
     "ConvBlock",
+    "ConvPooling",
     "ConvStem",
     "HeadMixing",
     "HierarchicalMLPStem",
@@ -45,8 +53,12 @@ __all__ = [
     "ResidualConvStem",
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
+    "SinusoidalPositions",
+    "SoftSplit",
     "SqueezeExcitation",
     "StochasticDepth",
+    "T2TAttention",
+    "T2TBlock",
     "TalkingHeadsAttention",
     "TransformerBlock",
 ]

@@ -91,7 +91,7 @@ class SmallDataT2T(Classifier):
         check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
         check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
-        name = f"2 for each of {splits} soft splits,"
+        name = f"the stride of {splits} soft splits,"
         height, width = check_image_size(image_size, 2**splits, name)
         inputs = keras.Input((height, width, in_channels), name="image")
         x = shift_and_concatenate(inputs, 1) if spt else inputs
