@@ -6,5 +6,7 @@ can be set one by one: `spt`, shifted patch tokenization (§3.1), and `lsa`, loc
 """
 
 from keras_deit.models.small_data import configs
+from keras_deit.models.small_data.pit import SmallDataPiT
+from keras_deit.models.small_data.t2t import SmallDataT2T
 
-__all__ = ["configs"]
+__all__ = ["SmallDataPiT", "SmallDataT2T", "configs"]

@@ -126,12 +126,11 @@ class SmallDataPiT(Classifier):
         super().__init__(inputs, {"class": head(x)}, **kwargs)
 
     def weight_names(self):
-        kind = "authors, SPT" if self._constructor_arguments["spt"] else "authors"
-        return {"authors": self.weight_tables[kind]}
+        return weights.of_model(self)
 
     @classmethod
     def describe_weights(cls, names):
-        return "PiT for small data sets" if weights.is_of_pit(names) else None
+        return weights.describe_pit(names)
 
 
 def _by_stage(depth, num_heads) -> tuple[int, ...]:

@@ -124,7 +124,7 @@ class SmallDataT2T(Classifier):
 
     @classmethod
     def describe_weights(cls, names):
-        return "T2T-ViT" if any("tokens_to_token." in name for name in names) else None
+        return weights.describe_t2t(names)
 
 
 def _soft_splits(image_size) -> int:
