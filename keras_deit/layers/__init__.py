@@ -10,11 +10,17 @@ from keras_deit.layers.attention import (
 from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
+from keras_deit.layers.dense_patches import DensePatchEmbedding
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.pooling import ConvPooling
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
+from keras_deit.layers.small_data_cait import (
+    HeadMatrix,
+    SmallDataCaiTAttention,
+    SmallDataCaiTBlock,
+)
 from keras_deit.layers.stems import (
     ConvStem,
     HierarchicalMLPStem,
@@ -40,6 +46,8 @@ __all__ = [
     "ConvBlock",
     "ConvPooling",
     "ConvStem",
+    "DensePatchEmbedding",
+    "HeadMatrix",
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",
@@ -54,6 +62,8 @@ __all__ = [
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
     "SinusoidalPositions",
+    "SmallDataCaiTAttention",
+    "SmallDataCaiTBlock",
     "SoftSplit",
     "SqueezeExcitation",
     "StochasticDepth",

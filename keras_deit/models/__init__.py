@@ -20,7 +20,12 @@ from keras_deit.models.registry import (
     registered_families,
 )
 from keras_deit.models.resmlp import ResMLP
-from keras_deit.models.small_data import SmallDataPiT, SmallDataT2T
+from keras_deit.models.small_data import (
+    SmallDataCaiT,
+    SmallDataPiT,
+    SmallDataT2T,
+    SmallDataViT,
+)
 from keras_deit.models.spec import ModelSpec, Result
 
 FAMILIES.protect()
@@ -35,8 +40,10 @@ __all__ = [
     "PatchConvNet",
     "ResMLP",
     "Result",
+    "SmallDataCaiT",
     "SmallDataPiT",
     "SmallDataT2T",
+    "SmallDataViT",
     "abstract_model",
     "build_model",
     "count_macs",

@@ -53,8 +53,8 @@ class SmallDataPiT(Classifier):
         spt: whether shifted patch tokenization embeds the patches and pools them (§3.1).
         lsa: whether the self-attention is locality self-attention (§3.2).
         num_classes: number of classes; 0 for no head: the output is then what it would take.
-        dropout_rate: rate of the dropout after each attention and after both layers of each MLP.
-        embedding_dropout_rate: rate of the dropout after the positions.
+        dropout_rate: rate of the dropout after the positions, each attention and both layers of
+            each MLP.
         in_channels: number of channels of the images; 1 for gray images.
 
     Input: images (batch, height, width, in_channels), normalized as `image_format` says.
@@ -77,7 +77,6 @@ class SmallDataPiT(Classifier):
         lsa: bool = False,
         num_classes: int = 10,
         dropout_rate: float = 0.0,
-        embedding_dropout_rate: float = 0.0,
         in_channels: int = 3,
         **kwargs,
     ):
@@ -85,11 +84,7 @@ class SmallDataPiT(Classifier):
         check_positive(embed_dim=embed_dim, head_dim=head_dim, in_channels=in_channels)
         check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
-        check_rate(
-            drop_path_rate=drop_path_rate,
-            dropout_rate=dropout_rate,
-            embedding_dropout_rate=embedding_dropout_rate,
-        )
+        check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
         height, width = check_image_size(image_size, patch_size)
         if spt:
             _check_halves(image_size, patch_size, len(heads) - 1)
@@ -100,8 +95,7 @@ class SmallDataPiT(Classifier):
         x, grid = embedding(inputs), embedding.patch_grid(inputs.shape)
         x = PrependToken(initializer="unit_normal", name="class_token")(x)
         x = PositionEmbedding(grid, "unit_normal", name="position_embedding")(x)
-        if embedding_dropout_rate > 0:
-            x = keras.layers.Dropout(embedding_dropout_rate, name="dropout")(x)
+        x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
         for stage, (blocks, count) in enumerate(zip(depth, heads, strict=True)):
             if stage:
                 pooling = _pooling(grid, 2 * x.shape[-1], spt, f"pooling_{stage - 1}")
