@@ -13,8 +13,8 @@ from keras_deit.layers.settings import CompositeLayer
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class ConvPooling(CompositeLayer):
-    """Turns the patches into a quarter as many of twice the width ("Rethinking Spatial Dimensions of
-    Vision Transformers", Heo et al., 2021, §3.2), as the authors of SPT and LSA wrote it.
+    """Makes a quarter as many patches of twice the width, as the authors of SPT and LSA wrote it
+    ("Rethinking Spatial Dimensions of Vision Transformers", Heo et al., 2021, §3.2).
 
     A 3×3 depthwise convolution of stride 2, which makes two channels of each, then a 1×1
     convolution. The padding is one patch on every side; Keras's "same" pads an even grid on two

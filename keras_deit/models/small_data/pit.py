@@ -95,7 +95,8 @@ class SmallDataPiT(Classifier):
         x, grid = embedding(inputs), embedding.patch_grid(inputs.shape)
         x = PrependToken(initializer="unit_normal", name="class_token")(x)
         x = PositionEmbedding(grid, "unit_normal", name="position_embedding")(x)
-        x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
+        if dropout_rate > 0:
+            x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
         for stage, (blocks, count) in enumerate(zip(depth, heads, strict=True)):
             if stage:
                 pooling = _pooling(grid, 2 * x.shape[-1], spt, f"pooling_{stage - 1}")

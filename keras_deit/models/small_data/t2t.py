@@ -23,15 +23,17 @@ from keras_deit.models.small_data import weights
 
 @register_family
 class SmallDataT2T(Classifier):
-    """The T2T-ViT that the authors of SPT and LSA train from scratch on images of 32 and 64 pixels.
+    """The T2T-ViT that its authors train from scratch on images of 32 and 64 pixels.
 
-    Soft splits make each token of 3×3 overlapping neighbors; between them a token transformer of one
-    head narrows the tokens to `token_dim`. The attention of the blocks behind them adds its
+    Soft splits make each token of 3×3 overlapping neighbors; between them a token transformer with
+    one head narrows the tokens to `token_dim`. The attention of the blocks behind them adds its
     normalized input to its output, beside the residual connection. Positions are sines and cosines,
-    which are not trained and which are new for another image size. Everything starts as in DeiT.
+    which are not trained, and which are computed anew for another image size. Everything else
+    starts as in DeiT.
 
-    The authors' files have a norm, `tokens_to_token.norm`, that their code never uses: 18·`token_dim`
-    values, which are in their numbers of parameters and not in those here. Loading leaves it out.
+    The authors' files have a norm, `tokens_to_token.norm`, that their code never uses. Loading
+    leaves it out. Its 18·`token_dim` values are in the authors' numbers of parameters, not in those
+    here.
 
     Args:
         image_size: side in pixels, or (height, width); multiples of 2 for each soft split.
@@ -94,11 +96,11 @@ class SmallDataT2T(Classifier):
         name = f"the stride of {splits} soft splits,"
         height, width = check_image_size(image_size, 2**splits, name)
         inputs = keras.Input((height, width, in_channels), name="image")
-        x = shift_and_concatenate(inputs, 1) if spt else inputs
+        x, grid = shift_and_concatenate(inputs, 1) if spt else inputs, None
         for index in range(splits):
             if index:
                 x = T2TBlock(1, token_dim, 1.0, lsa=lsa, name=f"token_transformer_{index}")(x)
-            split = SoftSplit(grid if index else None, name=f"soft_split_{index}")
+            split = SoftSplit(grid, name=f"soft_split_{index}")
             x, grid = split(x), split.patch_grid(x.shape)
         initial = dense_initializers("normal", x.shape[-1])
         x = keras.layers.Dense(embed_dim, **initial, name="patch_projection")(x)
