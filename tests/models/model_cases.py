@@ -5,6 +5,7 @@ import numpy as np
 import numpy_reference as reference
 from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
+from pit_t2t_model_cases import CASES as PIT_T2T_CASES
 from resmlp_model_cases import CASES as RESMLP_CASES
 
 from keras_deit.models import DeiT
@@ -57,4 +58,5 @@ CASES = {
     **DEIT3_CASES,
     **RESMLP_CASES,
     **cait_model_cases.CASES,
+    **PIT_T2T_CASES,
 }
