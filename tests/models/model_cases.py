@@ -7,6 +7,7 @@ from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
 from pit_t2t_model_cases import CASES as PIT_T2T_CASES
 from resmlp_model_cases import CASES as RESMLP_CASES
+from small_data_model_cases import CASES as SMALL_DATA_CASES
 
 from keras_deit.models import DeiT
 
@@ -59,4 +60,5 @@ CASES = {
     **RESMLP_CASES,
     **cait_model_cases.CASES,
     **PIT_T2T_CASES,
+    **SMALL_DATA_CASES,
 }
