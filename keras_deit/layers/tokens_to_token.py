@@ -180,6 +180,17 @@ class T2TAttention(CompositeLayer):
             logits = ops.where(diagonal, float(np.finfo("float32").min), logits)
         return ops.softmax(logits)
 
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what is saved of one image, without the input."""
+        length = input_shape[1]
+        maps = self.num_heads * length**2 / costs.shards
+        copies = 5 if self.lsa else 3 + costs.attended
+        tokens = SavedActivations(copies * length * self._width / costs.shards)
+        masks = SavedActivations(float32=length * self._width / 4 * (self.dropout_rate > 0))
+        # Keras computes product, exponential and softmax of LSA as separate operations.
+        of_maps = SavedActivations(0, 3 * maps, maps) if self.lsa else costs.attention_maps(maps)
+        return tokens + masks + of_maps
+
     def model_parallel_axes(self):
         return column_parallel(self.qkv) + row_parallel(self.projection)
 
