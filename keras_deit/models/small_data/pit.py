@@ -130,16 +130,16 @@ class SmallDataPiT(Classifier):
 
 def _by_stage(depth, num_heads) -> tuple[int, ...]:
     """Returns the heads of each stage."""
-    heads = (num_heads,) * len(depth) if isinstance(num_heads, int) else tuple(num_heads)
-    if not depth or len(heads) != len(depth):
+    stages = len(depth) if isinstance(depth, (tuple, list)) else 0
+    heads = num_heads if isinstance(num_heads, (tuple, list)) else (num_heads,) * stages
+    if not stages or len(heads) != stages:
         raise InputError(
-            "depth and num_heads should have a number for each stage. Received: "
-            f"depth={tuple(depth)}, num_heads={heads}"
+            "depth should have a number for each stage, and num_heads too or be one for all. "
+            f"Received: depth={depth}, num_heads={num_heads}"
         )
-    for index, values in enumerate(zip(depth, heads, strict=True)):
-        names = (f"depth[{index}]", f"num_heads[{index}]")
-        check_positive(**dict(zip(names, values, strict=True)))
-    return heads
+    for stage in range(stages):
+        check_positive(**{f"depth[{stage}]": depth[stage], f"num_heads[{stage}]": heads[stage]})
+    return tuple(heads)
 
 
 def _check_halves(image_size, patch_size: int, poolings: int) -> None:
