@@ -29,7 +29,7 @@ CASES = (
         lambda x, w: np.einsum("bhqk,hg->bgqk", x, w["kernel"]),
     ),
     Case(
-        layers.SmallDataCaiTAttention,
+        layers.MixedHeadsAttention,
         {**_SIZES, "lsa": True},
         TOKENS,
         (
@@ -42,14 +42,14 @@ CASES = (
         lambda x, w: cait_attention(x, w, **_SIZES, diagonal="zero"),
     ),
     Case(
-        layers.SmallDataCaiTAttention,
+        layers.MixedHeadsAttention,
         {**_SIZES, "lsa": True, "diagonal": "masked"},
         TOKENS,
         (),
         lambda x, w: cait_attention(x, w, **_SIZES, diagonal="masked"),
     ),
     Case(
-        layers.SmallDataCaiTBlock,
+        layers.MixedHeadsBlock,
         {**_SIZES, "lsa": True},
         TOKENS,
         (
@@ -66,7 +66,7 @@ CASES = (
         lambda x, w: cait_block(x, w, **_SIZES, diagonal="zero"),
     ),
     Case(
-        layers.SmallDataCaiTBlock,
+        layers.MixedHeadsBlock,
         {**_SIZES, "class_token": True},
         TOKENS,
         (),

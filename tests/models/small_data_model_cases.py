@@ -38,10 +38,11 @@ SL_VIT = Case(
     _EFFECTS,
     lambda images, w: vit_logits(images, w, depth=2, num_heads=2, side=4),
 )
-_CAIT = {"depth": 2, "class_depth": 1, "num_heads": 2, "head_dim": 3, "side": 4}
+_CAIT = {"depth": 2, "class_depth": 1, "num_heads": 2, "head_dim": 8, "side": 4}
 SL_CAIT = Case(
     SmallDataCaiT,
-    {**_SL, "class_depth": 1},
+    # So wide that every gradient is above the noise of float32.
+    {**_SL, "embed_dim": 24, "head_dim": 8, "class_depth": 1},
     (3, 12, 8, 3),
     (*_EFFECTS, Effect("class_depth", 2, "shapes"), Effect("diagonal", "masked", "output")),
     lambda images, w: cait_logits(images, w, **_CAIT, diagonal="zero"),
