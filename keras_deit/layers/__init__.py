@@ -3,6 +3,7 @@
 from keras_deit.layers.attention import (
     ClassAttention,
     HeadMixing,
+    LocalitySelfAttention,
     MultiHeadSelfAttention,
     TalkingHeadsAttention,
 )
@@ -12,6 +13,7 @@ from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
+from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
     ConvStem,
     HierarchicalMLPStem,
@@ -33,6 +35,7 @@ __all__ = [
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",
+    "LocalitySelfAttention",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
     "PerClassHead",
@@ -40,6 +43,8 @@ __all__ = [
     "PrependToken",
     "ResMLPBlock",
     "ResidualConvStem",
+    "ShiftedPatchPooling",
+    "ShiftedPatchTokenization",
     "SqueezeExcitation",
     "StochasticDepth",
     "TalkingHeadsAttention",

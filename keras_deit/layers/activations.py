@@ -6,7 +6,7 @@ import keras
 
 from keras_deit.core.errors import missing_method
 from keras_deit.layers.costs import ACTIVATION_COSTS, NOTHING, ActivationCosts, SavedActivations
-from keras_deit.layers.gelu import gelu
+from keras_deit.layers.gelu import gelu, tanh_gelu
 from keras_deit.layers.operations import attention_saves, operation_saves
 from keras_deit.layers.tracing import Shape, TracedCall, model_input_shape, trace
 
@@ -151,6 +151,6 @@ def _of_activation(activation, size: float, costs: ActivationCosts) -> SavedActi
         return NOTHING
     if activation is gelu:
         return costs.gelu(size, sharded=False)
-    if activation is keras.activations.gelu:
+    if activation in (keras.activations.gelu, tanh_gelu):
         return costs.keras_gelu(size)
     return SavedActivations(2 * size, largest=size)

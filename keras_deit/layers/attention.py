@@ -3,11 +3,12 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
-from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.initializers import dense_initializers, dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
 from keras_deit.layers.settings import CompositeLayer
 
@@ -35,46 +36,78 @@ class MultiHeadSelfAttention(CompositeLayer):
     dtype policy.
 
     Args:
-        num_heads: number of heads; it divides the width of the tokens.
+        num_heads: number of heads; it divides the width of the tokens unless `head_dim` is given.
         qkv_bias: whether the fused projection has a bias.
+        head_dim: width of a head; None for the width of the tokens divided by `num_heads`.
+        kernel_init: initial values, as `dense_initializers` takes them. With "xavier_uniform" the
+            fused kernel counts as three, as in AugReg's code.
+        use_projection: whether a dense layer follows the heads. Without it their widths together
+            are that of the tokens.
 
     Input and output: tokens (batch, length, width).
+
+    Raises:
+        InputError: the widths do not fit each other.
     """
 
-    def __init__(self, num_heads: int, qkv_bias: bool = True, **kwargs):
+    def __init__(
+        self,
+        num_heads: int,
+        qkv_bias: bool = True,
+        head_dim: int | None = None,
+        kernel_init: str = "normal",
+        use_projection: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.qkv_bias = qkv_bias
+        self.head_dim = head_dim
+        self.kernel_init = kernel_init
+        self.use_projection = use_projection
 
     def build(self, input_shape):
         width = input_shape[-1]
-        self.head_dim = head_width(width, self.num_heads)
+        self._head_dim = self.head_dim or head_width(width, self.num_heads)
+        inner = self.num_heads * self._head_dim
+        if not self.use_projection and inner != width:
+            raise InputError(
+                f"{self.num_heads} heads of width {self._head_dim} need a projection to tokens of "
+                f"width {width}."
+            )
+        fused = (width + 3 * inner) / (width + inner)
+        scale = fused if self.kernel_init == "xavier_uniform" else 1.0
         self.qkv = keras.layers.Dense(
-            3 * width,
+            3 * inner,
             use_bias=self.qkv_bias,
-            kernel_initializer=dense_kernel(),
+            **dense_initializers(self.kernel_init, width, scale),
             dtype=self.dtype_policy,
             name="qkv",
         )
-        self.projection = keras.layers.Dense(
-            width, kernel_initializer=dense_kernel(), dtype=self.dtype_policy, name="projection"
-        )
         self.qkv.build(input_shape)
-        self.projection.build(input_shape)
+        if self.use_projection:
+            self.projection = keras.layers.Dense(
+                width,
+                **dense_initializers(self.kernel_init, inner),
+                dtype=self.dtype_policy,
+                name="projection",
+            )
+            self.projection.build((*input_shape[:-1], inner))
 
     def call(self, tokens):
-        length, width = tokens.shape[1:]
         attended = self.attend(*self._queries_keys_values(tokens))
-        return self.projection(ops.reshape(attended, (-1, length, width)))
+        inner = self.num_heads * self._head_dim
+        attended = ops.reshape(attended, (-1, tokens.shape[1], inner))
+        return self.projection(attended) if self.use_projection else attended
 
     def _queries_keys_values(self, tokens):
-        shape = (-1, tokens.shape[1], 3, self.num_heads, self.head_dim)
+        shape = (-1, tokens.shape[1], 3, self.num_heads, self._head_dim)
         return ops.unstack(ops.reshape(self.qkv(tokens), shape), axis=2)
 
     def attend(self, query, key, value):
         """Returns the attended values; all tensors are (batch, length, num_heads, head_dim)."""
         # The query is scaled first because the product could overflow in float16.
-        query = query * self.head_dim**-0.5
+        query = query * self._head_dim**-0.5
         return ops.dot_product_attention(query, key, value, scale=1.0)
 
     def attention_probabilities(self, tokens):
@@ -84,19 +117,24 @@ class MultiHeadSelfAttention(CompositeLayer):
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image: the projections, QKᵀ and the sum of V."""
-        _, length, width = input_shape
-        projections = layer_macs(self.qkv, input_shape) + layer_macs(self.projection, input_shape)
-        return projections + 2 * length**2 * width
+        batch, length, _ = input_shape
+        inner = self.num_heads * self._head_dim
+        macs = layer_macs(self.qkv, input_shape) + 2 * length**2 * inner
+        if self.use_projection:
+            macs += layer_macs(self.projection, (batch, length, inner))
+        return macs
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns what is saved of one image, without the input."""
-        _, length, width = input_shape
-        tokens = (3 + costs.attended) * length * width / costs.shards
+        length = input_shape[1]
+        inner = self.num_heads * self._head_dim
+        tokens = (3 + costs.attended) * length * inner / costs.shards
         maps = self.num_heads * length**2 / costs.shards
         return SavedActivations(tokens) + costs.attention_maps(maps)
 
     def model_parallel_axes(self):
-        return column_parallel(self.qkv) + row_parallel(self.projection)
+        output = row_parallel(self.projection) if self.use_projection else []
+        return column_parallel(self.qkv) + output
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -106,7 +144,74 @@ class MultiHeadSelfAttention(CompositeLayer):
             **super().get_config(),
             "num_heads": self.num_heads,
             "qkv_bias": self.qkv_bias,
+            "head_dim": self.head_dim,
+            "kernel_init": self.kernel_init,
+            "use_projection": self.use_projection,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class LocalitySelfAttention(MultiHeadSelfAttention):
+    """LSA: self-attention with a learned temperature for each head, in which no token attends to
+    itself ("Vision Transformer for Small-Size Datasets", Lee et al., 2021, §3.3).
+
+    The learned factor multiplies QKᵀ, and the diagonal is then replaced by the lowest value of
+    float32, in which the softmax is computed under every dtype policy. The class token does not
+    attend to itself either. A token that is alone attends to itself.
+
+    Args:
+        initial_scale: initial factor; None for 1/√head_dim.
+
+    The other arguments, input and output are those of `MultiHeadSelfAttention`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        qkv_bias: bool = True,
+        head_dim: int | None = None,
+        kernel_init: str = "normal",
+        use_projection: bool = True,
+        initial_scale: float | None = None,
+        **kwargs,
+    ):
+        super().__init__(num_heads, qkv_bias, head_dim, kernel_init, use_projection, **kwargs)
+        self.initial_scale = initial_scale
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        initial = self.initial_scale or self._head_dim**-0.5
+        self.scale = self.add_weight(
+            shape=(self.num_heads,),
+            initializer=keras.initializers.Constant(initial),
+            name="scale",
+        )
+
+    def attend(self, query, key, value):
+        maps = ops.cast(self._probabilities(query, key), value.dtype)
+        return ops.einsum("bhqk,bkhd->bqhd", maps, value)
+
+    def attention_probabilities(self, tokens):
+        """Returns the softmax output (batch, num_heads, length, length), float32."""
+        query, key, _ = self._queries_keys_values(tokens)
+        return self._probabilities(query, key)
+
+    def _probabilities(self, query, key):
+        # The query is scaled first because the product could overflow in float16.
+        query = query * ops.cast(self.scale, query.dtype)[:, None]
+        logits = ops.cast(ops.einsum("bqhd,bkhd->bhqk", query, key), "float32")
+        diagonal = np.eye(query.shape[1], dtype=bool)
+        return ops.softmax(ops.where(diagonal, float(np.finfo("float32").min), logits))
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what is saved of one image, without the input."""
+        length = input_shape[1]
+        tokens = 5 * length * self.num_heads * self._head_dim / costs.shards
+        maps = self.num_heads * length**2 / costs.shards
+        return SavedActivations(tokens, 2 * maps, maps)
+
+    def get_config(self):
+        return {**super().get_config(), "initial_scale": self.initial_scale}
 
 
 def _attention_logits(query, key):
@@ -187,7 +292,7 @@ class TalkingHeadsAttention(MultiHeadSelfAttention):
 
         Keras computes product, exponential, softmax and mixtures as separate operations here.
         """
-        tokens = 4 * math.prod(input_shape[1:]) / costs.shards
+        tokens = 4 * input_shape[1] * self.num_heads * self._head_dim / costs.shards
         maps = math.prod(self._maps_shape(input_shape)[1:]) / costs.shards
         return SavedActivations(tokens, 4 * maps, maps)
 

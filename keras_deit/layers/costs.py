@@ -68,8 +68,9 @@ class ActivationCosts:
         size = size / self.shards if sharded else size
         return SavedActivations(self.gelu_arrays * size, largest=size)
 
-    def keras_gelu(self, size: float) -> SavedActivations:
-        """Of Keras's GELU of this many numbers."""
+    def keras_gelu(self, size: float, sharded: bool = True) -> SavedActivations:
+        """Of Keras's GELU, exact or with tanh, of this many numbers."""
+        size = size / self.shards if sharded else size
         return SavedActivations(self.keras_gelu_arrays * size, largest=size)
 
     def attention_maps(self, size: float) -> SavedActivations:

@@ -1,4 +1,4 @@
-"""The exact GELU."""
+"""GELU, exact and with tanh."""
 
 import keras
 from keras import ops
@@ -17,3 +17,10 @@ def gelu(x):
     if keras.backend.backend() == "torch" or not is_float32:
         return keras.activations.gelu(x)
     return 0.5 * x * (1 + ops.erf(x * 2**-0.5))
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+def tanh_gelu(x):
+    """Returns GELU's approximation with tanh, the default of Flax ("Gaussian Error Linear Units",
+    §2)."""
+    return keras.activations.gelu(x, approximate=True)

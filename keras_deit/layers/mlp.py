@@ -5,45 +5,54 @@ import math
 import keras
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
-from keras_deit.layers.gelu import gelu
-from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.gelu import gelu, tanh_gelu
+from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
 from keras_deit.layers.settings import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class MLP(CompositeLayer):
-    """Dense, exact GELU, and Dense back to the width of the input; both with bias.
+    """Dense, GELU, and Dense back to the width of the input; both with bias.
 
     Args:
         hidden_dim: width between the two.
         dropout_rate: rate of the dropout after the GELU and after the second Dense.
+        approximate_gelu: whether GELU is its approximation with tanh.
+        kernel_init: initial values, as `dense_initializers` takes them. The biases that go with
+            "xavier_uniform" are N(0, 1e-6²), as in AugReg's code.
 
     Input and output: (..., width).
     """
 
-    def __init__(self, hidden_dim: int, dropout_rate: float = 0.0, **kwargs):
+    def __init__(
+        self,
+        hidden_dim: int,
+        dropout_rate: float = 0.0,
+        approximate_gelu: bool = False,
+        kernel_init: str = "normal",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.dropout_rate = dropout_rate
+        self.approximate_gelu = approximate_gelu
+        self.kernel_init = kernel_init
 
     def build(self, input_shape):
-        self.expand = keras.layers.Dense(
-            self.hidden_dim,
-            activation=gelu,
-            kernel_initializer=dense_kernel(),
-            dtype=self.dtype_policy,
-            name="expand",
-        )
-        self.contract = keras.layers.Dense(
-            input_shape[-1],
-            kernel_initializer=dense_kernel(),
-            dtype=self.dtype_policy,
-            name="contract",
-        )
+        width = input_shape[-1]
+        activation = tanh_gelu if self.approximate_gelu else gelu
+        self.expand = self._dense(width, self.hidden_dim, "expand", activation=activation)
+        self.contract = self._dense(self.hidden_dim, width, "contract")
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy)
         self.expand.build(input_shape)
         self.contract.build((*input_shape[:-1], self.hidden_dim))
+
+    def _dense(self, inputs, outputs, name, **options):
+        initial = dense_initializers(self.kernel_init, inputs)
+        if self.kernel_init == "xavier_uniform":
+            initial["bias_initializer"] = keras.initializers.RandomNormal(stddev=1e-6)
+        return keras.layers.Dense(outputs, **initial, **options, dtype=self.dtype_policy, name=name)
 
     def call(self, tokens, training=False):
         hidden = self.dropout(self.expand(tokens), training=training)
@@ -58,7 +67,8 @@ class MLP(CompositeLayer):
         """Returns what is saved of one image, without the input."""
         hidden = math.prod(input_shape[1:-1]) * self.hidden_dim
         masks = (hidden + math.prod(input_shape[1:])) / 4 * (self.dropout_rate > 0)
-        return costs.gelu(hidden) + SavedActivations(float32=masks)
+        gelu_costs = costs.keras_gelu if self.approximate_gelu else costs.gelu
+        return gelu_costs(hidden) + SavedActivations(float32=masks)
 
     def model_parallel_axes(self):
         return column_parallel(self.expand) + row_parallel(self.contract)
@@ -71,4 +81,6 @@ class MLP(CompositeLayer):
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
             "dropout_rate": self.dropout_rate,
+            "approximate_gelu": self.approximate_gelu,
+            "kernel_init": self.kernel_init,
         }

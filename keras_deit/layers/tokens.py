@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
-from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.initializers import dense_kernel, token_initializer
 from keras_deit.layers.positions import AbsolutePositions
 
 
@@ -20,19 +20,29 @@ class PrependToken(keras.layers.Layer):
         count: number of tokens; more than one if each class has a token.
         weight_decay: whether a training decays the tokens. The authors' code excludes the class
             token from weight decay, but not the distillation token.
+        initializer: initial values, as `token_initializer` takes them.
 
     Input: tokens (batch, length, width). Output: (batch, count + length, width).
     """
 
-    def __init__(self, count: int = 1, weight_decay: bool = False, **kwargs):
+    def __init__(
+        self,
+        count: int = 1,
+        weight_decay: bool = False,
+        initializer: str = "normal",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.count = count
         self.weight_decay = weight_decay
+        self.initializer = initializer
 
     def build(self, input_shape):
         # Rank 3, as in the published files.
         self.token = self.add_weight(
-            shape=(1, self.count, input_shape[-1]), initializer=dense_kernel(), name="token"
+            shape=(1, self.count, input_shape[-1]),
+            initializer=token_initializer(self.initializer),
+            name="token",
         )
 
     def call(self, tokens):
@@ -61,7 +71,12 @@ class PrependToken(keras.layers.Layer):
         return (batch, self.count + length, width)
 
     def get_config(self):
-        return {**super().get_config(), "count": self.count, "weight_decay": self.weight_decay}
+        return {
+            **super().get_config(),
+            "count": self.count,
+            "weight_decay": self.weight_decay,
+            "initializer": self.initializer,
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -71,17 +86,21 @@ class PositionEmbedding(keras.layers.Layer):
     Args:
         grid: rows and columns of the patches, which are the last rows·columns tokens. Needed to
             resize the positions for another image size.
+        initializer: initial values, as `token_initializer` takes them.
 
     Input and output: tokens (batch, length, width); the length is fixed when the layer is built.
     """
 
-    def __init__(self, grid: tuple[int, int] | None = None, **kwargs):
+    def __init__(self, grid: tuple[int, int] | None = None, initializer: str = "normal", **kwargs):
         super().__init__(**kwargs)
         self.grid = None if grid is None else tuple(grid)
+        self.initializer = initializer
 
     def build(self, input_shape):
         self.positions = self.add_weight(
-            shape=(1, *input_shape[1:]), initializer=dense_kernel(), name="positions"
+            shape=(1, *input_shape[1:]),
+            initializer=token_initializer(self.initializer),
+            name="positions",
         )
 
     def call(self, tokens):
@@ -105,7 +124,7 @@ class PositionEmbedding(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "grid": self.grid}
+        return {**super().get_config(), "grid": self.grid, "initializer": self.initializer}
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")

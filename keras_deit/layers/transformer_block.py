@@ -1,9 +1,14 @@
-"""The pre-norm block of DeiT, DeiT III, the parallel ViT and CaiT."""
+"""The pre-norm block of DeiT, DeiT III, the parallel ViT, CaiT, ViT and PiT."""
 
 import keras
 from keras import ops
 
-from keras_deit.layers.attention import MultiHeadSelfAttention, TalkingHeadsAttention
+from keras_deit.core.errors import InputError
+from keras_deit.layers.attention import (
+    LocalitySelfAttention,
+    MultiHeadSelfAttention,
+    TalkingHeadsAttention,
+)
 from keras_deit.layers.block import Block
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.residual import LayerScale, StochasticDepth, apply_branch
@@ -28,6 +33,15 @@ class TransformerBlock(Block):
         talking_heads: whether the heads of the self-attention are mixed, as in CaiT.
         dropout_rate: rate of the dropout after the attention's projection and after both layers of
             the MLP.
+        head_dim: width of a head; None for the width of the tokens divided by `num_heads`.
+        lsa: whether the self-attention is LSA, see `LocalitySelfAttention`.
+        norm_epsilon: epsilon of the norms.
+        approximate_gelu: whether GELU is its approximation with tanh.
+        kernel_init: initial values of attention and MLP, as `dense_initializers` takes them.
+        use_projection: whether the attention ends with a dense layer.
+
+    Raises:
+        InputError: the heads are mixed, too, with `lsa`.
 
     Input and output: tokens (batch, length, width).
     """
@@ -44,9 +58,17 @@ class TransformerBlock(Block):
         branches: int = 1,
         talking_heads: bool = False,
         dropout_rate: float = 0.0,
+        head_dim: int | None = None,
+        lsa: bool = False,
+        norm_epsilon: float = 1e-6,
+        approximate_gelu: bool = False,
+        kernel_init: str = "normal",
+        use_projection: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if lsa and talking_heads:
+            raise InputError("The self-attention of a TransformerBlock is LSA or mixes its heads.")
         self.num_heads = num_heads
         self.mlp_ratio = mlp_ratio
         self.qkv_bias = qkv_bias
@@ -55,18 +77,23 @@ class TransformerBlock(Block):
         self.branches = branches
         self.talking_heads = talking_heads
         self.dropout_rate = dropout_rate
+        self.head_dim = head_dim
+        self.lsa = lsa
+        self.norm_epsilon = norm_epsilon
+        self.approximate_gelu = approximate_gelu
+        self.kernel_init = kernel_init
+        self.use_projection = use_projection
         self._suffixes = ("", *(f"_{chr(ord('a') + index)}" for index in range(1, branches)))
 
     def build(self, input_shape):
         policy = self.dtype_policy
-        attention_class = TalkingHeadsAttention if self.talking_heads else MultiHeadSelfAttention
         for suffix in self._suffixes:
-            attention = attention_class(
-                self.num_heads, self.qkv_bias, dtype=policy, name=f"attention{suffix}"
-            )
+            attention = self._attention(f"attention{suffix}")
             mlp = MLP(
                 int(input_shape[-1] * self.mlp_ratio),
                 self.dropout_rate,
+                self.approximate_gelu,
+                self.kernel_init,
                 dtype=policy,
                 name=f"mlp{suffix}",
             )
@@ -78,9 +105,25 @@ class TransformerBlock(Block):
         for layer in self._sublayers():
             layer.build(input_shape)
 
+    def _attention(self, name):
+        kind = MultiHeadSelfAttention
+        if self.lsa or self.talking_heads:
+            kind = LocalitySelfAttention if self.lsa else TalkingHeadsAttention
+        return kind(
+            self.num_heads,
+            self.qkv_bias,
+            self.head_dim,
+            self.kernel_init,
+            self.use_projection,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
     def _branch(self, number, *layers):
         policy = self.dtype_policy
-        norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name=f"norm{number}")
+        norm = keras.layers.LayerNormalization(
+            epsilon=self.norm_epsilon, dtype=policy, name=f"norm{number}"
+        )
         branch = [norm, *layers]
         if self.layer_scale_init is not None:
             name = f"layer_scale{number}"
@@ -147,4 +190,10 @@ class TransformerBlock(Block):
             "branches": self.branches,
             "talking_heads": self.talking_heads,
             "dropout_rate": self.dropout_rate,
+            "head_dim": self.head_dim,
+            "lsa": self.lsa,
+            "norm_epsilon": self.norm_epsilon,
+            "approximate_gelu": self.approximate_gelu,
+            "kernel_init": self.kernel_init,
+            "use_projection": self.use_projection,
         }

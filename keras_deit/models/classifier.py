@@ -13,7 +13,7 @@ from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageForma
 from keras_deit.core.keras_internals import names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
-from keras_deit.layers.initializers import dense_kernel
+from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import attention_layers
 from keras_deit.layers.settings import (
     LAYER_SETTINGS,
@@ -359,14 +359,21 @@ def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:
         yield from [below] if isinstance(below, Block) else _blocks_in(below)
 
 
-def classification_head(num_classes: int, name: str) -> keras.layers.Layer:
+def classification_head(
+    num_classes: int, name: str, kernel_init: str = "normal", width: int = 0
+) -> keras.layers.Layer:
     """Returns the linear layer from a token to logits.
 
     It computes in float32 under every dtype policy, because losses and fused logits need it. For 0
     classes it returns the token itself.
+
+    Args:
+        num_classes: number of classes.
+        name: name of the layer.
+        kernel_init: initial values, as `dense_initializers` takes them.
+        width: width of the token, which "torch" needs.
     """
     if num_classes == 0:
         return keras.layers.Identity(dtype="float32", name=name)
-    return keras.layers.Dense(
-        num_classes, kernel_initializer=dense_kernel(), dtype="float32", name=name
-    )
+    initial = dense_initializers(kernel_init, width, may_skip=False)
+    return keras.layers.Dense(num_classes, **initial, dtype="float32", name=name)

@@ -81,6 +81,8 @@ BATCH_NORM: Layout = {
     "moving_mean": (".running_mean", COPY),
     "moving_variance": (".running_var", COPY),
 }
+# The learned temperatures of LSA.
+SCALE: Layout = {"scale": (".scale", COPY)}
 AFFINE: Layout = {"alpha": (".alpha", COPY), "beta": (".beta", COPY)}
 WIDE_AFFINE: Layout = {"alpha": (".alpha", _WIDE), "beta": (".beta", _WIDE)}
 

@@ -14,7 +14,13 @@ CASES = (
         layers.TalkingHeadsAttention,
         {"num_heads": 3},
         TOKENS,
-        (Effect("num_heads", 2, "shapes"), Effect("qkv_bias", False, "shapes")),
+        (
+            Effect("num_heads", 2, "shapes"),
+            Effect("qkv_bias", False, "shapes"),
+            Effect("head_dim", 5, "shapes"),
+            Effect("kernel_init", "torch", "initial values"),
+            Effect("use_projection", False, "shapes"),
+        ),
         lambda x, w: reference.talking_heads_attention(x, w, num_heads=3),
     ),
     Case(

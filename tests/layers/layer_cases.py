@@ -5,6 +5,7 @@ import conv_cases
 import numpy_reference as reference
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
+from locality_cases import CASES as LOCALITY_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 
@@ -24,28 +25,47 @@ CASES = (
         layers.PrependToken,
         {},
         TOKENS,
-        (Effect("count", 3, "shapes"), Effect("weight_decay", True, "weight decay")),
+        (
+            Effect("count", 3, "shapes"),
+            Effect("weight_decay", True, "weight decay"),
+            Effect("initializer", "unit_normal", "initial values"),
+        ),
         lambda x, w: reference.prepend(x, w["token"]),
     ),
     Case(
         layers.PositionEmbedding,
         {"grid": (2, 2)},
         TOKENS,
-        (Effect("grid", (1, 4), "position grid"), Effect("grid", None, "position grid")),
+        (
+            Effect("grid", (1, 4), "position grid"),
+            Effect("grid", None, "position grid"),
+            Effect("initializer", "zeros", "initial values"),
+        ),
         lambda x, w: x + w["positions"],
     ),
     Case(
         layers.MultiHeadSelfAttention,
         {"num_heads": 3},
         TOKENS,
-        (Effect("num_heads", 2, "output"), Effect("qkv_bias", False, "shapes")),
+        (
+            Effect("num_heads", 2, "output"),
+            Effect("qkv_bias", False, "shapes"),
+            Effect("head_dim", 5, "shapes"),
+            Effect("kernel_init", "xavier_uniform", "initial values"),
+            Effect("use_projection", False, "shapes"),
+        ),
         lambda x, w: reference.attention(x, w, num_heads=3),
     ),
     Case(
         layers.MLP,
         {"hidden_dim": 20},
         TOKENS,
-        (Effect("hidden_dim", 7, "shapes"), Effect("dropout_rate", 0.5, "training output")),
+        (
+            Effect("hidden_dim", 7, "shapes"),
+            Effect("dropout_rate", 0.5, "training output"),
+            Effect("approximate_gelu", True, "output"),
+            Effect("kernel_init", "xavier_uniform", "initial values"),
+        ),
         reference.mlp,
     ),
     Case(
@@ -76,9 +96,16 @@ CASES = (
             Effect("branches", 2, "shapes"),
             Effect("talking_heads", True, "shapes"),
             Effect("dropout_rate", 0.5, "training output"),
+            Effect("head_dim", 5, "shapes"),
+            Effect("lsa", True, "shapes"),
+            Effect("norm_epsilon", 0.1, "output"),
+            Effect("approximate_gelu", True, "output"),
+            Effect("kernel_init", "torch", "initial values"),
+            Effect("use_projection", False, "shapes"),
         ),
         lambda x, w: reference.block(x, w, num_heads=3),
     ),
+    *LOCALITY_CASES,
     *HMLP_CASES,
     *RESIDUAL_STEM_CASES,
     *RESMLP_CASES,

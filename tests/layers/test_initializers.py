@@ -10,6 +10,7 @@ from keras_deit import layers
 from keras_deit.layers.initializers import (
     conv_bias,
     conv_kernel,
+    dense_initializers,
     dense_kernel,
     depthwise_kernel,
     skip_init,
@@ -53,10 +54,41 @@ def test_a_new_initializer_draws_new_values():
     assert (numpy(dense_kernel()((4, 4))) != numpy(dense_kernel()((4, 4)))).any()
 
 
+@pytest.mark.parametrize("name", ["xavier_normal", "xavier_uniform"])
+def test_xavier_kernels_have_the_variance_of_both_widths(name):
+    values = numpy(dense_initializers(name, 300)["kernel_initializer"]((300, 500))).ravel()
+    assert abs(values.std() / math.sqrt(2 / 800) - 1) < 0.01
+    bound = math.sqrt(6 / 800)
+    assert (np.abs(values) > bound * (1 + 1e-6)).any() == (name == "xavier_normal")
+
+
+def test_torch_kernels_and_biases_have_the_bound_of_fan_in():
+    made = dense_initializers("torch", 300)
+    assert_uniform(made["kernel_initializer"]((300, 500)), 300)
+    assert_uniform(made["bias_initializer"]((5000,)), 300)
+
+
+def test_fused_kernel_of_augreg_has_the_variance_of_each_of_its_three():
+    layer = layers.MultiHeadSelfAttention(num_heads=4, kernel_init="xavier_uniform")
+    layer.build((None, 5, 200))
+    bound = math.sqrt(6 / 400)
+    assert 0.99 * bound < np.abs(numpy(layer.qkv.kernel)).max() <= bound * (1 + 1e-6)
+
+
+def test_biases_of_augreg_mlps_are_tiny_but_not_zero():
+    layer = layers.MLP(3000, kernel_init="xavier_uniform")
+    layer.build((None, 5, 8))
+    assert abs(numpy(layer.expand.bias).std() / 1e-6 - 1) < 0.1
+
+
 def test_skip_init_makes_dense_kernels_nan_in_its_block_only():
     initializer = dense_kernel()
+    scaled = dense_initializers("xavier_normal", 4)["kernel_initializer"]
     with skip_init():
         assert np.isnan(numpy(initializer((4, 4)))).all()
+        assert np.isnan(numpy(scaled((4, 4)))).all()
+        head = dense_initializers("xavier_normal", 4, may_skip=False)["kernel_initializer"]
+        assert np.isfinite(numpy(head((4, 4)))).all()
         assert numpy(conv_kernel()((3, 3, 4, 4))).any()
     assert numpy(initializer((4, 4))).all()
 
@@ -75,12 +107,14 @@ def test_initial_values_of_a_block():
             np.testing.assert_array_equal(values, float(weight.name == "gamma"))
 
 
-@pytest.mark.parametrize("layer", [layers.PrependToken(), layers.PositionEmbedding()])
-def test_tokens_and_positions_start_like_dense_kernels(layer):
+@pytest.mark.parametrize("kind", [layers.PrependToken, layers.PositionEmbedding])
+@pytest.mark.parametrize(("initializer", "deviation"), [("normal", 0.02), ("unit_normal", 1.0)])
+def test_tokens_and_positions_are_normal_and_not_truncated(kind, initializer, deviation):
+    layer = kind(initializer=initializer)
     layer.build((None, 1, 5000))
-    values = numpy(layer.weights[0])
-    assert abs(values.std() - 0.02) < 0.001
-    assert np.abs(values).max() > 2.5 * 0.02
+    values = numpy(layer.weights[0]) / deviation
+    assert abs(values.std() - 1) < 0.05
+    assert np.abs(values).max() > 2.5
 
 
 def assert_uniform(values, fan_in):

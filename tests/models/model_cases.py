@@ -40,6 +40,8 @@ DISTILLED = Case(
         Effect("in_channels", 1, "shapes"),
         Effect("dropout_rate", 0.5, "training output"),
         Effect("stem", "conv", "shapes"),
+        Effect("spt", True, "shapes"),
+        Effect("lsa", True, "shapes"),
     ),
     deit_logits,
 )

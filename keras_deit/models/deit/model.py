@@ -6,12 +6,13 @@
 
 import keras
 
-from keras_deit.core.errors import unknown_name
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.layers import (
     PatchEmbedding,
     PositionEmbedding,
     PrependToken,
     ResidualConvStem,
+    ShiftedPatchTokenization,
     TransformerBlock,
 )
 from keras_deit.models.arguments import (
@@ -26,6 +27,14 @@ from keras_deit.models.deit import weights
 from keras_deit.models.registry import register_family
 
 _STEMS = {"linear": PatchEmbedding, "conv": ResidualConvStem}
+
+
+def _stem(stem: str, spt: bool) -> type:
+    if stem not in _STEMS:
+        raise unknown_name("stem", stem, _STEMS)
+    if spt and stem != "linear":
+        raise InputError(f"SPT takes the place of the linear stem. Received: stem={stem!r}")
+    return ShiftedPatchTokenization if spt else _STEMS[stem]
 
 
 @register_family
@@ -54,6 +63,10 @@ class DeiT(Classifier):
             of two.
         in_channels: number of channels of the images; 1 for gray images. Weights for color images
             are summed or repeated.
+        spt: whether shifted patch tokenization takes the place of the linear stem ("Vision
+            Transformer for Small-Size Datasets", §3.2).
+        lsa: whether the self-attention is locality self-attention (§3.3 there): a learned
+            temperature for each head, and no token attends to itself.
 
     Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
@@ -78,6 +91,8 @@ class DeiT(Classifier):
         dropout_rate: float = 0.0,
         stem: str = "linear",
         in_channels: int = 3,
+        spt: bool = False,
+        lsa: bool = False,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
@@ -88,9 +103,7 @@ class DeiT(Classifier):
         check_ratio(mlp_ratio=mlp_ratio)
         check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
         inputs = keras.Input((height, width, in_channels), name="image")
-        if stem not in _STEMS:
-            raise unknown_name("stem", stem, _STEMS)
-        embedding = _STEMS[stem](patch_size, embed_dim, name="patch_embedding")
+        embedding = _stem(stem, spt)(patch_size, embed_dim, name="patch_embedding")
         x = embedding(inputs)
         if distilled:
             x = PrependToken(weight_decay=True, name="distillation_token")(x)
@@ -105,6 +118,7 @@ class DeiT(Classifier):
                 qkv_bias,
                 drop_path_rate * index / max(depth - 1, 1),
                 dropout_rate=dropout_rate,
+                lsa=lsa,
                 name=f"block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
@@ -112,6 +126,11 @@ class DeiT(Classifier):
         if distilled:
             heads["distillation"] = classification_head(num_classes, "distillation_head")(x[:, 1])
         super().__init__(inputs, heads, **kwargs)
+
+    def weight_names(self):
+        embedding = self.get_layer("patch_embedding")
+        own = weights.SPT if isinstance(embedding, ShiftedPatchTokenization) else {}
+        return {publisher: {**table, **own} for publisher, table in self.weight_tables.items()}
 
     @classmethod
     def describe_weights(cls, names):

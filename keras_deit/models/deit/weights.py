@@ -4,7 +4,7 @@ The authors and timm use the same names. Hugging Face's transformers has its own
 plain DeiT as a ViT.
 """
 
-from keras_deit.models.weight_names import BARE, CONVOLUTION, DENSE, NORM, Table
+from keras_deit.models.weight_names import BARE, CONVOLUTION, DENSE, NORM, SCALE, Table
 
 # The authors use these names in every architecture.
 COMMON: Table = {
@@ -23,6 +23,13 @@ BLOCKS: Table = {
     "block_{i}/mlp/expand": ("blocks.{i}.mlp.fc1", DENSE),
     "block_{i}/mlp/contract": ("blocks.{i}.mlp.fc2", DENSE),
 }
+
+# DeiT has been published without SPT and LSA, so these names are this package's.
+SPT: Table = {
+    "patch_embedding/norm": ("patch_embed.norm", NORM),
+    "patch_embedding/projection": ("patch_embed.proj", DENSE),
+}
+LSA: Table = {"block_{i}/attention": ("blocks.{i}.attn", SCALE)}
 
 DISTILLATION: Table = {
     "distillation_token": ("dist_token", BARE),
@@ -69,7 +76,7 @@ _TWO_HEADS: Table = {
 _ONE_HEAD: Table = {"class_head": ("classifier", DENSE)}
 
 TABLES = {
-    "authors": {**COMMON, **BLOCKS, **DISTILLATION},
+    "authors": {**COMMON, **BLOCKS, **DISTILLATION, **LSA},
     "Hugging Face, two heads": {**_FILES, **_TWO_HEADS},
     "Hugging Face": {**_FILES, **_ONE_HEAD},
     "Hugging Face 5, two heads": {**_IN_MEMORY, **_TWO_HEADS},
