@@ -20,6 +20,7 @@ from keras_deit.layers.stems import (
     PatchEmbedding,
     ResidualConvStem,
 )
+from keras_deit.layers.swin import PatchMerging, SwinBlock, WindowAttention
 from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
 from keras_deit.layers.transformer_block import TransformerBlock
 
@@ -38,6 +39,7 @@ __all__ = [
     "LocalitySelfAttention",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
+    "PatchMerging",
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
@@ -47,6 +49,8 @@ __all__ = [
     "ShiftedPatchTokenization",
     "SqueezeExcitation",
     "StochasticDepth",
+    "SwinBlock",
     "TalkingHeadsAttention",
     "TransformerBlock",
+    "WindowAttention",
 ]

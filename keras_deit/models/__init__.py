@@ -20,6 +20,7 @@ from keras_deit.models.registry import (
     registered_families,
 )
 from keras_deit.models.resmlp import ResMLP
+from keras_deit.models.small_data import SmallDataSwin
 from keras_deit.models.spec import ModelSpec, Result
 
 FAMILIES.protect()
@@ -34,6 +35,7 @@ __all__ = [
     "PatchConvNet",
     "ResMLP",
     "Result",
+    "SmallDataSwin",
     "abstract_model",
     "build_model",
     "count_macs",

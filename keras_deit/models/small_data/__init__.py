@@ -6,5 +6,6 @@ can be set one by one: `spt`, shifted patch tokenization (§3.1), and `lsa`, loc
 """
 
 from keras_deit.models.small_data import configs
+from keras_deit.models.small_data.swin import SmallDataSwin
 
-__all__ = ["configs"]
+__all__ = ["SmallDataSwin", "configs"]
