@@ -204,11 +204,14 @@ class LocalitySelfAttention(MultiHeadSelfAttention):
         return ops.softmax(ops.where(diagonal, float(np.finfo("float32").min), logits))
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what is saved of one image, without the input."""
+        """Returns what is saved of one image, without the input.
+
+        Keras computes product, exponential and softmax as separate operations here.
+        """
         length = input_shape[1]
         tokens = 5 * length * self.num_heads * self._head_dim / costs.shards
         maps = self.num_heads * length**2 / costs.shards
-        return SavedActivations(tokens, 2 * maps, maps)
+        return SavedActivations(tokens, 3 * maps, maps)
 
     def get_config(self):
         return {**super().get_config(), "initial_scale": self.initial_scale}
