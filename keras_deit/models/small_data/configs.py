@@ -6,6 +6,7 @@ in docs/models.md.
 
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.registry import register_model
+from keras_deit.models.small_data.swin import SmallDataSwin
 
 _CODE = "github.com/aanna0701/SPT_LSA_ViT"
 # CIFAR-10 and SVHN have 10 classes and 32 pixels, Tiny-ImageNet has 200 and 64.
@@ -43,3 +44,23 @@ def register(
         source=_CODE,
         **config,
     )
+
+
+# fmt: off
+register(
+    "swin_small_data_patch2_32", SmallDataSwin, 32,
+    parameters=7_073_188, gmacs=0.2409,
+)
+register(
+    "sl_swin_patch2_32", SmallDataSwin, 32, spt=True, lsa=True,
+    parameters=8_562_166, gmacs=0.2799,
+)
+register(
+    "swin_small_data_patch4_64", SmallDataSwin, 64, patch_size=4,
+    parameters=7_149_794, gmacs=0.2419, published_gmacs=0.2423,
+)
+register(
+    "sl_swin_patch4_64", SmallDataSwin, 64, patch_size=4, spt=True, lsa=True,
+    parameters=8_652_956, gmacs=0.2844, published_gmacs=0.2849,
+)
+# fmt: on
