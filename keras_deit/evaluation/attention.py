@@ -1,5 +1,6 @@
 """Attention maps: where a model looks."""
 
+import math
 import numbers
 import pathlib
 
@@ -11,6 +12,7 @@ from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import atomic_write
 from keras_deit.evaluation.predictions import Predictor
 from keras_deit.models import Classifier
+from keras_deit.models.features import stage_grid
 
 KINDS = ("rollout", "last", "class", "distillation")
 _TOKENS = {"class": 0, "distillation": 1}
@@ -40,8 +42,9 @@ def attention_maps(
 
     Returns:
         float32, in [0, 1]. Rollout: (batch, rows, columns). The others: (batch, heads, rows,
-        columns), and (batch, classes, rows, columns) if each class has a token. The attention to
-        all tokens sums to one; what goes to the class and distillation tokens is left out.
+        columns), and (batch, classes, rows, columns) if each class has a token; in a later stage
+        there are fewer rows and columns. The attention to all tokens sums to one; what goes to the
+        class and distillation tokens is left out.
 
     Raises:
         InputError: there is no such kind or block, the model has no attention, or the token takes
@@ -51,15 +54,16 @@ def attention_maps(
         raise unknown_name("kind of attention map", kind, KINDS)
     if kind in ("rollout", "last") and layer is not None:
         raise InputError(f"layer is for the kinds class and distillation. Received: {kind}")
-    rows, columns = model.patch_grid()
     if kind == "rollout":
+        grid = model.patch_grid()
         maps = in_batches(model.attention_model(), images, lambda found: _rollout(model, found))
     else:
         token = "class" if kind == "last" else kind
         name = _block_with_token(model, token, -1 if layer is None else layer)
         single = keras.Model(model.input, model.attention_model().output[name])
-        maps = in_batches(single, images, lambda found: _of_token(model, found, token))
-    return maps.reshape(*maps.shape[:-1], rows, columns)
+        grid = _grid(model, single.output.shape[-1])
+        maps = in_batches(single, images, lambda found: _of_token(model, found, token, grid))
+    return maps.reshape(*maps.shape[:-1], *grid)
 
 
 def saliency(model: Classifier, images) -> np.ndarray:
@@ -177,16 +181,30 @@ def in_batches(model: keras.Model, images, function) -> np.ndarray:
     return np.concatenate(results).astype("float32")
 
 
+def _grid(model: Classifier, length: int) -> tuple[int, int]:
+    """Returns the grid of the patches among tokens, which may be of a later stage.
+
+    Raises:
+        InputError: it is not known.
+    """
+    grid = stage_grid(model, length)
+    if grid is None:
+        raise InputError(f"{model.name} has {length} tokens in a block, of an unknown grid.")
+    return grid
+
+
 def _blocks_with(model: Classifier, token: str) -> list[int]:
     """Returns the indices of the blocks with attention from a token."""
     if token not in model.heads.output:
         return []
-    maps, (rows, columns) = model.attention_model().output, model.patch_grid()
-    return [
-        index
-        for index, block in enumerate(model.blocks)
-        if block.name in maps and block.input.shape[1] > rows * columns
-    ]
+    maps = model.attention_model().output
+    lengths = [block.input.shape[1] if block.name in maps else 0 for block in model.blocks]
+    return [i for i, length in enumerate(lengths) if length and length > _patches(model, length)]
+
+
+def _patches(model: Classifier, length: int) -> int:
+    """Returns how many patches there are among tokens."""
+    return math.prod(_grid(model, length))
 
 
 def _block_with_token(model: Classifier, token: str, layer: int) -> str:
@@ -202,10 +220,9 @@ def _block_with_token(model: Classifier, token: str, layer: int) -> str:
     return blocks[layer].name
 
 
-def _of_token(model: Classifier, maps: np.ndarray, token: str) -> np.ndarray:
+def _of_token(model: Classifier, maps: np.ndarray, token: str, grid) -> np.ndarray:
     """Returns the rows of a token, without the columns of tokens: (batch, heads, patches)."""
-    rows, columns = model.patch_grid()
-    patches = maps[..., -rows * columns :]
+    patches = maps[..., -math.prod(grid) :]
     if maps.shape[2] == model.num_classes and _has_token_per_class(model):
         return patches.mean(axis=1)
     return patches[:, :, _TOKENS[token]]
@@ -221,19 +238,33 @@ def _rollout(model: Classifier, maps: dict[str, np.ndarray]) -> np.ndarray:
 
     Without a class token it is the mean over the patches; with one for each class, over these.
     """
-    rows, columns = model.patch_grid()
-    patches = rows * columns
     flow = None
     for block in model.blocks:
         if block.name not in maps:
             continue
         length = block.input.shape[1]
         attended = _mixed_with_identity(maps[block.name].mean(axis=1).astype("float64"), length)
-        flow = attended if flow is None else attended @ _with_new_tokens(flow, length)
-    tokens = flow.shape[1] - patches
+        flow = attended if flow is None else attended @ _of_input(model, flow, length)
+    tokens = flow.shape[1] - _patches(model, flow.shape[1])
     is_per_class = _has_token_per_class(model)
     queries = flow[:, :tokens] if is_per_class else flow[:, :1] if tokens else flow
-    return queries[..., -patches:].mean(axis=1)
+    return queries[..., -math.prod(model.patch_grid()) :].mean(axis=1)
+
+
+def _of_input(model: Classifier, flow: np.ndarray, length: int) -> np.ndarray:
+    """Returns the flow of the tokens that go into a block.
+
+    Tokens may have entered before the patches since, and a later stage has fewer patches: each of
+    them is the mean of those that it covers.
+    """
+    if length >= flow.shape[1]:
+        return _with_new_tokens(flow, length)
+    (batch, old, inputs), (rows, columns) = flow.shape, _grid(model, length)
+    tokens, patches = np.split(flow, [old - _patches(model, old)], axis=1)
+    above, beside = (b // a for a, b in zip((rows, columns), _grid(model, old), strict=True))
+    cells = patches.reshape(batch, rows, above, columns, beside, inputs)
+    pooled = cells.mean(axis=(2, 4)).reshape(batch, rows * columns, inputs)
+    return np.concatenate([tokens, pooled], axis=1)
 
 
 def _mixed_with_identity(attention: np.ndarray, length: int) -> np.ndarray:
