@@ -10,10 +10,16 @@ from keras_deit.layers.attention import (
 from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
+from keras_deit.layers.dense_patches import DensePatchEmbedding
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
+from keras_deit.layers.small_data_cait import (
+    HeadMatrix,
+    SmallDataCaiTAttention,
+    SmallDataCaiTBlock,
+)
 from keras_deit.layers.stems import (
     ConvStem,
     HierarchicalMLPStem,
@@ -33,6 +39,8 @@ __all__ = [
     "ClassMLPBlock",
     "ConvBlock",
     "ConvStem",
+    "DensePatchEmbedding",
+    "HeadMatrix",
     "HeadMixing",
     "HierarchicalMLPStem",
     "LayerScale",
@@ -47,6 +55,8 @@ __all__ = [
     "ResidualConvStem",
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
+    "SmallDataCaiTAttention",
+    "SmallDataCaiTBlock",
     "SqueezeExcitation",
     "StochasticDepth",
     "SwinBlock",

@@ -40,7 +40,7 @@ def shift_and_concatenate(grid, shift: int):
     return ops.concatenate([grid, *copies], axis=-1)
 
 
-def _flat_patches(grid, side: int):
+def flat_patches(grid, side: int):
     """Cuts a map into patches, flattened in the order (row, column, channel)."""
     _, height, width, channels = grid.shape
     rows, columns = height // side, width // side
@@ -68,7 +68,7 @@ class _ShiftedPatches(CompositeLayer):
         self.projection.build(shape)
 
     def _merged(self, grid, side: int):
-        patches = _flat_patches(shift_and_concatenate(grid, side // 2), side)
+        patches = flat_patches(shift_and_concatenate(grid, side // 2), side)
         return self.projection(self.norm(patches))
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:

@@ -20,7 +20,7 @@ from keras_deit.models.registry import (
     registered_families,
 )
 from keras_deit.models.resmlp import ResMLP
-from keras_deit.models.small_data import SmallDataSwin
+from keras_deit.models.small_data import SmallDataCaiT, SmallDataSwin, SmallDataViT
 from keras_deit.models.spec import ModelSpec, Result
 
 FAMILIES.protect()
@@ -35,7 +35,9 @@ __all__ = [
     "PatchConvNet",
     "ResMLP",
     "Result",
+    "SmallDataCaiT",
     "SmallDataSwin",
+    "SmallDataViT",
     "abstract_model",
     "build_model",
     "count_macs",

@@ -183,7 +183,7 @@ def check_model(
     images = case.arrays["images"]
     differences = _check_results(case, {**results, "logits": model.output}, model, images)
     if "labels" in case.arrays:
-        rows = np.eye(model.num_classes, dtype="float32")[case.arrays["labels"]]
+        rows = ops.one_hot(case.arrays["labels"], model.num_classes)
         differences |= _check_gradients(
             case, model, images, lambda logits: -ops.mean(_log_likelihoods(logits, rows))
         )
@@ -216,7 +216,7 @@ def check_module(
     """
     results = {**(results or {}), "outputs": outputs(model.output)}
     differences = _check_results(case, results, model, inputs)
-    cotangent = case.arrays["cotangent"]
+    cotangent = ops.convert_to_tensor(case.arrays["cotangent"])
     loss = functools.partial(_weighted_sum, outputs, cotangent)
     return differences | _check_gradients(case, model, inputs, loss)
 
@@ -238,6 +238,8 @@ def module(layer: keras.layers.Layer, shape: tuple[int, ...], table: Table) -> C
         weight_tables = {"authors": table}
         num_classes = 0
         head_layers = {}
+        # Keras reads every property of a model; its input may be no image.
+        image_format = None
 
         def __init__(self):
             inputs = keras.Input(shape)
@@ -333,6 +335,7 @@ def loss_and_gradients(
         model.zero_grad()
         value = loss(model(inputs, training=False))
         value.backward()
+        value = value.detach()
         gradients = [variable.value.grad for variable in variables]
     pairs = zip(variables, gradients, strict=True)
     return float(numpy(value)), {v.path: numpy(g) for v, g in pairs if g is not None}

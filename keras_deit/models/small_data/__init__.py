@@ -6,6 +6,8 @@ can be set one by one: `spt`, shifted patch tokenization (§3.1), and `lsa`, loc
 """
 
 from keras_deit.models.small_data import configs
+from keras_deit.models.small_data.cait import SmallDataCaiT
 from keras_deit.models.small_data.swin import SmallDataSwin
+from keras_deit.models.small_data.vit import SmallDataViT
 
-__all__ = ["SmallDataSwin", "configs"]
+__all__ = ["SmallDataCaiT", "SmallDataSwin", "SmallDataViT", "configs"]

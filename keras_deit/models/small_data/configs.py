@@ -6,7 +6,9 @@ in docs/models.md.
 
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.registry import register_model
+from keras_deit.models.small_data.cait import SmallDataCaiT
 from keras_deit.models.small_data.swin import SmallDataSwin
+from keras_deit.models.small_data.vit import SmallDataViT
 
 _CODE = "github.com/aanna0701/SPT_LSA_ViT"
 # CIFAR-10 and SVHN have 10 classes and 32 pixels, Tiny-ImageNet has 200 and 64.
@@ -47,20 +49,55 @@ def register(
 
 
 # fmt: off
+_PATCH_4 = {"patch_size": 4}
+_PATCH_8 = {"patch_size": 8}
+_SL = {"spt": True, "lsa": True}
+register(
+    "vit_small_data_patch4_32", SmallDataViT, 32,
+    parameters=2_692_426, gmacs=0.1877,
+)
+register(
+    "sl_vit_patch4_32", SmallDataViT, 32, **_SL,
+    parameters=2_729_878, gmacs=0.1901,
+)
+register(
+    "vit_small_data_patch8_64", SmallDataViT, 64, **_PATCH_8,
+    parameters=2_756_744, gmacs=0.1895, published_gmacs=0.1898,
+)
+register(
+    "sl_vit_patch8_64", SmallDataViT, 64, **_PATCH_8, **_SL,
+    parameters=2_906_228, gmacs=0.1990, published_gmacs=0.1992,
+)
+register(
+    "cait_small_data_patch4_32", SmallDataCaiT, 32,
+    parameters=9_020_618, gmacs=0.5957,
+)
+register(
+    "sl_cait_patch4_32", SmallDataCaiT, 32, **_SL,
+    parameters=9_058_066, gmacs=0.5981,
+)
+register(
+    "cait_small_data_patch8_64", SmallDataCaiT, 64, **_PATCH_8,
+    parameters=9_084_936, gmacs=0.5975, published_gmacs=0.6138,
+)
+register(
+    "sl_cait_patch8_64", SmallDataCaiT, 64, **_PATCH_8, **_SL,
+    parameters=9_234_416, gmacs=0.6069, published_gmacs=0.6233,
+)
 register(
     "swin_small_data_patch2_32", SmallDataSwin, 32,
     parameters=7_073_188, gmacs=0.2409,
 )
 register(
-    "sl_swin_patch2_32", SmallDataSwin, 32, spt=True, lsa=True,
+    "sl_swin_patch2_32", SmallDataSwin, 32, **_SL,
     parameters=8_562_166, gmacs=0.2799,
 )
 register(
-    "swin_small_data_patch4_64", SmallDataSwin, 64, patch_size=4,
+    "swin_small_data_patch4_64", SmallDataSwin, 64, **_PATCH_4,
     parameters=7_149_794, gmacs=0.2419, published_gmacs=0.2423,
 )
 register(
-    "sl_swin_patch4_64", SmallDataSwin, 64, patch_size=4, spt=True, lsa=True,
+    "sl_swin_patch4_64", SmallDataSwin, 64, **_PATCH_4, **_SL,
     parameters=8_652_956, gmacs=0.2844, published_gmacs=0.2849,
 )
 # fmt: on

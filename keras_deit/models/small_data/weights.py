@@ -1,9 +1,26 @@
 """The names that weights of the models for small data sets have in the authors' files."""
 
-from keras_deit.models.weight_names import BARE, CONVOLUTION, COPY, DENSE, NORM, Layout, Table
+import re
+from typing import TYPE_CHECKING
 
-# The temperatures of locality self-attention.
-SCALE: Layout = {"scale": (".scale", COPY)}
+from keras_deit.models.weight_names import (
+    BARE,
+    CONVOLUTION,
+    COPY,
+    DENSE,
+    NORM,
+    SCALE,
+    Layout,
+    Table,
+    Transform,
+)
+
+if TYPE_CHECKING:
+    from keras_deit.models.classifier import Classifier
+
+# LayerScale is (1, 1, width) in these files.
+_WIDE_SCALE: Layout = {"gamma": (".scale", Transform((0, 1, 2), squeeze=2))}
+_MATRIX: Layout = {"kernel": ("", COPY)}
 
 
 def shifted_patches(module: str) -> Table:
@@ -16,6 +33,115 @@ def shifted_patches(module: str) -> Table:
         "patch_embedding/norm": (f"{module}.merging.1", NORM),
         "patch_embedding/projection": (f"{module}.merging.2", DENSE),
     }
+
+
+def mlp_half(block: str, module: str) -> Table:
+    """Returns the names of the norm and MLP of a block.
+
+    Args:
+        block: path of the block.
+        module: its MLP with the norm in the file.
+    """
+    return {
+        f"{block}/norm2": (f"{module}.norm", NORM),
+        f"{block}/mlp/expand": (f"{module}.fn.net.0", DENSE),
+        f"{block}/mlp/contract": (f"{module}.fn.net.3", DENSE),
+    }
+
+
+def attention_half(block: str, module: str) -> Table:
+    """Returns the names of the norm and the attention of a block of ViT or PiT.
+
+    Args:
+        block: path of the block.
+        module: its attention with the norm in the file.
+    """
+    return {
+        f"{block}/norm1": (f"{module}.norm", NORM),
+        f"{block}/attention/qkv": (f"{module}.fn.to_qkv", DENSE),
+        f"{block}/attention/projection": (f"{module}.fn.to_out.0", DENSE),
+        f"{block}/attention": (f"{module}.fn", SCALE),
+    }
+
+
+# Of ViT, CaiT and PiT.
+TOKENS: Table = {
+    "class_token": ("cls_token", BARE),
+    "position_embedding": ("pos_embedding", BARE),
+    "norm": ("mlp_head.0", NORM),
+    "class_head": ("mlp_head.1", DENSE),
+}
+
+_VIT: Table = {
+    **TOKENS,
+    **attention_half("block_{i}", "transformer.layers.{i}.0"),
+    **mlp_half("block_{i}", "transformer.layers.{i}.1"),
+}
+
+
+def _cait_block(block: str, module: str) -> Table:
+    """Each half is wrapped in LayerScale and norm."""
+    attention, mlp = f"{module}.0", f"{module}.1"
+    return {
+        f"{block}/norm1": (f"{attention}.fn.norm", NORM),
+        f"{block}/attention/query": (f"{attention}.fn.fn.to_q", DENSE),
+        f"{block}/attention/key_value": (f"{attention}.fn.fn.to_kv", DENSE),
+        f"{block}/attention/projection": (f"{attention}.fn.fn.to_out.0", DENSE),
+        f"{block}/attention": (f"{attention}.fn.fn", SCALE),
+        f"{block}/attention/heads_before_softmax": (
+            f"{attention}.fn.fn.mix_heads_pre_attn",
+            _MATRIX,
+        ),
+        f"{block}/attention/heads_after_softmax": (
+            f"{attention}.fn.fn.mix_heads_post_attn",
+            _MATRIX,
+        ),
+        f"{block}/layer_scale1": (attention, _WIDE_SCALE),
+        **mlp_half(block, f"{mlp}.fn"),
+        f"{block}/layer_scale2": (mlp, _WIDE_SCALE),
+    }
+
+
+_CAIT: Table = {
+    **TOKENS,
+    **_cait_block("block_{i}", "patch_transformer.layers.{i}"),
+    **_cait_block("class_block_{i}", "cls_transformer.layers.{i}"),
+}
+_PATCHES: Table = {"patch_embedding/projection": ("to_patch_embedding.1", DENSE)}
+
+VIT_TABLES = {
+    "authors": {**_VIT, **_PATCHES},
+    "authors, SPT": {**_VIT, **shifted_patches("to_patch_embedding")},
+}
+CAIT_TABLES = {
+    "authors": {**_CAIT, **_PATCHES},
+    "authors, SPT": {**_CAIT, **shifted_patches("to_patch_embedding.0")},
+}
+
+
+def of_model(model: "Classifier") -> dict[str, Table]:
+    """Returns the names of a model's weights, which depend on whether it has SPT."""
+    tables = model.weight_tables
+    return {"authors": tables["authors, SPT" if model.get_config()["spt"] else "authors"]}
+
+
+def describe_vit(names: list[str]) -> str | None:
+    """Returns what a file with tensors of these names holds if it is a ViT for small data sets."""
+    return _described(names, r"(.*\.)?transformer\.layers\.\d+\.0\.fn\.to_qkv\.", "ViT")
+
+
+def describe_cait(names: list[str]) -> str | None:
+    """Returns what a file with tensors of these names holds if it is a CaiT for small data sets."""
+    return _described(names, r"(.*\.)?patch_transformer\.layers\.", "CaiT")
+
+
+def _described(names: list[str], mark: str, model: str) -> str | None:
+    if not any(re.match(mark, name) for name in names):
+        return None
+    has_spt = any("to_patch_embedding" in name and ".merging." in name for name in names)
+    has_lsa = any(name.endswith(".fn.scale") for name in names)
+    prefix = "S" * has_spt + "L" * has_lsa
+    return f"{prefix}-{model} for small data sets".removeprefix("-")
 
 
 _SWIN_BLOCK = "stage_{stage}_block_{block}"
@@ -55,9 +181,3 @@ def describe_swin(names: list[str]) -> str | None:
     has_lsa = any(name.endswith(".attn.scale") for name in names)
     prefix = "S" * has_spt + "L" * has_lsa
     return f"{prefix}-Swin for small data sets".removeprefix("-")
-
-
-def of_model(model: "Classifier") -> dict[str, Table]:
-    """Returns the names of a model's weights, which depend on whether it has SPT."""
-    tables = model.weight_tables
-    return {"authors": tables["authors, SPT" if model.get_config()["spt"] else "authors"]}
