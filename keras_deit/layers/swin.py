@@ -204,9 +204,8 @@ class WindowAttention(MultiHeadSelfAttention):
 def _relative_index(window: Grid) -> np.ndarray:
     """Returns the row of the table of relative positions for every (query, key) of a window."""
     rows, columns = window
-    row, column = np.indices(window).reshape(2, -1)
-    row, column = (place[:, None] - place + side - 1 for place, side in ((row, rows), (column, columns)))
-    return row * (2 * columns - 1) + column
+    down, right = (place[:, None] - place for place in np.indices(window).reshape(2, -1))
+    return (down + rows - 1) * (2 * columns - 1) + right + columns - 1
 
 
 def _in_windows(grid, window: Grid, library=ops):
@@ -340,13 +339,14 @@ class PatchMerging(CompositeLayer):
     def build(self, input_shape):
         batch, length, width = input_shape
         merged = (batch, length // 4, 4 * width)
+        initial = dense_initializers(self.kernel_init, 4 * width)
         self.norm = keras.layers.LayerNormalization(
             epsilon=1e-5, dtype=self.dtype_policy, name="norm"
         )
         self.projection = keras.layers.Dense(
             self.embed_dim,
             use_bias=False,
-            kernel_initializer=dense_initializers(self.kernel_init, 4 * width)["kernel_initializer"],
+            kernel_initializer=initial["kernel_initializer"],
             dtype=self.dtype_policy,
             name="projection",
         )
