@@ -113,25 +113,25 @@ class WindowAttention(MultiHeadSelfAttention):
     def call(self, tokens, training=False):
         query, key, value = self._queries_keys_values(tokens)
         maps = self.dropout(self._maps(query, key), training=training)
-        attended = ops.einsum("bwhqk,bwkhd->bwqhd", ops.cast(maps, value.dtype), value)
-        attended = self._to_grid(attended, tokens.shape[1])
+        attended = ops.matmul(ops.cast(maps, value.dtype), value)
+        attended = self._to_grid(ops.transpose(attended, (0, 1, 3, 2, 4)), tokens.shape[1])
         return self.projection(attended) if self.use_projection else attended
 
     def _queries_keys_values(self, tokens):
-        """Returns three tensors (batch, windows, length of a window, num_heads, head_dim)."""
+        """Returns three tensors (batch, windows, num_heads, length of a window, head_dim)."""
         rolled = ops.reshape(tokens, (-1, *self.grid, tokens.shape[-1]))
         if any(self._shifts):
             rolled = ops.roll(rolled, [-shift for shift in self._shifts], axis=(1, 2))
         windows = _in_windows(rolled, self.window)
         projected = self.qkv(ops.reshape(windows, (-1, *tokens.shape[1:])))
         shape = (-1, *windows.shape[1:3], 3, self.num_heads, self._head_dim)
-        return ops.unstack(ops.reshape(projected, shape), axis=3)
+        return ops.unstack(ops.transpose(ops.reshape(projected, shape), (3, 0, 1, 4, 2, 5)))
 
     def _maps(self, query, key):
         """Returns the softmax output (batch, windows, heads, queries, keys), float32."""
-        factor = ops.cast(self.scale, query.dtype)[:, None] if self.lsa else self._factor
+        factor = ops.cast(self.scale, query.dtype)[:, None, None] if self.lsa else self._factor
         # The query is scaled first because the product could overflow in float16.
-        logits = ops.einsum("bwqhd,bwkhd->bwhqk", query * factor, key)
+        logits = ops.matmul(query * factor, ops.swapaxes(key, -1, -2))
         logits = ops.cast(logits, "float32") + self._bias()
         if self.lsa:
             diagonal = np.eye(logits.shape[-1], dtype=bool)
