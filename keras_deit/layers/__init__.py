@@ -27,6 +27,7 @@ from keras_deit.layers.stems import (
     PatchEmbedding,
     ResidualConvStem,
 )
+from keras_deit.layers.swin import PatchMerging, SwinBlock, WindowAttention
 from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
 from keras_deit.layers.tokens_to_token import (
     SinusoidalPositions,
@@ -56,6 +57,7 @@ __all__ = [
     "MixedHeadsBlock",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
+    "PatchMerging",
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
@@ -67,8 +69,10 @@ __all__ = [
     "SoftSplit",
     "SqueezeExcitation",
     "StochasticDepth",
+    "SwinBlock",
     "T2TAttention",
     "T2TBlock",
     "TalkingHeadsAttention",
     "TransformerBlock",
+    "WindowAttention",
 ]

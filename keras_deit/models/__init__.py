@@ -23,6 +23,7 @@ from keras_deit.models.resmlp import ResMLP
 from keras_deit.models.small_data import (
     SmallDataCaiT,
     SmallDataPiT,
+    SmallDataSwin,
     SmallDataT2T,
     SmallDataViT,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Result",
     "SmallDataCaiT",
     "SmallDataPiT",
+    "SmallDataSwin",
     "SmallDataT2T",
     "SmallDataViT",
     "abstract_model",

@@ -24,7 +24,7 @@ class Features:
             distillation tokens come first, and the patches row by row after them.
         embedding: (batch, width), what the class head takes; with one token per class (batch,
             classes, width).
-        grid: rows and columns of these patches.
+        grid: rows and columns of these patches; in a model of stages those of the last one.
         intermediates: the patches after some blocks, (batch, rows, columns, width) each, by the
             index of the block. In a model of stages each has the grid of its stage.
     """
@@ -45,12 +45,13 @@ def forward_features(model: "Classifier", images, intermediates: Sequence[int]) 
     blocks = _chosen(model, intermediates)
     outputs = {index: block.output for index, block in blocks.items()}
     inner = model.feature_model().output
-    graph = keras.Model(model.input, [_last_tokens(model), inner, *outputs.values()])
+    last, grid = _last_tokens(model)
+    graph = keras.Model(model.input, [last, inner, *outputs.values()])
     tokens, embedding, *after = graph(images)
     grids = (stage_grid(model, value, "intermediates") for value in after)
     patches = (_in_grid(value, grid) for value, grid in zip(after, grids, strict=True))
     found = dict(zip(outputs, patches, strict=True))
-    return Features(_as_sequence(tokens), embedding, model.patch_grid(), found)
+    return Features(_as_sequence(tokens), embedding, grid, found)
 
 
 def token_grid(model: "Classifier", tokens) -> Grid | None:
@@ -106,14 +107,17 @@ def _chosen(model: "Classifier", indices: Sequence[int]) -> dict[int, keras.laye
     return {index: blocks[index] for index in indices}
 
 
-def _last_tokens(model: "Classifier"):
-    """Returns the output of the last layer, from the last block on, that has all patches."""
-    rows, columns = model.patch_grid()
+def _last_tokens(model: "Classifier") -> tuple[keras.KerasTensor, Grid]:
+    """Returns the output of the last layer that has all patches of the last block, and its grid."""
+    blocks = model.blocks
+    rows, columns = (
+        stage_grid(model, blocks[-1].output, "forward_features") if blocks else model.patch_grid()
+    )
     for layer in reversed(model.layers):
         shape = getattr(layer.output, "shape", ())
         is_sequence = len(shape) == 3 and shape[1] >= rows * columns
         if is_sequence or tuple(shape[1:-1]) == (rows, columns):
-            return layer.output
+            return layer.output, (rows, columns)
     raise missing_method(model, "patch_grid()", "forward_features")
 
 

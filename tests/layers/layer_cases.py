@@ -10,6 +10,7 @@ from pit_t2t_layer_cases import CASES as PIT_T2T_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 from small_data_cases import CASES as SMALL_DATA_CASES
+from swin_layer_cases import CASES as SWIN_CASES
 
 from keras_deit import layers
 
@@ -117,6 +118,7 @@ CASES = (
     *RESIDUAL_STEM_CASES,
     *RESMLP_CASES,
     *SMALL_DATA_CASES,
+    *SWIN_CASES,
     *class_attention_cases.CASES,
     *conv_cases.CASES,
 )

@@ -8,6 +8,7 @@ from harness import Case, Effect
 from pit_t2t_model_cases import CASES as PIT_T2T_CASES
 from resmlp_model_cases import CASES as RESMLP_CASES
 from small_data_model_cases import CASES as SMALL_DATA_CASES
+from swin_model_cases import CASES as SWIN_CASES
 
 from keras_deit.models import DeiT
 
@@ -61,4 +62,5 @@ CASES = {
     **cait_model_cases.CASES,
     **PIT_T2T_CASES,
     **SMALL_DATA_CASES,
+    **SWIN_CASES,
 }

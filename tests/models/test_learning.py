@@ -21,6 +21,10 @@ MODELS = {
     "sl_cait_patch4_32": {**PATCHES, "num_heads": 3, "head_dim": 16},
     "patchconvnet_s60_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
     "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
+    "sl_swin_patch2_32": {
+        **{"image_size": 16, "embed_dim": 24, "depth": (2, 1), "num_heads": (3, 6)},
+        "num_classes": 10,
+    },
 }
 
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")

@@ -40,6 +40,11 @@ STEPS = {
         {"depth": 2, "num_heads": 3, "stem": "hmlp"},
         *(1, 1, "supervised"),
     ),
+    "windows": (
+        "sl_swin_patch2_32",
+        {"patch_size": 2, "depth": (2, 2), "num_heads": (3, 6), "window_size": 8},
+        *(1, 1, "supervised"),
+    ),
     "conv stem": (
         DEIT,
         {"patch_size": 4, "depth": 2, "num_heads": 3, "stem": "conv"},

@@ -29,6 +29,10 @@ MODELS = {
     "sl_cait_patch4_32": {**PATCHES, "num_heads": 3},
     "resmlp_12_224": PATCHES,
     "patchconvnet_s60_224": {**SMALL, "image_size": 32},
+    "sl_swin_patch2_32": {
+        **{**PATCHES, "patch_size": 2, "depth": (2, 1), "num_heads": (3, 6)},
+        "attention_dropout_rate": 0.3,
+    },
 }
 
 pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")

@@ -26,6 +26,8 @@ MODELS = {
     "sl_cait_patch4_32": HEADS,
     "resmlp_12_224": SMALL,
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
+    # The second block has shifted windows.
+    "sl_swin_patch2_32": {**SMALL, "patch_size": 2, "depth": (2, 1), "num_heads": (3, 6)},
 }
 # The operations of softmax, norms, squared means and sums. PyTorch's fused attention has another.
 DELICATE = {

@@ -8,6 +8,7 @@ from keras_deit.models.classifier import Classifier
 from keras_deit.models.registry import register_model
 from keras_deit.models.small_data.cait import SmallDataCaiT
 from keras_deit.models.small_data.pit import SmallDataPiT
+from keras_deit.models.small_data.swin import SmallDataSwin
 from keras_deit.models.small_data.t2t import SmallDataT2T
 from keras_deit.models.small_data.vit import SmallDataViT
 
@@ -61,7 +62,8 @@ def register(
 
 
 # fmt: off
-_PATCH_4, _PATCH_8 = {"patch_size": 4}, {"patch_size": 8}
+_PATCH_4 = {"patch_size": 4}
+_PATCH_8 = {"patch_size": 8}
 _SL = {"spt": True, "lsa": True}
 register(
     "vit_small_data_patch4_32", SmallDataViT, 32,
@@ -129,5 +131,21 @@ register(
 register(
     "sl_t2t_64", SmallDataT2T, 64, **_SL,
     parameters=6_695_752, gmacs=0.6576, published_gmacs=0.6714,
+)
+register(
+    "swin_small_data_patch2_32", SmallDataSwin, 32,
+    parameters=7_073_188, gmacs=0.2409,
+)
+register(
+    "sl_swin_patch2_32", SmallDataSwin, 32, **_SL,
+    parameters=8_562_166, gmacs=0.2799,
+)
+register(
+    "swin_small_data_patch4_64", SmallDataSwin, 64, **_PATCH_4,
+    parameters=7_149_794, gmacs=0.2419, published_gmacs=0.2423,
+)
+register(
+    "sl_swin_patch4_64", SmallDataSwin, 64, **_PATCH_4, **_SL,
+    parameters=8_652_956, gmacs=0.2844, published_gmacs=0.2849,
 )
 # fmt: on
