@@ -6,6 +6,7 @@ import numpy as np
 from keras_deit.core.errors import InputError
 from keras_deit.evaluation.attention import checked_images, in_batches
 from keras_deit.models import Classifier
+from keras_deit.models.features import token_grid
 
 
 def diagnostics(model: Classifier, images) -> dict:
@@ -112,12 +113,11 @@ def attention_distance(model: Classifier, images) -> list[np.ndarray]:
     Raises:
         InputError: there is no such block.
     """
-    rows, columns = model.patch_grid()
     maps, grids = model.attention_model().output, {}
     for block in model.blocks:
         # Class attention has fewer queries than tokens.
         if block.name in maps and maps[block.name].shape[2] == block.input.shape[1]:
-            grids[block.name] = _pooled_grid(rows, columns, block.input.shape[1])
+            grids[block.name] = token_grid(model, block.input)
     grids = {name: grid for name, grid in grids.items() if grid is not None}
     if not grids:
         raise InputError(f"{model.name} has no self-attention over its patches.")
@@ -144,19 +144,6 @@ def _cosine(pair: np.ndarray) -> np.ndarray:
     first, second = pair[:, 0].astype("float64"), pair[:, 1].astype("float64")
     norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
     return (first * second).sum(axis=-1) / norms
-
-
-def _pooled_grid(rows: int, columns: int, length: int) -> tuple[int, int] | None:
-    """Returns the grid of the patches among the tokens of a block.
-
-    It is that of the model, or a coarser one in a later stage; None if it is not known.
-    """
-    if length >= rows * columns:
-        return rows, columns
-    for side in range(2, min(rows, columns) + 1):
-        if not (rows % side or columns % side) and length * side**2 == rows * columns:
-            return rows // side, columns // side
-    return None
 
 
 def _distances(grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

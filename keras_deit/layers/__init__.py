@@ -19,6 +19,7 @@ from keras_deit.layers.mixed_heads import (
 )
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
+from keras_deit.layers.pooling import ConvPooling
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.resnet_stem import (
     BottleneckUnit,
@@ -33,7 +34,14 @@ from keras_deit.layers.stems import (
     PatchEmbedding,
     ResidualConvStem,
 )
+from keras_deit.layers.swin import PatchMerging, SwinBlock, WindowAttention
 from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
+from keras_deit.layers.tokens_to_token import (
+    SinusoidalPositions,
+    SoftSplit,
+    T2TAttention,
+    T2TBlock,
+)
 from keras_deit.layers.transformer_block import TransformerBlock
 
 __all__ = [
@@ -45,6 +53,7 @@ __all__ = [
     "ClassAttentionBlock",
     "ClassMLPBlock",
     "ConvBlock",
+    "ConvPooling",
     "ConvStem",
     "DensePatchEmbedding",
     "FixupAttention",
@@ -59,6 +68,7 @@ __all__ = [
     "MixedHeadsBlock",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
+    "PatchMerging",
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
@@ -67,9 +77,15 @@ __all__ = [
     "ResidualConvStem",
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
+    "SinusoidalPositions",
+    "SoftSplit",
     "SqueezeExcitation",
     "StandardizedConv",
     "StochasticDepth",
+    "SwinBlock",
+    "T2TAttention",
+    "T2TBlock",
     "TalkingHeadsAttention",
     "TransformerBlock",
+    "WindowAttention",
 ]

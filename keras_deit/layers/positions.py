@@ -73,6 +73,24 @@ class AbsolutePositions(PositionTable):
         return resize_positions(value, source, target)
 
 
+class RelativePositions(PositionTable):
+    """A bias ((2·rows − 1)·(2·columns − 1), heads) for each offset between two tokens of a window.
+
+    It is resized as an image of these biases, as Swin's authors do.
+    """
+
+    def shape(self, grid: Grid) -> tuple[int, ...]:
+        return (math.prod(_offsets(grid)), self.variable.shape[1])
+
+    def resize(self, value: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+        return resize_positions(value[np.newaxis], _offsets(source), _offsets(target))[0]
+
+
+def _offsets(grid: Grid) -> Grid:
+    rows, columns = grid
+    return 2 * rows - 1, 2 * columns - 1
+
+
 def resize_positions(
     positions: np.ndarray, source: Grid, target: Grid, corner_aligned: bool = False
 ) -> np.ndarray:

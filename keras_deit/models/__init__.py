@@ -21,7 +21,13 @@ from keras_deit.models.registry import (
     registered_families,
 )
 from keras_deit.models.resmlp import ResMLP
-from keras_deit.models.small_data import SmallDataCaiT, SmallDataViT
+from keras_deit.models.small_data import (
+    SmallDataCaiT,
+    SmallDataPiT,
+    SmallDataSwin,
+    SmallDataT2T,
+    SmallDataViT,
+)
 from keras_deit.models.spec import ModelSpec, Result
 from keras_deit.models.vit import ViT
 
@@ -38,6 +44,9 @@ __all__ = [
     "ResMLP",
     "Result",
     "SmallDataCaiT",
+    "SmallDataPiT",
+    "SmallDataSwin",
+    "SmallDataT2T",
     "SmallDataViT",
     "ViT",
     "abstract_model",

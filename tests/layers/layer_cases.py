@@ -7,10 +7,12 @@ from fixup_cases import CASES as FIXUP_CASES
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
+from pit_t2t_layer_cases import CASES as PIT_T2T_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 from resnet_stem_cases import CASES as RESNET_STEM_CASES
 from small_data_cases import CASES as SMALL_DATA_CASES
+from swin_layer_cases import CASES as SWIN_CASES
 
 from keras_deit import layers
 
@@ -24,7 +26,7 @@ CASES = (
         (
             Effect("patch_size", 3, "shapes"),
             Effect("embed_dim", 6, "shapes"),
-            Effect("kernel_init", "lecun_normal", "initial values"),
+            Effect("kernel_init", "normal", "initial values"),
         ),
         reference.patch_tokens,
     ),
@@ -122,10 +124,12 @@ CASES = (
     *LOCALITY_CASES,
     *FIXUP_CASES,
     *HMLP_CASES,
+    *PIT_T2T_CASES,
     *RESIDUAL_STEM_CASES,
     *RESNET_STEM_CASES,
     *RESMLP_CASES,
     *SMALL_DATA_CASES,
+    *SWIN_CASES,
     *class_attention_cases.CASES,
     *conv_cases.CASES,
 )

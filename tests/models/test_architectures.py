@@ -114,7 +114,7 @@ def test_keras_file_round_trip(case, tmp_path):
     assert type(loaded) is case.kind
     assert loaded.name == "mine"
     assert configuration(loaded) == configuration(model)
-    assert loaded.get_layer("block_0").compute_dtype == "bfloat16"
+    assert loaded.blocks[0].compute_dtype == "bfloat16"
     for variable, other in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(numpy(variable), numpy(other))
     np.testing.assert_array_equal(numpy(loaded(case.inputs())), numpy(model(case.inputs())))
@@ -158,7 +158,7 @@ def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     logits = model(case.inputs())
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
     assert {weight.dtype for weight in model.weights} == {"float32"}
-    assert model.get_layer("block_0").compute_dtype == "bfloat16"
+    assert model.blocks[0].compute_dtype == "bfloat16"
     expected = numpy(exact(case.inputs()))
     assert np.linalg.norm(numpy(logits) - expected) < 2e-2 * np.linalg.norm(expected)
 

@@ -5,11 +5,13 @@ import pytest
 from cait_model_cases import CAIT, DISTILLED_CAIT, PATCHCONVNET, TOKEN_PER_CLASS
 from cait_reference import cait_blocks
 from deit3_model_cases import DEIT3
-from harness import weights_by_path
+from harness import numpy, weights_by_path
 from model_cases import DISTILLED, PLAIN
 from numpy_reference import deit_blocks
 from patchconvnet_reference import patchconvnet_blocks
 from resmlp_model_cases import RESMLP
+from swin_model_cases import STAGES, SWIN
+from swin_reference import swin_blocks
 
 from keras_deit import InputError, attention_maps
 from keras_deit.evaluation import overlay, saliency
@@ -84,6 +86,28 @@ def test_rollout_is_the_product_of_the_maps_of_all_blocks(case, reference):
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
+def test_rollout_goes_through_stages():
+    """A token of the second stage consists of four of the first. There is no class token, so the
+    map is the mean over all tokens."""
+    model = SWIN.build_random()
+    images = SWIN.inputs()
+    _, maps = swin_blocks(images, weights_by_path(model), **STAGES)
+    mixed = {name: (m.mean(axis=1) + np.eye(m.shape[2])) / 2 for name, m in maps.items()}
+    first, second = (
+        mixed[f"stage_{stage}_block_1"] @ mixed[f"stage_{stage}_block_0"] for stage in range(2)
+    )
+    merging = np.zeros((8, 32))
+    for row, column in np.ndindex(4, 8):
+        merging[row // 2 * 4 + column // 2, row * 8 + column] = 1 / 4
+    expected = (second @ merging @ first).mean(axis=1).reshape(3, 4, 8)
+    received = attention_maps(model, images)
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+    np.testing.assert_allclose(received.sum(axis=(1, 2)), 1, atol=1e-5)
+    for name, found in model.attention_model()(images).items():
+        np.testing.assert_allclose(numpy(found), maps[name], atol=1e-5)
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
 @cases
 def test_last_is_the_row_of_the_class_token_in_the_last_block(case, reference):
     model = case.build_random()
@@ -132,6 +156,7 @@ def test_parallel_branches_and_many_images():
     [
         (PLAIN, {"kind": "rolout"}, "rollout"),
         (PLAIN, {"kind": "distillation"}, "no attention from a distillation token"),
+        (SWIN, {"kind": "last"}, "no attention from a class token"),
         (PLAIN, {"kind": "class", "layer": 2}, "blocks 0, 1.*layer=2"),
         (CAIT, {"kind": "class", "layer": 0}, "blocks 2, 3.*layer=0"),
         (PLAIN, {"layer": 1}, "layer is for"),

@@ -18,10 +18,22 @@ FAMILIES = {
     "patchconvnet_s60_224": {},
     "vit_small_r26_s32_224": {"num_heads": 2, "stem_depths": (1, 1, 1), "stem_width": 32},
 }
+# Stages of 4×4 and 2×2 patches.
+STAGED = {
+    "pit_small_data_patch2_32": {
+        **{"patch_size": 8, "embed_dim": 8, "depth": (1, 1), "num_heads": (2, 4)},
+        "head_dim": 4,
+    },
+    "swin_small_data_patch2_32": {
+        **{"patch_size": 8, "embed_dim": 8, "depth": (1, 1), "num_heads": (2, 4)},
+        "window_size": 2,
+    },
+}
+ALL = {**FAMILIES, **STAGED}
 
 
 def small(name, **values):
-    model = create_model(name, **{**SIZES, **FAMILIES[name], **values})
+    model = create_model(name, **{**SIZES, **ALL[name], **values})
     randomize(model, 0.3)
     return model
 
@@ -59,6 +71,22 @@ def test_features_of_every_family(name):
     np.testing.assert_allclose(numpy(found.intermediates[0]), patches, atol=1e-6)
 
 
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.parametrize("name", STAGED)
+def test_features_of_stages(name):
+    """The tokens are those of the last stage; each block has the grid of its own."""
+    model = small(name)
+    found = model.forward_features(images(), intermediates=(0, -1))
+    assert found.grid == (2, 2) and found.patches.shape == (2, 2, 2, 16)
+    shapes = {index: tuple(x.shape) for index, x in found.intermediates.items()}
+    assert shapes == {0: (2, 4, 4, 8), -1: (2, 2, 2, 16)}
+    tokens = model.token_model()(images())
+    for index, patches in found.intermediates.items():
+        _, rows, columns, width = patches.shape
+        expected = numpy(tokens[model.blocks[index].name])[:, -rows * columns :]
+        np.testing.assert_allclose(numpy(patches).reshape(2, -1, width), expected, atol=1e-6)
+
+
 def test_the_tokens_are_those_behind_the_last_norm():
     model = DISTILLED.build_random()
     found = model.forward_features(DISTILLED.inputs())
@@ -86,9 +114,9 @@ def test_a_block_that_is_not_there_is_refused():
         PLAIN.build().forward_features(PLAIN.inputs(), intermediates=(2,))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ALL)
 def test_without_classes_a_model_returns_what_its_heads_would_take(name, tmp_path):
-    model, bare = small(name), create_model(name, **{**SIZES, **FAMILIES[name], "num_classes": 0})
+    model, bare = small(name), create_model(name, **{**SIZES, **ALL[name], "num_classes": 0})
     own = {weight.path: weight for weight in model.weights}
     for weight in bare.weights:
         weight.assign(own[weight.path].value)
@@ -102,7 +130,7 @@ def test_without_classes_a_model_returns_what_its_heads_would_take(name, tmp_pat
     assert keras.saving.load_model(tmp_path / "a.keras").num_classes == 0
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ALL)
 def test_reset_classifier_keeps_all_but_the_heads(name):
     model = small(name)
     model.set_normalization((0.5,) * 3, (0.5,) * 3)
@@ -120,7 +148,7 @@ def test_one_token_per_class_needs_classes():
         create_model("patchconvnet_s60_multi_224", num_classes=0)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_a_model_takes_images_of_other_channels(name, channels):
     model = small(name, in_channels=channels)

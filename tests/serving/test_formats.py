@@ -29,11 +29,22 @@ MODELS = {
     "cait_xxs24_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "sl_vit_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3, "head_dim": 8},
+    "sl_pit_patch2_32": {
+        **{"image_size": (16, 24), "patch_size": 4, "depth": (1, 1), "num_heads": (2, 4)},
+        "head_dim": 12,
+    },
+    # Without SPT and LSA it is the one with the convolution.
+    "pit_small_data_patch2_32": {
+        **{"image_size": 16, "patch_size": 4, "depth": (1, 1), "num_heads": (2, 4)},
+        "head_dim": 12,
+    },
+    "sl_t2t_32": {"image_size": (16, 24), "token_dim": 8, "num_heads": 3},
     "resmlp_12_224": {"image_size": 16, "patch_size": 8},
     "vit_small_r26_s32_224": {
         **{"image_size": 16, "num_heads": 3, "stem_depths": (1, 1), "stem_width": 32},
     },
     "patchconvnet_s60_multi_224": {"image_size": 32},
+    "sl_swin_patch2_32": {"image_size": (16, 8), "depth": (2, 1), "num_heads": (3, 6)},
 }
 
 
@@ -67,7 +78,7 @@ def assert_answers_are_those_of(model, name, folder):
 @pytest.mark.parametrize("model_name", MODELS)
 def test_answers_are_those_of_the_keras_model(model_name, tmp_path):
     need(*FORMATS)
-    model = create_model(model_name, **SMALL, **MODELS[model_name])
+    model = create_model(model_name, **{**SMALL, **MODELS[model_name]})
     file = save(model, tmp_path / "model.keras")
     paths = export_model(weights=file, formats=FORMATS, output_dir=tmp_path, print_fn=quiet)
     assert paths == {name: tmp_path / model_name / name / "1" for name in FORMATS}

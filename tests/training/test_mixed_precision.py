@@ -24,9 +24,15 @@ MODELS = {
     "cait_xxs24_224": HEADS,
     "sl_vit_patch4_32": HEADS,
     "sl_cait_patch4_32": HEADS,
+    "sl_t2t_32": {
+        **{"image_size": 16, "token_dim": 8, "embed_dim": 24, "depth": 1, "num_heads": 3},
+        "num_classes": 10,
+    },
     "resmlp_12_224": SMALL,
     "vit_small_r26_s32_224": {**HEADS, "patch_size": 1, "stem_depths": (1, 1), "stem_width": 32},
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
+    # The second block has shifted windows.
+    "sl_swin_patch2_32": {**SMALL, "patch_size": 2, "depth": (2, 1), "num_heads": (3, 6)},
 }
 # The operations of softmax, norms, squared means and sums. PyTorch's fused attention has another.
 DELICATE = {
