@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from harness import layers_in, numpy
+from harness import layers_in, numpy, weights_by_path
+from locality_reference import vit_logits
 from parity_systems import PUBLISHED
 from small_data_model_cases import SL_CAIT, SL_VIT
 
@@ -96,12 +97,33 @@ def test_initial_values(family):
 
 
 def test_one_head_as_wide_as_the_tokens_has_no_projection():
-    alone = SmallDataViT(embed_dim=8, depth=1, num_heads=1, head_dim=8)
-    wide = SmallDataViT(embed_dim=8, depth=1, num_heads=1, head_dim=16)
+    sizes = {"image_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 1}
+    alone, wide = (SmallDataViT(**sizes, head_dim=head_dim) for head_dim in (8, 16))
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    expected = vit_logits(images, weights_by_path(alone), depth=1, num_heads=1, side=4)
+    np.testing.assert_allclose(numpy(alone(images)), expected, atol=1e-5)
     paths = [{weight.path for weight in model.weights} for model in (alone, wide)]
     assert paths[1] - paths[0] == {
         f"block_0/attention/projection/{leaf}" for leaf in ("kernel", "bias")
     }
+
+
+@pytest.mark.parametrize("case", [SL_VIT, SL_CAIT], ids=["ViT", "CaiT"])
+def test_what_the_rest_of_the_package_asks_is_answered(case):
+    model = case.build()
+    groups = {layer.name: group for layer, group in model.layer_groups()}
+    last = max(groups.values())
+    depth = len(model.blocks)
+    assert [groups[block.name] for block in model.blocks] == [*range(1, depth + 1)]
+    assert {groups[x] for x in ("patch_embedding", "position_embedding", "class_token")} == {0}
+    assert groups["class_head"] == groups["norm"] == last == depth + 1
+    paths = {variable.path for variable in model.no_weight_decay()}
+    assert paths == {"class_token/token", "position_embedding/positions"}
+    norms = model.branch_model()(case.inputs())
+    assert norms.keys() == {block.name for block in model.blocks}
+    for of_block in norms.values():
+        assert of_block.keys() == {"attention", "mlp"}
+        assert all((numpy(norm) > 0).all() for norm in of_block.values())
 
 
 @pytest.mark.parametrize(
