@@ -9,6 +9,7 @@ from locality_cases import CASES as LOCALITY_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 from resnet_stem_cases import CASES as RESNET_STEM_CASES
+from small_data_cases import CASES as SMALL_DATA_CASES
 
 from keras_deit import layers
 
@@ -115,6 +116,7 @@ CASES = (
     *RESIDUAL_STEM_CASES,
     *RESNET_STEM_CASES,
     *RESMLP_CASES,
+    *SMALL_DATA_CASES,
     *class_attention_cases.CASES,
     *conv_cases.CASES,
 )
