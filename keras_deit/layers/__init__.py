@@ -19,7 +19,12 @@ from keras_deit.layers.mixed_heads import (
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
-from keras_deit.layers.resnet_stem import BottleneckUnit, ResNetRoot, StandardizedConv
+from keras_deit.layers.resnet_stem import (
+    BottleneckUnit,
+    GroupNorm,
+    ResNetRoot,
+    StandardizedConv,
+)
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
     ConvStem,
@@ -41,6 +46,7 @@ __all__ = [
     "ConvBlock",
     "ConvStem",
     "DensePatchEmbedding",
+    "GroupNorm",
     "HeadMatrix",
     "HeadMixing",
     "HierarchicalMLPStem",

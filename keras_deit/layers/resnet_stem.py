@@ -1,5 +1,5 @@
-"""The ResNet that hybrids have in front of their patches: weight-standardized convolutions and group
-normalization, as in BiT ("Big Transfer", Kolesnikov et al., 2020, §2.2)."""
+"""The ResNet that hybrids have in front of their patches: weight-standardized convolutions and
+group normalization, as in BiT ("Big Transfer", Kolesnikov et al., 2020, §2.2)."""
 
 import math
 
@@ -100,6 +100,76 @@ class StandardizedConv(keras.layers.Layer):
         }
 
 
+def _group_means(groups):
+    """Returns the means of (batch, rows, columns, groups, channels) for each image and group.
+
+    In two steps, which takes less time than one and has a quarter of the rounding error on PyTorch.
+    """
+    return ops.mean(ops.mean(groups, axis=2, keepdims=True), axis=(1, 4), keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class GroupNorm(keras.layers.Layer):
+    """Group normalization over the grid and 1/32 of the channels, with a scale and an offset for
+    each channel ("Group Normalization", Wu and He, 2018, §3.1).
+
+    It is computed in float32 under every dtype policy, with the variance of the centered values.
+    On PyTorch Keras's own layer subtracts two squares, which has few right digits where the mean is
+    far from 0.
+
+    Args:
+        epsilon: added to the variance.
+        gamma_init: initial scale.
+
+    Input and output: a grid (batch, height, width, channels); a multiple of 32 channels.
+
+    Raises:
+        InputError: the channels are no multiple of 32.
+    """
+
+    def __init__(self, epsilon: float = 1e-6, gamma_init: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.gamma_init = gamma_init
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % _GROUPS:
+            raise InputError(
+                f"The channels of a ResNet should be multiples of {_GROUPS}, the groups of its "
+                f"normalization. Received: {channels}"
+            )
+        initial = keras.initializers.Constant(self.gamma_init)
+        options = {"shape": (channels,), "autocast": False}
+        self.gamma = self.add_weight(initializer=initial, name="gamma", **options)
+        self.beta = self.add_weight(initializer="zeros", name="beta", **options)
+
+    def call(self, grid):
+        _, rows, columns, channels = grid.shape
+        shape = (-1, rows, columns, _GROUPS, channels // _GROUPS)
+        groups = ops.reshape(ops.cast(grid, self.variable_dtype), shape)
+        centered = groups - _group_means(groups)
+        variance = _group_means(ops.square(centered))
+        normalized = ops.reshape(
+            centered * ops.rsqrt(variance + self.epsilon), (-1, rows, columns, channels)
+        )
+        return ops.cast(normalized * self.gamma + self.beta, self.compute_dtype)
+
+    def macs(self, input_shape) -> int:
+        """Returns 0, as of every norm."""
+        return 0
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the input, the centered and the normalized values, in float32."""
+        return SavedActivations(0, 3 * math.prod(input_shape[1:]))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon, "gamma_init": self.gamma_init}
+
+
 class _ResNetLayer(CompositeLayer):
     """The base of the layers that consist of such convolutions, each with a norm behind it.
 
@@ -113,11 +183,6 @@ class _ResNetLayer(CompositeLayer):
         self, width: int, standardization: str = "deviation", norm_epsilon: float = 1e-6, **kwargs
     ):
         super().__init__(**kwargs)
-        if width % _GROUPS:
-            raise InputError(
-                f"The width of a ResNet should be a multiple of {_GROUPS}, the groups of its "
-                f"normalization. Received: {width}"
-            )
         self.width = width
         self.standardization = standardization
         self.norm_epsilon = norm_epsilon
@@ -127,16 +192,8 @@ class _ResNetLayer(CompositeLayer):
             filters, kernel_size, strides, self.standardization, dtype=self.dtype_policy, name=name
         )
 
-    def _norm(self, name: str, gamma: str = "ones") -> keras.layers.GroupNormalization:
-        # Its statistics are computed in float32 under every dtype policy.
-        return keras.layers.GroupNormalization(
-            _GROUPS,
-            axis=-1,
-            epsilon=self.norm_epsilon,
-            gamma_initializer=gamma,
-            dtype=self.dtype_policy,
-            name=name,
-        )
+    def _norm(self, name: str, gamma_init: float = 1.0) -> GroupNorm:
+        return GroupNorm(self.norm_epsilon, gamma_init, dtype=self.dtype_policy, name=name)
 
     def get_config(self):
         return {
@@ -173,6 +230,17 @@ class ResNetRoot(_ResNetLayer):
     def call(self, images):
         grid = ops.relu(self.norm(self.conv(images)))
         return ops.max_pool(grid, 3, 2, "same", data_format="channels_last")
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return self.conv.macs(input_shape)
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the image, the norm, the ReLU and the maximum."""
+        made = math.prod(self.conv.compute_output_shape(input_shape)[1:])
+        pooled = math.prod(self.compute_output_shape(input_shape)[1:])
+        norm = self.norm.saved_activations((1, made), costs)
+        return norm + SavedActivations(math.prod(input_shape[1:]) + made + pooled)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = self.conv.compute_output_shape(input_shape)
@@ -219,16 +287,23 @@ class BottleneckUnit(_ResNetLayer):
             self._conv(self.width, 3, self.strides, "conv2"),
             self._conv(outputs, 1, 1, "conv3"),
         ]
-        self.norms = [self._norm("norm1"), self._norm("norm2"), self._norm("norm3", "zeros")]
+        self.norms = [self._norm("norm1"), self._norm("norm2"), self._norm("norm3", gamma_init=0.0)]
         if self.strides != 1 or input_shape[-1] != outputs:
             self.convs.append(self._conv(outputs, 1, self.strides, "shortcut_conv"))
             self.norms.append(self._norm("shortcut_norm"))
-        shapes = [input_shape]
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            built_on = input_shape if conv.name == "shortcut_conv" else shapes[-1]
-            conv.build(built_on)
-            shapes.append(conv.compute_output_shape(built_on))
-            norm.build(shapes[-1])
+        steps = zip(self._steps(input_shape), self.norms, strict=True)
+        for (conv, shape), norm in steps:
+            conv.build(shape)
+            norm.build(conv.compute_output_shape(shape))
+
+    def _steps(self, input_shape):
+        """Yields the convolutions with the shapes of their inputs."""
+        shape = input_shape
+        for conv in self.convs[:3]:
+            yield conv, shape
+            shape = conv.compute_output_shape(shape)
+        for conv in self.convs[3:]:
+            yield conv, input_shape
 
     def call(self, grid):
         (conv1, conv2, conv3, *shortcut), (norm1, norm2, norm3, *norms) = self.convs, self.norms
@@ -238,6 +313,19 @@ class BottleneckUnit(_ResNetLayer):
         if shortcut:
             grid = norms[0](shortcut[0](grid))
         return ops.relu(grid + branch)
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return sum(conv.macs(shape) for conv, shape in self._steps(input_shape))
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the norms and the ReLUs; the input is the ReLU of what comes before."""
+        made = [
+            math.prod(conv.compute_output_shape(shape)[1:])
+            for conv, shape in self._steps(input_shape)
+        ]
+        norms = self.norms[0].saved_activations((1, sum(made)), costs)
+        return norms + SavedActivations(sum(made[:3]))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

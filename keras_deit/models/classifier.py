@@ -58,6 +58,9 @@ class Classifier(ImageChecks, Introspection, keras.Model):
     # Regular expressions of what published files hold besides the weights, and what can be ignored
     # if a model has no such weight. PyTorch counts the batches that a BatchNormalization has seen.
     ignored_weights: ClassVar[tuple[str, ...]] = (r".*\.num_batches_tracked",)
+    # Regular expressions of what only the head of a published file takes: it is left out together
+    # with that head if the model has none of it and another number of classes.
+    head_weights: ClassVar[tuple[str, ...]] = ()
     # Regular expressions of constructor arguments that make no difference after training, so that a
     # model takes weights that were trained with other values.
     training_values: ClassVar[tuple[str, ...]] = (r".*drop.*",)
@@ -188,6 +191,16 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         `weight_tables`.
         """
         return cls.__name__ if 2 * count_known(cls.weight_tables, names) > len(names) else None
+
+    def explain_misfit(self, held: dict, wanted: dict) -> str | None:
+        """Returns in one line why a file of the family does not fit this model.
+
+        None, as by default, lets the error list the tensors that do not fit.
+
+        Args:
+            held, wanted: shapes by name of what the file holds, and of what it should.
+        """
+        return None
 
     def init_head_bias(self, bias: float) -> None:
         """Sets the kernel of every head to 0 and its bias to `bias`.

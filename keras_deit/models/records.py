@@ -11,6 +11,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.layers.settings import LAYER_SETTINGS
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.constructor import constructor_values
+from keras_deit.models.registry import registered_families
 
 # What of a configuration does not say which function the weights are of.
 _NOT_RECORDED = ("name", "trainable", "dtype", "normalization", LAYER_SETTINGS)
@@ -44,7 +45,9 @@ def differing_values(model: Classifier, record: dict) -> dict[str, tuple]:
         The value in the record and the model's by the name of the argument.
     """
     held, own = record["config"], model_record(model)["config"]
-    defaults = _plain(constructor_values(type(model)))
+    families = {family.__name__: family for family in registered_families()}
+    # A value that the family of the record has got since then had its default.
+    defaults = _plain(constructor_values(families.get(record.get("class"), type(model))))
     pairs = {name: (held.get(name, defaults.get(name)), own[name]) for name in own}
     known = held.keys() | defaults.keys()
     return {

@@ -182,9 +182,12 @@ class _Pairing:
             name
             for name in held
             if name not in wanted
-            and _is_of_pretraining(name)
-            and not count_known(model.weight_tables, [name])
+            and (
+                (self._has_new_head(model, by_variable) and _matches(model.head_weights, name))
+                or (_is_of_pretraining(name) and not count_known(model.weight_tables, [name]))
+            )
         ]
+        without_head = any(_matches(model.head_weights, name) for name in self._left_out)
         held = {name: shape for name, shape in held.items() if name not in self._left_out}
         self.differences = Differences(
             held=held,
@@ -193,8 +196,17 @@ class _Pairing:
                 name
                 for name, entry in wanted.items()
                 if name in held
+                and not (without_head and entry.has_other_class_count)
                 and not _fits(entry, self._tables.get(id(entry.variable)), held[name])
             ],
+        )
+
+    def _has_new_head(self, model: Classifier, entries: dict[int, Entry]) -> bool:
+        weights = [weight for layer in model.head_layers.values() for weight in layer.weights]
+        return any(
+            id(weight) in self._absent or entries[id(weight)].has_other_class_count
+            for weight in weights
+            if id(weight) in entries
         )
 
     def match(self, model: Classifier) -> Match:
@@ -231,8 +243,9 @@ class _Pairing:
     def error(self, model: Classifier) -> InputError:
         """Returns why the tensors do not get into a model."""
         file, differences = self._nest.file, self.differences
-        found, expected = describe(file.shapes), describe(self.names)
-        if found is None and not differences.held.keys() & differences.wanted.keys():
+        found, expected = (describe(names, type(model)) for names in (file.shapes, self.names))
+        shared = differences.held.keys() & differences.wanted.keys()
+        if found is None and 2 * len(shared) < len(differences.held):
             names = ", ".join(sorted(file.shapes)[:3])
             return InputError(
                 f"{file.source} holds no model of a known family; it has the tensors {names}, ..."
@@ -244,6 +257,9 @@ class _Pairing:
                     f"{file.source} holds a {found[1]}; {model.name} is a {expected[1]}."
                 )
             reason = f"it holds a {found[1]}, the model is a {expected[1]}"
+        if misfit := model.explain_misfit(differences.held, differences.wanted):
+            misfit = f"{reason}; {misfit}" if reason else misfit
+            return InputError(f"{file.source} does not fit {model.name}: {misfit}.")
         return differences.error(file.source, model.name, reason)
 
     def _note_fresh(self, model: Classifier, fresh: list, loads: list[Load]) -> str:
@@ -268,6 +284,10 @@ class _Pairing:
         return Load(variable, entry, table, grid)
 
 
+def _matches(patterns: Iterable[str], name: str) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
 def _has_fresh_rows(load: Load) -> bool:
     own = tuple(load.variable.shape)
     return len(own) == 3 and own[1] > load.entry.shape[1]
@@ -281,7 +301,7 @@ def _summary(names: list[str]) -> str:
     """Returns names by their first word, with how many there are of each."""
     groups = {}
     for name in names:
-        groups.setdefault(name.partition(".")[0], []).append(name)
+        groups.setdefault(re.split("[./]", name)[0], []).append(name)
     shown = [
         f"{word} ({len(group)})" if len(group) > 1 else group[0] for word, group in groups.items()
     ]
@@ -345,14 +365,18 @@ def _source_grid(table: PositionTable, shape: tuple, recorded: Grid | None) -> G
     return table.square_grid(shape)
 
 
-def describe(names: Iterable[str]) -> tuple[type, str] | None:
+def describe(names: Iterable[str], likely: type | None = None) -> tuple[type, str] | None:
     """Returns the family that tensors of these names belong to, and what they are in words.
 
     None if no registered family recognizes them.
+
+    Args:
+        names: the names.
+        likely: the family that it is if the names are those of several.
     """
     names = list(names)
     found = [
-        (count_known(family.weight_tables, names), family, description)
+        ((count_known(family.weight_tables, names), family is likely), family, description)
         for family in registered_families()
         if (description := family.describe_weights(names)) is not None
     ]

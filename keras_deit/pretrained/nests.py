@@ -1,6 +1,7 @@
 """Where in a file the weights of a model are: under which keys and prefixes of names."""
 
 import dataclasses
+import re
 from collections import Counter
 
 from keras_deit.core.errors import InputError
@@ -87,8 +88,12 @@ def _nest(table, file, prefixes: list[str], resolved: dict[str, str], part) -> N
 
 def _shared(name: str, prefix: str) -> int:
     """Returns the length of the parts that a name and a prefix begin with."""
-    starts = (prefix[: place + 1] for place, letter in enumerate(prefix) if letter == ".")
-    return max((len(start) for start in starts if name.startswith(start)), default=0)
+    return max(start for start in _starts(prefix) if name.startswith(prefix[:start]))
+
+
+def _starts(name: str) -> list[int]:
+    """Returns where the parts of a name start, 0 first; Flax separates them by slashes."""
+    return [0, *(place + 1 for place, letter in enumerate(name) if letter in "./")]
 
 
 def _names(model: Classifier, table: Table) -> set[str]:
@@ -99,8 +104,7 @@ def _count_prefixes(file: TensorFile, wanted: set[str]) -> Counter:
     """Returns how many names of the model the file has behind each prefix."""
     counts = Counter()
     for name in file.shapes:
-        starts = [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
-        counts.update(name[:start] for start in starts if name[start:] in wanted)
+        counts.update(name[:start] for start in _starts(name) if name[start:] in wanted)
     return counts
 
 
@@ -134,7 +138,7 @@ def _is_asked(prefix: str, part: str | None) -> bool:
 
 
 def _parts(prefix: str) -> list[str]:
-    return prefix.lower().rstrip(".").split(".") if prefix else []
+    return re.split("[./]", prefix.lower().rstrip("./")) if prefix else []
 
 
 def _is_averaged(prefix: str) -> bool:
@@ -147,8 +151,7 @@ def _resolved(file: TensorFile, prefix: str, wanted: set[str]) -> dict[str, str]
     A tensor that is not behind the prefix is looked for behind its beginnings, because a head often
     stands beside the wrapped body: `backbone.norm.weight`, `head.weight`.
     """
-    parts = prefix.split(".")
-    starts = [".".join([*parts[:count], ""]) for count in range(len(parts))]
+    starts = [prefix[:start] for start in _starts(prefix)]
     held = file.shapes
     return {name: start + name for start in starts for name in wanted if start + name in held}
 
@@ -157,7 +160,7 @@ def _labels(prefixes: list[str]) -> dict[str, str]:
     """Returns what tells each prefix from the others."""
     common = set.intersection(*(set(_parts(prefix)) for prefix in prefixes))
     return {
-        prefix: next((part for part in _parts(prefix) if part not in common), prefix.rstrip("."))
+        prefix: next((part for part in _parts(prefix) if part not in common), prefix.rstrip("./"))
         or "weights without a prefix"
         for prefix in prefixes
     }

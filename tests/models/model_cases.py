@@ -7,6 +7,7 @@ from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
 from resmlp_model_cases import CASES as RESMLP_CASES
 from small_data_model_cases import CASES as SMALL_DATA_CASES
+from vit_model_cases import CASES as VIT_CASES
 
 from keras_deit.models import DeiT
 
@@ -57,6 +58,7 @@ CASES = {
     "DeiT": PLAIN,
     **DEIT3_CASES,
     **RESMLP_CASES,
+    **VIT_CASES,
     **cait_model_cases.CASES,
     **SMALL_DATA_CASES,
 }

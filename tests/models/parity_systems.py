@@ -121,7 +121,10 @@ class ParityCase:
     def tolerance(self, name: str) -> float:
         """Returns how far an output may be from the authors'."""
         largest = np.abs(self.arrays[name]).max()
-        noise = self.spec.get("float32_noise", {}).get(name, 0)
+        noises = self.spec.get("float32_noise", {})
+        # Of a full model the noise of the logits alone is known, and it is not the largest: that of
+        # the patches of `full_r26_s_32` is 7e-5, computed in float64.
+        noise = noises.get(name, max(noises.values(), default=0) if self.is_full else 0)
         return max(_OUTPUT_TOLERANCE * max(1, largest), 10 * noise)
 
 

@@ -19,6 +19,13 @@ MODELS = {
     "cait_xxs24_224": {**PATCHES, "num_heads": 3, "layer_scale_init": 0.1},
     "sl_vit_patch4_32": {**PATCHES, "num_heads": 3},
     "sl_cait_patch4_32": {**PATCHES, "num_heads": 3, "head_dim": 16},
+    "vit_small_r26_s32_224": {
+        **SMALL,
+        "image_size": 16,
+        "num_heads": 3,
+        "stem_depths": (1,),
+        "stem_width": 32,
+    },
     "patchconvnet_s60_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
     "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
 }

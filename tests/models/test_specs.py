@@ -13,7 +13,7 @@ from keras_deit.models import abstract_model, get_spec
 # One small model of each family; the others take half a minute.
 FAST = {
     *("deit_tiny_distilled_patch16_224", "deit3_tiny_patch16_224", "cait_xxs24_224"),
-    *("resmlp_12_224", "patchconvnet_s20_224", "deit_small_patch16_18x2"),
+    *("vit_tiny_r_s16_p8_224", "resmlp_12_224", "patchconvnet_s20_224", "deit_small_patch16_18x2"),
 }
 by_name = pytest.mark.parametrize(
     "name",
@@ -83,8 +83,9 @@ def test_gmacs_are_within_a_hundredth_of_the_published_ones(name):
 def test_evaluation_equals_that_of_the_authors(name):
     spec = get_spec(name)
     assert spec.name == name
-    assert spec.mean == (0.485, 0.456, 0.406)
-    assert spec.std == (0.229, 0.224, 0.225)
+    half = (0.5, 0.5, 0.5)
+    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (spec.mean, spec.std) == ((half, half) if name.startswith("vit_") else imagenet)
     assert spec.interpolation == "bicubic"
     assert spec.license == "Apache-2.0"
     assert 0.8 < spec.crop_ratio <= 1

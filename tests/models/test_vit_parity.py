@@ -1,5 +1,6 @@
 """ViT and its hybrids compute what the authors' code and timm's port compute."""
 
+import keras
 import numpy as np
 import parity_systems
 import pytest
@@ -7,10 +8,9 @@ from harness import numpy, run
 from keras import ops
 from safetensors.numpy import save_file
 
-from keras_deit import save_safetensors
 from keras_deit.layers.positions import resize_positions
 from keras_deit.models import ViT
-from keras_deit.pretrained import load_pretrained
+from keras_deit.pretrained import load_pretrained, save_safetensors
 
 JAX = "vit_jax.models_vit.VisionTransformer"
 TIMM = "timm.models.vision_transformer.VisionTransformer with HybridEmbed"
@@ -128,27 +128,42 @@ def arguments(case):
     return timm_arguments(case) if is_timm else jax_arguments(case)
 
 
+class Inside(keras.layers.Layer):
+    """Calls sublayers, whose names may be those of layers of the model, one after the other."""
+
+    def __init__(self, *sublayers):
+        super().__init__()
+        self.sublayers = sublayers
+
+    def call(self, x):
+        for layer in self.sublayers:
+            x = layer(x)
+        return x
+
+
 def results(case, model):
     """Returns the intermediate results by the README's names."""
     is_timm = case.spec["original"]["class"] == TIMM
     patches = model.get_layer("patch_embedding").output
     if not is_timm:
         patches = ops.reshape(patches, (-1, *model.patch_grid(), patches.shape[-1]))
+    has_dense = model.get_config()["representation_size"] is not None
+    pre_logits = model.get_layer("pre_logits") if has_dense else None
     found = {
         "patch_embedding": patches,
         "tokens": model.blocks[0].input,
         "encoder": model.get_layer("norm").output,
         "blocks": model.blocks[-1].output,
-        "pre_logits": model.feature_model().output,
+        # The original's tanh is behind it.
+        "pre_logits": pre_logits.output if pre_logits else model.feature_model().output,
         **{f"block_{index}": block.output for index, block in enumerate(model.blocks)},
     }
     config = model.get_config()
     if config["stem_depths"] is None:
         return found
     root = model.get_layer("root")
-    convolved = root.conv(model.input)
-    normalized = root.norm(convolved)
-    found["root_conv"] = convolved
+    normalized = Inside(root.conv, root.norm)(model.input)
+    found["root_conv"] = Inside(root.conv)(model.input)
     found["root_norm"] = ops.relu(normalized) if is_timm else normalized
     found["root"] = root.output
     for stage, count in enumerate(config["stem_depths"]):

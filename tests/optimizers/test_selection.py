@@ -86,6 +86,7 @@ def test_parameters_that_are_trained_of_deit_tiny():
         "patchconvnet_s20_224",
         "sl_vit_patch4_32",
         "sl_cait_patch4_32",
+        "vit_tiny_r_s16_p8_224",
     ],
 )
 def test_attention_of_each_family_is_what_its_names_say(name):

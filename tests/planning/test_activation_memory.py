@@ -35,6 +35,11 @@ STEPS = {
     "sl cait": ("sl_cait_patch4_32", {"patch_size": 8, "depth": 2}, 1, 1, "supervised"),
     "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 2}, 1, 1, "supervised"),
     "patchconvnet": ("patchconvnet_s20_224", {"depth": 2}, 1, 1, "supervised"),
+    "hybrid": (
+        "vit_small_r26_s32_224",
+        {"depth": 2, "num_heads": 3, "stem_depths": (1, 1), "stem_width": 32},
+        *(1, 1, "supervised"),
+    ),
     "hmlp": (
         "deit_small_patch16_18x2_LS",
         {"depth": 2, "num_heads": 3, "stem": "hmlp"},

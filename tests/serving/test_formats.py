@@ -30,6 +30,9 @@ MODELS = {
     "sl_vit_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3, "head_dim": 8},
     "resmlp_12_224": {"image_size": 16, "patch_size": 8},
+    "vit_small_r26_s32_224": {
+        **{"image_size": 16, "num_heads": 3, "stem_depths": (1, 1), "stem_width": 32},
+    },
     "patchconvnet_s60_multi_224": {"image_size": 32},
 }
 

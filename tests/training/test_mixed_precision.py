@@ -25,6 +25,7 @@ MODELS = {
     "sl_vit_patch4_32": HEADS,
     "sl_cait_patch4_32": HEADS,
     "resmlp_12_224": SMALL,
+    "vit_small_r26_s32_224": {**HEADS, "patch_size": 1, "stem_depths": (1, 1), "stem_width": 32},
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
 }
 # The operations of softmax, norms, squared means and sums. PyTorch's fused attention has another.

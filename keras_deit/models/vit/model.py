@@ -90,6 +90,7 @@ class ViT(Classifier):
     weight_tables = weights.TABLES
     # What else is in transformers' files: a dense layer for other tasks than classification.
     ignored_weights = (*Classifier.ignored_weights, r"(\w+\.)?pooler\.dense\.(weight|bias)")
+    head_weights = (r"pre_logits(\.fc)?[./](weight|kernel|bias)",)
     training_values = (*Classifier.training_values, "head_bias")
 
     def __init__(
@@ -169,9 +170,8 @@ class ViT(Classifier):
             x = keras.layers.GlobalAveragePooling1D(name="pooling")(x)
         if representation_size is not None:
             initial = dense_initializers("lecun_normal", x.shape[-1])
-            x = keras.layers.Dense(
-                representation_size, activation="tanh", **initial, name="pre_logits"
-            )(x)
+            x = keras.layers.Dense(representation_size, **initial, name="pre_logits")(x)
+            x = keras.layers.Activation("tanh", name="tanh")(x)
         head = classification_head(num_classes, "class_head", kernel_init="zeros")
         head.bias_initializer = keras.initializers.Constant(head_bias)
         super().__init__(inputs, {"class": head(x)}, **kwargs)
@@ -183,6 +183,9 @@ class ViT(Classifier):
     @classmethod
     def describe_weights(cls, names):
         return weights.describe(names)
+
+    def explain_misfit(self, held, wanted):
+        return weights.explain_misfit(held, wanted)
 
 
 def _stages(depths, width: int, channels) -> list[tuple[int, int]] | None:

@@ -4,6 +4,7 @@ The authors' files are npz with the names and layouts of Flax. Those that they h
 its names of before linen, newer programs of theirs those of linen.
 """
 
+import re
 from collections.abc import Sequence
 
 from keras_deit.models.deit.weights import BLOCKS, COMMON
@@ -137,3 +138,65 @@ def describe(names: list[str]) -> str | None:
         return None
     hybrid = ("patch_embed.backbone.", "conv_root/")
     return "hybrid ViT" if any(mark in n for n in names for mark in hybrid) else "ViT"
+
+
+# What tells two models apart, names of tensors in the publishers' files, and the axis that says it.
+_SIZES = (
+    ("width", r"(Transformer/encoder_norm/scale|(layer)?norm\.weight)", 0),
+    (
+        "hidden width of the MLPs",
+        r"(Transformer/encoderblock_0/MlpBlock_\d/Dense_0|blocks\.0\.mlp\.fc1"
+        r"|encoder\.layer\.0\.intermediate\.dense|layers\.0\.mlp\.fc1)[./]bias",
+        0,
+    ),
+    (
+        "number of heads",
+        r"Transformer/encoderblock_0/MultiHeadDotProductAttention_\d/query/bias",
+        0,
+    ),
+    ("patch side", "embedding/kernel", 0),
+    (
+        "patch side",
+        r"(patch_embed\.proj|embeddings\.patch_embeddings\.projection)\.weight",
+        -1,
+    ),
+    ("representation_size", r"pre_logits(/|\.fc\.)bias", 0),
+)
+# What there are several of, by the name of one's first tensor.
+_COUNTS = {
+    "blocks": r"Transformer/encoderblock_\d+/LayerNorm_0/bias|blocks\.\d+\.norm1\.bias"
+    r"|(encoder\.layer|layers)\.\d+\.layernorm_before\.bias",
+    "class tokens": r"cls|cls_token|embeddings\.cls_token",
+    "ResNet units": r"block\d+/unit\d+/gn1/bias"
+    r"|patch_embed\.backbone\.stages\.\d+\.blocks\.\d+\.norm1\.bias",
+    "ResNet roots": r"gn_root/bias|patch_embed\.backbone\.(stem\.)?norm\.bias",
+}
+
+
+def explain_misfit(held: dict, wanted: dict) -> str | None:
+    """Returns in words which sizes of a file and a model differ; None if it is something else.
+
+    Args:
+        held, wanted: shapes by name of what the file holds, and of what it should.
+    """
+    parts = []
+    for (what, own), other in zip(_counts(held).items(), _counts(wanted).values(), strict=True):
+        if own != other:
+            parts.append(f"it has {own} {what}, the model {other}")
+    for what, pattern, axis in _SIZES:
+        own, other = (_size(shapes, pattern, axis) for shapes in (held, wanted))
+        if own != other:
+            parts.append(f"its {what} is {own}, the model's {other}")
+    return ", ".join(parts) or None
+
+
+def _counts(shapes: dict) -> dict[str, int]:
+    return {
+        what: sum(re.fullmatch(pattern, name) is not None for name in shapes)
+        for what, pattern in _COUNTS.items()
+    }
+
+
+def _size(shapes: dict, pattern: str, axis: int) -> int | None:
+    found = (shape for name, shape in shapes.items() if re.fullmatch(pattern, name))
+    return next((shape[axis] for shape in found if shape), None)
