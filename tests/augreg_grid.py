@@ -3,7 +3,7 @@
 import csv
 import itertools
 
-from keras_deit.pretrained.augreg_names import (
+from keras_deit.recipes.augreg_names import (
     LEVELS,
     MODELS,
     TRANSFERS,

@@ -3,22 +3,22 @@
 import math
 
 from keras_deit.core.errors import InputError
-from keras_deit.pretrained.augreg_index import (
+from keras_deit.recipes import Option
+from keras_deit.recipes.augreg import AUGREG_FINETUNE, fine_tuning_recipe, pretraining_recipe
+from keras_deit.recipes.augreg_index import (
     FOLDER,
     IndexRow,
     nearest_transfer,
     read_index,
     recommended,
 )
-from keras_deit.pretrained.augreg_names import (
+from keras_deit.recipes.augreg_names import (
     CLASSES,
     PRETRAINING_SIZE,
     TRANSFERS,
     AugRegCheckpoint,
     parse_checkpoint,
 )
-from keras_deit.recipes import Option
-from keras_deit.recipes.augreg import AUGREG_FINETUNE, fine_tuning_recipe, pretraining_recipe
 
 _BATCH_SIZE = AUGREG_FINETUNE.optimization.batch_size
 
@@ -48,7 +48,7 @@ def augreg_options() -> list[Option]:
         Option(
             "model",
             str,
-            "Only this model, by the authors' name or ours, such as S/16 or vit_small_patch16.",
+            "Only this model, by the name in the paper or here, such as S/16.",
         ),
         Option("max_parameters", float, "Only models with no more parameters."),
         Option(

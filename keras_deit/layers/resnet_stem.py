@@ -160,8 +160,8 @@ class GroupNorm(keras.layers.Layer):
         return 0
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what a norm saves."""
-        return costs.norm(math.prod(input_shape[1:]))
+        """Returns the input, the centered and the normalized values, in float32."""
+        return SavedActivations(0, 3 * math.prod(input_shape[1:]))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -231,6 +231,17 @@ class ResNetRoot(_ResNetLayer):
         grid = ops.relu(self.norm(self.conv(images)))
         return ops.max_pool(grid, 3, 2, "same", data_format="channels_last")
 
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return self.conv.macs(input_shape)
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the image, the norm, the ReLU and the maximum."""
+        made = math.prod(self.conv.compute_output_shape(input_shape)[1:])
+        pooled = math.prod(self.compute_output_shape(input_shape)[1:])
+        norm = self.norm.saved_activations((1, made), costs)
+        return norm + SavedActivations(math.prod(input_shape[1:]) + made + pooled)
+
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = self.conv.compute_output_shape(input_shape)
         return (batch, -(-height // 2), -(-width // 2), self.width)
@@ -280,12 +291,19 @@ class BottleneckUnit(_ResNetLayer):
         if self.strides != 1 or input_shape[-1] != outputs:
             self.convs.append(self._conv(outputs, 1, self.strides, "shortcut_conv"))
             self.norms.append(self._norm("shortcut_norm"))
-        shapes = [input_shape]
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            built_on = input_shape if conv.name == "shortcut_conv" else shapes[-1]
-            conv.build(built_on)
-            shapes.append(conv.compute_output_shape(built_on))
-            norm.build(shapes[-1])
+        steps = zip(self._steps(input_shape), self.norms, strict=True)
+        for (conv, shape), norm in steps:
+            conv.build(shape)
+            norm.build(conv.compute_output_shape(shape))
+
+    def _steps(self, input_shape):
+        """Yields the convolutions with the shapes of their inputs."""
+        shape = input_shape
+        for conv in self.convs[:3]:
+            yield conv, shape
+            shape = conv.compute_output_shape(shape)
+        for conv in self.convs[3:]:
+            yield conv, input_shape
 
     def call(self, grid):
         (conv1, conv2, conv3, *shortcut), (norm1, norm2, norm3, *norms) = self.convs, self.norms
@@ -295,6 +313,19 @@ class BottleneckUnit(_ResNetLayer):
         if shortcut:
             grid = norms[0](shortcut[0](grid))
         return ops.relu(grid + branch)
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return sum(conv.macs(shape) for conv, shape in self._steps(input_shape))
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the norms and the ReLUs; the input is the ReLU of what comes before."""
+        made = [
+            math.prod(conv.compute_output_shape(shape)[1:])
+            for conv, shape in self._steps(input_shape)
+        ]
+        norms = self.norms[0].saved_activations((1, sum(made)), costs)
+        return norms + SavedActivations(sum(made[:3]))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

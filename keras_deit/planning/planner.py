@@ -69,7 +69,7 @@ def make_plan(job: Job, overrides: PlanOverrides | None = None) -> Plan:
     return Plan(
         job=job,
         dataset=dataset,
-        parameters=parameters_line(model, optimization.trainable),
+        parameters=parameters_line(model, optimization),
         teacher_parameters=teacher and teacher.model.count_params(),
         trains_teacher=request is not None and _is_trained(request, dataset.classes),
         replicas=replicas,

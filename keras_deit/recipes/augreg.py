@@ -18,8 +18,8 @@ import dataclasses
 from keras_deit.data import Augmentation
 from keras_deit.objectives import Supervised
 from keras_deit.optimizers import Optimization
-from keras_deit.pretrained import augreg_names
-from keras_deit.pretrained.augreg_names import AugRegCheckpoint, FineTuning
+from keras_deit.recipes import augreg_names
+from keras_deit.recipes.augreg_names import AugRegCheckpoint, FineTuning
 from keras_deit.recipes.recipe import About, Recipe, Variant
 
 # RandAugment, with two operations, and Mixup's alpha. Magnitude 0 is not none: see

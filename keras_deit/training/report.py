@@ -37,7 +37,7 @@ def start_report(
     recipe = job.recipe
     return {
         "model": f"{recipe.model} ({recipe.name} recipe)",
-        "parameters": parameters_line(model, optimization.trainable),
+        "parameters": parameters_line(model, optimization),
         "data": _data(splits),
         "objective": _objective(recipe.objective),
         **_balance(optimization, model, splits),
@@ -51,19 +51,24 @@ def start_report(
     }
 
 
-def parameters_line(model: TrainingModel, trainable: str) -> str:
+def parameters_line(model: TrainingModel, optimization: Optimization) -> str:
     """Returns how many parameters are trained, and how many of them have weight decay.
 
     Args:
         model: the student with its objective; it may be abstract.
-        trainable: value of the recipe, such as "attention".
+        optimization: of the student.
     """
     trained, without_decay = (
         sum(int(np.prod(variable.shape)) for variable in variables)
         for variables in (model.trainable_variables, no_weight_decay_variables(model))
     )
-    only = "" if trainable == "all" else f" ({trainable} only)"
-    decay = f"{trained - without_decay:,} with weight decay and {without_decay:,} without"
+    only = "" if optimization.trainable == "all" else f" ({optimization.trainable} only)"
+    if optimization.weight_decay == 0:
+        decay = "without weight decay"
+    elif optimization.weight_decay_on == "all":
+        decay = "all with weight decay"
+    else:
+        decay = f"{trained - without_decay:,} with weight decay and {without_decay:,} without"
     return f"{trained:,}{only}, {decay}"
 
 

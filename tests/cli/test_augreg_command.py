@@ -7,8 +7,8 @@ from commands import call
 from keras_deit.cli.flags import parse_flags
 from keras_deit.core.errors import InputError
 from keras_deit.models import get_spec
-from keras_deit.pretrained.augreg_names import parse_checkpoint
 from keras_deit.recipes import apply_options, get_recipe
+from keras_deit.recipes.augreg_names import parse_checkpoint
 from keras_deit.training import training_options
 
 NAME = "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0"

@@ -15,6 +15,7 @@ from keras_deit.data.pipeline import train_pipeline
 from keras_deit.data.source import ArraySource
 from keras_deit.models import abstract_model
 from keras_deit.optimizers import build_optimizer, learning_rate_schedule
+from keras_deit.planning import plan_report, plan_training
 from keras_deit.pretrained import create_model
 from keras_deit.recipes import get_recipe
 from keras_deit.training.steps import count_steps
@@ -109,6 +110,13 @@ def test_every_variable_has_weight_decay():
     optimizer.apply(gradients, model.trainable_variables)
     for variable in model.trainable_variables:
         np.testing.assert_allclose(numpy(variable), 1 - 5e-5, rtol=1e-6, err_msg=variable.path)
+
+
+def test_a_plan_says_so():
+    values = {"dataset": "cifar10", "plan_examples": 50_000, "plan_classes": 10}
+    plan = plan_training(recipe="spt_lsa", **values)
+    assert plan.parameters == "2,729,878, all with weight decay"
+    assert "117,100 (100 epochs of 1,171)" in plan_report(plan)
 
 
 def test_published_results_by_data():

@@ -8,8 +8,8 @@ from augreg_grid import COLUMNS, checkpoints, fine_tunings, row, write_index
 
 from keras_deit import InputError
 from keras_deit.models import get_spec
-from keras_deit.pretrained.augreg_index import nearest_transfer, read_index, recommended
-from keras_deit.pretrained.augreg_names import (
+from keras_deit.recipes.augreg_index import nearest_transfer, read_index, recommended
+from keras_deit.recipes.augreg_names import (
     MODELS,
     AugRegCheckpoint,
     FineTuning,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from keras_deit.core.errors import InputError, first_line, unknown_name
 from keras_deit.core.files import user_path
-from keras_deit.pretrained.augreg_names import (
+from keras_deit.recipes.augreg_names import (
     PRETRAINING_SIZE,
     TRANSFERS,
     AugRegCheckpoint,
