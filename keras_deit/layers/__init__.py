@@ -11,15 +11,15 @@ from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.dense_patches import DensePatchEmbedding
+from keras_deit.layers.mixed_heads import (
+    HeadMatrix,
+    MixedHeadsAttention,
+    MixedHeadsBlock,
+)
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
-from keras_deit.layers.small_data_cait import (
-    HeadMatrix,
-    SmallDataCaiTAttention,
-    SmallDataCaiTBlock,
-)
 from keras_deit.layers.stems import (
     ConvStem,
     HierarchicalMLPStem,
@@ -45,6 +45,8 @@ __all__ = [
     "HierarchicalMLPStem",
     "LayerScale",
     "LocalitySelfAttention",
+    "MixedHeadsAttention",
+    "MixedHeadsBlock",
     "MultiHeadSelfAttention",
     "PatchEmbedding",
     "PatchMerging",
@@ -55,8 +57,6 @@ __all__ = [
     "ResidualConvStem",
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
-    "SmallDataCaiTAttention",
-    "SmallDataCaiTBlock",
     "SqueezeExcitation",
     "StochasticDepth",
     "SwinBlock",

@@ -7,6 +7,7 @@ import keras
 
 from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
 from keras_deit.core.precision import precision
 from keras_deit.core.registry import Registry
 from keras_deit.models.classifier import Classifier
@@ -48,6 +49,8 @@ def register_model(
     results: tuple[Result, ...] = (),
     crop_ratio: float = 0.875,
     interpolation: str = "bicubic",
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
     source: str = "",
     **config,
 ) -> ModelSpec:
@@ -58,6 +61,8 @@ def register_model(
         family: the class that builds it.
         parameters, gmacs, published_gmacs, results, crop_ratio, interpolation, source: what is
             known about it, see `ModelSpec`.
+        mean, std: normalization of the images, which a model built by this name has as its
+            `image_format`.
         **config: constructor arguments of `family` that differ from its defaults.
 
     Raises:
@@ -77,6 +82,8 @@ def register_model(
         results=results,
         crop_ratio=crop_ratio,
         interpolation=interpolation,
+        mean=mean,
+        std=std,
         source=source,
     )
     SPECS.add(name, spec)
@@ -143,6 +150,8 @@ def build_model(
     values = {"name": name, **spec.config, **overrides}
     with precision(dtype or keras.config.dtype_policy()):
         model = spec.family(**values)
+    if (spec.mean, spec.std) != (IMAGENET_MEAN, IMAGENET_STD):
+        model.set_normalization(spec.mean, spec.std)
     if num_classes not in (None, model.num_classes):
         raise InputError(
             f"{name} has {model.num_classes} classes, because {spec.family.__name__} has no "

@@ -95,6 +95,8 @@ def test_what_cannot_be_split_evenly_is_not_split():
         ("deit3_small_patch16_224", 0.9),
         ("cait_xxs24_224", 0.9),
         ("resmlp_12_224", 0.9),
+        ("sl_vit_patch4_32", 0.9),
+        ("sl_cait_patch4_32", 0.9),
         ("patchconvnet_s60_224", 0.75),
         # The merging between stages is not split.
         ("swin_small_data_patch2_32", 0.9),

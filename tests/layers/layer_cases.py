@@ -8,6 +8,7 @@ from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
+from small_data_cases import CASES as SMALL_DATA_CASES
 from swin_layer_cases import CASES as SWIN_CASES
 
 from keras_deit import layers
@@ -110,6 +111,7 @@ CASES = (
     *HMLP_CASES,
     *RESIDUAL_STEM_CASES,
     *RESMLP_CASES,
+    *SMALL_DATA_CASES,
     *SWIN_CASES,
     *class_attention_cases.CASES,
     *conv_cases.CASES,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from harness import numpy, randomize, weights_by_path
-from locality_cases import lsa_maps
+from locality_reference import lsa_maps
 from numpy_reference import attention
 
 from keras_deit import InputError, layers

@@ -6,6 +6,7 @@ import numpy_reference as reference
 from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
 from resmlp_model_cases import CASES as RESMLP_CASES
+from small_data_model_cases import CASES as SMALL_DATA_CASES
 from swin_model_cases import CASES as SWIN_CASES
 
 from keras_deit.models import DeiT
@@ -58,5 +59,6 @@ CASES = {
     **DEIT3_CASES,
     **RESMLP_CASES,
     **cait_model_cases.CASES,
+    **SMALL_DATA_CASES,
     **SWIN_CASES,
 }

@@ -24,8 +24,12 @@ from keras_deit.core.precision import precision
 from keras_deit.models import get_spec
 
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
-# Each of the others consists of the layers of one that is not among them.
-ON_TENSORFLOW_ONLY = {"DeiT", "DeiT III", "parallel ViT without LayerScale", "CaiT"}
+# Each of the others consists of the layers of one that is not among them, or the authors' numbers
+# are compared on every backend.
+ON_TENSORFLOW_ONLY = {
+    *("DeiT", "DeiT III", "parallel ViT without LayerScale", "CaiT"),
+    *("SL-ViT", "SL-CaiT"),
+}
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 by_case_and_backend = pytest.mark.parametrize(
     "case",

@@ -14,6 +14,7 @@ FAMILIES = {
     "deit3_small_patch16_224": {"num_heads": 2},
     "cait_xxs24_224": {"num_heads": 2},
     "resmlp_12_224": {},
+    "sl_cait_patch4_32": {"num_heads": 2, "patch_size": 16},
     "patchconvnet_s60_224": {},
 }
 # Stages of 4×4 and 2×2 patches.

@@ -17,6 +17,8 @@ MODELS = {
     "deit3_small_patch16_224": {**PATCHES, "num_heads": 3},
     "deit_small_patch16_18x2_LS": {**PATCHES, "num_heads": 3},
     "cait_xxs24_224": {**PATCHES, "num_heads": 3, "layer_scale_init": 0.1},
+    "sl_vit_patch4_32": {**PATCHES, "num_heads": 3},
+    "sl_cait_patch4_32": {**PATCHES, "num_heads": 3, "head_dim": 16},
     "patchconvnet_s60_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
     "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
     "sl_swin_patch2_32": {

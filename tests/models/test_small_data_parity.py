@@ -7,10 +7,10 @@ from parity_systems import cases, check_counts, check_model, check_module, load,
 
 from keras_deit.layers import (
     LocalitySelfAttention,
+    MixedHeadsAttention,
     MultiHeadSelfAttention,
     ShiftedPatchPooling,
     ShiftedPatchTokenization,
-    SmallDataCaiTAttention,
 )
 from keras_deit.layers.initializers import skip_init
 from keras_deit.models import SmallDataCaiT, SmallDataViT
@@ -190,7 +190,7 @@ def test_attention_of_cait(case, tmp_path):
         "attention/heads_before_softmax": ("mix_heads_pre_attn", {"kernel": ("", COPY)}),
         "attention/heads_after_softmax": ("mix_heads_post_attn", {"kernel": ("", COPY)}),
     }
-    layer = SmallDataCaiTAttention(**values, name="attention")
+    layer = MixedHeadsAttention(**values, name="attention")
     check_attention(case, layer, table, tokens, tmp_path)
 
 

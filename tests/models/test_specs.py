@@ -19,6 +19,12 @@ by_name = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in list_models()],
 )
+# Others are for other data, and have tests of their own.
+OF_IMAGENET = [name for name in list_models() if "num_classes" not in get_spec(name).config]
+by_name_of_imagenet = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in OF_IMAGENET],
+)
 
 # Counted on the authors' modules (github.com/facebookresearch/deit).
 PARAMETERS = {
@@ -73,7 +79,7 @@ def test_gmacs_are_within_a_hundredth_of_the_published_ones(name):
     assert abs(spec.gmacs - spec.published_gmacs) <= tolerance
 
 
-@by_name
+@by_name_of_imagenet
 def test_evaluation_equals_that_of_the_authors(name):
     spec = get_spec(name)
     assert spec.name == name
@@ -107,7 +113,7 @@ def test_models_have_no_stochastic_depth_of_their_own(name):
     assert built(name).get_config()["drop_path_rate"] == 0
 
 
-@by_name
+@by_name_of_imagenet
 def test_layer_scales_start_at_the_value_of_the_row(name):
     scales = {
         layer.initial_value for layer in layers_in(built(name)) if isinstance(layer, LayerScale)

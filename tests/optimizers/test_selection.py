@@ -84,6 +84,8 @@ def test_parameters_that_are_trained_of_deit_tiny():
         "deit_small_patch16_18x2_LS",
         "cait_xxs24_224",
         "patchconvnet_s20_224",
+        "sl_vit_patch4_32",
+        "sl_cait_patch4_32",
         "sl_swin_patch2_32",
     ],
 )

@@ -31,6 +31,8 @@ STEPS = {
         {"patch_size": 8, "depth": 2, "drop_path_rate": 0.1},
         *(1, 1, "supervised"),
     ),
+    "sl vit": ("sl_vit_patch4_32", {"patch_size": 8, "depth": 2}, 1, 1, "supervised"),
+    "sl cait": ("sl_cait_patch4_32", {"patch_size": 8, "depth": 2}, 1, 1, "supervised"),
     "resmlp": ("resmlp_12_224", {"patch_size": 8, "depth": 2}, 1, 1, "supervised"),
     "patchconvnet": ("patchconvnet_s20_224", {"depth": 2}, 1, 1, "supervised"),
     "hmlp": (

@@ -27,6 +27,8 @@ MODELS = {
     "deit_tiny_distilled_patch16_224": {"image_size": (16, 24), "patch_size": 8},
     "deit3_small_patch16_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "cait_xxs24_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
+    "sl_vit_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
+    "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "resmlp_12_224": {"image_size": 16, "patch_size": 8},
     "patchconvnet_s60_multi_224": {"image_size": 32},
     "sl_swin_patch2_32": {"image_size": (16, 8), "depth": (2, 1), "num_heads": (3, 6)},

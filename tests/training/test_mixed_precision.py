@@ -22,6 +22,8 @@ MODELS = {
     "deit_tiny_distilled_patch16_224": HEADS,
     "deit3_small_patch16_224": HEADS,
     "cait_xxs24_224": HEADS,
+    "sl_vit_patch4_32": HEADS,
+    "sl_cait_patch4_32": HEADS,
     "resmlp_12_224": SMALL,
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
     # The second block has shifted windows.

@@ -8,10 +8,10 @@ import keras
 
 from keras_deit.layers import (
     DensePatchEmbedding,
+    MixedHeadsBlock,
     PositionEmbedding,
     PrependToken,
     ShiftedPatchTokenization,
-    SmallDataCaiTBlock,
 )
 from keras_deit.models.arguments import (
     check_classes,
@@ -51,7 +51,7 @@ class SmallDataCaiT(Classifier):
         diagonal: what `lsa` does to the score of a patch for itself. "zero", as in the authors'
             code and in the published results, replaces it by 0, which forbids nothing; "masked"
             forbids it, as the paper describes and as in the other models. See
-            `SmallDataCaiTAttention`.
+            `MixedHeadsAttention`.
         num_classes: number of classes; 0 for no head: the output is then what it would take.
         dropout_rate: rate of the dropout after the positions, each attention and both layers of
             each MLP.
@@ -106,7 +106,7 @@ class SmallDataCaiT(Classifier):
             x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
 
         def block(index, name, class_token):
-            return SmallDataCaiTBlock(
+            return MixedHeadsBlock(
                 num_heads,
                 head_dim,
                 mlp_ratio,

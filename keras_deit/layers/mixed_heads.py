@@ -1,4 +1,4 @@
-"""The attention and the block of the CaiT for small data sets, which differ from CaiT's own.
+"""Attention whose heads are mixed by matrices, as the CaiT for small data sets has it.
 
 "Vision Transformer for Small-Size Datasets" (Lee et al., 2021); github.com/aanna0701/SPT_LSA_ViT,
 models/cait.py.
@@ -58,7 +58,7 @@ class HeadMatrix(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class SmallDataCaiTAttention(CompositeLayer):
+class MixedHeadsAttention(CompositeLayer):
     """Attention with mixed heads, among the patches or from the class token to the patches.
 
     Without bias in queries, keys and values; queries have a projection of their own. Mixtures and
@@ -197,14 +197,14 @@ def _with_diagonal(logits, value: float):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class SmallDataCaiTBlock(Block):
+class MixedHeadsBlock(Block):
     """x + D(γ₁⊙Attention(LN(x))), then x + D(γ₂⊙MLP(LN(x))), where D is stochastic depth.
 
     With `class_token`, x is the class token alone, which attends to the patches as they are,
     without the norm; the patches do not change.
 
     Args:
-        num_heads, head_dim, class_token, lsa, diagonal: see `SmallDataCaiTAttention`.
+        num_heads, head_dim, class_token, lsa, diagonal: see `MixedHeadsAttention`.
         mlp_ratio: hidden width of the MLP divided by the width of the tokens.
         drop_path_rate: rate of the stochastic depth, which is drawn for each branch by itself.
         layer_scale_init: initial γ.
@@ -243,7 +243,7 @@ class SmallDataCaiTBlock(Block):
     def build(self, input_shape):
         batch, length, width = input_shape
         policy = self.dtype_policy
-        attention = SmallDataCaiTAttention(
+        attention = MixedHeadsAttention(
             *(self.num_heads, self.head_dim, self.class_token, self.lsa, self.diagonal),
             dtype=policy,
             name="attention",
