@@ -57,6 +57,19 @@ class _Sides(flags.ArgumentParser):
         return sides if len(sides) == 2 else sides[0]
 
 
+class _Counts(flags.ArgumentParser):
+    """A whole number, or several with commas between them."""
+
+    syntactic_help = "INTEGER or INTEGER,INTEGER,..."
+
+    def parse(self, argument):
+        try:
+            counts = tuple(int(count) for count in argument.split(","))
+        except ValueError:
+            raise ValueError("whole numbers with commas between them are needed") from None
+        return counts if len(counts) > 1 else counts[0]
+
+
 _PARSERS = {
     int: (flags.IntegerParser, "INTEGER"),
     float: (flags.FloatParser, "NUMBER"),
@@ -64,6 +77,7 @@ _PARSERS = {
     "bounds": (_Bounds, _Bounds.syntactic_help),
     "numbers": (_Numbers, _Numbers.syntactic_help),
     "sides": (_Sides, _Sides.syntactic_help),
+    "counts": (_Counts, _Counts.syntactic_help),
     "texts": (flags.ArgumentParser, "TEXT ..."),
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import atomic_write
 from keras_deit.evaluation.predictions import Predictor
+from keras_deit.layers.positions import Grid
 from keras_deit.models import Classifier
 from keras_deit.models.features import stage_grid
 
@@ -42,9 +43,10 @@ def attention_maps(
 
     Returns:
         float32, in [0, 1]. Rollout: (batch, rows, columns). The others: (batch, heads, rows,
-        columns), and (batch, classes, rows, columns) if each class has a token; in a later stage
-        there are fewer rows and columns. The attention to all tokens sums to one; what goes to the
-        class and distillation tokens is left out.
+        columns), and (batch, classes, rows, columns) if each class has a token. The attention to
+        all tokens sums to one; what goes to the class and distillation tokens is left out. In a
+        model of stages a map has the grid of its block, and rollout that of the first one: a
+        pooling there counts as the mean of the patches that a new one covers.
 
     Raises:
         InputError: there is no such kind or block, the model has no attention, or the token takes
@@ -55,15 +57,15 @@ def attention_maps(
     if kind in ("rollout", "last") and layer is not None:
         raise InputError(f"layer is for the kinds class and distillation. Received: {kind}")
     if kind == "rollout":
-        grid = model.patch_grid()
+        blocks = _blocks_with_maps(model)
         maps = in_batches(model.attention_model(), images, lambda found: _rollout(model, found))
     else:
         token = "class" if kind == "last" else kind
-        name = _block_with_token(model, token, -1 if layer is None else layer)
-        single = keras.Model(model.input, model.attention_model().output[name])
-        grid = _grid(model, single.output.shape[-1])
-        maps = in_batches(single, images, lambda found: _of_token(model, found, token, grid))
-    return maps.reshape(*maps.shape[:-1], *grid)
+        blocks = [_block_with_token(model, token, -1 if layer is None else layer)]
+        single = keras.Model(model.input, model.attention_model().output[blocks[0].name])
+        patches = math.prod(_grid(model, blocks[0]))
+        maps = in_batches(single, images, lambda found: _of_token(model, found, token, patches))
+    return maps.reshape(*maps.shape[:-1], *_grid(model, blocks[0]))
 
 
 def saliency(model: Classifier, images) -> np.ndarray:
@@ -181,33 +183,27 @@ def in_batches(model: keras.Model, images, function) -> np.ndarray:
     return np.concatenate(results).astype("float32")
 
 
-def _grid(model: Classifier, length: int) -> tuple[int, int]:
-    """Returns the grid of the patches among tokens, which may be of a later stage.
+def _blocks_with_maps(model: Classifier) -> list[keras.layers.Layer]:
+    maps = model.attention_model().output
+    return [block for block in model.blocks if block.name in maps]
 
-    Raises:
-        InputError: it is not known.
-    """
-    grid = stage_grid(model, length)
-    if grid is None:
-        raise InputError(f"{model.name} has {length} tokens in a block, of an unknown grid.")
-    return grid
+
+def _grid(model: Classifier, block: keras.layers.Layer) -> Grid:
+    return stage_grid(model, block.input, "an attention map")
 
 
 def _blocks_with(model: Classifier, token: str) -> list[int]:
     """Returns the indices of the blocks with attention from a token."""
     if token not in model.heads.output:
         return []
-    maps = model.attention_model().output
-    lengths = [block.input.shape[1] if block.name in maps else 0 for block in model.blocks]
-    return [i for i, length in enumerate(lengths) if length and length > _patches(model, length)]
+    return [
+        model.blocks.index(block)
+        for block in _blocks_with_maps(model)
+        if block.input.shape[1] > math.prod(_grid(model, block))
+    ]
 
 
-def _patches(model: Classifier, length: int) -> int:
-    """Returns how many patches there are among tokens."""
-    return math.prod(_grid(model, length))
-
-
-def _block_with_token(model: Classifier, token: str, layer: int) -> str:
+def _block_with_token(model: Classifier, token: str, layer: int) -> keras.layers.Layer:
     blocks, found = model.blocks, _blocks_with(model, token)
     if not found:
         raise InputError(f"{model.name} has no attention from a {token} token.")
@@ -217,15 +213,15 @@ def _block_with_token(model: Classifier, token: str, layer: int) -> str:
             f"{model.name} has attention from a {token} token in its blocks "
             f"{', '.join(map(str, found))}. Received: layer={layer}"
         )
-    return blocks[layer].name
+    return blocks[layer]
 
 
-def _of_token(model: Classifier, maps: np.ndarray, token: str, grid) -> np.ndarray:
+def _of_token(model: Classifier, maps: np.ndarray, token: str, patches: int) -> np.ndarray:
     """Returns the rows of a token, without the columns of tokens: (batch, heads, patches)."""
-    patches = maps[..., -math.prod(grid) :]
+    of_patches = maps[..., -patches:]
     if maps.shape[2] == model.num_classes and _has_token_per_class(model):
-        return patches.mean(axis=1)
-    return patches[:, :, _TOKENS[token]]
+        return of_patches.mean(axis=1)
+    return of_patches[:, :, _TOKENS[token]]
 
 
 def _has_token_per_class(model: Classifier) -> bool:
@@ -234,37 +230,25 @@ def _has_token_per_class(model: Classifier) -> bool:
 
 
 def _rollout(model: Classifier, maps: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns the attention of the class token through all blocks: (batch, patches).
+    """Returns the attention of the class token through all blocks: (batch, first patches).
 
     Without a class token it is the mean over the patches; with one for each class, over these.
     """
-    flow = None
-    for block in model.blocks:
-        if block.name not in maps:
-            continue
+    blocks = _blocks_with_maps(model)
+    grids = [_grid(model, block) for block in blocks]
+    flow, before = None, grids[0]
+    for block, grid in zip(blocks, grids, strict=True):
         length = block.input.shape[1]
         attended = _mixed_with_identity(maps[block.name].mean(axis=1).astype("float64"), length)
-        flow = attended if flow is None else attended @ _of_input(model, flow, length)
-    tokens = flow.shape[1] - _patches(model, flow.shape[1])
+        if flow is None:
+            flow = attended
+        else:
+            flow = attended @ _with_new_tokens(_pooled(flow, before, grid), length)
+        before = grid
+    tokens = flow.shape[1] - math.prod(before)
     is_per_class = _has_token_per_class(model)
     queries = flow[:, :tokens] if is_per_class else flow[:, :1] if tokens else flow
-    return queries[..., -math.prod(model.patch_grid()) :].mean(axis=1)
-
-
-def _of_input(model: Classifier, flow: np.ndarray, length: int) -> np.ndarray:
-    """Returns the flow of the tokens that go into a block.
-
-    Tokens may have entered before the patches since, and a later stage has fewer patches: each of
-    them is the mean of those that it covers.
-    """
-    if length >= flow.shape[1]:
-        return _with_new_tokens(flow, length)
-    (batch, old, inputs), (rows, columns) = flow.shape, _grid(model, length)
-    tokens, patches = np.split(flow, [old - _patches(model, old)], axis=1)
-    above, beside = (b // a for a, b in zip((rows, columns), _grid(model, old), strict=True))
-    cells = patches.reshape(batch, rows, above, columns, beside, inputs)
-    pooled = cells.mean(axis=(2, 4)).reshape(batch, rows * columns, inputs)
-    return np.concatenate([tokens, pooled], axis=1)
+    return queries[..., -math.prod(grids[0]) :].mean(axis=1)
 
 
 def _mixed_with_identity(attention: np.ndarray, length: int) -> np.ndarray:
@@ -290,3 +274,20 @@ def _with_new_tokens(flow: np.ndarray, length: int) -> np.ndarray:
     larger[:, :new, :new] = np.eye(new)
     larger[:, new:, new:] = flow
     return larger
+
+
+def _pooled(flow: np.ndarray, before: Grid, grid: Grid) -> np.ndarray:
+    """Returns the flow with the mean of the patches that each patch of a coarser grid covers."""
+    if before == grid:
+        return flow
+    tokens, patches = np.split(flow, [flow.shape[1] - math.prod(before)], axis=1)
+    rows, columns = (_covered(old, new) for old, new in zip(before, grid, strict=True))
+    return np.concatenate([tokens, np.kron(rows, columns) @ patches], axis=1)
+
+
+def _covered(old: int, new: int) -> np.ndarray:
+    """Returns how much of each of `new` equal parts of a side lies in its `old` parts."""
+    edges = np.arange(new + 1)[:, None] * old / new
+    starts = np.arange(old)
+    common = np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts)
+    return np.maximum(common, 0) * new / old

@@ -6,7 +6,7 @@ import numpy as np
 from keras_deit.core.errors import InputError
 from keras_deit.evaluation.attention import checked_images, in_batches
 from keras_deit.models import Classifier
-from keras_deit.models.features import stage_grid
+from keras_deit.models.features import token_grid
 
 
 def diagnostics(model: Classifier, images) -> dict:
@@ -117,7 +117,7 @@ def attention_distance(model: Classifier, images) -> list[np.ndarray]:
     for block in model.blocks:
         # Class attention has fewer queries than tokens.
         if block.name in maps and maps[block.name].shape[2] == block.input.shape[1]:
-            grids[block.name] = stage_grid(model, block.input.shape[1])
+            grids[block.name] = token_grid(model, block.input)
     grids = {name: grid for name, grid in grids.items() if grid is not None}
     if not grids:
         raise InputError(f"{model.name} has no self-attention over its patches.")

@@ -18,6 +18,7 @@ from keras_deit.layers.mixed_heads import (
 )
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
+from keras_deit.layers.pooling import ConvPooling
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.shifted_patches import ShiftedPatchPooling, ShiftedPatchTokenization
 from keras_deit.layers.stems import (
@@ -28,6 +29,12 @@ from keras_deit.layers.stems import (
 )
 from keras_deit.layers.swin import PatchMerging, SwinBlock, WindowAttention
 from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
+from keras_deit.layers.tokens_to_token import (
+    SinusoidalPositions,
+    SoftSplit,
+    T2TAttention,
+    T2TBlock,
+)
 from keras_deit.layers.transformer_block import TransformerBlock
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "ClassAttentionBlock",
     "ClassMLPBlock",
     "ConvBlock",
+    "ConvPooling",
     "ConvStem",
     "DensePatchEmbedding",
     "HeadMatrix",
@@ -57,9 +65,13 @@ __all__ = [
     "ResidualConvStem",
     "ShiftedPatchPooling",
     "ShiftedPatchTokenization",
+    "SinusoidalPositions",
+    "SoftSplit",
     "SqueezeExcitation",
     "StochasticDepth",
     "SwinBlock",
+    "T2TAttention",
+    "T2TBlock",
     "TalkingHeadsAttention",
     "TransformerBlock",
     "WindowAttention",

@@ -183,6 +183,11 @@ class ShiftedPatchPooling(_ShiftedPatches):
             return pooled
         return ops.concatenate([self.class_projection(tokens[:, :1]), pooled], axis=1)
 
+    def patch_grid(self, input_shape) -> tuple[int, int]:
+        """Returns rows and columns of the tokens after it."""
+        rows, columns = self.grid
+        return rows // 2, columns // 2
+
     def compute_output_shape(self, input_shape):
         length = self.grid[0] * self.grid[1] // 4 + self.class_token
         return (input_shape[0], length, self.embed_dim)

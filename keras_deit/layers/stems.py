@@ -8,7 +8,7 @@ from keras import ops
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.gelu import gelu
-from keras_deit.layers.initializers import conv_bias, conv_kernel
+from keras_deit.layers.initializers import conv_bias, conv_kernel, dense_initializers
 from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.settings import CompositeLayer
 
@@ -28,15 +28,17 @@ class PatchEmbedding(CompositeLayer):
     Args:
         patch_size: side of a patch in pixels.
         embed_dim: width of a token.
+        kernel_init: initial values, as `dense_initializers` takes them.
 
     Input: images (batch, height, width, channels).
     Output: tokens (batch, height//patch_size · width//patch_size, embed_dim).
     """
 
-    def __init__(self, patch_size: int, embed_dim: int, **kwargs):
+    def __init__(self, patch_size: int, embed_dim: int, kernel_init: str = "torch", **kwargs):
         super().__init__(**kwargs)
         self.patch_size = patch_size
         self.embed_dim = embed_dim
+        self.kernel_init = kernel_init
 
     def build(self, input_shape):
         fan_in = self.patch_size**2 * input_shape[-1]
@@ -44,8 +46,7 @@ class PatchEmbedding(CompositeLayer):
             self.embed_dim,
             kernel_size=self.patch_size,
             strides=self.patch_size,
-            kernel_initializer=conv_kernel(),
-            bias_initializer=conv_bias(fan_in),
+            **dense_initializers(self.kernel_init, fan_in),
             data_format="channels_last",
             dtype=self.dtype_policy,
             name="projection",
@@ -77,6 +78,7 @@ class PatchEmbedding(CompositeLayer):
             **super().get_config(),
             "patch_size": self.patch_size,
             "embed_dim": self.embed_dim,
+            "kernel_init": self.kernel_init,
         }
 
 

@@ -359,6 +359,11 @@ class PatchMerging(CompositeLayer):
         merged = ops.reshape(ops.transpose(cells, (0, 1, 3, 4, 2, 5)), (-1, length // 4, 4 * width))
         return self.projection(self.norm(merged))
 
+    def patch_grid(self, input_shape) -> tuple[int, int]:
+        """Returns rows and columns of the tokens after it."""
+        rows, columns = self.grid
+        return rows // 2, columns // 2
+
     def compute_output_shape(self, input_shape):
         batch, length, _ = input_shape
         return (batch, length // 4, self.embed_dim)

@@ -20,7 +20,13 @@ from keras_deit.models.registry import (
     registered_families,
 )
 from keras_deit.models.resmlp import ResMLP
-from keras_deit.models.small_data import SmallDataCaiT, SmallDataSwin, SmallDataViT
+from keras_deit.models.small_data import (
+    SmallDataCaiT,
+    SmallDataPiT,
+    SmallDataSwin,
+    SmallDataT2T,
+    SmallDataViT,
+)
 from keras_deit.models.spec import ModelSpec, Result
 
 FAMILIES.protect()
@@ -36,7 +42,9 @@ __all__ = [
     "ResMLP",
     "Result",
     "SmallDataCaiT",
+    "SmallDataPiT",
     "SmallDataSwin",
+    "SmallDataT2T",
     "SmallDataViT",
     "abstract_model",
     "build_model",

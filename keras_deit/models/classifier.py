@@ -212,13 +212,13 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         return keras.Model(self.input, features, name="features")
 
     def patch_grid(self) -> tuple[int, int]:
-        """Returns rows and columns of the patches.
+        """Returns rows and columns of the patches, in a model of stages those of the last one.
 
         Raises:
             InputError: no layer has a method `patch_grid(input_shape)`; a subclass can override
                 this one.
         """
-        for layer in self.layers:
+        for layer in reversed(self.layers):
             if hasattr(layer, "patch_grid"):
                 return layer.patch_grid(layer.input.shape)
         raise missing_method(self, "patch_grid()", "forward_features")

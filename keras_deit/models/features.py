@@ -1,6 +1,7 @@
 """What a model makes of images before its heads."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,10 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
+from keras_deit.layers.positions import Grid
 
 if TYPE_CHECKING:
     from keras_deit.models.classifier import Classifier
-
-# The class and the distillation token, which come before the patches.
-_TOKENS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +24,9 @@ class Features:
             distillation tokens come first, and the patches row by row after them.
         embedding: (batch, width), what the class head takes; with one token per class (batch,
             classes, width).
-        grid: rows and columns of the patches of `tokens`, which are those of the last stage.
+        grid: rows and columns of these patches; in a model of stages those of the last one.
         intermediates: the patches after some blocks, (batch, rows, columns, width) each, by the
-            index of the block; those of an earlier stage have a finer grid.
+            index of the block. In a model of stages each has the grid of its stage.
     """
 
     tokens: Any
@@ -41,26 +40,6 @@ class Features:
         return _in_grid(self.tokens, self.grid)
 
 
-def stage_grid(model: "Classifier", length: int) -> tuple[int, int] | None:
-    """Returns the grid of the patches among the tokens of a block.
-
-    It is that of the model, or in a later stage one whose sides divide it; class and distillation
-    tokens may come before the patches. None if it is not known.
-
-    Args:
-        model: the model.
-        length: number of the tokens.
-    """
-    rows, columns = model.patch_grid()
-    if length >= rows * columns:
-        return rows, columns
-    for side in range(2, min(rows, columns) + 1):
-        patches = rows * columns // side**2
-        if not (rows % side or columns % side) and 0 <= length - patches <= _TOKENS:
-            return rows // side, columns // side
-    return None
-
-
 def forward_features(model: "Classifier", images, intermediates: Sequence[int]) -> Features:
     """Does what `Classifier.forward_features` does."""
     blocks = _chosen(model, intermediates)
@@ -69,12 +48,52 @@ def forward_features(model: "Classifier", images, intermediates: Sequence[int]) 
     last, grid = _last_tokens(model)
     graph = keras.Model(model.input, [last, inner, *outputs.values()])
     tokens, embedding, *after = graph(images)
-    grids = (_known_grid(model, value) for value in after)
-    found = {
-        index: _in_grid(value, known)
-        for index, value, known in zip(outputs, after, grids, strict=True)
-    }
+    grids = (stage_grid(model, value, "intermediates") for value in after)
+    patches = (_in_grid(value, grid) for value, grid in zip(after, grids, strict=True))
+    found = dict(zip(outputs, patches, strict=True))
     return Features(_as_sequence(tokens), embedding, grid, found)
+
+
+def token_grid(model: "Classifier", tokens) -> Grid | None:
+    """Returns rows and columns of the patches among the tokens at some place of a model.
+
+    In a model of stages they become fewer from stage to stage. They are the largest grid of the
+    model's layers that the tokens have room for, or a coarser one than all of them, with the same
+    number of patches to a token along both sides; None if there is none.
+
+    Args:
+        model: a model with a method `patch_grid`.
+        tokens: tensor (batch, length, width), class and distillation tokens first, or a grid
+            (batch, rows, columns, width).
+
+    Raises:
+        InputError: the grid of the patches is not known.
+    """
+    if len(tokens.shape) == 4:
+        return tuple(tokens.shape[1:3])
+    length, last = tokens.shape[1], model.patch_grid()
+    known = [last, *(x.patch_grid(x.input.shape) for x in model.layers if hasattr(x, "patch_grid"))]
+    fitting = [grid for grid in known if math.prod(grid) <= length]
+    return max(fitting, key=math.prod) if fitting else _pooled_grid(*last, length)
+
+
+def _pooled_grid(rows: int, columns: int, length: int) -> Grid | None:
+    for side in range(2, min(rows, columns) + 1):
+        if not (rows % side or columns % side) and length * side**2 == rows * columns:
+            return rows // side, columns // side
+    return None
+
+
+def stage_grid(model: "Classifier", tokens, purpose: str) -> Grid:
+    """Does what `token_grid` does, for a purpose that needs a grid.
+
+    Raises:
+        InputError: there is none.
+    """
+    grid = token_grid(model, tokens)
+    if grid is None:
+        raise missing_method(model, "patch_grid(input_shape) on its poolings", purpose)
+    return grid
 
 
 def _chosen(model: "Classifier", indices: Sequence[int]) -> dict[int, keras.layers.Layer]:
@@ -88,19 +107,12 @@ def _chosen(model: "Classifier", indices: Sequence[int]) -> dict[int, keras.laye
     return {index: blocks[index] for index in indices}
 
 
-def _known_grid(model: "Classifier", tokens) -> tuple[int, int]:
-    """Returns the grid of tokens, or of a map."""
-    shape = tuple(tokens.shape)
-    grid = shape[1:3] if len(shape) == 4 else stage_grid(model, shape[1])
-    if grid is None:
-        raise missing_method(model, "patch_grid()", "forward_features")
-    return grid
-
-
-def _last_tokens(model: "Classifier") -> tuple:
+def _last_tokens(model: "Classifier") -> tuple[keras.KerasTensor, Grid]:
     """Returns the output of the last layer that has all patches of the last block, and its grid."""
     blocks = model.blocks
-    rows, columns = _known_grid(model, blocks[-1].output) if blocks else model.patch_grid()
+    rows, columns = (
+        stage_grid(model, blocks[-1].output, "forward_features") if blocks else model.patch_grid()
+    )
     for layer in reversed(model.layers):
         shape = getattr(layer.output, "shape", ())
         is_sequence = len(shape) == 3 and shape[1] >= rows * columns

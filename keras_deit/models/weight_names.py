@@ -56,6 +56,26 @@ class Transform:
         return self.to_file(np.broadcast_to(np.float32(0), shape)).shape
 
 
+@dataclasses.dataclass(frozen=True)
+class PairedFilters(Transform):
+    """From the kernel of a grouped convolution (2·channels, 1, height, width), with two filters for
+    each channel that follow each other, to a depthwise one (height, width, channels, 2), and back.
+    """
+
+    def from_file(self, tensor: np.ndarray) -> np.ndarray:
+        outputs, _, height, width = tensor.shape
+        return tensor.reshape(outputs // 2, 2, height, width).transpose(2, 3, 0, 1)
+
+    def to_file(self, value: np.ndarray) -> np.ndarray:
+        height, width, channels, _ = value.shape
+        return value.transpose(2, 3, 0, 1).reshape(2 * channels, 1, height, width)
+
+    def own_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        if len(shape) != 4 or shape[0] % 2 or shape[1] != 1:
+            return None
+        return (*shape[2:], shape[0] // 2, 2)
+
+
 COPY = Transform()
 _TRANSPOSE = Transform((1, 0))
 _KERNEL = Transform((2, 3, 1, 0))
@@ -71,6 +91,7 @@ GAMMA: Layout = {"gamma": (".gamma", COPY)}
 DENSE: Layout = {"kernel": (".weight", _TRANSPOSE), "bias": (".bias", COPY)}
 CONVOLUTION: Layout = {"kernel": (".weight", _KERNEL), "bias": (".bias", COPY)}
 DEPTHWISE: Layout = {"kernel": (".weight", _DEPTHWISE_KERNEL), "bias": (".bias", COPY)}
+PAIRED_DEPTHWISE: Layout = {"kernel": (".weight", PairedFilters()), "bias": (".bias", COPY)}
 # A dense layer here that is a 1×1 convolution in the file.
 POINTWISE: Layout = {"kernel": (".weight", _POINTWISE_KERNEL), "bias": (".bias", COPY)}
 # One row for each class, each of them a layer in the file.

@@ -13,7 +13,14 @@ import numpy as np
 from keras_deit.core.errors import InputError, unknown_name
 
 # The type of the items and their number, of the kinds of several.
-_ITEMS = {"bounds": (float, 2), "sides": (int, 2), "numbers": (float, None)}
+_ITEMS = {
+    "bounds": (float, 2),
+    "sides": (int, 2),
+    "numbers": (float, None),
+    "counts": (int, None),
+}
+# The kinds of which a single item is possible, too.
+_ONE_OR_MORE = ("sides", "counts")
 
 _ABSTRACT_KINDS = {
     bool: (bool, np.bool_),
@@ -30,7 +37,8 @@ class Option:
     Attributes:
         name: name of the value; a flag has the same.
         kind: bool, int, float or str; "bounds" for two numbers; "numbers" for any number of them;
-            "sides" for a side in pixels or (height, width); "texts" for one text or more.
+            "sides" for a side in pixels or (height, width); "counts" for a whole number or several;
+            "texts" for one text or more.
         help: what it is.
         choices: all values that are possible; None for any.
         default: what it is if it is not given; None for the recipe's value.
@@ -122,7 +130,7 @@ def _converted(option: Option, value):
         item, count = _ITEMS[option.kind]
         if count in (None, len(value)) and all(_is_a(item, x) for x in value):
             return tuple(float(x) if option.kind == "bounds" else x for x in value)
-    kind = int if option.kind == "sides" else option.kind
+    kind = int if option.kind in _ONE_OR_MORE else option.kind
     if kind not in _ITEMS and _is_a(kind, value):
         value = kind(value)
         if option.minimum is None or value >= option.minimum:

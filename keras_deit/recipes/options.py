@@ -1,6 +1,7 @@
 """The values of a recipe that a user can set: by flags, in Python, and in recipes of her own."""
 
 import dataclasses
+import inspect
 import logging
 import typing
 
@@ -92,14 +93,27 @@ def model_options() -> list[Option]:
     options = {}
     for name in list_models():
         for key, value in model_values(name).items():
-            # A value that is None by default, such as LayerScale's, is a number otherwise.
-            kind = "sides" if key == "image_size" else kind_of_default(value, float)
-            help_text = f"Of the model: {help_of(get_spec(name).family, key)}"
-            if kind is not None:
-                options.setdefault(key, Option(key, kind, help_text))
+            family = get_spec(name).family
+            kind = "sides" if key == "image_size" else _kind(family, key, value)
+            if kind is None:
+                continue
+            option = options.setdefault(
+                key, Option(key, kind, f"Of the model: {help_of(family, key)}")
+            )
+            if {option.kind, kind} == {int, "numbers"}:
+                # Models of stages have a number for each.
+                options[key] = dataclasses.replace(option, kind="counts")
     for name in ("num_classes", "in_channels"):
         options.pop(name, None)
     return list(options.values())
+
+
+def _kind(family: type, name: str, value) -> type | str | None:
+    """Returns the kind of a model's value. One that is None by default says it by its type hint, or
+    is a number."""
+    parameter = inspect.signature(family.__init__).parameters.get(name)
+    of_none = kind_of_hint(parameter.annotation) if parameter else None
+    return kind_of_default(value, of_none or float)
 
 
 def default_recipe(dataset: str) -> str:

@@ -15,6 +15,7 @@ OPTIONS = [
     Option("scale", "bounds", "Range."),
     Option("size", "sides", "Size."),
     Option("depths", "numbers", "Depths."),
+    Option("blocks", "counts", "Blocks."),
     Option("runs", "texts", "Runs."),
 ]
 
@@ -35,6 +36,8 @@ OPTIONS = [
         (["--size=32x64"], {"size": (32, 64)}),
         (["--depths=2,6,2"], {"depths": (2, 6, 2)}),
         (["--depths=2,0.5"], {"depths": (2, 0.5)}),
+        (["--blocks=2"], {"blocks": 2}),
+        (["--blocks=2,6,4"], {"blocks": (2, 6, 4)}),
         (["--runs=a"], {"runs": ["a"]}),
         (["--runs", "a", "b c", "--fast"], {"fast": True, "runs": ["a", "b c"]}),
         (["--runs", "a", "--name", "n", "--runs=b", "c"], {"name": "n", "runs": ["a", "b", "c"]}),
@@ -58,6 +61,7 @@ def test_values_of_given_flags(arguments, values):
         ("--scale=1", "scale.*two numbers"),
         ("--size=1x2x3", "size.*HEIGHTxWIDTH"),
         ("--depths=2,x", "depths.*numbers"),
+        ("--blocks=2,0.5", "blocks.*whole numbers"),
         ("--runs", "--runs needs a value"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy_reference as reference
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
+from pit_t2t_layer_cases import CASES as PIT_T2T_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 from small_data_cases import CASES as SMALL_DATA_CASES
@@ -20,7 +21,11 @@ CASES = (
         layers.PatchEmbedding,
         {"patch_size": 4, "embed_dim": 10},
         (2, 11, 9, 3),
-        (Effect("patch_size", 3, "shapes"), Effect("embed_dim", 6, "shapes")),
+        (
+            Effect("patch_size", 3, "shapes"),
+            Effect("embed_dim", 6, "shapes"),
+            Effect("kernel_init", "normal", "initial values"),
+        ),
         reference.patch_tokens,
     ),
     Case(
@@ -109,6 +114,7 @@ CASES = (
     ),
     *LOCALITY_CASES,
     *HMLP_CASES,
+    *PIT_T2T_CASES,
     *RESIDUAL_STEM_CASES,
     *RESMLP_CASES,
     *SMALL_DATA_CASES,

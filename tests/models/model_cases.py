@@ -5,6 +5,7 @@ import numpy as np
 import numpy_reference as reference
 from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
+from pit_t2t_model_cases import CASES as PIT_T2T_CASES
 from resmlp_model_cases import CASES as RESMLP_CASES
 from small_data_model_cases import CASES as SMALL_DATA_CASES
 from swin_model_cases import CASES as SWIN_CASES
@@ -59,6 +60,7 @@ CASES = {
     **DEIT3_CASES,
     **RESMLP_CASES,
     **cait_model_cases.CASES,
+    **PIT_T2T_CASES,
     **SMALL_DATA_CASES,
     **SWIN_CASES,
 }

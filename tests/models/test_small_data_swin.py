@@ -182,9 +182,7 @@ def test_relative_positions_are_resized_with_the_window(tmp_path):
             np.testing.assert_array_equal(found, expected)
         positions = [numpy(m.get_layer("position_embedding").positions) for m in (model, other)]
         grid = tuple(side // 2 for side in changed["image_size"])
-        np.testing.assert_array_equal(
-            positions[1], resize_positions(positions[0], (16, 16), grid)
-        )
+        np.testing.assert_array_equal(positions[1], resize_positions(positions[0], (16, 16), grid))
         assert np.isfinite(numpy(other(np.zeros((1, *changed["image_size"], 3))))).all()
 
 

@@ -50,6 +50,7 @@ STEPS = {
         {"patch_size": 4, "depth": 2, "num_heads": 3, "stem": "conv"},
         *(1, 1, "supervised"),
     ),
+    "t2t": ("t2t_small_data_64", {"depth": 1}, *(1, 1, "supervised")),
     "split": (DEIT, {"patch_size": 8, "depth": 2, "num_heads": 4}, 2, 2, "supervised"),
     "two views": (DEIT, {"patch_size": 8, "depth": 2, "num_heads": 3}, 1, 1, "two views"),
 }
@@ -109,6 +110,7 @@ BLOCKS = {
     "talking heads": ("cait_xxs24_224", WITH_HEADS, 16 * 24),
     "mlp": ("resmlp_12_224", {**PATCHES, "pooling": "class_mlp"}, 16 * 24),
     "conv": ("patchconvnet_s20_224", CONV, 2 * 2 * 24),
+    "t2t": ("t2t_small_data_32", {**CONV, "num_heads": 2, "token_dim": 8}, 65 * 24),
 }
 by_block = pytest.mark.parametrize(("name", "values", "size"), BLOCKS.values(), ids=BLOCKS)
 

@@ -65,7 +65,7 @@ def assert_answers_are_those_of(model, name, folder):
 @pytest.mark.parametrize("model_name", MODELS)
 def test_answers_are_those_of_the_keras_model(model_name, tmp_path):
     need(*FORMATS)
-    model = create_model(model_name, **SMALL, **MODELS[model_name])
+    model = create_model(model_name, **{**SMALL, **MODELS[model_name]})
     file = save(model, tmp_path / "model.keras")
     paths = export_model(weights=file, formats=FORMATS, output_dir=tmp_path, print_fn=quiet)
     assert paths == {name: tmp_path / model_name / name / "1" for name in FORMATS}

@@ -7,7 +7,16 @@ can be set one by one: `spt`, shifted patch tokenization (§3.1), and `lsa`, loc
 
 from keras_deit.models.small_data import configs
 from keras_deit.models.small_data.cait import SmallDataCaiT
+from keras_deit.models.small_data.pit import SmallDataPiT
 from keras_deit.models.small_data.swin import SmallDataSwin
+from keras_deit.models.small_data.t2t import SmallDataT2T
 from keras_deit.models.small_data.vit import SmallDataViT
 
-__all__ = ["SmallDataCaiT", "SmallDataSwin", "SmallDataViT", "configs"]
+__all__ = [
+    "SmallDataCaiT",
+    "SmallDataPiT",
+    "SmallDataSwin",
+    "SmallDataT2T",
+    "SmallDataViT",
+    "configs",
+]

@@ -9,6 +9,8 @@ from keras_deit.models.weight_names import (
     COPY,
     DENSE,
     NORM,
+    PAIRED_DEPTHWISE,
+    POINTWISE,
     SCALE,
     Layout,
     Table,
@@ -119,6 +121,64 @@ CAIT_TABLES = {
 }
 
 
+# Stage s of PiT is module 2s of `layers`, the pooling behind it the next one. An image of a million
+# pixels along a side has no more stages.
+_PIT_STAGES = range(20)
+
+
+def _pit(with_spt: bool) -> Table:
+    table = {**TOKENS}
+    for stage in _PIT_STAGES:
+        block, module = f"stage_{stage}_block_{{i}}", f"layers.{2 * stage}.layers.{{i}}"
+        table |= attention_half(block, f"{module}.0") | mlp_half(block, f"{module}.1")
+        pooling, module = f"pooling_{stage}", f"layers.{2 * stage + 1}"
+        if with_spt:
+            table |= {
+                f"{pooling}/norm": (f"{module}.merging.1", NORM),
+                f"{pooling}/projection": (f"{module}.merging.2", DENSE),
+                f"{pooling}/class_projection": (f"{module}.class_linear", DENSE),
+            }
+        else:
+            table |= {
+                f"{pooling}/depthwise": (f"{module}.downsample.net.0", PAIRED_DEPTHWISE),
+                f"{pooling}/pointwise": (f"{module}.downsample.net.1", POINTWISE),
+                f"{pooling}/class_projection": (f"{module}.cls_ff", DENSE),
+            }
+    if with_spt:
+        return {**table, **shifted_patches("to_patch_embedding")}
+    return {**table, "patch_embedding/projection": ("to_patch_embedding.0", CONVOLUTION)}
+
+
+PIT_TABLES = {"authors": _pit(False), "authors, SPT": _pit(True)}
+
+
+def _t2t_block(block: str, module: str) -> Table:
+    return {
+        f"{block}/norm1": (f"{module}.norm1", NORM),
+        f"{block}/attention/qkv": (f"{module}.attn.qkv", DENSE),
+        f"{block}/attention/projection": (f"{module}.attn.proj", DENSE),
+        f"{block}/attention": (f"{module}.attn", SCALE),
+        f"{block}/norm2": (f"{module}.norm2", NORM),
+        f"{block}/mlp/expand": (f"{module}.mlp.fc1", DENSE),
+        f"{block}/mlp/contract": (f"{module}.mlp.fc2", DENSE),
+    }
+
+
+T2T_TABLES = {
+    "authors": {
+        **_t2t_block("token_transformer_{i}", "tokens_to_token.attention{i}"),
+        "patch_projection": ("tokens_to_token.project", DENSE),
+        "class_token": ("cls_token", BARE),
+        "position_embedding": ("pos_embed", BARE),
+        **_t2t_block("block_{i}", "blocks.{i}"),
+        "norm": ("norm", NORM),
+        "class_head": ("head", DENSE),
+    }
+}
+# A norm that the authors' code creates and never calls.
+T2T_UNUSED = r"(.*\.)?tokens_to_token\.norm\.(weight|bias)"
+
+
 def of_model(model: "Classifier") -> dict[str, Table]:
     """Returns the names of a model's weights, which depend on whether it has SPT."""
     tables = model.weight_tables
@@ -133,6 +193,16 @@ def describe_vit(names: list[str]) -> str | None:
 def describe_cait(names: list[str]) -> str | None:
     """Returns what a file with tensors of these names holds if it is a CaiT for small data sets."""
     return _described(names, r"(.*\.)?patch_transformer\.layers\.", "CaiT")
+
+
+def describe_pit(names: list[str]) -> str | None:
+    """Returns what a file with tensors of these names holds if it is a PiT for small data sets."""
+    return _described(names, r"(.*\.)?layers\.\d+\.layers\.\d+\.0\.fn\.to_qkv\.", "PiT")
+
+
+def describe_t2t(names: list[str]) -> str | None:
+    """Returns what a file with tensors of these names holds if it is a T2T-ViT."""
+    return "T2T-ViT" if any("tokens_to_token." in name for name in names) else None
 
 
 def _described(names: list[str], mark: str, model: str) -> str | None:
