@@ -1,5 +1,6 @@
 """Loading weights of any source into a model."""
 
+import dataclasses
 import logging
 import math
 import pathlib
@@ -12,7 +13,7 @@ from keras_deit.layers.initializers import dense_kernel
 from keras_deit.models import Classifier
 from keras_deit.models.records import check_record
 from keras_deit.pretrained.formats import OWN_WEIGHTS, file_format, open_tensors
-from keras_deit.pretrained.matching import match
+from keras_deit.pretrained.matching import Load, match
 from keras_deit.pretrained.model_tensors import ModelTensors
 from keras_deit.pretrained.own_weights import (
     load_own_weights,
@@ -28,6 +29,8 @@ _logger = logging.getLogger("keras_deit")
 # A transposed array is copied in strips of columns that stay in the cache. That is two to four
 # times as fast as all at once, and faster than transposing in TensorFlow or JAX on two cores.
 _STRIP = 32
+# Files for another number of channels than the model's are for color images.
+_COLORS = 3
 
 
 def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
@@ -79,7 +82,8 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
 def _set_normalization(model: Classifier, source: Source, mean, std) -> None:
     """Gives a model the normalization of its weights, and says so if it is another."""
     before = model.image_format
-    if np.allclose((mean, std), (before.mean, before.std)):
+    held = dataclasses.replace(before, mean=mean, std=std).with_channels(len(before.mean))
+    if np.allclose((held.mean, held.std), (before.mean, before.std)):
         return
     model.set_normalization(mean, std)
     done = "the model now takes them so, see its image_format"
@@ -109,6 +113,7 @@ def load_tensors(model: Classifier, file: TensorFile, source: Source | None = No
     options = (source.part, source.without_distillation) if source else ()
     matched = match(model, file, *options)
     check_record(model, file.record, file.source)
+    _check_channels(model, matched.loads, file.source)
     # Everything is read and checked before the first assignment, so a model is never half loaded.
     tensors = {
         name: _finite(matched.file.read(name), name, file)
@@ -141,6 +146,18 @@ def _with_own_tokens(value: np.ndarray, variable: keras.Variable, patches: int) 
     return np.concatenate([shared, own[:, shared.shape[1] : tokens], value[:, -patches:]], axis=1)
 
 
+def _check_channels(model: Classifier, loads: list[Load], source: str) -> None:
+    """Checks that what depends on the number of channels is a kernel, which can be adapted."""
+    for load in loads:
+        own = tuple(load.variable.shape)
+        if load.table is None and len(own) == 1 and load.entry.shape != own:
+            raise InputError(
+                f"{source} is for images of {_COLORS} channels. {model.name} takes others and "
+                f"normalizes all channels of a patch together ({load.entry.path}), so its weights "
+                "cannot be adapted."
+            )
+
+
 def _with_channels(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the kernel of a convolution of color images for another number of channels.
 
@@ -149,6 +166,12 @@ def _with_channels(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """
     if kernel.shape == tuple(shape):
         return kernel
+    if kernel.ndim == 2:
+        # A dense layer over flattened patches, whose channels follow each other.
+        pixels = kernel.reshape(1, -1, _COLORS, kernel.shape[1])
+        channels = shape[0] // pixels.shape[1]
+        adapted = _with_channels(pixels, (*pixels.shape[:2], channels, kernel.shape[1]))
+        return adapted.reshape(shape)
     channels = shape[2]
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)

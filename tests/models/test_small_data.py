@@ -104,6 +104,24 @@ def test_one_head_as_wide_as_the_tokens_has_no_projection():
     }
 
 
+@pytest.mark.parametrize("case", [SL_VIT, SL_CAIT], ids=["ViT", "CaiT"])
+def test_what_the_rest_of_the_package_asks_is_answered(case):
+    model = case.build()
+    groups = {layer.name: group for layer, group in model.layer_groups()}
+    last = max(groups.values())
+    depth = len(model.blocks)
+    assert [groups[block.name] for block in model.blocks] == [*range(1, depth + 1)]
+    assert {groups[x] for x in ("patch_embedding", "position_embedding", "class_token")} == {0}
+    assert groups["class_head"] == groups["norm"] == last == depth + 1
+    paths = {variable.path for variable in model.no_weight_decay()}
+    assert paths == {"class_token/token", "position_embedding/positions"}
+    norms = model.branch_model()(case.inputs())
+    assert norms.keys() == {block.name for block in model.blocks}
+    for of_block in norms.values():
+        assert of_block.keys() == {"attention", "mlp"}
+        assert all((numpy(norm) > 0).all() for norm in of_block.values())
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [

@@ -627,3 +627,29 @@ def test_the_first_kernel_fits_images_of_other_channels_as_in_timm(states, name,
         save_safetensors(model, again)
         loaded = create_model(name, weights=again, num_classes=10, in_channels=channels, **SIZES)
         np.testing.assert_array_equal(numpy(loaded.weights[0]), numpy(model.weights[0]))
+
+
+def test_a_dense_patch_embedding_fits_images_of_other_channels(tmp_path):
+    """Gray pixels give what three equal channels gave."""
+    sizes = {"image_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2}
+    color = create_model("vit_small_data_patch4_32", **sizes)
+    save_safetensors(color, tmp_path / "a.safetensors")
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
+    expected = numpy(color(images.repeat(3, axis=-1)))
+    for channels in (1, 6):
+        model = create_model(
+            "vit_small_data_patch4_32", tmp_path / "a.safetensors", in_channels=channels, **sizes
+        )
+        found = numpy(model(images.repeat(channels, axis=-1)))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_shifted_patches_do_not_fit_images_of_other_channels(tmp_path):
+    sizes = {"image_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2}
+    save_safetensors(create_model("sl_vit_patch4_32", **sizes), tmp_path / "a.safetensors")
+    model = create_model("sl_vit_patch4_32", in_channels=1, **sizes)
+    before = [numpy(weight) for weight in model.weights]
+    with pytest.raises(InputError, match=r"images of 3 channels.*patch_embedding/norm"):
+        load_pretrained(model, tmp_path / "a.safetensors")
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(numpy(weight), value)

@@ -28,7 +28,7 @@ MODELS = {
     "deit3_small_patch16_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "cait_xxs24_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "sl_vit_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
-    "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
+    "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3, "head_dim": 8},
     "resmlp_12_224": {"image_size": 16, "patch_size": 8},
     "patchconvnet_s60_multi_224": {"image_size": 32},
     "sl_swin_patch2_32": {"image_size": (16, 8), "depth": (2, 1), "num_heads": (3, 6)},

@@ -21,6 +21,7 @@ from run_files import (
 
 from keras_deit.core.errors import InputError
 from keras_deit.evaluation import evaluate_run
+from keras_deit.objectives import Supervised
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.weights_file import write_weights
 from keras_deit.training import Run, Stopped, preparation, train_job, trainer
@@ -228,6 +229,22 @@ def test_a_run_resumes_with_another_number_of_micro_batches(tiny_job, tmp_path, 
     assert len(whole.history) == 2
     for expected, found in zip(whole.history, split.history, strict=True):
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_for_small_data_resumes(tiny_job, tmp_path, monkeypatch):
+    """Its tokens, mixtures and factors of attention are weights as all others."""
+    job = tiny_job(
+        {"epochs": 1, "warmup_epochs": 0, "ema_decay": 0.75},
+        {"checkpoint_seconds": 0.0},
+        objective=Supervised(),
+        model="sl_cait_patch4_32",
+        model_values={"drop_path_rate": 0.3, "num_heads": 2, "head_dim": 16},
+    )
+    whole = result_bits(train_job(job, str(tmp_path / "whole"), quiet))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        before_call(patch, "step_ends", 1, kill)
+        train_job(job, str(tmp_path / "run"), quiet)
+    assert result_bits(train_job(job, str(tmp_path / "run"), quiet)) == whole
 
 
 @pytest.mark.backends("torch")
