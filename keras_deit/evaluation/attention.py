@@ -84,9 +84,14 @@ def saliency(model: Classifier, images) -> np.ndarray:
     Raises:
         InputError: the model has no attention from a class token.
     """
-    with_token = _blocks_with(model, "class")
-    # Where the class token enters late, its first block sees the object, the next one its context.
-    first = with_token[0] if with_token and with_token[0] > 0 else -1
+    with_token, maps = _blocks_with(model, "class"), model.attention_model().output
+    # The first block of class attention sees the object, the next one its context.
+    of_classes = [
+        index
+        for index, block in enumerate(model.blocks)
+        if index in with_token and maps[block.name].shape[2] < block.input.shape[1]
+    ]
+    first = of_classes[0] if of_classes else -1
     maps = attention_maps(model, images, "class", first).mean(axis=1)
     height, width = model.input_shape[1:3]
     resized = [cv2.resize(m, (width, height), interpolation=cv2.INTER_CUBIC) for m in maps]

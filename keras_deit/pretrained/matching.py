@@ -95,9 +95,9 @@ def match(
         first if not first.differences else next((p for p in pairings if not p.differences), None)
     )
     if found is None:
-        raise first.error(model)
+        raise first.error(model, file)
     if found.is_distilled and not (without_distillation or _is_distilled(model)):
-        error = first.error(model)
+        error = first.error(model, file)
         raise InputError(
             f"{error}\nWith #{WITHOUT_DISTILLATION} after the path, it is loaded without its "
             "distillation token and head."
@@ -228,10 +228,16 @@ class _Pairing:
             )
         return Match(self._nest.file, loads, fresh + other_classes, notes)
 
-    def error(self, model: Classifier) -> InputError:
-        """Returns why the tensors do not get into a model."""
+    def error(self, model: Classifier, whole: TensorFile) -> InputError:
+        """Returns why the tensors do not get into a model.
+
+        Args:
+            model: the model.
+            whole: the file, of which the nest may be a part that only looks like the model.
+        """
         file, differences = self._nest.file, self.differences
-        found, expected = describe(file.shapes), describe(self.names)
+        found = describe(file.shapes) or describe(whole.shapes)
+        expected = describe(self.names)
         if found is None and not differences.held.keys() & differences.wanted.keys():
             names = ", ".join(sorted(file.shapes)[:3])
             return InputError(

@@ -98,6 +98,9 @@ def test_what_cannot_be_split_evenly_is_not_split():
         ("sl_vit_patch4_32", 0.9),
         ("sl_cait_patch4_32", 0.9),
         ("patchconvnet_s60_224", 0.75),
+        # Poolings are not split.
+        ("sl_pit_patch2_32", 0.75),
+        ("sl_t2t_32", 0.9),
         # The merging between stages is not split.
         ("swin_small_data_patch2_32", 0.9),
     ],

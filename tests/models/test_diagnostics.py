@@ -14,6 +14,7 @@ from harness import weights_by_path
 from model_cases import DISTILLED, PLAIN
 from numpy_reference import at, attention_branch, deit_blocks, layer_norm, mlp, mlp_branch
 from patchconvnet_reference import conv_branch
+from pit_t2t_model_cases import T2T
 from resmlp_model_cases import CLASS_MLP, RESMLP
 from resmlp_reference import affine, over_tokens
 from swin_model_cases import SWIN
@@ -157,7 +158,7 @@ def test_branch_norms_are_those_of_the_branches_over_what_they_are_added_to(case
 
 def test_a_block_adds_the_branches_that_it_returns():
     """In mixed precision too, and what a branch adds is what the block computes."""
-    for case in (PLAIN, CAIT, RESMLP, CLASS_MLP, PATCHCONVNET, SWIN):
+    for case in (PLAIN, CAIT, RESMLP, CLASS_MLP, PATCHCONVNET, SWIN, T2T):
         model = case.build_random()
         for block in (model.blocks[0], model.blocks[-1]):
             x = np.random.default_rng(0).normal(size=(2, *block.input.shape[1:])).astype("float32")

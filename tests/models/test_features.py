@@ -19,6 +19,10 @@ FAMILIES = {
 }
 # Stages of 4×4 and 2×2 patches.
 STAGED = {
+    "pit_small_data_patch2_32": {
+        **{"patch_size": 8, "embed_dim": 8, "depth": (1, 1), "num_heads": (2, 4)},
+        "head_dim": 4,
+    },
     "swin_small_data_patch2_32": {
         **{"patch_size": 8, "embed_dim": 8, "depth": (1, 1), "num_heads": (2, 4)},
         "window_size": 2,

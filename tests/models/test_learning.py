@@ -21,6 +21,11 @@ MODELS = {
     "sl_cait_patch4_32": {**PATCHES, "num_heads": 3, "head_dim": 16},
     "patchconvnet_s60_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
     "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
+    "sl_pit_patch2_32": {
+        **{"image_size": 16, "embed_dim": 24, "depth": (1, 2), "num_heads": (2, 4)},
+        **{"head_dim": 12, "num_classes": 10},
+    },
+    "sl_t2t_32": {**SMALL, "image_size": 16, "token_dim": 16, "num_heads": 3},
     "sl_swin_patch2_32": {
         **{"image_size": 16, "embed_dim": 24, "depth": (2, 1), "num_heads": (3, 6)},
         "num_classes": 10,

@@ -87,6 +87,8 @@ def test_parameters_that_are_trained_of_deit_tiny():
         "sl_vit_patch4_32",
         "sl_cait_patch4_32",
         "sl_swin_patch2_32",
+        "sl_pit_patch2_32",
+        "sl_t2t_32",
     ],
 )
 def test_attention_of_each_family_is_what_its_names_say(name):

@@ -29,6 +29,16 @@ MODELS = {
     "cait_xxs24_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "sl_vit_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3, "head_dim": 8},
+    "sl_pit_patch2_32": {
+        **{"image_size": (16, 24), "patch_size": 4, "depth": (1, 1), "num_heads": (2, 4)},
+        "head_dim": 12,
+    },
+    # Without SPT and LSA it is the one with the convolution.
+    "pit_small_data_patch2_32": {
+        **{"image_size": 16, "patch_size": 4, "depth": (1, 1), "num_heads": (2, 4)},
+        "head_dim": 12,
+    },
+    "sl_t2t_32": {"image_size": (16, 24), "token_dim": 8, "num_heads": 3},
     "resmlp_12_224": {"image_size": 16, "patch_size": 8},
     "patchconvnet_s60_multi_224": {"image_size": 32},
     "sl_swin_patch2_32": {"image_size": (16, 8), "depth": (2, 1), "num_heads": (3, 6)},

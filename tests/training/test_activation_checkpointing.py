@@ -27,6 +27,7 @@ MODELS = {
     "deit_small_patch16_18x2_LS": {**PATCHES, "num_heads": 3},
     "cait_xxs24_224": {**PATCHES, "num_heads": 3},
     "sl_cait_patch4_32": {**PATCHES, "num_heads": 3},
+    "sl_t2t_32": {**SMALL, "image_size": 16, "token_dim": 8, "num_heads": 3, "dropout_rate": 0.3},
     "resmlp_12_224": PATCHES,
     "patchconvnet_s60_224": {**SMALL, "image_size": 32},
     "sl_swin_patch2_32": {

@@ -24,6 +24,10 @@ MODELS = {
     "cait_xxs24_224": HEADS,
     "sl_vit_patch4_32": HEADS,
     "sl_cait_patch4_32": HEADS,
+    "sl_t2t_32": {
+        **{"image_size": 16, "token_dim": 8, "embed_dim": 24, "depth": 1, "num_heads": 3},
+        "num_classes": 10,
+    },
     "resmlp_12_224": SMALL,
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
     # The second block has shifted windows.
