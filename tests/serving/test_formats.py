@@ -28,8 +28,7 @@ MODELS = {
     "deit3_small_patch16_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "cait_xxs24_224": {"image_size": 16, "patch_size": 8, "num_heads": 3},
     "sl_vit_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
-<<<<<<< HEAD
-    "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3},
+    "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3, "head_dim": 8},
     "sl_pit_patch2_32": {
         **{"image_size": (16, 24), "patch_size": 4, "depth": (1, 1), "num_heads": (2, 4)},
         "head_dim": 12,
@@ -40,9 +39,6 @@ MODELS = {
         "head_dim": 12,
     },
     "sl_t2t_32": {"image_size": (16, 24), "token_dim": 8, "num_heads": 3},
-=======
-    "sl_cait_patch4_32": {"image_size": 16, "patch_size": 8, "num_heads": 3, "head_dim": 8},
->>>>>>> hC
     "resmlp_12_224": {"image_size": 16, "patch_size": 8},
     "patchconvnet_s60_multi_224": {"image_size": 32},
     "sl_swin_patch2_32": {"image_size": (16, 8), "depth": (2, 1), "num_heads": (3, 6)},
