@@ -119,9 +119,7 @@ class WindowAttention(MultiHeadSelfAttention):
 
     def _queries_keys_values(self, tokens):
         """Returns three tensors (batch, windows, num_heads, length of a window, head_dim)."""
-        rolled = ops.reshape(tokens, (-1, *self.grid, tokens.shape[-1]))
-        if any(self._shifts):
-            rolled = ops.roll(rolled, [-shift for shift in self._shifts], axis=(1, 2))
+        rolled = _rolled(ops.reshape(tokens, (-1, *self.grid, tokens.shape[-1])), self._shifts)
         windows = _in_windows(rolled, self.window)
         projected = self.qkv(ops.reshape(windows, (-1, *tokens.shape[1:])))
         shape = (-1, *windows.shape[1:3], 3, self.num_heads, self._head_dim)
@@ -150,9 +148,8 @@ class WindowAttention(MultiHeadSelfAttention):
         width = self.num_heads * self._head_dim
         cells = ops.reshape(windows, (-1, *counts, *self.window, width))
         rolled = ops.reshape(ops.transpose(cells, (0, 1, 3, 2, 4, 5)), (-1, *self.grid, width))
-        if any(self._shifts):
-            rolled = ops.roll(rolled, list(self._shifts), axis=(1, 2))
-        return ops.reshape(rolled, (-1, length, width))
+        back = tuple(-shift for shift in self._shifts)
+        return ops.reshape(_rolled(rolled, back), (-1, length, width))
 
     def attention_probabilities(self, tokens):
         """Returns the softmax output (batch, num_heads, length, length), float32, with zeros for
@@ -206,6 +203,15 @@ def _relative_index(window: Grid) -> np.ndarray:
     rows, columns = window
     down, right = (place[:, None] - place for place in np.indices(window).reshape(2, -1))
     return (down + rows - 1) * (2 * columns - 1) + right + columns - 1
+
+
+def _rolled(grid, shifts: Grid):
+    """Rolls (batch, rows, columns, channels) up and left; LiteRT has no operation for that."""
+    for axis, shift in enumerate(shifts, start=1):
+        if shift:
+            parts = ops.split(grid, [shift % grid.shape[axis]], axis=axis)
+            grid = ops.concatenate(parts[::-1], axis=axis)
+    return grid
 
 
 def _in_windows(grid, window: Grid, library=ops):

@@ -250,8 +250,10 @@ def _built_for(
         with open_weights(path) as file:
             kinds = file.kinds
         depths = {k: v for k, v in getattr(build, "keywords", {}).items() if "depth" in k}
-        # Every block has weights, and even without memory a block takes milliseconds.
-        if any(depth > len(kinds) for depth in depths.values()):
+        # Every block has weights, and even without memory a block takes milliseconds. A model of
+        # stages has a number of blocks for each.
+        blocks = (sum(d) if isinstance(d, (tuple, list)) else d for d in depths.values())
+        if any(count > len(kinds) for count in blocks):
             raise ValueError(f"it holds {len(kinds)} weights, the model should have {depths}")
         _check_kinds(build_abstract(build), kinds)
         if only_check:

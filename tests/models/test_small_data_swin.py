@@ -17,6 +17,7 @@ from keras_deit.models import SmallDataSwin, abstract_model
 from keras_deit.models.small_data.weights import SWIN_TABLES
 from keras_deit.optimizers.param_groups import learning_rate_factors
 from keras_deit.pretrained import save_safetensors
+from keras_deit.pretrained.own_weights import check_sizes
 
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 
@@ -199,6 +200,15 @@ def test_constants_of_the_authors_modules_are_ignored(tmp_path):
         np.testing.assert_array_equal(own, other)
     with pytest.raises(InputError, match=r"Swin.*lacks|attn\.scale"):
         create_model("swin_small_data_patch2_32", file, **SWIN.arguments)
+
+
+def test_a_file_of_our_own_knows_its_stages(tmp_path):
+    """A damaged configuration with more blocks than weights is found before they are built."""
+    SWIN.build().save_weights(tmp_path / "a.weights.h5")
+    values = {"name": "swin_small_data_patch2_32", **SWIN.arguments}
+    check_sizes({**values, "depth": [2, 2]}, tmp_path / "a.weights.h5")
+    with pytest.raises(InputError, match=r"\[2, 10000000\]"):
+        check_sizes({**values, "depth": [2, 10_000_000]}, tmp_path / "a.weights.h5")
 
 
 def test_merging_belongs_to_the_block_that_follows():
