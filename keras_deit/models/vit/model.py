@@ -202,7 +202,7 @@ def _stages(depths, width: int, channels) -> list[tuple[int, int]] | None:
         )
     for count, outputs in zip(depths, channels, strict=True):
         check_positive(stem_depths=count, stage_channels=outputs)
-        if outputs % _EXPANSION:
+        if outputs % (32 * _EXPANSION):
             raise InputError(f"stage_channels should be multiples of 128. Received: {outputs}")
     return list(zip(depths, channels, strict=True))
 
