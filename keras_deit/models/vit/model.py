@@ -18,6 +18,7 @@ from keras_deit.layers import (
     TransformerBlock,
 )
 from keras_deit.layers.initializers import dense_initializers
+from keras_deit.layers.introspection import attention_layers
 from keras_deit.models.arguments import (
     check_classes,
     check_image_size,
@@ -177,8 +178,9 @@ class ViT(Classifier):
         super().__init__(inputs, {"class": head(x)}, **kwargs)
 
     def weight_names(self):
-        values = self.get_config()
-        return weights.tables(values["embed_dim"] // values["num_heads"], values["stem_depths"])
+        attention, *_ = attention_layers(self)
+        has_stages = any(isinstance(layer, BottleneckUnit) for layer in self.layers)
+        return weights.tables(self.blocks[0].input.shape[-1] // attention.num_heads, has_stages)
 
     @classmethod
     def describe_weights(cls, names):
