@@ -101,6 +101,13 @@ def test_attention_maps_and_patches_of_a_hybrid():
     assert model.patch_grid() == (2, 4)
 
 
+def test_patches_that_are_not_square():
+    model = ViT(image_size=(16, 12), patch_size=(4, 6), embed_dim=8, depth=1, num_heads=2)
+    assert model.patch_grid() == (4, 2)
+    assert model.get_layer("patch_embedding").projection.kernel.shape == (4, 6, 3, 8)
+    assert type(model).from_config(model.get_config()).patch_grid() == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -109,6 +116,8 @@ def test_attention_maps_and_patches_of_a_hybrid():
             {"image_size": 48, "stem_depths": (1, 1, 1, 1), "patch_size": 1},
             "image_size 48.*the pixels per patch, 32; 32 and 64",
         ),
+        ({"patch_size": (16, 15)}, "image_size 224.*patch_size 15"),
+        ({"patch_size": (16, 0)}, "patch width should be above 0"),
         ({"pooling": "max"}, "pooling.*max"),
         (
             {"stem_depths": (), "stem_width": 24, "patch_size": 8},

@@ -52,7 +52,7 @@ class ViT(Classifier):
 
     Args:
         image_size: side in pixels, or (height, width); multiples of the pixels per patch.
-        patch_size: side of a patch, in pixels, or in cells of the ResNet's grid.
+        patch_size: side of a patch or (height, width), in pixels, or in cells of the ResNet's grid.
         embed_dim: width of the tokens, a multiple of `num_heads`.
         depth: number of blocks.
         num_heads: number of heads of each self-attention.
@@ -97,7 +97,7 @@ class ViT(Classifier):
     def __init__(
         self,
         image_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
+        patch_size: int | tuple[int, int] = 16,
         embed_dim: int = 768,
         depth: int = 12,
         num_heads: int = 12,
@@ -120,11 +120,7 @@ class ViT(Classifier):
         **kwargs,
     ):
         check_positive(
-            patch_size=patch_size,
-            embed_dim=embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            in_channels=in_channels,
+            embed_dim=embed_dim, depth=depth, num_heads=num_heads, in_channels=in_channels
         )
         if representation_size is not None:
             check_positive(representation_size=representation_size)
@@ -134,11 +130,8 @@ class ViT(Classifier):
         if pooling not in _POOLINGS:
             raise unknown_name("pooling", pooling, _POOLINGS)
         stages = _stages(stem_depths, stem_width, stage_channels)
-        pixels = patch_size * _stride(stages)
-        what = "patch_size" if stages is None else "the pixels per patch,"
-        inputs = keras.Input(
-            (*check_image_size(image_size, pixels, what), in_channels), name="image"
-        )
+        sides = _image_sides(image_size, patch_size, stages)
+        inputs = keras.Input((*sides, in_channels), name="image")
         x = inputs
         if stages is not None:
             x = _resnet(x, stem_width, stages, standardization, group_norm_epsilon)
@@ -212,6 +205,19 @@ def _stages(depths, width: int, channels) -> list[tuple[int, int]] | None:
 def _stride(stages) -> int:
     """Returns the pixels of the image for one cell of the ResNet's grid; 1 without it."""
     return 1 if stages is None else _ROOT_STRIDE * 2 ** max(len(stages) - 1, 0)
+
+
+def _image_sides(image_size, patch_size, stages) -> tuple[int, int]:
+    """Returns height and width of the images, checked against the pixels per patch."""
+    what = "patch_size" if stages is None else "the pixels per patch,"
+    stride = _stride(stages)
+    if not isinstance(patch_size, (tuple, list)):
+        check_positive(patch_size=patch_size)
+        return check_image_size(image_size, patch_size * stride, what)
+    check_positive(**dict(zip(("patch height", "patch width"), patch_size, strict=True)))
+    both = check_image_size(image_size, 1)
+    pairs = zip(both, patch_size, strict=True)
+    return tuple(check_image_size(side, patch * stride, what)[0] for side, patch in pairs)
 
 
 def _resnet(images, width: int, stages, standardization: str, epsilon: float):
