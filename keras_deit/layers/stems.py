@@ -20,13 +20,13 @@ _STEM_WIDTH = 16
 
 @keras.saving.register_keras_serializable(package="keras_deit")
 class PatchEmbedding(CompositeLayer):
-    """Cuts an image into square patches and projects each to a token (ViT §3.1).
+    """Cuts an image into patches and projects each to a token (ViT §3.1).
 
     Patches follow each other row by row. Pixels right of or below the last complete patch are
     ignored, as in a convolution without padding.
 
     Args:
-        patch_size: side of a patch in pixels.
+        patch_size: side of a patch in pixels, or (height, width).
         embed_dim: width of a token.
         kernel_init: initial values, as `dense_initializers` takes them.
 
@@ -34,14 +34,20 @@ class PatchEmbedding(CompositeLayer):
     Output: tokens (batch, height//patch_size · width//patch_size, embed_dim).
     """
 
-    def __init__(self, patch_size: int, embed_dim: int, kernel_init: str = "torch", **kwargs):
+    def __init__(
+        self,
+        patch_size: int | tuple[int, int],
+        embed_dim: int,
+        kernel_init: str = "torch",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.patch_size = patch_size
         self.embed_dim = embed_dim
         self.kernel_init = kernel_init
 
     def build(self, input_shape):
-        fan_in = self.patch_size**2 * input_shape[-1]
+        fan_in = math.prod(self._sides()) * input_shape[-1]
         self.projection = keras.layers.Conv2D(
             self.embed_dim,
             kernel_size=self.patch_size,
@@ -60,7 +66,12 @@ class PatchEmbedding(CompositeLayer):
     def patch_grid(self, input_shape) -> tuple[int, int]:
         """Returns rows and columns of the patches."""
         _, height, width, _ = input_shape
-        return height // self.patch_size, width // self.patch_size
+        rows, columns = self._sides()
+        return height // rows, width // columns
+
+    def _sides(self) -> tuple[int, int]:
+        is_pair = isinstance(self.patch_size, (tuple, list))
+        return tuple(self.patch_size) if is_pair else (self.patch_size,) * 2
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image."""

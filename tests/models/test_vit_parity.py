@@ -42,12 +42,6 @@ def mapped(case, what, values, known):
     return ours
 
 
-def square(sides):
-    first, second = sides
-    assert first == second, f"patches of {sides} are not square"
-    return first
-
-
 def nothing(value):
     """Takes an argument that changes nothing in evaluation, or only how the code is written."""
     return {}
@@ -77,13 +71,13 @@ def jax_arguments(case):
         if values is None:
             return {}
         known = {
-            "num_layers": "stem_depths",
+            "num_layers": lambda depths: {"stem_depths": depths or ()},
             "width_factor": lambda factor: {"stem_width": int(64 * factor)},
         }
         return mapped(case, "resnet", values, known)
 
     def patches(value):
-        return {"patch_size": square(value["size"] if isinstance(value, dict) else value)}
+        return {"patch_size": tuple(value["size"] if isinstance(value, dict) else value)}
 
     known = {
         "num_classes": lambda count: {"num_classes": count or 0},
@@ -240,7 +234,7 @@ def test_positions_of_a_file_are_resized_by_its_format(suffix, tmp_path):
     else:
         save_safetensors(model, path)
     rows, columns = model.patch_grid()
-    side = model.get_config()["patch_size"]
+    side, _ = model.get_config()["patch_size"]
     target = (rows + 3, columns + 2)
     other = ViT(**{**arguments(case), "image_size": (target[0] * side, target[1] * side)})
     load_pretrained(other, path)

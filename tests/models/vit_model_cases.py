@@ -21,6 +21,7 @@ HYBRID = Case(
     (
         Effect("image_size", (16, 16), "shapes"),
         Effect("patch_size", 2, "shapes"),
+        Effect("patch_size", (2, 1), "shapes"),
         Effect("embed_dim", 6, "shapes"),
         Effect("depth", 3, "shapes"),
         Effect("num_heads", 4, "output"),

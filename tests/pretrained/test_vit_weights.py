@@ -65,6 +65,16 @@ def test_tensors_behind_a_prefix_of_flax(tmp_path):
     assert_same(model, other)
 
 
+def test_a_subclass_with_arguments_of_its_own_takes_npz(tmp_path):
+    class Short(ViT):
+        def __init__(self, classes):
+            super().__init__(**{**SMALL, "num_classes": classes})
+
+    model, other = vit(), Short(5)
+    load_pretrained(other, npz(tmp_path / "a.npz", model))
+    assert_same(model, other)
+
+
 def test_create_model_takes_npz(tmp_path):
     name = "vit_tiny_patch16_224"
     values = {**SMALL, "num_classes": None}

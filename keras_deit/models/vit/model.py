@@ -18,6 +18,7 @@ from keras_deit.layers import (
     TransformerBlock,
 )
 from keras_deit.layers.initializers import dense_initializers
+from keras_deit.layers.introspection import attention_layers
 from keras_deit.models.arguments import (
     check_classes,
     check_image_size,
@@ -51,7 +52,7 @@ class ViT(Classifier):
 
     Args:
         image_size: side in pixels, or (height, width); multiples of the pixels per patch.
-        patch_size: side of a patch, in pixels, or in cells of the ResNet's grid.
+        patch_size: side of a patch or (height, width), in pixels, or in cells of the ResNet's grid.
         embed_dim: width of the tokens, a multiple of `num_heads`.
         depth: number of blocks.
         num_heads: number of heads of each self-attention.
@@ -96,7 +97,7 @@ class ViT(Classifier):
     def __init__(
         self,
         image_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
+        patch_size: int | tuple[int, int] = 16,
         embed_dim: int = 768,
         depth: int = 12,
         num_heads: int = 12,
@@ -119,11 +120,7 @@ class ViT(Classifier):
         **kwargs,
     ):
         check_positive(
-            patch_size=patch_size,
-            embed_dim=embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            in_channels=in_channels,
+            embed_dim=embed_dim, depth=depth, num_heads=num_heads, in_channels=in_channels
         )
         if representation_size is not None:
             check_positive(representation_size=representation_size)
@@ -133,11 +130,8 @@ class ViT(Classifier):
         if pooling not in _POOLINGS:
             raise unknown_name("pooling", pooling, _POOLINGS)
         stages = _stages(stem_depths, stem_width, stage_channels)
-        pixels = patch_size * _stride(stages)
-        what = "patch_size" if stages is None else "the pixels per patch,"
-        inputs = keras.Input(
-            (*check_image_size(image_size, pixels, what), in_channels), name="image"
-        )
+        sides = _image_sides(image_size, patch_size, stages)
+        inputs = keras.Input((*sides, in_channels), name="image")
         x = inputs
         if stages is not None:
             x = _resnet(x, stem_width, stages, standardization, group_norm_epsilon)
@@ -177,8 +171,9 @@ class ViT(Classifier):
         super().__init__(inputs, {"class": head(x)}, **kwargs)
 
     def weight_names(self):
-        values = self.get_config()
-        return weights.tables(values["embed_dim"] // values["num_heads"], values["stem_depths"])
+        attention, *_ = attention_layers(self)
+        has_stages = any(isinstance(layer, BottleneckUnit) for layer in self.layers)
+        return weights.tables(self.blocks[0].input.shape[-1] // attention.num_heads, has_stages)
 
     @classmethod
     def describe_weights(cls, names):
@@ -202,7 +197,7 @@ def _stages(depths, width: int, channels) -> list[tuple[int, int]] | None:
         )
     for count, outputs in zip(depths, channels, strict=True):
         check_positive(stem_depths=count, stage_channels=outputs)
-        if outputs % _EXPANSION:
+        if outputs % (32 * _EXPANSION):
             raise InputError(f"stage_channels should be multiples of 128. Received: {outputs}")
     return list(zip(depths, channels, strict=True))
 
@@ -210,6 +205,19 @@ def _stages(depths, width: int, channels) -> list[tuple[int, int]] | None:
 def _stride(stages) -> int:
     """Returns the pixels of the image for one cell of the ResNet's grid; 1 without it."""
     return 1 if stages is None else _ROOT_STRIDE * 2 ** max(len(stages) - 1, 0)
+
+
+def _image_sides(image_size, patch_size, stages) -> tuple[int, int]:
+    """Returns height and width of the images, checked against the pixels per patch."""
+    what = "patch_size" if stages is None else "the pixels per patch,"
+    stride = _stride(stages)
+    if not isinstance(patch_size, (tuple, list)):
+        check_positive(patch_size=patch_size)
+        return check_image_size(image_size, patch_size * stride, what)
+    check_positive(**dict(zip(("patch height", "patch width"), patch_size, strict=True)))
+    both = check_image_size(image_size, 1)
+    pairs = zip(both, patch_size, strict=True)
+    return tuple(check_image_size(side, patch * stride, what)[0] for side, patch in pairs)
 
 
 def _resnet(images, width: int, stages, standardization: str, epsilon: float):

@@ -5,7 +5,6 @@ its names of before linen, newer programs of theirs those of linen.
 """
 
 import re
-from collections.abc import Sequence
 
 from keras_deit.models.deit.weights import BLOCKS, COMMON
 from keras_deit.models.deit.weights import TABLES as DEIT_TABLES
@@ -49,10 +48,10 @@ def _resnet(
     }
 
 
-def _timm(depths: Sequence[int] | None) -> Table:
+def _timm(has_stages: bool) -> Table:
     """Returns timm's names; a root without stages has another one there."""
     body = "patch_embed.backbone."
-    root = body if depths is not None and len(depths) == 0 else f"{body}stem."
+    root = f"{body}stem." if has_stages else body
     return {
         **COMMON,
         **BLOCKS,
@@ -108,16 +107,16 @@ _RELEASED = ("LayerNorm_0", "MultiHeadDotProductAttention_1", "LayerNorm_2", "Ml
 _LINEN = ("LayerNorm_0", "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0")
 
 
-def tables(head_dim: int = 1, stem_depths: Sequence[int] | None = None) -> dict[str, Table]:
+def tables(head_dim: int = 1, has_stages: bool = True) -> dict[str, Table]:
     """Returns the names of a model's weights by publisher, those of timm as the default.
 
     Args:
         head_dim: width of one head of the model.
-        stem_depths: of the model.
+        has_stages: whether its ResNet, if it has one, has stages behind the root.
     """
     return {
         # In files that this package writes, too, which have PyTorch's layout.
-        "authors": _timm(stem_depths),
+        "authors": _timm(has_stages),
         "Flax": _flax(head_dim, FLAX_WIDE_NORM, _RELEASED),
         "Flax, linen": _flax(head_dim, FLAX_NORM, _LINEN),
         **{name: DEIT_TABLES[name] for name in ("Hugging Face", "Hugging Face 5")},
@@ -125,7 +124,7 @@ def tables(head_dim: int = 1, stem_depths: Sequence[int] | None = None) -> dict[
 
 
 # With every name of any model, to recognize files.
-TABLES = {**tables(), "timm, root alone": _timm(())}
+TABLES = {**tables(), "timm, root alone": _timm(has_stages=False)}
 
 
 def describe(names: list[str]) -> str | None:
