@@ -86,6 +86,7 @@ def test_a_model_has_the_published_values_unless_overridden():
     published = {"embed_dim": 192, "depth": 12, "num_heads": 3, "mlp_ratio": 4.0, "qkv_bias": True}
     published |= {"image_size": 224, "patch_size": 16, "num_classes": 1000, "distilled": False}
     published |= {"drop_path_rate": 0.0, "dropout_rate": 0.0, "stem": "linear", "in_channels": 3}
+    published |= {"spt": False, "lsa": False}
     common = {"name": TINY, "trainable": True, "dtype": "float32"}
     assert model_values(TINY) == published
     assert model.get_config() == {**published, **common}

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from harness import layers_in, numpy
+from harness import layers_in, numpy, weights_by_path
+from locality_reference import vit_logits
 from parity_systems import PUBLISHED
 from small_data_model_cases import SL_CAIT, SL_VIT
 
@@ -96,8 +97,11 @@ def test_initial_values(family):
 
 
 def test_one_head_as_wide_as_the_tokens_has_no_projection():
-    alone = SmallDataViT(embed_dim=8, depth=1, num_heads=1, head_dim=8)
-    wide = SmallDataViT(embed_dim=8, depth=1, num_heads=1, head_dim=16)
+    sizes = {"image_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 1}
+    alone, wide = (SmallDataViT(**sizes, head_dim=head_dim) for head_dim in (8, 16))
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    expected = vit_logits(images, weights_by_path(alone), depth=1, num_heads=1, side=4)
+    np.testing.assert_allclose(numpy(alone(images)), expected, atol=1e-5)
     paths = [{weight.path for weight in model.weights} for model in (alone, wide)]
     assert paths[1] - paths[0] == {
         f"block_0/attention/projection/{leaf}" for leaf in ("kernel", "bias")
