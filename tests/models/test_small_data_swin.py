@@ -211,6 +211,22 @@ def test_a_file_of_our_own_knows_its_stages(tmp_path):
         check_sizes({**values, "depth": [2, 10_000_000]}, tmp_path / "a.weights.h5")
 
 
+def test_initial_values_are_pytorchs_and_stochastic_depth_grows():
+    model = create_model("swin_small_data_patch2_32", drop_path_rate=0.1, depth=(1, 2, 1))
+    dense = {"qkv": 96, "projection": 96}
+    attention = model.blocks[0].attention_branch[1]
+    for name, fan_in in dense.items():
+        for values in getattr(attention, name).get_weights():
+            assert 0.9 < np.abs(values).max() * fan_in**0.5 <= 1
+    for kernel in model.get_layer("class_head").get_weights():
+        assert 0 < np.abs(kernel).max() <= 384**-0.5
+    for table in (attention.relative_positions, model.get_layer("position_embedding").positions):
+        assert 0.015 < np.std(numpy(table)) < 0.025
+    rates = [block.drop_path_rate for block in model.blocks]
+    np.testing.assert_allclose(rates, [0, 0.1 / 3, 0.2 / 3, 0.1])
+    assert [block.shift for block in model.blocks] == [0, 0, 2, 0]
+
+
 def test_merging_belongs_to_the_block_that_follows():
     factors = learning_rate_factors(SWIN.build(), 0.5)
     assert factors["patch_norm/gamma"] == factors["position_embedding/positions"] == 0.5**5
