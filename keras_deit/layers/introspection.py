@@ -13,6 +13,7 @@ layer, too.
 | `attention_probabilities(tokens)` | of an attention layer: (batch, heads, queries, keys) |
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
 | `residual_branches(tokens)` | of a block: {name: (branch, what it is added to)}, from its input |
+| `patch_grid(input_shape)` | of a layer that makes or pools patches: rows and columns after it |
 | `layer_group(blocks_before)` | its group in layer-wise decay, if it is not that of its place |
 """
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from harness import numpy
 from parity_systems import PUBLISHED, cases, check_counts, check_model, check_module, load, module
 
 from keras_deit.layers import T2TAttention, T2TBlock
@@ -133,10 +134,10 @@ def unused(case):
     return sum(case.tensors[name].size for name in names)
 
 
-def with_positions(case):
-    """Returns a case of a published size with the fixed positions, which no rule makes."""
-    width = case.arguments.get("embed_dim", 256)
-    length = (case.arguments["img_size"] // (8 if case.arguments["img_size"] == 64 else 4)) ** 2 + 1
+def fixed_positions(case):
+    """Returns the table by the formula, one number after the other."""
+    width, side = case.arguments.get("embed_dim", 256), case.arguments.get("img_size", 224)
+    length = (side // (8 if side == 64 else 4)) ** 2 + 1
     table = [
         [
             (np.cos if column % 2 else np.sin)(place / 10000 ** (column // 2 * 2 / width))
@@ -144,8 +145,13 @@ def with_positions(case):
         ]
         for place in range(length)
     ]
+    return np.float32([table])
+
+
+def with_positions(case, positions):
+    """Returns a case of a published size with the fixed positions, which no rule makes."""
     whole = dataclasses.replace(case)
-    object.__setattr__(whole, "tensors", {**case.tensors, "pos_embed": np.float32([table])})
+    object.__setattr__(whole, "tensors", {**case.tensors, "pos_embed": positions})
     return whole
 
 
@@ -153,14 +159,15 @@ def with_positions(case):
 @by_case("models.t2t.T2T_ViT")
 def test_t2t(case, tmp_path):
     model = build(case, SmallDataT2T, T2T, T2T_DEFAULTS)
+    positions = fixed_positions(case)
     if case.is_full:
-        case = with_positions(case)
+        case = with_positions(case, positions)
     own = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     extra = unused(case)
     assert model.count_params() + extra == case.spec["params"]
     assert own + extra == case.spec["trainable"]
-    computed = model.get_layer("position_embedding").positions.numpy()
-    np.testing.assert_allclose(computed, case.tensors["pos_embed"], rtol=0, atol=1e-6)
+    computed = numpy(model.get_layer("position_embedding").positions)
+    np.testing.assert_allclose(computed, positions, rtol=0, atol=1e-6)
     load(case, model, tmp_path)
     maps = model.attention_model().output
     check_model(

@@ -115,6 +115,7 @@ BLOCKS = {
     "talking heads": ("cait_xxs24_224", WITH_HEADS, 16 * 24),
     "mlp": ("resmlp_12_224", {**PATCHES, "pooling": "class_mlp"}, 16 * 24),
     "conv": ("patchconvnet_s20_224", CONV, 2 * 2 * 24),
+    "mixed heads": ("cait_small_data_patch4_32", {**WITH_HEADS, "head_dim": 8}, 16 * 24),
     "t2t": ("t2t_small_data_32", {**CONV, "num_heads": 2, "token_dim": 8}, 65 * 24),
 }
 by_block = pytest.mark.parametrize(("name", "values", "size"), BLOCKS.values(), ids=BLOCKS)
