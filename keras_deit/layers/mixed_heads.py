@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import unknown_name
-from keras_deit.layers.activations import ActivationCosts, SavedActivations
+from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
 from keras_deit.layers.block import Block
 from keras_deit.layers.initializers import dense_initializers, token_initializer
 from keras_deit.layers.introspection import column_parallel, row_parallel
@@ -175,6 +175,10 @@ class MixedHeadsAttention(CompositeLayer):
     def model_parallel_axes(self):
         split = column_parallel(self.query) + column_parallel(self.key_value)
         return split + row_parallel(self.projection)
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what the layers and operations inside save of one image."""
+        return traced_activations(self, input_shape, costs)
 
     def compute_output_shape(self, input_shape):
         batch, length, width = input_shape

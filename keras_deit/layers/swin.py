@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
-from keras_deit.layers.activations import ActivationCosts, SavedActivations
+from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
 from keras_deit.layers.attention import MultiHeadSelfAttention
 from keras_deit.layers.initializers import dense_initializers, dense_kernel
 from keras_deit.layers.introspection import layer_macs
@@ -369,6 +369,10 @@ class PatchMerging(CompositeLayer):
         """Returns rows and columns of the tokens after it."""
         rows, columns = self.grid
         return rows // 2, columns // 2
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what the layers and operations inside save of one image."""
+        return traced_activations(self, input_shape, costs)
 
     def compute_output_shape(self, input_shape):
         batch, length, _ = input_shape

@@ -117,7 +117,10 @@ def test_every_layer_knows_what_it_saves(case):
         saved_activations(layer, (batch, *case.input_shape[1:]), COSTS) for batch in (None, 64)
     )
     assert one == many
-    nothing = {layers.PrependToken, layers.PositionEmbedding, layers.StochasticDepth}
+    nothing = {
+        *(layers.PrependToken, layers.PositionEmbedding, layers.StochasticDepth),
+        *(layers.SoftSplit, layers.SinusoidalPositions),
+    }
     assert (one.bytes(4) > 0) == (case.kind not in nothing)
 
 
