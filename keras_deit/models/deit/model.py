@@ -195,8 +195,7 @@ class DeiT(Classifier):
 
     def weight_names(self):
         embedding = self.get_layer("patch_embedding")
-        own = weights.SPT if isinstance(embedding, ShiftedPatchTokenization) else {}
-        return {publisher: {**table, **own} for publisher, table in self.weight_tables.items()}
+        return weights.of_model(isinstance(embedding, ShiftedPatchTokenization))
 
     def values_without_layer_scale(self):
         return {"residual": "none", "layer_scale_init": None}

@@ -33,17 +33,6 @@ BLOCKS: Table = {
     "block_{i}/mlp/contract": ("blocks.{i}.mlp.fc2", DENSE),
 }
 
-# DeiT has been published without SPT, LSA and Fixup, so these names are this package's.
-SPT: Table = {
-    "patch_embedding/norm": ("patch_embed.norm", NORM),
-    "patch_embedding/projection": ("patch_embed.proj", DENSE),
-}
-_BIASES: Layout = {"scalar_biases": (".scalar_biases", COPY)}
-FURTHER: Table = {
-    "block_{i}/attention": ("blocks.{i}.attn", {**SCALE, **_BIASES}),
-    "block_{i}/mlp": ("blocks.{i}.mlp", _BIASES),
-}
-
 LAYER_SCALES: Table = {
     "block_{i}/layer_scale1": ("blocks.{i}.gamma_1", BARE),
     "block_{i}/layer_scale2": ("blocks.{i}.gamma_2", BARE),
@@ -107,19 +96,37 @@ _TWO_HEADS: Table = {
 _ONE_HEAD: Table = {"class_head": ("classifier", DENSE)}
 
 TABLES = {
-    "authors": {
-        **COMMON,
-        **BLOCKS,
-        **LAYER_SCALES,
-        **CLASS_BLOCKS,
-        **DISTILLATION,
-        **FURTHER,
-    },
+    "authors": {**COMMON, **BLOCKS, **DISTILLATION},
     "Hugging Face, two heads": {**_FILES, **_TWO_HEADS},
     "Hugging Face": {**_FILES, **_ONE_HEAD},
     "Hugging Face 5, two heads": {**_IN_MEMORY, **_TWO_HEADS},
     "Hugging Face 5": {**_IN_MEMORY, **_ONE_HEAD},
 }
+
+_SPT: Table = {
+    "patch_embedding/norm": ("patch_embed.norm", NORM),
+    "patch_embedding/projection": ("patch_embed.proj", DENSE),
+}
+_BIASES: Layout = {"scalar_biases": (".scalar_biases", COPY)}
+# DeiT has been published without SPT, LSA and Fixup, so their names are this package's.
+_FURTHER: Table = {
+    **LAYER_SCALES,
+    **CLASS_BLOCKS,
+    "block_{i}/attention": ("blocks.{i}.attn", {**SCALE, **_BIASES}),
+    "block_{i}/mlp": ("blocks.{i}.mlp", _BIASES),
+}
+
+
+def of_model(has_spt: bool) -> dict[str, Table]:
+    """Returns the names of a DeiT, with those of layers that the published ones do not have.
+
+    They are not in `TABLES`, by which the family of a file is recognized.
+
+    Args:
+        has_spt: whether shifted patch tokenization takes the place of the patch embedding.
+    """
+    spt = _SPT if has_spt else {}
+    return {publisher: {**table, **_FURTHER, **spt} for publisher, table in TABLES.items()}
 
 
 def describe(names: list[str]) -> str | None:
