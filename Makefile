@@ -21,7 +21,7 @@ INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONST
 FOLDERS = $(sort $(dir $(wildcard tests/*/test_*.py)))
 RUNS = $(addprefix tensorflow@,$(FOLDERS) $(wildcard tests/test_*.py)) jax@tests torch@tests
 # The longest first, so that they do not end alone.
-FIRST = jax@tests tensorflow@tests/training/ torch@tests tensorflow@tests/data/
+FIRST = jax@tests tensorflow@tests/models/ tensorflow@tests/training/ torch@tests tensorflow@tests/data/
 # So many at once, also on two cores, because processes wait for each other and for files. All together
 # take up to 10 GB of memory. The output of each is kept together.
 JOBS ?= 3
