@@ -89,13 +89,14 @@ def dense_initializers(
     """
     if kernel_init not in _KERNELS:
         raise unknown_name("kernel_init", kernel_init, _KERNELS)
-    bias = conv_bias(fan_in) if kernel_init == "torch" else "zeros"
     if kernel_init in _SCALED:
         mode, distribution, factor = _SCALED[kernel_init]
         kind = ScaledKernel if may_skip else initializers.VarianceScaling
         kernel = kind(scale * factor, mode, distribution)
     else:
         kernel = dense_kernel() if kernel_init == "normal" else "zeros"
+    # Initializers draw their seeds in the order in which they are made.
+    bias = conv_bias(fan_in) if kernel_init == "torch" else "zeros"
     return {"kernel_initializer": kernel, "bias_initializer": bias}
 
 
