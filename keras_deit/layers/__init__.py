@@ -3,7 +3,6 @@
 from keras_deit.layers.attention import (
     ClassAttention,
     HeadMixing,
-    LocalitySelfAttention,
     MultiHeadSelfAttention,
     TalkingHeadsAttention,
 )
@@ -12,6 +11,7 @@ from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.dense_patches import DensePatchEmbedding
 from keras_deit.layers.fixup import FixupAttention, FixupMLP
+from keras_deit.layers.locality import LocalitySelfAttention
 from keras_deit.layers.mixed_heads import (
     HeadMatrix,
     MixedHeadsAttention,

@@ -7,7 +7,6 @@ models/cait.py.
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import unknown_name
@@ -15,6 +14,7 @@ from keras_deit.layers.activations import ActivationCosts, SavedActivations, tra
 from keras_deit.layers.block import Block
 from keras_deit.layers.initializers import dense_initializers, token_initializer
 from keras_deit.layers.introspection import column_parallel, row_parallel
+from keras_deit.layers.locality import with_diagonal
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.residual import LayerScale, StochasticDepth, apply_branch
 from keras_deit.layers.settings import CompositeLayer
@@ -166,10 +166,10 @@ class MixedHeadsAttention(CompositeLayer):
         logits = ops.cast(ops.einsum("bqhd,bkhd->bhqk", query, key), "float32")
         replaces = self.lsa and not self.class_token
         if replaces and self.diagonal == "zero":
-            logits = _with_diagonal(logits, 0.0)
+            logits = with_diagonal(logits, 0.0)
         logits = self.heads_before_softmax(logits)
         if replaces and self.diagonal == "masked":
-            logits = _with_diagonal(logits, float(np.finfo("float32").min))
+            logits = with_diagonal(logits)
         return ops.softmax(logits)
 
     def model_parallel_axes(self):
@@ -193,11 +193,6 @@ class MixedHeadsAttention(CompositeLayer):
             "lsa": self.lsa,
             "diagonal": self.diagonal,
         }
-
-
-def _with_diagonal(logits, value: float):
-    """Returns square maps whose diagonal is replaced."""
-    return ops.where(np.eye(logits.shape[-1], dtype=bool), value, logits)
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")

@@ -14,6 +14,7 @@ from keras_deit.layers.activations import ActivationCosts, SavedActivations, tra
 from keras_deit.layers.attention import MultiHeadSelfAttention
 from keras_deit.layers.initializers import dense_initializers, dense_kernel
 from keras_deit.layers.introspection import layer_macs
+from keras_deit.layers.locality import with_diagonal
 from keras_deit.layers.positions import Grid, RelativePositions
 from keras_deit.layers.settings import CompositeLayer
 from keras_deit.layers.transformer_block import TransformerBlock
@@ -132,8 +133,7 @@ class WindowAttention(MultiHeadSelfAttention):
         logits = ops.matmul(query * factor, ops.swapaxes(key, -1, -2))
         logits = ops.cast(logits, "float32") + self._bias()
         if self.lsa:
-            diagonal = np.eye(logits.shape[-1], dtype=bool)
-            logits = ops.where(diagonal, float(np.finfo("float32").min), logits)
+            logits = with_diagonal(logits)
         return ops.softmax(logits)
 
     def _bias(self):

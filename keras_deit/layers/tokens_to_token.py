@@ -16,6 +16,7 @@ from keras_deit.layers.attention import head_width
 from keras_deit.layers.block import Block
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import column_parallel, row_parallel
+from keras_deit.layers.locality import with_diagonal
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.positions import AbsolutePositions, Grid
 from keras_deit.layers.residual import StochasticDepth
@@ -176,8 +177,7 @@ class T2TAttention(CompositeLayer):
         factor = ops.cast(self.scale, query.dtype)[:, None] if self.lsa else self._factor
         logits = ops.cast(ops.einsum("bqhd,bkhd->bhqk", query * factor, key), "float32")
         if self.lsa:
-            diagonal = np.eye(query.shape[1], dtype=bool)
-            logits = ops.where(diagonal, float(np.finfo("float32").min), logits)
+            logits = with_diagonal(logits)
         return ops.softmax(logits)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:

@@ -5,12 +5,12 @@ from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers.attention import (
-    LocalitySelfAttention,
     MultiHeadSelfAttention,
     TalkingHeadsAttention,
 )
 from keras_deit.layers.block import Block
 from keras_deit.layers.fixup import FixupAttention, FixupMLP
+from keras_deit.layers.locality import LocalitySelfAttention
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.residual import (
     StochasticDepth,
