@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.fused_attention import dot_product_attention
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.initializers import dense_initializers, dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
@@ -107,7 +108,7 @@ class MultiHeadSelfAttention(CompositeLayer):
         """Returns the attended values; all tensors are (batch, length, num_heads, head_dim)."""
         # The query is scaled first because the product could overflow in float16.
         query = query * self._head_dim**-0.5
-        return ops.dot_product_attention(query, key, value, scale=1.0)
+        return dot_product_attention(query, key, value)
 
     def attention_probabilities(self, tokens):
         """Returns the softmax output (batch, num_heads, length, length), float32."""
@@ -293,7 +294,7 @@ class ClassAttention(CompositeLayer):
         query = self._split_heads(self.query(classes)) * self.head_dim**-0.5
         key = self._split_heads(self.key(attended_to))
         value = self._split_heads(self.value(attended_to))
-        attended = ops.dot_product_attention(query, key, value, scale=1.0)
+        attended = dot_product_attention(query, key, value)
         return self.projection(ops.reshape(attended, (-1, *classes.shape[1:])))
 
     def attention_probabilities(self, tokens):

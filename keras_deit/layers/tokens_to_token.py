@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.fused_attention import dot_product_attention
 from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
 from keras_deit.layers.attention import head_width
 from keras_deit.layers.block import Block
@@ -158,7 +159,7 @@ class T2TAttention(CompositeLayer):
             attended = ops.einsum("bhqk,bkhd->bqhd", maps, value)
         else:
             # The query is scaled first because the product could overflow in float16.
-            attended = ops.dot_product_attention(query * self._factor, key, value, scale=1.0)
+            attended = dot_product_attention(query * self._factor, key, value)
         merged = (-1, tokens.shape[1], self._width)
         projected = self.projection(ops.reshape(attended, merged))
         main = ops.reshape(value, merged) if self.num_heads == 1 else tokens

@@ -1,0 +1,63 @@
+"""Attention through the fused kernel of the device."""
+
+import functools
+
+import keras
+from keras import ops
+
+
+def dot_product_attention(query, key, value):
+    """Returns softmax(QKᵀ)·V of scaled queries, without attention maps where the device can.
+
+    It is `keras.ops.dot_product_attention`, but for one case. On a GPU JAX refuses the gradient of
+    cuDNN's attention where the number of tokens is odd, as it is with a class token, and Keras then
+    falls back to attention maps. There one token of padding makes the number even, and the kernel is
+    given the lengths without it.
+
+    Args:
+        query: (batch, length, num_heads, head_dim), scaled.
+        key: (batch, attended length, num_heads, head_dim).
+        value: like `key`.
+    """
+    if _needs_padding(query, key):
+        return _padded_attention(query, key, value)
+    return ops.dot_product_attention(query, key, value, scale=1.0)
+
+
+def _needs_padding(query, key) -> bool:
+    return (
+        keras.backend.backend() == "jax"
+        and not isinstance(query, keras.KerasTensor)
+        and (query.shape[1] % 2 == 1 or key.shape[1] % 2 == 1)
+        and query.shape[-1] % 8 == 0
+        and query.shape[-1] <= 128
+        and keras.backend.standardize_dtype(query.dtype) in ("bfloat16", "float16")
+        and _gpu_has_fused_attention()
+    )
+
+
+@functools.cache
+def _gpu_has_fused_attention() -> bool:
+    """Returns whether JAX runs on a GPU that cuDNN's attention supports, Ampere or later."""
+    import jax
+
+    device = jax.local_devices()[0]
+    return device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= 8.0
+
+
+def _padded_attention(query, key, value):
+    import jax
+
+    batch, length = query.shape[:2]
+    attended = jax.nn.dot_product_attention(
+        *(_with_even_length(tensor) for tensor in (query, key, value)),
+        scale=1.0,
+        query_seq_lengths=jax.numpy.full((batch,), length, "int32"),
+        key_value_seq_lengths=jax.numpy.full((batch,), key.shape[1], "int32"),
+        implementation="cudnn" if _gpu_has_fused_attention() else "xla",
+    )
+    return attended[:, :length]
+
+
+def _with_even_length(tensor):
+    return ops.pad(tensor, ((0, 0), (0, tensor.shape[1] % 2), (0, 0), (0, 0)))
