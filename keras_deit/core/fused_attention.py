@@ -10,21 +10,21 @@ def dot_product_attention(query, key, value):
     """Returns softmax(QKᵀ)·V of scaled queries, without attention maps where the device can.
 
     It is `keras.ops.dot_product_attention`, but for one case. On a GPU JAX refuses the gradient of
-    cuDNN's attention where the number of tokens is odd, as it is with a class token, and Keras then
-    falls back to attention maps. There one token of padding makes the number even, and the kernel is
-    given the lengths without it.
+    cuDNN's attention where a number of tokens is odd, as it is with a class token, and Keras then
+    falls back to attention maps. There one token of padding makes the number even for the gradient,
+    and the kernel is given the lengths without it.
 
     Args:
         query: (batch, length, num_heads, head_dim), scaled.
         key: (batch, attended length, num_heads, head_dim).
         value: like `key`.
     """
-    if _needs_padding(query, key):
-        return _padded_attention(query, key, value)
+    if _jax_refuses_gradient(query, key):
+        return _attention_on_gpu("cudnn")(query, key, value)
     return ops.dot_product_attention(query, key, value, scale=1.0)
 
 
-def _needs_padding(query, key) -> bool:
+def _jax_refuses_gradient(query, key) -> bool:
     return (
         keras.backend.backend() == "jax"
         and not isinstance(query, keras.KerasTensor)
@@ -45,18 +45,36 @@ def _gpu_has_fused_attention() -> bool:
     return device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= 8.0
 
 
-def _padded_attention(query, key, value):
+@functools.cache
+def _attention_on_gpu(implementation: str):
+    """Returns JAX's attention as a function that pads the tokens only where it is differentiated.
+
+    Args:
+        implementation: "cudnn", or "xla", which runs everywhere.
+    """
     import jax
 
-    batch, length = query.shape[:2]
-    attended = jax.nn.dot_product_attention(
-        *(_with_even_length(tensor) for tensor in (query, key, value)),
-        scale=1.0,
-        query_seq_lengths=jax.numpy.full((batch,), length, "int32"),
-        key_value_seq_lengths=jax.numpy.full((batch,), key.shape[1], "int32"),
-        implementation="cudnn" if _gpu_has_fused_attention() else "xla",
+    def padded(query, key, value):
+        batch, length = query.shape[:2]
+        attended = jax.nn.dot_product_attention(
+            *(_with_even_length(tensor) for tensor in (query, key, value)),
+            scale=1.0,
+            query_seq_lengths=jax.numpy.full((batch,), length, "int32"),
+            key_value_seq_lengths=jax.numpy.full((batch,), key.shape[1], "int32"),
+            implementation=implementation,
+        )
+        return attended[:, :length]
+
+    @jax.custom_vjp
+    def attention(query, key, value):
+        return jax.nn.dot_product_attention(
+            query, key, value, scale=1.0, implementation=implementation
+        )
+
+    attention.defvjp(
+        lambda *tensors: jax.vjp(padded, *tensors), lambda pullback, gradient: pullback(gradient)
     )
-    return attended[:, :length]
+    return attention
 
 
 def _with_even_length(tensor):

@@ -60,8 +60,21 @@ class PatchEmbedding(CompositeLayer):
         self.projection.build(input_shape)
 
     def call(self, images):
+        if keras.backend.backend() == "jax":
+            return self._product(images)
         grid = self.projection(images)
         return ops.reshape(grid, (-1, grid.shape[1] * grid.shape[2], self.embed_dim))
+
+    def _product(self, images):
+        """Returns the tokens by a matrix product, since XLA's convolution takes longer: on a CPU
+        twice as long with its gradient, on a GPU a twentieth of the inference of DeiT-B."""
+        (rows, columns), (height, width) = self.patch_grid(images.shape), self._sides()
+        images = images[:, : rows * height, : columns * width]
+        patches = ops.reshape(images, (-1, rows, height, columns, width, images.shape[-1]))
+        patches = ops.transpose(patches, (0, 1, 3, 2, 4, 5))
+        kernel = ops.reshape(self.projection.kernel, (-1, self.embed_dim))
+        patches = ops.reshape(patches, (-1, rows * columns, kernel.shape[0]))
+        return ops.matmul(patches, kernel) + self.projection.bias
 
     def patch_grid(self, input_shape) -> tuple[int, int]:
         """Returns rows and columns of the patches."""
