@@ -1,5 +1,6 @@
 """Checks what holds for every layer and every model."""
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -198,3 +199,31 @@ def same(first, second) -> bool:
     if isinstance(first, dict):
         return first == second
     return len(first) == len(second) and all(map(np.array_equal, first, second))
+
+
+_BASES: dict[tuple, object] = {}
+
+
+def _base(case, effect):
+    """Returns what is observed of a case's own arguments, which two builds have in common."""
+    key = (id(case), effect.changes, repr(effect.beside))
+    if key not in _BASES:
+        observe = OBSERVERS[effect.changes]
+        first, second = (observe(case, case.build(**effect.beside)) for _ in range(2))
+        assert same(first, second)
+        _BASES[key] = first
+    return _BASES[key]
+
+
+def assert_effect(case: Case, effect: Effect) -> None:
+    """Fails unless a constructor argument changes what it says, and is in the configuration."""
+    observe = OBSERVERS[effect.changes]
+    # What is observed is either independent of the initial values, or random values replace them.
+    with contextlib.nullcontext() if effect.changes == "initial values" else skip_init():
+        base = _base(case, effect)
+        changed = case.build(**{**effect.beside, effect.argument: effect.value})
+        rebuilt = case.rebuild(changed)
+        assert configuration(rebuilt) == configuration(changed)
+        observed = observe(case, changed)
+        assert not same(base, observed)
+        assert same(observed, observe(case, rebuilt))

@@ -8,7 +8,7 @@ from keras_deit.core.fused_attention import _attention_on_gpu
 
 
 @pytest.mark.backends("jax")
-@pytest.mark.parametrize("lengths", [(5, 5), (1, 5), (4, 4)])
+@pytest.mark.parametrize("lengths", [(5, 5), (1, 5)])
 def test_padding_changes_neither_value_nor_gradient(lengths):
     """The kernel of a GPU is left out; JAX's other implementation takes the same lengths."""
     import jax
@@ -22,9 +22,11 @@ def test_padding_changes_neither_value_nor_gradient(lengths):
     def loss(attention):
         return lambda *tensors: (attention(*tensors) ** 2).sum()
 
-    padded = jax.value_and_grad(loss(_attention_on_gpu("xla")), (0, 1, 2))
-    plain = jax.value_and_grad(
-        loss(lambda *tensors: ops.dot_product_attention(*tensors, scale=1.0)), (0, 1, 2)
+    padded = jax.jit(jax.value_and_grad(loss(_attention_on_gpu("xla")), (0, 1, 2)))
+    plain = jax.jit(
+        jax.value_and_grad(
+            loss(lambda *tensors: ops.dot_product_attention(*tensors, scale=1.0)), (0, 1, 2)
+        )
     )
     for actual, expected in zip(
         jax.tree.leaves(padded(query, key, value)),

@@ -4,14 +4,12 @@ import keras
 import numpy as np
 import pytest
 from harness import (
-    OBSERVERS,
-    configuration,
+    assert_effect,
     constructor_arguments,
     has_gradient,
     numpy,
     randomize,
     run,
-    same,
     weights_by_path,
 )
 from layer_cases import CASES
@@ -54,15 +52,7 @@ def test_output_equals_numpy(case):
 
 @by_effect
 def test_argument_has_an_effect_and_is_in_the_configuration(case, effect):
-    observe = OBSERVERS[effect.changes]
-    base = observe(case, case.build(**effect.beside))
-    assert same(base, observe(case, case.build(**effect.beside)))
-    changed = case.build(**{**effect.beside, effect.argument: effect.value})
-    rebuilt = case.rebuild(changed)
-    assert configuration(rebuilt) == configuration(changed)
-    observed = observe(case, changed)
-    assert not same(base, observed)
-    assert same(observed, observe(case, rebuilt))
+    assert_effect(case, effect)
 
 
 @by_layer

@@ -7,14 +7,13 @@ import keras
 import numpy as np
 import pytest
 from harness import (
-    OBSERVERS,
+    assert_effect,
     configuration,
     constructor_arguments,
     has_gradient,
     numpy,
     randomize,
     run,
-    same,
     weights_by_path,
 )
 from model_cases import CASES
@@ -63,15 +62,7 @@ def test_every_constructor_argument_has_an_effect_in_the_table(case):
 @pytest.mark.slow
 @by_effect
 def test_argument_has_an_effect_and_is_in_the_configuration(case, effect):
-    observe = OBSERVERS[effect.changes]
-    base = observe(case, case.build(**effect.beside))
-    assert same(base, observe(case, case.build(**effect.beside)))
-    changed = case.build(**{**effect.beside, effect.argument: effect.value})
-    rebuilt = case.rebuild(changed)
-    assert configuration(rebuilt) == configuration(changed)
-    observed = observe(case, changed)
-    assert not same(base, observed)
-    assert same(observed, observe(case, rebuilt))
+    assert_effect(case, effect)
 
 
 def assert_logits_equal_numpy(case, deviation):
@@ -106,8 +97,7 @@ def test_training_without_stochastic_depth_changes_no_output(case):
 @by_case
 def test_keras_file_round_trip(case, tmp_path):
     with precision("mixed_bfloat16"):
-        model = case.build(name="mine", drop_path_rate=0.2)
-    randomize(model)
+        model = case.build_random(name="mine", drop_path_rate=0.2)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert keras.config.dtype_policy().name == "float32"
@@ -125,7 +115,7 @@ def test_keras_file_round_trip(case, tmp_path):
 def test_weights_file_fits_models_of_every_drop_path_rate(case, tmp_path):
     """With a rate above 0 a model has seed generators, whose state is not in the file."""
     path = tmp_path / "a.weights.h5"
-    models = [case.build(drop_path_rate=rate) for rate in (0.0, 0.3, 0.1, 0.0)]
+    models = [case.build_random(drop_path_rate=rate) for rate in (0.0, 0.3, 0.1, 0.0)]
     for source, target in itertools.pairwise(models):
         randomize(source)
         source.save_weights(path)
@@ -171,8 +161,7 @@ def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     ],
 )
 def test_gradient_reaches_every_trainable_variable(case):
-    model = case.build()
-    randomize(model)
+    model = case.build_random()
     variables = model.trainable_variables
     before = [numpy(variable) for variable in variables]
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
