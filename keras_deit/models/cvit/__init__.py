@@ -1,4 +1,4 @@
-"""CViT, a convolutional vision transformer that tells forged faces: model, configurations, files."""
+"""CViT, a convolutional vision transformer: the model, its configurations and its weight files."""
 
 from keras_deit.models.cvit import configs
 from keras_deit.models.cvit.model import CViT

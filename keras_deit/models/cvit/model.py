@@ -4,6 +4,7 @@
 github.com/erprogs/CViT, model/cvit.py.
 """
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -27,6 +28,7 @@ from keras_deit.models.arguments import (
 from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.cvit import weights
 from keras_deit.models.registry import register_family
+from keras_deit.models.weight_names import COPY, FirstRows
 
 _POSITIONS = ("token", "image", "batch")
 # Rows of the positions in the authors' first code, the size of their batches.
@@ -57,7 +59,8 @@ class CViT(Classifier):
         stem_channels: channels of the convolutions in each group.
         positions: "token" for a row of positions for each token; "image" for the table of the
             authors' code, which has a row for each patch of `patch_size` pixels of the image and
-            one more, of which the first are used and the others are not trained; or "batch" for
+            one more, of which the first are used and the others are not trained; weights of it
+            are loaded into "token", too; or "batch" for
             that of their first code: 32 rows, of which all tokens of an image get the one of its
             place in the batch, so that the logits depend on it and a batch has at most 32 images.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
@@ -134,7 +137,12 @@ class CViT(Classifier):
         super().__init__(inputs, {"class": head(x)}, **kwargs)
 
     def weight_names(self):
-        return weights.tables(self.get_config()["stem_depths"])
+        config = self.get_config()
+        positions = COPY
+        if config["positions"] == "token":
+            rows = _image_rows(self.input_shape[1:3], config["patch_size"])
+            positions = FirstRows(held=rows, used=math.prod(self.patch_grid()) + 1)
+        return weights.tables(config["stem_depths"], positions)
 
     def explain_misfit(self, held, wanted):
         return weights.explain_misfit(held, wanted)
@@ -174,8 +182,10 @@ def _positions(positions: str, grid, sides, patch_size: int) -> keras.layers.Lay
     name = "position_embedding"
     if positions == "batch":
         return BatchPositions(_BATCH_ROWS, "unit_normal", name=name)
-    rows = None
-    if positions == "image":
-        height, width = sides
-        rows = (height // patch_size) * (width // patch_size) + 1
+    rows = _image_rows(sides, patch_size) if positions == "image" else None
     return PositionEmbedding(grid, "unit_normal", rows, name=name)
+
+
+def _image_rows(sides: Sequence[int], patch_size: int) -> int:
+    """Returns the rows of positions in the authors' code."""
+    return math.prod(side // patch_size for side in sides) + 1

@@ -2,7 +2,16 @@
 
 from collections.abc import Sequence
 
-from keras_deit.models.weight_names import BARE, BATCH_NORM, CONVOLUTION, DENSE, NORM, Table
+from keras_deit.models.weight_names import (
+    BARE,
+    BATCH_NORM,
+    CONVOLUTION,
+    COPY,
+    DENSE,
+    NORM,
+    Table,
+    Transform,
+)
 
 # Convolutions in each group of the published model.
 STEM_DEPTHS = (3, 3, 3, 4, 4)
@@ -10,7 +19,6 @@ STEM_DEPTHS = (3, 3, 3, 4, 4)
 _LAYERS: Table = {
     "patch_embedding/projection": ("patch_to_embedding", DENSE),
     "class_token": ("cls_token", BARE),
-    "position_embedding": ("pos_embedding", BARE),
     "block_{i}/norm1": ("transformer.layers.{i}.0.fn.norm", NORM),
     "block_{i}/attention/qkv": ("transformer.layers.{i}.0.fn.fn.to_qkv", DENSE),
     "block_{i}/attention/projection": ("transformer.layers.{i}.0.fn.fn.to_out", DENSE),
@@ -22,10 +30,14 @@ _LAYERS: Table = {
 }
 
 
-def tables(stem_depths: Sequence[int]) -> dict[str, Table]:
+def tables(stem_depths: Sequence[int], positions: Transform = COPY) -> dict[str, Table]:
     """Returns the names in files of a model with these numbers of convolutions in its groups.
 
     The authors number convolutions, norms, ReLUs and poolings one after the other.
+
+    Args:
+        stem_depths: number of convolutions in each group.
+        positions: from the table of positions in a file to the model's.
     """
     stem: Table = {}
     number = 0
@@ -35,7 +47,8 @@ def tables(stem_depths: Sequence[int]) -> dict[str, Table]:
             stem[f"stem_{group}_norm_{index}"] = (f"features.{number + 1}", BATCH_NORM)
             number += 3
         number += 1
-    return {"authors": {**stem, **_LAYERS}}
+    layout = {"positions": ("", positions)}
+    return {"authors": {**stem, **_LAYERS, "position_embedding": ("pos_embedding", layout)}}
 
 
 TABLES = tables(STEM_DEPTHS)
@@ -46,13 +59,11 @@ def explain_misfit(held: dict, wanted: dict) -> str | None:
     name = "pos_embedding"
     if name not in held or name not in wanted or tuple(held[name]) == tuple(wanted[name]):
         return None
-    first, rows, width = held[name]
+    first, _, width = held[name]
     if width != wanted[name][-1]:
         return None
     if first > 1:
         kind = 'the authors\' first code: cvit_old_224, or positions "batch"'
-    elif rows == 1025:
-        kind = 'the authors\' code: cvit2_224, or positions "image"'
     else:
         kind = 'another image size or other positions: "token", "image" or "batch"'
-    return f"Its positions, {name} {tuple(held[name])}, are those of {kind}."
+    return f"its positions, {name} {tuple(held[name])}, are those of {kind}"
