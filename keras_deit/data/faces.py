@@ -19,7 +19,7 @@ from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import exclusive_lock, read_json, temporary_folder, write_json
 from keras_deit.core.progress import Progress
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT
-from keras_deit.data.videos import Video, check_readable, find_videos, read_frames, shown
+from keras_deit.data.videos import Video, check_readable, counted, find_videos, read_frames, shown
 
 DETECTOR = "scikit-image's cascade of local binary patterns"
 
@@ -131,8 +131,8 @@ def extract_faces(
     unreadable = check_readable(videos)
     if unreadable and on_bad_video == "fail":
         raise InputError(
-            f"{len(unreadable)} unreadable videos: {shown(unreadable)}. Repair or remove them, or "
-            "give on_bad_video=skip."
+            f"{counted(len(unreadable), 'unreadable video')}: {shown(unreadable)}. "
+            'Repair or remove them, or give on_bad_video "skip".'
         )
     videos = [video for video in videos if video not in unreadable]
     output.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def extract_faces(
         record = _Record(output, options)
         done = [video for video in videos if record.is_done(video)]
         if done:
-            print_fn(f"{len(done)} of {len(videos)} videos are done already.")
+            print_fn(f"Done already: {len(done)} of {counted(len(videos), 'video')}.")
         remaining = sorted((v for v in videos if v not in done), key=_shuffled)
         with Progress("Cropping faces", len(videos), "video", len(done)) as progress:
             for video in remaining:
@@ -152,7 +152,7 @@ def extract_faces(
         record.counts(videos),
         [video.name for video in videos if not record.frames(video)],
         [video.name for video in unreadable],
-        [f"{len(others)} files that are no videos, such as {min(others)}"] if others else [],
+        [f"{counted(len(others), 'file')} besides videos, such as {min(others)}"] if others else [],
     )
     _check_found(found, videos, [*splits, *missing] if splits else missing)
     return found
@@ -266,9 +266,9 @@ def _check_enough(videos: list[Video], missing: list[str]) -> None:
         own = [v for v in videos if v.class_name == class_name and v.split in (None, "train")]
         if len(own) < needed:
             raise InputError(
-                f"The class {class_name!r} has {len(own)} videos to train on, and at least "
-                f"{needed} are needed so that train, {' and '.join(sorted(missing))} have "
-                "different ones."
+                f"The class {class_name!r} has {counted(len(own), 'video')} to train on, and at "
+                f"least {needed} are needed so that {' and '.join(['train', *sorted(missing)])} "
+                "have different ones."
                 if missing
                 else f"The class {class_name!r} has no videos to train on."
             )
@@ -276,7 +276,9 @@ def _check_enough(videos: list[Video], missing: list[str]) -> None:
 
 def _check_found(found: FoundFaces, videos: list[Video], splits: list[str]) -> None:
     if not found.counts:
-        raise InputError(f"None of the {len(videos)} videos has a face that {DETECTOR} finds.")
+        raise InputError(
+            f"No face in {counted(len(videos), 'video')}, as far as {DETECTOR} finds them."
+        )
     for split in sorted({"train", *splits}):
         for class_name in sorted({video.class_name for video in videos}):
             if (split, class_name) not in found.counts:
@@ -348,13 +350,13 @@ def _crop(frame: np.ndarray, box: Box, options: FaceOptions) -> np.ndarray:
 def summary_lines(found: FoundFaces) -> Iterator[str]:
     """Yields what was found, in lines for the user."""
     for (split, class_name), (videos, faces) in found.counts.items():
-        yield f"{split:12}{class_name}: {faces:,} faces of {videos:,} videos"
+        yield f"{split:12}{class_name}: {counted(faces, 'face')} of {counted(videos, 'video')}"
     for what, names in (
         ("without a face", found.without_face),
         ("that cannot be read", found.unreadable),
     ):
         if names:
             more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-            yield f"Left out, {len(names)} videos {what}: {', '.join(names[:20])}{more}."
+            yield f"Left out, {counted(len(names), 'video')} {what}: {', '.join(names[:20])}{more}."
     for note in found.notes:
         yield f"Not used: {note}."

@@ -68,8 +68,8 @@ def find_videos(root: Path) -> tuple[list[Video], list[str]]:
     layout = "train/CLASS/*.mp4" if has_splits else "CLASS/*.mp4"
     if misplaced:
         raise InputError(
-            f"{len(misplaced)} videos of {root} have no class: {listed(misplaced)}. "
-            f"Expected {layout}."
+            f"Without a class in {root}: {counted(len(misplaced), 'video')}, "
+            f"{listed(misplaced)}. Expected {layout}."
         )
     if not videos:
         raise InputError(f"No videos in {root}: expected {layout}, or {', '.join(VIDEO_SUFFIXES)}.")
@@ -134,6 +134,11 @@ def _open(path: str) -> cv2.VideoCapture:
 def check_readable(videos: list[Video]) -> list[Video]:
     """Returns the videos of which no frame can be decoded."""
     return [video for video in videos if not is_readable(video.path)]
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number with its noun, such as "1 video" or "2 videos"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def shown(videos: list[Video]) -> str:

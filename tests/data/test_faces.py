@@ -61,8 +61,8 @@ def test_a_video_without_a_face_is_named(extracted):
     assert found.without_face == ["real/coffee.avi"]
     lines = list(summary_lines(found))
     assert "train       fake: 4 faces of 2 videos" in lines
-    assert "Left out, 1 videos without a face: real/coffee.avi." in lines
-    assert any(line.startswith("Not used: 1 files that are no videos") for line in lines)
+    assert "Left out, 1 video without a face: real/coffee.avi." in lines
+    assert any(line.startswith("Not used: 1 file besides videos, such as ") for line in lines)
 
 
 def test_the_faces_are_a_data_set_with_these_splits(extracted):
@@ -112,7 +112,7 @@ def test_it_goes_on_where_it_was_stopped(videos, extracted, tmp_path, monkeypatc
     )
     lines = []
     extract_faces(videos, tmp_path / "out", OPTIONS, print_fn=lines.append)
-    assert lines == ["3 of 9 videos are done already."]
+    assert lines == ["Done already: 3 of 9 videos."]
     assert len(calls) == 10 and len(set(calls)) == 9
     assert files(tmp_path / "out") == files(complete)
     before = (tmp_path / "out" / "faces.json").read_text()
@@ -167,9 +167,8 @@ def test_bad_input_is_one_line(videos, tmp_path):
     assert "No videos in" in error(tmp_path / "none")
     assert "No such folder" in error(tmp_path / "missing")
     write_video(tmp_path / "loose" / "a.avi", photograph(), 0)
-    assert "1 videos of" in error(tmp_path / "loose") and "have no class" in error(
-        tmp_path / "loose"
-    )
+    message = error(tmp_path / "loose")
+    assert "1 video, " in message and "a.avi. Expected CLASS/*.mp4." in message
     write_videos(tmp_path / "few", 2)
     assert "The class 'fake' has 2 videos to train on, and at least 3" in error(tmp_path / "few")
     for name in ("real", "fake"):
@@ -180,19 +179,19 @@ def test_bad_input_is_one_line(videos, tmp_path):
                 index,
                 2,
             )
-    assert "None of the 6 videos has a face" in error(tmp_path / "empty")
+    assert "No face in 6 videos, as far as" in error(tmp_path / "empty")
     assert not (tmp_path / "out" / "train").exists()
 
 
 def test_an_unreadable_video_fails_at_once_or_is_skipped(tmp_path):
     write_videos(tmp_path / "videos", 3)
     (tmp_path / "videos" / "real" / "broken.mp4").write_bytes(b"no video" * 100)
-    with pytest.raises(InputError, match=r"1 unreadable videos: .*broken\.mp4"):
+    with pytest.raises(InputError, match=r"1 unreadable video: .*broken\.mp4"):
         extract_faces(tmp_path / "videos", tmp_path / "out", OPTIONS)
     assert not (tmp_path / "out").exists()
     found = extract_faces(tmp_path / "videos", tmp_path / "out", OPTIONS, on_bad_video="skip")
     assert found.unreadable == ["real/broken.mp4"]
-    assert "Left out, 1 videos that cannot be read: real/broken.mp4." in list(summary_lines(found))
+    assert "Left out, 1 video that cannot be read: real/broken.mp4." in list(summary_lines(found))
 
 
 def test_frames_are_at_equal_distances(videos):
