@@ -5,7 +5,8 @@ from typing import get_args
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
-from keras_deit.data.faces import DETECTOR, FaceOptions, extract_faces, summary_lines
+from keras_deit.data.face_record import FaceOptions
+from keras_deit.data.faces import DETECTOR, extract_faces, summary_lines
 from keras_deit.recipes import Option
 from keras_deit.training import OnProblem
 
@@ -48,7 +49,7 @@ def faces(values: dict) -> None:
     if others:
         raise InputError(f"Give one folder of videos. Received: {others[0]}, too")
     output = user_path(values["out"])
-    check_writable(output / "faces.json")
+    check_writable(output / "faces.jsonl")
     options = FaceOptions(**{f.name: values[f.name] for f in dataclasses.fields(FaceOptions)})
     print(f"Faces are found by {DETECTOR}.")
     found = extract_faces(user_path(folder), output, options, values["on_bad_video"])

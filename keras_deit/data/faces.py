@@ -8,7 +8,6 @@ output folder remembers it.
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,56 +15,24 @@ import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
-from keras_deit.core.files import exclusive_lock, read_json, temporary_folder, write_json
+from keras_deit.core.files import exclusive_lock, temporary_folder
 from keras_deit.core.progress import Progress
-from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT
-from keras_deit.data.videos import Video, check_readable, counted, find_videos, read_frames, shown
+from keras_deit.data.face_record import SHARES, FaceOptions, FaceRecord
+from keras_deit.data.videos import (
+    Video,
+    counted,
+    find_videos,
+    read_frames,
+    shown,
+    unreadable_videos,
+)
 
 DETECTOR = "scikit-image's cascade of local binary patterns"
 
 _POLICIES = ("fail", "skip")
-_RECORD = "faces.json"
-_FORMAT = 1
-# Between the name of a video and the number of its frame.
-_FRAME = re.compile(r"(.+)__frame_\d+\.jpg")
-# The order in which the first videos of a class get their splits, with the shares of all.
-_SHARES = {
-    "train": 100 - TEST_PERCENT - VALIDATION_PERCENT,
-    "test": TEST_PERCENT,
-    "validation": VALIDATION_PERCENT,
-}
 # The longer side in pixels of a frame in which faces are looked for, and the smallest face.
 _SEARCHED_SIDE = 384
 _SMALLEST_FACE = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class FaceOptions:
-    """How faces are cropped.
-
-    Attributes:
-        image_size: side of a crop in pixels.
-        frames: number of frames of a video in which a face is looked for, at equal distances.
-        margin: how much longer the side of a crop is than that of the detected face, as a fraction.
-        quality: quality of the JPEG files, 1 to 100.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    image_size: int = 224
-    frames: int = 30
-    margin: float = 0.3
-    quality: int = 85
-
-    def __post_init__(self):
-        for name in ("image_size", "frames"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} should be 1 or more. Received: {getattr(self, name)}")
-        if self.margin < 0:
-            raise InputError(f"margin should be 0 or more. Received: {self.margin}")
-        if not 1 <= self.quality <= 100:
-            raise InputError(f"quality should be 1 to 100. Received: {self.quality}")
 
 
 @dataclasses.dataclass
@@ -85,13 +52,6 @@ class FoundFaces:
     notes: list[str]
 
 
-def video_of(path: str) -> str | None:
-    """Returns the video that a file of `extract_faces` is of: its path up to the number of the
-    frame. None if the file has another name."""
-    found = _FRAME.fullmatch(path)
-    return found and found[1]
-
-
 def extract_faces(
     folder: str | os.PathLike,
     output: str | os.PathLike,
@@ -103,8 +63,8 @@ def extract_faces(
 
     Without folders for splits, 70 % of the videos of each class are for training, 10 % for
     validation and 20 % for test; with them, a missing one is held out of train as `load_folder`
-    does with images, but by whole videos. What is done is in OUTPUT/faces.json: a further call goes
-    on after the last finished video, and takes in videos that are new.
+    does with images, but by whole videos. What is done is in OUTPUT/faces.jsonl: a further call
+    goes on after the last finished video, and takes in videos that are new.
 
     Args:
         folder: CLASS/*.mp4, or train/CLASS/*.mp4 with the other splits beside; such as "real" and
@@ -128,22 +88,23 @@ def extract_faces(
     splits = {video.split for video in videos} - {None}
     missing = _missing_splits(splits)
     _check_enough(videos, missing)
-    unreadable = check_readable(videos)
+    unreadable = unreadable_videos(videos)
     if unreadable and on_bad_video == "fail":
         raise InputError(
             f"{counted(len(unreadable), 'unreadable video')}: {shown(unreadable)}. "
             'Repair or remove them, or give on_bad_video "skip".'
         )
-    videos = [video for video in videos if video not in unreadable]
+    names = {video.name for video in unreadable}
+    videos = [video for video in videos if video.name not in names]
     output.mkdir(parents=True, exist_ok=True)
     lock = output / ".lock"
     with exclusive_lock(lock, lambda holder: print_fn(f"Waiting for {holder}.")):
-        record = _Record(output, options)
-        done = [video for video in videos if record.is_done(video)]
+        record = FaceRecord(output, options)
+        remaining = sorted((v for v in videos if not record.is_done(v)), key=_shuffled)
+        done = len(videos) - len(remaining)
         if done:
-            print_fn(f"Done already: {len(done)} of {counted(len(videos), 'video')}.")
-        remaining = sorted((v for v in videos if v not in done), key=_shuffled)
-        with Progress("Cropping faces", len(videos), "video", len(done)) as progress:
+            print_fn(f"Done already: {done} of {counted(len(videos), 'video')}.")
+        with Progress("Cropping faces", len(videos), "video", done) as progress:
             for video in remaining:
                 _extract(video, detect, record, missing)
                 progress.update(1)
@@ -158,65 +119,7 @@ def extract_faces(
     return found
 
 
-class _Record:
-    """The file in the output folder that says which videos are done, and their splits."""
-
-    def __init__(self, output: Path, options: FaceOptions):
-        self.output, self.options = output, options
-        self._file = output / _RECORD
-        values = {"format": _FORMAT, "options": dataclasses.asdict(options), "videos": {}}
-        if self._file.is_file():
-            stored = read_json(self._file, "Faces are recorded in it")
-            if stored.get("format") != _FORMAT or stored.get("options") != values["options"]:
-                raise InputError(
-                    f"{output} holds faces that were made with other options: "
-                    f"{stored.get('options')}. Give these, or another output folder."
-                )
-            values = stored
-        self._values = values
-        self._videos = values["videos"]
-
-    def frames(self, video: Video) -> list[int]:
-        return self._videos.get(video.name, {}).get("frames", [])
-
-    def split(self, video: Video) -> str | None:
-        return self._videos.get(video.name, {}).get("split")
-
-    def is_done(self, video: Video) -> bool:
-        if video.name not in self._videos:
-            return False
-        return all(self.path(video, index).is_file() for index in self.frames(video))
-
-    def path(self, video: Video, index: int) -> Path:
-        folder = self.output / self.split(video) / video.class_name
-        return folder / f"{video.inner}__frame_{index:06d}.jpg"
-
-    def add(self, video: Video, split: str | None, frames: list[int]) -> None:
-        self._videos[video.name] = {
-            "class": video.class_name,
-            "split": split,
-            "frames": frames,
-        }
-        write_json(self._file, self._values)
-
-    def videos_by_split(self, class_name: str) -> dict[str, int]:
-        found = dict.fromkeys(_SHARES, 0)
-        for values in self._videos.values():
-            if values["class"] == class_name and values["split"]:
-                found[values["split"]] += 1
-        return found
-
-    def counts(self, videos: list[Video]) -> dict[tuple[str, str], tuple[int, int]]:
-        found: dict[tuple[str, str], tuple[int, int]] = {}
-        for video in videos:
-            if frames := self.frames(video):
-                key = (self.split(video), video.class_name)
-                count, faces = found.get(key, (0, 0))
-                found[key] = (count + 1, faces + len(frames))
-        return dict(sorted(found.items(), key=lambda pair: (list(_SHARES).index(pair[0][0]), pair)))
-
-
-def _extract(video: Video, detect, record: _Record, missing: list[str]) -> None:
+def _extract(video: Video, detect, record: FaceRecord, missing: list[str]) -> None:
     options = record.options
     with temporary_folder(record.output) as folder:
         frames = []
@@ -237,19 +140,19 @@ def _extract(video: Video, detect, record: _Record, missing: list[str]) -> None:
             os.replace(folder / str(index), path)
 
 
-def _split_of(video: Video, record: _Record, missing: list[str]) -> str:
+def _split_of(video: Video, record: FaceRecord, missing: list[str]) -> str:
     """Returns the split of a video: the first of its class get one each, and then the one whose
     share is the furthest from full."""
     if video.split is not None and video.split != "train":
         return video.split
-    allowed = [split for split in _SHARES if split in ("train", *missing)]
-    counts = record.videos_by_split(video.class_name)
+    allowed = [split for split in SHARES if split in ("train", *missing)]
+    counts = {split: record.number_of_videos(video.class_name, split) for split in allowed}
     for split in allowed:
         if not counts[split]:
             return split
-    whole = sum(_SHARES[split] for split in allowed)
-    total = sum(counts[split] for split in allowed) + 1
-    return max(allowed, key=lambda split: total * _SHARES[split] / whole - counts[split])
+    whole = sum(SHARES[split] for split in allowed)
+    total = sum(counts.values()) + 1
+    return max(allowed, key=lambda split: total * SHARES[split] / whole - counts[split])
 
 
 def _missing_splits(splits: set[str]) -> list[str]:

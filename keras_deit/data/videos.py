@@ -3,12 +3,14 @@
 import dataclasses
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.progress import Progress
 from keras_deit.data.folder_files import SPLIT_OF, files_below, listed, printable
 
 VIDEO_SUFFIXES = (
@@ -79,11 +81,6 @@ def find_videos(root: Path) -> tuple[list[Video], list[str]]:
     return sorted(videos, key=lambda video: video.name), others
 
 
-def is_readable(path: str) -> bool:
-    """Returns whether the first frame of a video can be decoded."""
-    return next(read_frames(path, 1), None) is not None
-
-
 def read_frames(path: str, count: int) -> Iterator[tuple[int, np.ndarray]]:
     """Yields frames at equal distances, the first frame among them.
 
@@ -92,10 +89,11 @@ def read_frames(path: str, count: int) -> Iterator[tuple[int, np.ndarray]]:
         count: how many frames; all of them if it has no more.
 
     Yields:
-        The index of a frame, and its pixels, uint8 RGB (height, width, 3). None if nothing can be
+        The index of a frame, and its pixels, uint8 RGB (height, width, 3); nothing if none can be
         decoded.
     """
-    wanted = set(np.linspace(0, max(_length(path) - 1, 0), count).round().astype(int).tolist())
+    last = max(_length(path) - 1, 0) if count > 1 else 0
+    wanted = set(np.linspace(0, last, count).round().astype(int).tolist())
     capture = _open(path)
     try:
         # Seeking is inexact in many files.
@@ -131,9 +129,22 @@ def _open(path: str) -> cv2.VideoCapture:
     return cv2.VideoCapture(path)
 
 
-def check_readable(videos: list[Video]) -> list[Video]:
+def unreadable_videos(videos: list[Video]) -> list[Video]:
     """Returns the videos of which no frame can be decoded."""
-    return [video for video in videos if not is_readable(video.path)]
+    unreadable = []
+    with (
+        ThreadPoolExecutor() as pool,
+        Progress("Checking videos", len(videos), "video") as progress,
+    ):
+        for video, readable in zip(videos, pool.map(_is_readable, videos), strict=True):
+            if not readable:
+                unreadable.append(video)
+            progress.update(1)
+    return unreadable
+
+
+def _is_readable(video: Video) -> bool:
+    return next(read_frames(video.path, 1), None) is not None
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.data import Source
-from keras_deit.data.faces import video_of
+from keras_deit.data.face_record import video_of
 from keras_deit.evaluation.figures import classification_figures, probabilities
 from keras_deit.evaluation.measuring import Answers
 

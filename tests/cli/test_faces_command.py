@@ -87,8 +87,8 @@ def test_ctrl_c_leaves_a_folder_that_the_same_command_completes(folder, faces, t
     """Every file in the folder is complete, and the splits are those without a stop."""
     arguments = ("faces", folder / "videos", "--out", "faces", "--image_size=32", "--frames=3")
     process = start_command(tmp_path, *arguments, backend="jax")
-    record = tmp_path / "faces" / "faces.json"
-    while not record.is_file() and process.poll() is None:
+    record = tmp_path / "faces" / "faces.jsonl"
+    while process.poll() is None and (not record.is_file() or "real" not in record.read_text()):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=100)

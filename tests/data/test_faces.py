@@ -1,6 +1,7 @@
 """Faces of videos: which files are written, which split each video gets, and what is refused."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -11,7 +12,8 @@ from skimage import data
 from keras_deit.core.errors import InputError
 from keras_deit.data import faces as faces_module
 from keras_deit.data import load_dataset
-from keras_deit.data.faces import FaceOptions, extract_faces, summary_lines, video_of
+from keras_deit.data.face_record import FaceOptions, video_of
+from keras_deit.data.faces import extract_faces, summary_lines
 from keras_deit.data.videos import read_frames
 
 OPTIONS = FaceOptions(image_size=32, frames=2)
@@ -115,9 +117,13 @@ def test_it_goes_on_where_it_was_stopped(videos, extracted, tmp_path, monkeypatc
     assert lines == ["Done already: 3 of 9 videos."]
     assert len(calls) == 10 and len(set(calls)) == 9
     assert files(tmp_path / "out") == files(complete)
-    before = (tmp_path / "out" / "faces.json").read_text()
+    # A line that was not written to its end is left out.
+    (tmp_path / "out" / "faces.jsonl").open("a").write('{"video": "re')
     extract_faces(videos, tmp_path / "out", OPTIONS)
-    assert (tmp_path / "out" / "faces.json").read_text() == before
+    assert len(record(tmp_path / "out")) == 9
+    before = (tmp_path / "out" / "faces.jsonl").read_text()
+    extract_faces(videos, tmp_path / "out", OPTIONS)
+    assert (tmp_path / "out" / "faces.jsonl").read_text() == before
     with pytest.raises(InputError, match=r"made with other options: .*'image_size': 32"):
         extract_faces(videos, tmp_path / "out", FaceOptions(frames=2))
 
@@ -136,7 +142,8 @@ def test_new_videos_do_not_move_the_old_ones(videos, extracted, tmp_path):
 
 
 def record(output):
-    return json.loads((output / "faces.json").read_text())["videos"]
+    _, *videos = map(json.loads, (output / "faces.jsonl").read_text().splitlines())
+    return {values["video"]: values for values in videos}
 
 
 def test_splits_of_the_videos_are_kept_and_a_missing_one_is_held_out_of_train(tmp_path):
@@ -223,3 +230,9 @@ def test_options_out_of_range(values, expected):
 )
 def test_the_name_of_a_file_says_its_video(name, video):
     assert video_of(name) == video
+
+
+def test_without_scikit_image_the_extra_is_named(videos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    with pytest.raises(InputError, match=r"pip install 'keras-deit\[faces\]'"):
+        extract_faces(videos, tmp_path / "out", OPTIONS)
