@@ -8,6 +8,7 @@ from collections.abc import Callable
 from keras_deit.cli.augreg import augreg, augreg_options
 from keras_deit.cli.evaluating import evaluate, evaluate_options
 from keras_deit.cli.exporting import export, export_options
+from keras_deit.cli.faces import faces, faces_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.cli.reporting import report, report_options
 from keras_deit.core.errors import InputError
@@ -192,6 +193,13 @@ COMMANDS = {
         "report --run_dir runs/mine --compare runs/other runs/third",
         report_options,
         report,
+    ),
+    "faces": Command(
+        "Crop the faces of videos in class folders, for --dataset folder:FACES.",
+        "faces videos/ --out faces/ --frames 30",
+        faces_options,
+        faces,
+        "folder",
     ),
     "predict": Command(
         "Print the labels of images, with their probabilities.",

@@ -13,6 +13,7 @@ from keras_deit.evaluation import (
     evaluate_weights,
     result_table,
 )
+from keras_deit.evaluation.grouping import GROUPS
 from keras_deit.evaluation.imagenet import SUITE
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.recipes import Option
@@ -47,6 +48,13 @@ def evaluate_options() -> list[Option]:
         Option("data_dir", str, "Folder of prepared data of TensorFlow Datasets, without a run."),
         Option("split", str, "Split to evaluate on; by default test, if the data has it.", SPLITS),
         Option("batch_size", int, "Images at a time.", default=64, minimum=1),
+        Option(
+            "group_by",
+            str,
+            "Also print the figures of whole videos, whose probabilities are the means over their "
+            "faces: for folders that keras-deit faces makes.",
+            GROUPS,
+        ),
         Option(
             "on_bad_image",
             str,
@@ -90,6 +98,8 @@ def evaluate(values: dict) -> None:
     at_speed = f", {speed:,.0f} images/s" if speed else ""
     print(f"{result['split']} split, {result['examples']} images{at_speed}:")
     print(result_table(result))
+    if "videos" in result:
+        print(f"By video, {result['videos']['examples']} videos:\n{result_table(result['videos'])}")
     if "compare" in values:
         print(disagreement_table(result["disagreement"]))
     if result.get("of_run") is False:

@@ -36,7 +36,8 @@ class Augmentation:
         crop_aspect: range of the aspect ratio, width / height, of a "random_resized_crop".
         flip_probability: probability of a horizontal flip; 0 for data whose mirror images have
             another meaning, such as digits.
-        auto_augment: augmentation policy: "none"; "3a" for 3-Augment; "original", "originalr", "v0"
+        auto_augment: augmentation policy: "none"; "3a" for 3-Augment; "strong" for that
+            of CViT, with flips among much else; "original", "originalr", "v0"
             or "v0r" for AutoAugment as in timm, or "cifar10", "svhn" or "imagenet" for that of this
             data set in the usual code for small images; or RandAugment in timm's notation, such as
             "rand-m9-mstd0.5-inc1" in DeiT, or in the version of its authors' TensorFlow code, such

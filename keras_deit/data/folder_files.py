@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_deit.core.errors import InputError
 
 # The names of a split's folder, in any capitals.
-_SPLIT_OF = {
+SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "val", "valid"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -124,7 +124,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     candidates: dict[str, list[Path]] = {}
     others = []
     for folder in _subfolders(root):
-        split = _SPLIT_OF.get(os.path.basename(folder).lower())
+        split = SPLIT_OF.get(os.path.basename(folder).lower())
         if split is not None:
             candidates.setdefault(split, []).append(Path(folder))
         elif next(_images_below(folder), None):
@@ -182,7 +182,7 @@ def _files_by_class(folder: Path, files: FolderFiles) -> dict[str, list[str]]:
 
 def _class_files(folder: str, files: FolderFiles) -> list[str]:
     images = []
-    for path in _files_below(folder):
+    for path in files_below(folder):
         suffix = os.path.splitext(path)[1].lower()
         if reason := _reason(os.path.relpath(path, folder)):
             files.add_unused(reason, path)
@@ -199,7 +199,7 @@ def _check_order_of_levels(files: FolderFiles) -> None:
     """Refuses CLASS/train/*.jpg: its splits would be mixed."""
     for folder in files.folders.values():
         inner = [
-            {_SPLIT_OF.get(os.path.basename(path).lower()) for path in _subfolders(class_folder)}
+            {SPLIT_OF.get(os.path.basename(path).lower()) for path in _subfolders(class_folder)}
             for class_folder in _subfolders(folder)
         ]
         if inner and all(len(splits - {None}) >= 2 for splits in inner):
@@ -220,7 +220,7 @@ def _reason(relative: str) -> str | None:
 
 
 def _add_all(path: str, reason: str, files: FolderFiles) -> None:
-    for file in _files_below(path) if os.path.isdir(path) else [path]:
+    for file in files_below(path) if os.path.isdir(path) else [path]:
         own = _reason(os.path.relpath(file, os.path.dirname(path)))
         files.add_unused(own or reason, file)
 
@@ -243,7 +243,7 @@ def _subfolders(folder: str | Path) -> list[str]:
     ]
 
 
-def _files_below(folder: str) -> Iterator[str]:
+def files_below(folder: str) -> Iterator[str]:
     """Yields all files below a folder; a link to a folder above is not followed."""
     seen = set()
     for path, folders, names in os.walk(folder, followlinks=True):
@@ -257,6 +257,6 @@ def _files_below(folder: str) -> Iterator[str]:
 
 
 def _images_below(folder: str) -> Iterator[str]:
-    for path in _files_below(folder):
+    for path in files_below(folder):
         if _is_image(path) and not _reason(os.path.relpath(path, folder)):
             yield path

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_deit.data import geometric, photometric
+from keras_deit.data.strong_operations import STRONG_OPERATIONS
 
 MAX_MAGNITUDE = 10
 
@@ -20,9 +21,10 @@ class Step(NamedTuple):
     """One operation to apply.
 
     Attributes:
-        operation: its name in `OPERATIONS`.
+        operation: its name in `OPERATIONS` or `STRONG_OPERATIONS`.
         argument: its argument; None if it has none; (row, column, half_side) for "Cutout", see
-            `geometric.cutout`; (linear, shift) for "Distort", see `geometric.distort`.
+            `geometric.cutout`; (linear, shift) for "Distort", see `geometric.distort`; a tuple of
+            all values for an operation of `strong_operations`.
     """
 
     operation: str
@@ -82,6 +84,8 @@ def apply(
     for name, argument in steps:
         if name in _GEOMETRIC:
             image = _GEOMETRIC[name](image, argument, interpolation, fill)
+        elif name in STRONG_OPERATIONS:
+            image = STRONG_OPERATIONS[name](image, *argument)
         elif name == "Cutout":
             image = geometric.cutout(image, *argument, fill)
         elif name == "Distort":

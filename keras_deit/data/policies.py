@@ -13,6 +13,7 @@ import numpy as np
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.data.auto_augment_policies import AUTO_AUGMENT
 from keras_deit.data.operations import MAX_MAGNITUDE, Step, scaled_step
+from keras_deit.data.strong_augmentation import StrongAugmentation
 
 _BLUR_RADII = (0.1, 2.0)
 _UNIFORM_NOISE = 100  # As in timm, a larger standard deviation means a uniform magnitude.
@@ -32,6 +33,7 @@ def parse_policy(text: str) -> Policy:
         text: one of the following, with any of the sections in parentheses:
             "none";
             "3a" for 3-Augment;
+            "strong" for CViT's augmentation, see `StrongAugmentation`;
             "original", "originalr", "v0" or "v0r" for AutoAugment as in timm, "imagenet", "cifar10"
             or "svhn" for that of this data set in PyTorch's usual form ("-mstd0.5": standard
             deviation of the magnitudes, 0 by default);
@@ -240,6 +242,7 @@ _EXAMPLES = {"m": "m9", "n": "n2", "p": "p0.5", "mstd": "mstd0.5", "inc": "inc1"
 _PARSERS = {
     "none": ({}, lambda name, values: NoPolicy()),
     "3a": ({}, lambda name, values: ThreeAugment()),
+    "strong": ({}, lambda name, values: StrongAugmentation()),
     "rand": (_RAND_AUGMENT, _parse_rand_augment),
     "affine": ({"m": _NUMBER}, lambda name, values: Affine(values.get("m", 5))),
     "tfrand": ({key: _RAND_AUGMENT[key] for key in "mn"}, _parse_tensorflow),

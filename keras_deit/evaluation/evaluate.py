@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
-from keras_deit.core.errors import InputError, corrupt_as_input_error
+from keras_deit.core.errors import InputError, corrupt_as_input_error, unknown_name
 from keras_deit.core.files import write_json
 from keras_deit.core.precision import precision
 from keras_deit.data import (
@@ -24,6 +24,7 @@ from keras_deit.evaluation.class_names import model_classes
 from keras_deit.evaluation.comparing import answers_of_run, compared_answers, compared_runs
 from keras_deit.evaluation.diagnostics import diagnostics
 from keras_deit.evaluation.disagreement import disagreement
+from keras_deit.evaluation.grouping import GROUPS, figures_of_videos, video_names
 from keras_deit.evaluation.measuring import Answers, answer, figures_of, rows_model, some_images
 from keras_deit.evaluation.predictions import load_classifier
 from keras_deit.models import Classifier
@@ -59,6 +60,7 @@ def evaluate_run(
     write: bool = False,
     keep: Callable[[Answers, Source], None] | None = None,
     compare: Sequence[str | os.PathLike] = (),
+    group_by: str | None = None,
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
@@ -79,6 +81,7 @@ def evaluate_run(
             objective computes its own scores from features.
         compare: directories of other runs with the same classes, whose answers for the same images
             the `disagreement` holds too.
+        group_by: "video" for the figures of whole videos too, see `figures_of_videos`.
 
     Returns:
         JSON values: `scores` as in the summary of the run, the `split` and its number of `examples`
@@ -93,13 +96,15 @@ def evaluate_run(
         models together, the `class_names`, and by row ("class", "class, EMA", "teacher", ...) the
         `figures`, the figures `per_class`, the `confusion` matrix and the `reliability` bins, see
         `keras_deit.evaluation.figures`, whose temperatures are fitted on the validation split;
-        the `disagreement` of labels, teacher, compared runs and heads; and what the model has of
+        the `disagreement` of labels, teacher, compared runs and heads; with `group_by` the figures
+        of `videos`; and what the model has of
         `keras_deit.evaluation.diagnostics`, on 128 images.
 
     Raises:
         InputError: there is no such split, a run is not finished, or the data has other classes.
     """
     _check_split(split)
+    _check_group(group_by)
     run = load_run(run_dir)
     others = compared_runs(compare, run)
     config, summary = run.config, run.summary or {}
@@ -135,7 +140,8 @@ def evaluate_run(
             bad_images,
         )
         found = _evaluation(
-            *(objective, models, data, split, pipeline, batch_size, print_fn), keep, others
+            *(objective, models, data, split, pipeline, batch_size, print_fn),
+            *(keep, others, group_by),
         )
     _say_bad_images(bad_images, print_fn)
     changes = {}
@@ -167,16 +173,20 @@ def _evaluation(
     print_fn: Callable[[str], None],
     keep: Callable[[Answers, Source], None] | None = None,
     others: dict[str, Run] | None = None,
+    group_by: str | None = None,
 ) -> dict:
     """Returns the scores of the models, and the figures of their heads if these are logits."""
     source, policy = getattr(data, split), pipeline.bad_images.policy
     if objective is not None and objective.validates_features:
-        if others:
-            raise InputError(f"{type(objective).__name__} has no answers to compare.")
+        if others or group_by:
+            what = "compare" if others else "group"
+            raise InputError(f"{type(objective).__name__} has no answers to {what}.")
         return {
             name: score_split(objective, model, data, split, pipeline, batch_size)
             for name, model in models.items()
         }
+    if group_by is not None:
+        video_names(source)
     rows = rows_model(models, objective and objective.teacher)
     measure = functools.partial(answer, rows)
     answers = measure(source, pipeline, batch_size, split)
@@ -189,10 +199,13 @@ def _evaluation(
     calibration = answers
     if split != "validation":
         calibration = measure(data.validation, skipping(pipeline), batch_size, "validation")
-    return evaluation_of(
+    found = evaluation_of(
         *(answers, calibration, data.class_names, models["scores"]),
         *(some_images(source, pipeline), answers_of_others, print_fn),
     )
+    if group_by is not None:
+        found["videos"] = figures_of_videos(answers, source)
+    return found
 
 
 def skipping(pipeline: InputPipeline) -> InputPipeline:
@@ -293,6 +306,7 @@ def evaluate_weights(
     on_bad_image: str = "fail",
     max_image_pixels: int = MAX_IMAGE_PIXELS,
     print_fn=print,
+    group_by: str | None = None,
 ) -> dict:
     """Evaluates weights that are of no run, in the evaluation view of the published model.
 
@@ -308,6 +322,7 @@ def evaluate_weights(
         on_bad_image: "fail" or "skip" for images that cannot be read.
         max_image_pixels: the most pixels of an image that is decoded.
         print_fn: called with each line for the user.
+        group_by: as for `evaluate_run`.
 
     Returns:
         JSON values as those of `evaluate_run`, with the `model` and the `weights`.
@@ -317,6 +332,7 @@ def evaluate_weights(
             the model's.
     """
     _check_split(split)
+    _check_group(group_by)
     if model is None and weights is None:
         raise InputError("Give a model, weights or both.")
     data = load_dataset(dataset, data_dir, "skip", None, max_image_pixels)
@@ -331,7 +347,10 @@ def evaluate_weights(
     bad_images = BadImages(on_bad_image)
     source = _checked_split(data, split, bad_images.policy)
     pipeline = InputPipeline(classifier.image_format, len(class_names), *view[:2], bad_images)
-    found = _evaluation(None, {"scores": classifier}, data, split, pipeline, batch_size, print_fn)
+    found = _evaluation(
+        *(None, {"scores": classifier}, data, split, pipeline, batch_size, print_fn),
+        group_by=group_by,
+    )
     _say_bad_images(bad_images, print_fn)
     return {
         "split": split,
@@ -347,6 +366,11 @@ def _relabeled(data: Dataset, new_labels: list[int], class_names: Sequence[str])
     """Returns data with other class indices."""
     sources = {split: Relabeled(getattr(data, split), new_labels) for split in data.examples}
     return dataclasses.replace(data, class_names=tuple(class_names), **sources)
+
+
+def _check_group(group_by: str | None) -> None:
+    if group_by not in (None, *GROUPS):
+        raise unknown_name("group_by", group_by, GROUPS)
 
 
 def _check_split(split: str | None) -> None:

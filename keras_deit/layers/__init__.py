@@ -35,7 +35,12 @@ from keras_deit.layers.stems import (
     ResidualConvStem,
 )
 from keras_deit.layers.swin import PatchMerging, SwinBlock, WindowAttention
-from keras_deit.layers.tokens import PerClassHead, PositionEmbedding, PrependToken
+from keras_deit.layers.tokens import (
+    BatchPositions,
+    PerClassHead,
+    PositionEmbedding,
+    PrependToken,
+)
 from keras_deit.layers.tokens_to_token import (
     SinusoidalPositions,
     SoftSplit,
@@ -47,6 +52,7 @@ from keras_deit.layers.transformer_block import TransformerBlock
 __all__ = [
     "MLP",
     "Affine",
+    "BatchPositions",
     "Block",
     "BottleneckUnit",
     "ClassAttention",

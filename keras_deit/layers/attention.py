@@ -43,6 +43,7 @@ class MultiHeadSelfAttention(CompositeLayer):
             fused kernel counts as three, as in AugReg's code.
         use_projection: whether a dense layer follows the heads. Without it their widths together
             are that of the tokens.
+        scale_of_logits: factor of QKᵀ; None for 1/√head_dim.
 
     Input and output: tokens (batch, length, width).
 
@@ -57,6 +58,7 @@ class MultiHeadSelfAttention(CompositeLayer):
         head_dim: int | None = None,
         kernel_init: str = "normal",
         use_projection: bool = True,
+        scale_of_logits: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,6 +67,7 @@ class MultiHeadSelfAttention(CompositeLayer):
         self.head_dim = head_dim
         self.kernel_init = kernel_init
         self.use_projection = use_projection
+        self.scale_of_logits = scale_of_logits
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -106,14 +109,16 @@ class MultiHeadSelfAttention(CompositeLayer):
 
     def attend(self, query, key, value):
         """Returns the attended values; all tensors are (batch, length, num_heads, head_dim)."""
-        # The query is scaled first because the product could overflow in float16.
-        query = query * self._head_dim**-0.5
-        return dot_product_attention(query, key, value)
+        return dot_product_attention(self._scaled(query), key, value)
+
+    def _scaled(self, query):
+        # The query is scaled, and not the product, because that could overflow in float16.
+        return query * (self.scale_of_logits or self._head_dim**-0.5)
 
     def attention_probabilities(self, tokens):
         """Returns the softmax output (batch, num_heads, length, length), float32."""
         query, key, _ = self._queries_keys_values(tokens)
-        return ops.softmax(_attention_logits(query, key))
+        return ops.softmax(_attention_logits(self._scaled(query), key))
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image: the projections, QKᵀ and the sum of V."""
@@ -147,13 +152,13 @@ class MultiHeadSelfAttention(CompositeLayer):
             "head_dim": self.head_dim,
             "kernel_init": self.kernel_init,
             "use_projection": self.use_projection,
+            "scale_of_logits": self.scale_of_logits,
         }
 
 
 def _attention_logits(query, key):
-    """Returns QKᵀ/√d, float32 (batch, heads, queries, keys), of (batch, length, heads, d)."""
-    query = ops.cast(query * query.shape[-1] ** -0.5, "float32")
-    return ops.einsum("bqhd,bkhd->bhqk", query, ops.cast(key, "float32"))
+    """Returns QKᵀ, float32 (batch, heads, queries, keys), of (batch, length, heads, d)."""
+    return ops.einsum("bqhd,bkhd->bhqk", ops.cast(query, "float32"), ops.cast(key, "float32"))
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -205,9 +210,7 @@ class TalkingHeadsAttention(MultiHeadSelfAttention):
         self.heads_after_softmax.build(maps_shape)
 
     def attend(self, query, key, value):
-        # The query is scaled first because the product could overflow in float16.
-        query = query * query.shape[-1] ** -0.5
-        logits = ops.einsum("bqhd,bkhd->bhqk", query, key)
+        logits = ops.einsum("bqhd,bkhd->bhqk", self._scaled(query), key)
         maps = ops.softmax(self.heads_before_softmax(logits))
         maps = ops.cast(self.heads_after_softmax(maps), value.dtype)
         return ops.einsum("bhqk,bkhd->bqhd", maps, value)
@@ -216,7 +219,8 @@ class TalkingHeadsAttention(MultiHeadSelfAttention):
         """Returns the softmax output (batch, num_heads, length, length), float32, before the
         second mixture."""
         query, key, _ = self._queries_keys_values(tokens)
-        return ops.softmax(self.heads_before_softmax(_attention_logits(query, key)))
+        logits = _attention_logits(self._scaled(query), key)
+        return ops.softmax(self.heads_before_softmax(logits))
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image: self-attention and the two mixtures."""
@@ -300,7 +304,7 @@ class ClassAttention(CompositeLayer):
     def attention_probabilities(self, tokens):
         """Returns the softmax output (batch, num_heads, num_class_tokens, keys), float32."""
         classes, attended_to = self._queried_and_attended_to(tokens)
-        query = self._split_heads(self.query(classes))
+        query = self._split_heads(self.query(classes)) * self.head_dim**-0.5
         key = self._split_heads(self.key(attended_to))
         return ops.softmax(_attention_logits(query, key))
 

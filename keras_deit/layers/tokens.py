@@ -5,9 +5,10 @@ import math
 import keras
 from keras import ops
 
+from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
 from keras_deit.layers.initializers import dense_kernel, token_initializer
-from keras_deit.layers.positions import AbsolutePositions
+from keras_deit.layers.positions import AbsolutePositions, PositionTable
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -87,29 +88,48 @@ class PositionEmbedding(keras.layers.Layer):
         grid: rows and columns of the patches, which are the last rows·columns tokens. Needed to
             resize the positions for another image size.
         initializer: initial values, as `token_initializer` takes them.
+        rows: number of vectors, of which the tokens get the first ones; None for as many as there
+            are tokens. Those of another number cannot be resized.
 
     Input and output: tokens (batch, length, width); the length is fixed when the layer is built.
+
+    Raises:
+        InputError: there are more tokens than `rows`.
     """
 
-    def __init__(self, grid: tuple[int, int] | None = None, initializer: str = "normal", **kwargs):
+    def __init__(
+        self,
+        grid: tuple[int, int] | None = None,
+        initializer: str = "normal",
+        rows: int | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.grid = None if grid is None else tuple(grid)
         self.initializer = initializer
+        self.rows = rows
 
     def build(self, input_shape):
+        _, length, width = input_shape
+        if self.rows is not None and self.rows < length:
+            raise InputError(f"{self.rows} rows of positions are too few for {length} tokens.")
         self.positions = self.add_weight(
-            shape=(1, *input_shape[1:]),
+            shape=(1, self.rows or length, width),
             initializer=token_initializer(self.initializer),
             name="positions",
         )
 
     def call(self, tokens):
-        return tokens + self.positions
+        if self.rows is None:
+            return tokens + self.positions
+        return tokens + self.positions[:, : tokens.shape[1]]
 
     def no_weight_decay(self):
         return [self.positions]
 
     def position_tables(self):
+        if self.rows is not None:
+            return [PositionTable(self.positions, None)]
         return [AbsolutePositions(self.positions, self.grid)]
 
     def macs(self, input_shape) -> int:
@@ -124,7 +144,69 @@ class PositionEmbedding(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "grid": self.grid, "initializer": self.initializer}
+        return {
+            **super().get_config(),
+            "grid": self.grid,
+            "initializer": self.initializer,
+            "rows": self.rows,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class BatchPositions(keras.layers.Layer):
+    """Adds a learned vector to all tokens of an image: that of its place in the batch.
+
+    It is what the first public code of CViT does, whose weights compute nothing else with another
+    layer. The output of an image depends on the batch that it is in.
+
+    Args:
+        rows: number of vectors, and so of images in the largest batch.
+        initializer: initial values, as `token_initializer` takes them.
+
+    Input and output: tokens (batch, length, width).
+
+    Raises:
+        InputError: a batch has more images than `rows`; inside of TensorFlow's graphs it is
+            TensorFlow's own error.
+    """
+
+    def __init__(self, rows: int, initializer: str = "normal", **kwargs):
+        super().__init__(**kwargs)
+        self.rows = rows
+        self.initializer = initializer
+
+    def build(self, input_shape):
+        self.positions = self.add_weight(
+            shape=(self.rows, 1, input_shape[-1]),
+            initializer=token_initializer(self.initializer),
+            name="positions",
+        )
+
+    def call(self, tokens):
+        batch = ops.shape(tokens)[0]
+        if isinstance(batch, int) and batch > self.rows:
+            raise InputError(
+                f"{self.name} has positions for batches of at most {self.rows} images. "
+                f"Received: a batch of {batch}"
+            )
+        return tokens + self.positions[:batch]
+
+    def no_weight_decay(self):
+        return [self.positions]
+
+    def macs(self, input_shape) -> int:
+        """Returns 0: the learned tensor is in no matrix product."""
+        return 0
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns nothing."""
+        return NOTHING
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rows": self.rows, "initializer": self.initializer}
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")

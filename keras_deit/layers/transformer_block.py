@@ -45,6 +45,7 @@ class TransformerBlock(Block):
         approximate_gelu: whether GELU is its approximation with tanh.
         kernel_init: initial values of attention and MLP, as `dense_initializers` takes them.
         use_projection: whether the attention ends with a dense layer.
+        attention_scale: factor of QKᵀ, in LSA its initial value; None for 1/√head_dim.
         residual: what γ is: "layer_scale"; "layer_scale_uniform", drawn between 0 and
             2·`layer_scale_init`; "layer_scale_frozen", not trained; "scalar", one factor for all
             channels; "fixup", the same with the scalar biases of Fixup (H. Touvron's thesis,
@@ -75,6 +76,7 @@ class TransformerBlock(Block):
         kernel_init: str = "normal",
         use_projection: bool = True,
         residual: str = "layer_scale",
+        attention_scale: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -99,6 +101,7 @@ class TransformerBlock(Block):
         self.kernel_init = kernel_init
         self.use_projection = use_projection
         self.residual = residual
+        self.attention_scale = attention_scale
         self._suffixes = ("", *(f"_{chr(ord('a') + index)}" for index in range(1, branches)))
 
     def build(self, input_shape):
@@ -126,12 +129,14 @@ class TransformerBlock(Block):
         kind = FixupAttention if self.residual == "fixup" else MultiHeadSelfAttention
         if self.lsa or self.talking_heads:
             kind = LocalitySelfAttention if self.lsa else TalkingHeadsAttention
+        # LSA learns the factor.
         return kind(
             self.num_heads,
             self.qkv_bias,
             self.head_dim,
             self.kernel_init,
             self.use_projection,
+            self.attention_scale,
             dtype=self.dtype_policy,
             name=name,
         )
@@ -218,4 +223,5 @@ class TransformerBlock(Block):
             "kernel_init": self.kernel_init,
             "use_projection": self.use_projection,
             "residual": self.residual,
+            "attention_scale": self.attention_scale,
         }

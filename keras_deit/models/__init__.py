@@ -2,6 +2,7 @@
 
 from keras_deit.models.cait import CaiT
 from keras_deit.models.classifier import Classifier
+from keras_deit.models.cvit import CViT
 from keras_deit.models.deit import DeiT
 from keras_deit.models.deit3 import DeiT3
 from keras_deit.models.folding import fold_layer_scale, folds_layer_scale
@@ -35,6 +36,7 @@ FAMILIES.protect()
 SPECS.protect()
 
 __all__ = [
+    "CViT",
     "CaiT",
     "Classifier",
     "DeiT",

@@ -108,6 +108,25 @@ class PairedFilters(Transform):
         return (*shape[2:], shape[0] // 2, 2)
 
 
+@dataclasses.dataclass(frozen=True)
+class FirstRows(Transform):
+    """From a table of positions (1, rows, width) of which a model uses the first rows alone.
+
+    Attributes:
+        held: number of rows of such a table in files.
+        used: number of rows of the variable. A table of neither number is not changed.
+    """
+
+    held: int = 0
+    used: int = 0
+
+    def from_file(self, tensor: np.ndarray) -> np.ndarray:
+        return tensor[:, : self.used] if tensor.shape[1] == self.held else tensor
+
+    def own_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        return (1, self.used, shape[2]) if shape[:2] == (1, self.held) else shape
+
+
 COPY = Transform()
 _TRANSPOSE = Transform((1, 0))
 _KERNEL = Transform((2, 3, 1, 0))

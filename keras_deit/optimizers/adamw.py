@@ -1,4 +1,4 @@
-"""AdamW as in PyTorch, and LAMB as the authors ran it."""
+"""Adam and AdamW as in PyTorch, and LAMB as the authors ran it."""
 
 import math
 
@@ -24,6 +24,8 @@ class AdamW(GroupedOptimizer):
     """
 
     slots = ("momentums", "velocities")
+    # Whether the weight decay is L2: a part of the gradient.
+    coupled = False
 
     def __init__(
         self,
@@ -41,6 +43,8 @@ class AdamW(GroupedOptimizer):
 
     def updates(self, gradient, variable, learning_rate):
         index, decay, _ = self.group_of(variable)
+        if self.coupled and decay:
+            gradient = gradient + decay * variable
         m, v = self._momentums[index], self._velocities[index]
         new_m = m + (gradient - m) * (1 - self.beta_1)
         new_v = v + (ops.square(gradient) - v) * (1 - self.beta_2)
@@ -48,7 +52,7 @@ class AdamW(GroupedOptimizer):
             ops.cast(self._correction(beta), variable.dtype) for beta in (self.beta_1, self.beta_2)
         )
         update = new_m / first / (ops.sqrt(new_v / second) + self.epsilon)
-        if decay:
+        if decay and not self.coupled:
             update = update + decay * variable
         yield m, new_m
         yield v, new_v
@@ -71,6 +75,16 @@ class AdamW(GroupedOptimizer):
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class Adam(AdamW):
+    """Adam (Kingma and Ba, 2015) in PyTorch's form, whose weight decay is L2: g ← g + wd·p.
+
+    The decay goes through both moments. Everything else, and the arguments, are those of `AdamW`.
+    """
+
+    coupled = True
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")

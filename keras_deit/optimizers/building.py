@@ -4,14 +4,14 @@ import keras
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.processes import num_replicas_in_sync
-from keras_deit.optimizers.adamw import AdamW, Lamb
+from keras_deit.optimizers.adamw import Adam, AdamW, Lamb
 from keras_deit.optimizers.grouped import GroupedOptimizer
 from keras_deit.optimizers.param_groups import (
     learning_rate_factors,
     no_weight_decay_variables,
     unique_paths,
 )
-from keras_deit.optimizers.schedules import AdjustableCosine, EpochCosine, StepCosine
+from keras_deit.optimizers.schedules import AdjustableCosine, EpochCosine, StepCosine, StepDecay
 from keras_deit.optimizers.settings import Optimization
 from keras_deit.optimizers.sgd import SGD
 
@@ -40,6 +40,9 @@ def learning_rate_schedule(
             f"warmup_steps should be at most {steps}, the steps of the training. "
             f"Received: {warmup_steps}"
         )
+    if optimization.schedule == "step":
+        decay_steps = max(round(optimization.decay_epochs * steps_per_epoch), 1)
+        return StepDecay(peak, decay_steps, optimization.decay_factor, warmup_steps, **ends)
     return StepCosine(peak, steps, warmup_steps, **ends)
 
 
@@ -79,7 +82,7 @@ def build_optimizer(
         values["learning_rate_factors"] = learning_rate_factors(model, optimization.layer_decay)
     if optimization.optimizer == "sgd":
         return SGD(momentum=optimization.momentum, nesterov=optimization.nesterov, **values)
-    optimizer_class = {"adamw": AdamW, "lamb": Lamb}[optimization.optimizer]
+    optimizer_class = {"adamw": AdamW, "adam": Adam, "lamb": Lamb}[optimization.optimizer]
     return optimizer_class(epsilon=optimization.adam_epsilon, **values)
 
 

@@ -1,4 +1,4 @@
-"""Two cosine schedules: by step, and by epoch as in the authors' code.
+"""Two cosine schedules, by step and by epoch as in the authors' code, and one of steps down.
 
 The step stays an integer until it is divided by the total, because float32 cannot represent every
 integer above 2²⁴. 1 + cos(πx) is computed as 2·sin²(π(1 − x)/2), which is accurate for a cosine
@@ -47,6 +47,53 @@ class StepCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {
             "peak": self.peak,
             "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "start": self.start,
+            "end": self.end,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_deit")
+class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up to the peak, which a factor multiplies again and again.
+
+    Without warm-up it is PyTorch's `StepLR`.
+
+    Args:
+        peak: learning rate after the warm-up.
+        decay_steps: number of steps, from the first of the training, from one factor to the next.
+        factor: the factor, at most 1.
+        warmup_steps: number of steps of the warm-up.
+        start, end: learning rate before the warm-up, and the least one after it.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        decay_steps: int,
+        factor: float = 0.1,
+        warmup_steps: int = 0,
+        start: float = 1e-6,
+        end: float = 0.0,
+    ):
+        self.peak = peak
+        self.decay_steps = decay_steps
+        self.factor = factor
+        self.warmup_steps = warmup_steps
+        self.start = start
+        self.end = end
+
+    def __call__(self, step):
+        step = ops.convert_to_tensor(step)
+        count = ops.cast(ops.floor_divide(step, self.decay_steps), "float32")
+        decayed = ops.maximum(self.peak * ops.power(self.factor, count), self.end)
+        return _warmup(self.start, self.peak, step, self.warmup_steps, decayed)
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "decay_steps": self.decay_steps,
+            "factor": self.factor,
             "warmup_steps": self.warmup_steps,
             "start": self.start,
             "end": self.end,

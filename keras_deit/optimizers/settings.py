@@ -7,8 +7,8 @@ from keras_deit.core.errors import InputError, unknown_name
 # The learning rates of the papers are for this many images in a step (DeiT §5.4).
 REFERENCE_BATCH_SIZE = 512
 
-OPTIMIZERS = ("adamw", "lamb", "sgd")
-SCHEDULES = ("cosine", "epoch_cosine")
+OPTIMIZERS = ("adamw", "adam", "lamb", "sgd")
+SCHEDULES = ("cosine", "epoch_cosine", "step")
 # The least number of steps in an epoch of a training whose length is given in steps.
 _MIN_EPOCH_STEPS = 100
 TRAINABLE = ("all", "attention", "head")
@@ -31,24 +31,27 @@ class Optimization:
         batch_size: number of images in a step, on all devices together.
         accumulation_steps: number of micro-batches in a batch, whose gradients are accumulated, so
             that a device processes so many times fewer images at once.
-        optimizer: optimizer: "adamw", "lamb" or "sgd".
+        optimizer: optimizer: "adamw", "adam", "lamb" or "sgd".
         learning_rate: largest learning rate, which is reached at the end of the warm-up.
         learning_rate_scaling: whether the learning rate is given for 512 images in a step and
             scaled in proportion to the batch size. The recipes of DeiT III and LAMB do not scale
             it.
         schedule: schedule of the learning rate: "cosine", a linear warm-up and then half a cosine,
-            updated at every step; or "epoch_cosine" as in the authors' code, updated once per epoch
-            and one epoch late.
+            updated at every step; "epoch_cosine" as in the authors' code, updated once per epoch
+            and one epoch late; or "step", a linear warm-up and then a factor again and again.
+        decay_epochs: number of epochs from one factor to the next, with the schedule "step".
+        decay_factor: factor of the learning rate in the schedule "step".
         warmup_epochs: number of epochs of the linear warm-up.
         warmup_steps: number of steps of the linear warm-up instead of epochs, with the schedule
-            "cosine".
+            "cosine" or "step".
         warmup_learning_rate: learning rate at the start of the warm-up, never scaled.
-        min_learning_rate: learning rate at the end of the schedule, never scaled.
+        min_learning_rate: learning rate at the end of the schedule, and the least one of "step";
+            never scaled.
         weight_decay: weight decay, which is multiplied by the learning rate at each step; decoupled
-            in "adamw" and "lamb", added to the gradient in "sgd".
+            in "adamw" and "lamb", added to the gradient in "adam" and "sgd".
         weight_decay_on: variables with weight decay: "kernels" for all but biases, norms, scales,
             positions and class tokens; or "all" for every variable.
-        adam_epsilon: constant ε for numerical stability in "adamw" and "lamb".
+        adam_epsilon: constant ε for numerical stability in "adamw", "adam" and "lamb".
         momentum: momentum of "sgd".
         nesterov: whether the momentum of "sgd" is Nesterov's.
         clip_norm: largest global norm of the gradients; 0 for no clipping. By default 1 for
@@ -81,6 +84,8 @@ class Optimization:
     learning_rate: float = 5e-4
     learning_rate_scaling: bool = True
     schedule: str = "cosine"
+    decay_epochs: float = 30.0
+    decay_factor: float = 0.1
     warmup_epochs: float = 5
     warmup_steps: int | None = None
     warmup_learning_rate: float = 1e-6
@@ -103,7 +108,7 @@ class Optimization:
         for field, known in _CHOICES.items():
             if getattr(self, field) not in known:
                 raise unknown_name(field, getattr(self, field), known)
-        for field in ("epochs", "batch_size", "learning_rate", "adam_epsilon"):
+        for field in ("epochs", "batch_size", "learning_rate", "adam_epsilon", "decay_epochs"):
             require(field, getattr(self, field), getattr(self, field) > 0, "above 0")
         for field in ("warmup_learning_rate", "min_learning_rate", "weight_decay"):
             require(field, getattr(self, field), getattr(self, field) >= 0, "0 or more")
@@ -111,6 +116,7 @@ class Optimization:
             value = getattr(self, field)
             require(field, value, 0 <= value < 1, "at least 0 and below 1")
         require("clip_norm", self.clip_norm, self.gradient_clip >= 0, "0 or more")
+        require("decay_factor", self.decay_factor, 0 < self.decay_factor <= 1, "in (0, 1]")
         require("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "in (0, 1]")
         require("steps", self.steps, self.steps is None or self.steps >= 1, "1 or more")
         passes = self.passes_per_epoch
@@ -125,8 +131,8 @@ class Optimization:
         require("sampling with class_weight 'balanced'", self.sampling, not twice, "'shuffled'")
         if self.warmup_steps is not None:
             require("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
-            by_step = self.schedule == "cosine"
-            require("schedule with warmup_steps", self.schedule, by_step, "'cosine'")
+            by_step = self.schedule != "epoch_cosine"
+            require("schedule with warmup_steps", self.schedule, by_step, "'cosine' or 'step'")
 
     def with_steps(self, steps: int, max_warmup: float) -> "Optimization":
         """Returns the same training with another number of steps, whatever it had.
@@ -155,8 +161,10 @@ class Optimization:
         passes = -(-_MIN_EPOCH_STEPS // steps_per_epoch)
         steps_per_epoch = min(self.steps, passes * steps_per_epoch)
         epochs = self.steps // steps_per_epoch
-        warmup_epochs = self.warmup_epochs * min(1, epochs / self.epochs)
-        changes = {"epochs": epochs, "warmup_epochs": warmup_epochs, "steps": None}
+        share = min(1, epochs / self.epochs)
+        changes = {"epochs": epochs, "warmup_epochs": self.warmup_epochs * share, "steps": None}
+        if self.schedule == "step":
+            changes["decay_epochs"] = self.decay_epochs * share
         return dataclasses.replace(self, **changes), steps_per_epoch
 
     @property

@@ -3,6 +3,7 @@
 from keras_deit.recipes.augreg import AUGREG_RECIPES
 from keras_deit.recipes.auto import AUTO, Situation, auto_recipe, with_auto_teacher
 from keras_deit.recipes.cait import CAIT_RECIPES
+from keras_deit.recipes.cvit import CVIT
 from keras_deit.recipes.deit import DEIT_RECIPES
 from keras_deit.recipes.deit3 import DEIT3_RECIPES
 from keras_deit.recipes.digits import DIGITS
@@ -43,6 +44,7 @@ for _recipe in (
     *DEIT3_RECIPES,
     *AUGREG_RECIPES,
     *SPT_LSA_RECIPES,
+    CVIT,
     *TRANSFER_RECIPES,
 ):
     add_recipe(_recipe)

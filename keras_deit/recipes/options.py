@@ -224,9 +224,11 @@ def _replaced(values, given: dict):
     if "warmup_epochs" in changes and "warmup_steps" not in changes:
         changes["warmup_steps"] = None
     if "epochs" in changes:
-        # In a shorter training the warm-up is shorter in proportion.
+        # In a shorter training the parts of the schedule are shorter in proportion.
         share = min(1, changes["epochs"] / values.epochs)
         shorter = {"warmup_epochs": values.warmup_epochs * share}
+        if values.schedule == "step":
+            shorter["decay_epochs"] = values.decay_epochs * share
         if values.warmup_steps is not None:
             shorter["warmup_steps"] = round(values.warmup_steps * share)
         changes = {"steps": None, **shorter, **changes}

@@ -177,6 +177,8 @@ class Recipe:
         evaluation_interpolation: interpolation of resizing in the evaluation: "bicubic" or
             "bilinear". By default the published one of the model.
         validation_epochs: number of epochs from one validation to the next.
+        monitor: figure of the validation that chooses the best weights; by default that of the
+            objective.
     """
 
     name: str
@@ -193,6 +195,7 @@ class Recipe:
     evaluation_crop_ratio: float | None = None
     evaluation_interpolation: str | None = None
     validation_epochs: int = 1
+    monitor: str | None = None
 
     def __post_init__(self):
         crop_ratio, interpolation = self.evaluation_crop_ratio, self.evaluation_interpolation
@@ -312,6 +315,7 @@ def recipe_table(recipe: Recipe) -> str:
             "evaluation_crop_ratio": recipe.evaluation_crop_ratio,
             "evaluation_interpolation": recipe.evaluation_interpolation,
             "validation_epochs": recipe.validation_epochs,
+            "monitor": recipe.monitor,
         },
     }
     for name, value in nested.items():

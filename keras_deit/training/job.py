@@ -47,7 +47,8 @@ class Job:
             without this step.
         monitor: figure of the validation that chooses the best weights, such as "accuracy", "loss",
             or "balanced_accuracy", the mean of the accuracies of the classes; by default that of
-            the objective. The smallest loss is the best, and the largest of the others.
+            the recipe, or of the objective. The smallest loss is the best, and the largest of the
+            others.
         on_bad_image: what to do at an image that cannot be read: "fail", or "skip" to use another
             one instead.
         max_image_pixels: the most pixels of an image that is decoded; one that declares more cannot
@@ -84,6 +85,8 @@ class Job:
         for name in ("data_dir", "teacher_dir"):
             path = getattr(self, name)
             object.__setattr__(self, name, path and str(user_path(path)))
+        if self.monitor is None:
+            object.__setattr__(self, "monitor", self.recipe.monitor)
         if self.monitor is not None:
             object.__setattr__(self, "monitor", self.monitor.removeprefix("val_"))
         for name in ("on_nan", "on_bad_image"):

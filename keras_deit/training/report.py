@@ -209,7 +209,10 @@ def _schedule(optimization: Optimization) -> str:
     duration = f"{optimization.warmup_epochs:g} epochs"
     if optimization.warmup_steps is not None:
         duration = f"{optimization.warmup_steps:,} steps"
+    steps = ""
+    if optimization.schedule == "step":
+        steps = f", times {optimization.decay_factor:g} every {optimization.decay_epochs:g} epochs"
     return (
         f"{optimization.schedule}, from {optimization.warmup_learning_rate:g} over {duration} of "
-        f"warm-up to {optimization.min_learning_rate:g}"
+        f"warm-up to {optimization.min_learning_rate:g}{steps}"
     )

@@ -100,6 +100,8 @@ def test_what_cannot_be_split_evenly_is_not_split():
         ("patchconvnet_s60_224", 0.75),
         # Its ResNet is not split.
         ("vit_small_r26_s32_224", 0.55),
+        # Neither is what makes the tokens here.
+        ("cvit_224", 0.55),
         # Poolings are not split.
         ("sl_pit_patch2_32", 0.75),
         ("sl_t2t_32", 0.9),

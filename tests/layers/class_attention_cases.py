@@ -20,6 +20,7 @@ CASES = (
             Effect("head_dim", 5, "shapes"),
             Effect("kernel_init", "torch", "initial values"),
             Effect("use_projection", False, "shapes"),
+            Effect("scale_of_logits", 0.1, "output"),
         ),
         lambda x, w: reference.talking_heads_attention(x, w, num_heads=3),
     ),

@@ -32,6 +32,7 @@ CASES = (
             Effect("head_dim", 5, "shapes"),
             Effect("kernel_init", "torch", "initial values"),
             Effect("use_projection", False, "shapes"),
+            Effect("scale_of_logits", 0.1, "output"),
         ),
         _attention,
     ),

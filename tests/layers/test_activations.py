@@ -119,7 +119,7 @@ def test_every_layer_knows_what_it_saves(case):
     assert one == many
     nothing = {
         *(layers.PrependToken, layers.PositionEmbedding, layers.StochasticDepth),
-        *(layers.SoftSplit, layers.SinusoidalPositions),
+        *(layers.BatchPositions, layers.SoftSplit, layers.SinusoidalPositions),
     }
     assert (one.bytes(4) > 0) == (case.kind not in nothing)
 

@@ -1,6 +1,7 @@
 """At least one case for each model family of the package."""
 
 import cait_model_cases
+import cvit_model_cases
 import numpy as np
 import numpy_reference as reference
 from deit3_model_cases import CASES as DEIT3_CASES
@@ -67,6 +68,7 @@ CASES = {
     **RESMLP_CASES,
     **VIT_CASES,
     **cait_model_cases.CASES,
+    **cvit_model_cases.CASES,
     **PIT_T2T_CASES,
     **SMALL_DATA_CASES,
     **SWIN_CASES,

@@ -16,6 +16,10 @@ FAMILIES = {
     "resmlp_12_224": {},
     "sl_cait_patch4_32": {"num_heads": 2, "patch_size": 16},
     "patchconvnet_s60_224": {},
+    "cvit_224": {
+        **{"num_heads": 2, "patch_size": 4, "stem_depths": (1, 1), "stem_channels": (4, 8)},
+        "mlp_ratio": 1.0,
+    },
     "vit_small_r26_s32_224": {"num_heads": 2, "stem_depths": (1, 1, 1), "stem_width": 32},
 }
 # Stages of 4×4 and 2×2 patches.

@@ -33,6 +33,10 @@ MODELS = {
         **{"head_dim": 12, "num_classes": 10},
     },
     "sl_t2t_32": {**SMALL, "image_size": 16, "token_dim": 16, "num_heads": 3},
+    "cvit_224": {
+        **{**SMALL, "image_size": 16, "patch_size": 2, "num_heads": 3},
+        **{"stem_depths": (1, 1), "stem_channels": (8, 16)},
+    },
     "sl_swin_patch2_32": {
         **{"image_size": 16, "embed_dim": 24, "depth": (2, 1), "num_heads": (3, 6)},
         "num_classes": 10,

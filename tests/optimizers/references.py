@@ -19,6 +19,11 @@ def adamw(p, g, state, t, rate, decay, epsilon):
     return p - rate / (1 - 0.9**t) * m / (root + epsilon), (m, v)
 
 
+def adam(p, g, state, t, rate, decay, epsilon):
+    """Does a step of torch.optim.Adam, whose weight decay is a part of the gradient."""
+    return adamw(p, g + decay * p, state, t, rate, 0.0, epsilon)
+
+
 def lamb(p, g, state, t, rate, decay, epsilon):
     """Does a step of Apex's FusedLAMB after its clipping.
 

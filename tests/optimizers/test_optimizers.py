@@ -7,7 +7,7 @@ import references
 from compilation import compiled_step
 from harness import numpy
 
-from keras_deit.optimizers import SGD, AdamW, Lamb, StepCosine
+from keras_deit.optimizers import SGD, Adam, AdamW, Lamb, StepCosine
 
 on_all_backends = pytest.mark.backends("tensorflow", "jax", "torch")
 STEPS = 20
@@ -23,6 +23,7 @@ CASES = {
     "AdamW": (AdamW, {"epsilon": 1e-8}, references.adamw, 1e-8, None),
     "AdamW, large ε": (AdamW, {"epsilon": 1e-3}, references.adamw, 1e-3, None),
     "AdamW, clipped": (AdamW, {"global_clipnorm": 0.5}, references.adamw, 1e-8, 0.5),
+    "Adam": (Adam, {}, references.adam, 1e-8, None),
     "Lamb": (Lamb, {}, references.lamb, 1e-8, 1.0),
     "Lamb, unclipped": (Lamb, {"global_clipnorm": None}, references.lamb, 1e-8, None),
     "SGD": (SGD, {}, references.sgd, 0.9, None),
@@ -105,7 +106,7 @@ def test_groups_make_a_difference_to_the_reference(case, change):
     assert max(np.abs(one - other).max() for one, other in zip(here, there, strict=True)) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["AdamW", "AdamW, large ε", "SGD", "SGD, plain"])
+@pytest.mark.parametrize("name", ["AdamW", "AdamW, large ε", "Adam", "SGD", "SGD, plain"])
 def test_twenty_steps_agree_with_pytorch(name):
     torch = pytest.importorskip("torch")
     kind, values, _, _, _ = CASES[name]
@@ -123,7 +124,8 @@ def test_twenty_steps_agree_with_pytorch(name):
             parameter_groups, momentum=0.9, nesterov=values.get("nesterov", True)
         )
     else:
-        optimizer = torch.optim.AdamW(parameter_groups, eps=values["epsilon"])
+        theirs = torch.optim.Adam if kind is Adam else torch.optim.AdamW
+        optimizer = theirs(parameter_groups, eps=values.get("epsilon", 1e-8))
     for step in gradients():
         for parameter, gradient in zip(parameters, step, strict=True):
             parameter.grad = torch.tensor(gradient)

@@ -12,6 +12,7 @@ from keras_deit.optimizers import (
     EpochCosine,
     Optimization,
     StepCosine,
+    StepDecay,
     build_optimizer,
     learning_rate_schedule,
 )
@@ -106,9 +107,32 @@ def test_schedules_are_exact_beyond_the_integers_of_float32():
     np.testing.assert_allclose(rates(StepCosine(1e-3, total, 10**5), late), expected, rtol=1e-6)
 
 
+@on_all_backends
+def test_a_schedule_of_steps_is_pytorchs_after_its_warm_up():
+    """StepLR: 15 epochs of 7 steps at the peak, 15 at a tenth, and so on."""
+    values = {"learning_rate": 1e-4, "learning_rate_scaling": False, "schedule": "step"}
+    optimization = Optimization(
+        **values, epochs=50, decay_epochs=15, warmup_epochs=0, min_learning_rate=0.0
+    )
+    found = rates(learning_rate_schedule(optimization, 7), range(50 * 7))
+    expected = [1e-4 * 0.1 ** (step // 7 // 15) for step in range(50 * 7)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    changed = dataclasses.replace(
+        optimization, warmup_epochs=1, decay_factor=0.5, min_learning_rate=3e-5
+    )
+    found = rates(learning_rate_schedule(changed, 7), [0, 7, 105, 210])
+    np.testing.assert_allclose(found, [1e-6, 1e-4, 5e-5, 3e-5], rtol=1e-6)
+    shorter, steps = dataclasses.replace(optimization, steps=100).in_epochs(100)
+    assert (shorter.epochs, shorter.decay_epochs, steps) == (1, 0.3, 100)
+
+
 @pytest.mark.parametrize(
     "schedule",
-    [StepCosine(1e-3, 70, 21, 2e-6, 3e-5), EpochCosine(1e-3, 10, 7, 2.5, 2e-6, 3e-5)],
+    [
+        StepDecay(1e-3, 20, 0.5, 9, 2e-6, 3e-5),
+        StepCosine(1e-3, 70, 21, 2e-6, 3e-5),
+        EpochCosine(1e-3, 10, 7, 2.5, 2e-6, 3e-5),
+    ],
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_a_schedule_is_restored_from_its_configuration(schedule):

@@ -87,6 +87,7 @@ def test_parameters_that_are_trained_of_deit_tiny():
         "sl_vit_patch4_32",
         "sl_cait_patch4_32",
         "vit_tiny_r_s16_p8_224",
+        "cvit_224",
         "sl_swin_patch2_32",
         "sl_pit_patch2_32",
         "sl_t2t_32",

@@ -40,6 +40,14 @@ STEPS = {
         {"depth": 2, "num_heads": 3, "stem_depths": (1, 1), "stem_width": 32},
         *(1, 1, "supervised"),
     ),
+    "batch norms": (
+        "cvit_224",
+        {
+            **{"patch_size": 2, "depth": 2, "num_heads": 3},
+            **{"stem_depths": (1, 1, 1), "stem_channels": (8, 8, 16)},
+        },
+        *(1, 1, "supervised"),
+    ),
     "hmlp": (
         "deit_small_patch16_18x2_LS",
         {"depth": 2, "num_heads": 3, "stem": "hmlp"},

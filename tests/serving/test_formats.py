@@ -44,6 +44,10 @@ MODELS = {
         **{"image_size": 16, "num_heads": 3, "stem_depths": (1, 1), "stem_width": 32},
     },
     "patchconvnet_s60_multi_224": {"image_size": 32},
+    "cvit_224": {
+        **{"image_size": 16, "patch_size": 2, "num_heads": 3},
+        **{"stem_depths": (1, 1), "stem_channels": (4, 8)},
+    },
     "sl_swin_patch2_32": {"image_size": (16, 8), "depth": (2, 1), "num_heads": (3, 6)},
 }
 

@@ -31,6 +31,10 @@ MODELS = {
     "resmlp_12_224": SMALL,
     "vit_small_r26_s32_224": {**HEADS, "patch_size": 1, "stem_depths": (1, 1), "stem_width": 32},
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
+    "cvit_224": {
+        **{**HEADS, "image_size": 16, "patch_size": 2},
+        **{"stem_depths": (1, 1), "stem_channels": (4, 8)},
+    },
     # The second block has shifted windows.
     "sl_swin_patch2_32": {**SMALL, "patch_size": 2, "depth": (2, 1), "num_heads": (3, 6)},
 }
