@@ -13,9 +13,6 @@ from keras_deit.core.keras_internals import sublayers
 from keras_deit.layers.initializers import skip_init
 from keras_deit.layers.introspection import no_weight_decay, position_tables
 
-# The names of weights that are above 0.
-_POSITIVE = ("moving_variance", "step")
-
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
@@ -132,12 +129,14 @@ def layers_in(layer) -> Iterator[keras.layers.Layer]:
 def randomize(layer, deviation: float = 0.3) -> None:
     """Gives every weight random values, so that no bias is 0 and no factor is 1.
 
-    Variances become positive, and so do steps of binary probabilities.
+    Variances become positive; steps of binary probabilities are near the probabilities.
     """
     rng = np.random.default_rng(2)
     for weight in layer.weights:
         values = rng.normal(0, deviation, weight.shape).astype("float32")
-        weight.assign(abs(values) if weight.name in _POSITIVE else values)
+        if weight.name in ("moving_variance", "step"):
+            values = abs(values) + (deviation if weight.name == "step" else 0)
+        weight.assign(values)
 
 
 def has_gradient(case: Case, variable) -> bool:
