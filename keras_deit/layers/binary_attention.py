@@ -31,8 +31,8 @@ def binary_probabilities(probabilities, step):
     """
     ratio = probabilities / step
     rounded = ops.round(ratio)
-    within = ops.cast(ops.logical_and(ratio >= 0, ratio <= 1), step.dtype)
-    above = ops.cast(ratio > 1, step.dtype)
+    within = ops.cast(ops.logical_and(ratio >= 0, ratio <= 1), ratio.dtype)
+    above = ops.cast(ratio > 1, ratio.dtype)
     slope = ops.stop_gradient(within * (rounded - ratio) + above)
     smooth = ops.stop_gradient(within) * probabilities + slope * step
     return straight_through(step * ops.clip(rounded, 0.0, 1.0), smooth)
@@ -162,9 +162,7 @@ class BinaryAttention(CompositeLayer):
     def _probabilities(self, query, key):
         query, key = self._heads(query, self.query_shift), self._heads(key, self.key_shift)
         products = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        # The variable in an operation, because a symbolic tensor has no dtype in common with it.
-        step = ops.convert_to_tensor(self.step)
-        return binary_probabilities(ops.softmax(products * self._head_dim**-0.5), step)
+        return binary_probabilities(ops.softmax(products * self._head_dim**-0.5), self.step)
 
     def attention_probabilities(self, tokens):
         """Returns the binary probabilities (batch, heads, queries, keys), float32."""

@@ -26,7 +26,7 @@ from keras_deit.layers.settings import CompositeLayer
 _BRANCH_SCALE = 0.1
 
 
-def _pooled(tokens, grid: tuple[int, int], size: tuple[int, int]):
+def pooled(tokens, grid: tuple[int, int], size: tuple[int, int]):
     """Returns the means of a window around every token; zeros outside of the grid count, too."""
     width = tokens.shape[-1]
     rows, columns = (side // 2 for side in size)
@@ -143,8 +143,8 @@ class BinaryBlock(Block):
         tokens = tokens + self.drop_path1(self._attended(tokens))
         normed = self.norm2(tokens)
         tokens = tokens + self.drop_path2(self._mlp(normed))
-        for pooled in self._poolings(normed):
-            tokens = tokens + pooled
+        for branch in self._poolings(normed):
+            tokens = tokens + branch
         return ops.cast(tokens, self.compute_dtype)
 
     def _attended(self, tokens):
@@ -159,7 +159,7 @@ class BinaryBlock(Block):
 
     def _poolings(self, normed):
         return [
-            affine(_pooled(normed, self.grid, window))
+            affine(pooled(normed, self.grid, window))
             for affine, (_, window) in zip(self.pooling_affines, self.windows, strict=True)
         ]
 
