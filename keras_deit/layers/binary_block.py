@@ -170,9 +170,10 @@ class BinaryBlock(Block):
         attended = self._attended(tokens)
         after = tokens + attended
         normed = self.norm2(after)
-        found = {"attention": (attended, tokens), "mlp": (self._mlp(normed), after)}
+        mlp = self._mlp(normed)
+        found = {"attention": (attended, tokens), "mlp": (mlp, after)}
         if self.pooling_sizes:
-            found["pooling"] = (sum(self._poolings(normed)), after)
+            found["pooling"] = (sum(self._poolings(normed)), after + mlp)
         return found
 
     def attention_maps(self, tokens):
