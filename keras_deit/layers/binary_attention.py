@@ -147,12 +147,22 @@ class BinaryAttention(CompositeLayer):
         """Returns the reduced tokens at the places of those that they are the means of."""
         if self.reduction == 1:
             return tokens
+        return self._repeated(tokens, tokens.shape[-1])
+
+    def _repeated(self, tokens, width: int):
         rows, columns = (side // self.reduction for side in self.grid)
-        width = tokens.shape[-1]
         grid = ops.reshape(tokens, (-1, rows, columns, width))
         for axis in (1, 2):
             grid = ops.repeat(grid, self.reduction, axis=axis)
         return ops.reshape(grid, (-1, math.prod(self.grid), width))
+
+    def spread(self, maps):
+        """Returns maps of reduced keys (batch, heads, queries, keys) with each key's value divided
+        among the tokens that it is the mean of: (batch, heads, queries, length)."""
+        _, heads, queries, keys = maps.shape
+        length = math.prod(self.grid)
+        spread = self._repeated(ops.reshape(maps, (-1, keys, 1)), 1) / self.reduction**2
+        return ops.reshape(spread, (-1, heads, queries, length))
 
     def _heads(self, tokens, shift):
         """Returns the signs of shifted tokens, (batch, heads, length, head_dim)."""

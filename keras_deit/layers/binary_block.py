@@ -177,9 +177,16 @@ class BinaryBlock(Block):
         return found
 
     def attention_maps(self, tokens):
-        """Returns the binary probabilities (batch, heads, queries, keys), float32."""
+        """Returns the binary probabilities divided by their sum, or zeros if all are 0: (batch,
+        heads, length, length), float32.
+
+        With a reduction the tokens of a square share what goes to its key.
+        """
         normed = self.norm1(ops.cast(tokens, self.variable_dtype))
-        return self.attention.attention_probabilities(normed)
+        maps = self.attention.attention_probabilities(normed)
+        if self.reduction > 1:
+            maps = self.attention.spread(maps)
+        return maps / ops.maximum(ops.sum(maps, axis=-1, keepdims=True), 1e-12)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns what the layers and operations inside save of one image, in the dtype of the
