@@ -189,10 +189,15 @@ class BinaryBlock(Block):
         return maps / ops.maximum(ops.sum(maps, axis=-1, keepdims=True), 1e-12)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what the layers and operations inside save of one image, in the dtype of the
-        variables."""
-        saved = super().saved_activations(input_shape, costs)
-        return SavedActivations(0, saved.computed + saved.float32, saved.largest)
+        """Returns what is saved of one image, all in the dtype of the variables: by the attention
+        and the units, and the inputs of norms and affine transformations."""
+        hidden = (*input_shape[:-1], self.mlp_ratio * input_shape[-1])
+        saved = self.contract.saved_activations(hidden, costs)
+        for layer in (self.attention, self.projection, self.expand):
+            saved += layer.saved_activations(input_shape, costs)
+        others = 2 + len(self.affines) + len(self.pooling_affines)
+        total = saved.computed + saved.float32 + others * math.prod(input_shape[1:])
+        return SavedActivations(0, total, saved.largest)
 
     def model_parallel_axes(self):
         return (

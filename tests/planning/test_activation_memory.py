@@ -58,7 +58,7 @@ STEPS = {
     "t2t": ("t2t_small_data_64", {"depth": 1}, *(1, 1, "supervised")),
     "binary": (
         "binary_vit_small_patch4_224",
-        {"patch_size": 4, "depth": 2, "num_heads": 4, "embed_dim": 64, "reduction": 2},
+        {"depth": (1, 1), "num_heads": 2, "embed_dim": 32, "mlp_ratio": 4, "reduction": (2, 1)},
         *(1, 1, "supervised"),
     ),
     "split": (DEIT, {"patch_size": 8, "depth": 2, "num_heads": 4}, 2, 2, "supervised"),
