@@ -34,8 +34,8 @@ def straight_through(value, smooth):
 
 
 def sign(inputs):
-    """Returns the signs −1, 0 and 1, with the gradient max(2 − 2·|x|, 0) ("Bi-Real Net", Liu et al.,
-    2018, §3.3)."""
+    """Returns the signs −1, 0 and 1, with the gradient max(2 − 2·|x|, 0) ("Bi-Real Net", Liu et
+    al., 2018, §3.3)."""
     clipped = ops.clip(inputs, -1.0, 1.0)
     return straight_through(ops.sign(inputs), 2 * clipped - clipped * ops.abs(clipped))
 

@@ -114,9 +114,7 @@ class BinaryBlock(Block):
         self.contract = BinaryUnit(width, self.norm, dtype=policy, name="contract")
         self.norm1, self.norm2 = (token_norm(self.norm, policy, f"norm{n}") for n in (1, 2))
         self.affines = [
-            Affine(_BRANCH_SCALE, dtype=policy, name=f"affine{n}")
-            for n in (1, 2)
-            if self.affine
+            Affine(_BRANCH_SCALE, dtype=policy, name=f"affine{n}") for n in (1, 2) if self.affine
         ]
         self.windows = [
             (f"affine_{axis}{size}", window)

@@ -77,8 +77,8 @@ def binary_vit(case):
     values = case.constructor(known)
     if "depths" not in given:
         values = {"patch_norm": False, "reduction": 1, **values}
-    elif values["patch_size"] != 4:
-        # The authors' code for stages does not use it.
+    else:
+        # The authors' code for stages takes no other one.
         values["patch_size"] = 4
     with skip_init():
         return BinaryViT(**values)

@@ -45,7 +45,8 @@ class BinaryViT(Classifier):
     The blocks and the layers between the stages multiply signs, see `BinaryBlock` and
     `BinaryMerging`. The projection of the patches, norms, positions, the residual stream and the
     head are real numbers. Dense layers and convolutions start as PyTorch's do: the normal
-    distribution that the authors intended reaches no layer of their code. Positions are N(0, 0.02²).
+    distribution that the authors' code asks for reaches none of its layers. Positions are
+    N(0, 0.02²).
 
     With one stage, a class token, no pooling and no affine transformation it is the binary DeiT
     that the paper starts from.
