@@ -6,6 +6,9 @@ from keras_deit.layers.attention import (
     MultiHeadSelfAttention,
     TalkingHeadsAttention,
 )
+from keras_deit.layers.binary import BinaryConv, BinaryDense, BinaryUnit, RPReLU
+from keras_deit.layers.binary_attention import BinaryAttention
+from keras_deit.layers.binary_block import BinaryBlock, BinaryMerging
 from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
@@ -53,6 +56,12 @@ __all__ = [
     "MLP",
     "Affine",
     "BatchPositions",
+    "BinaryAttention",
+    "BinaryBlock",
+    "BinaryConv",
+    "BinaryDense",
+    "BinaryMerging",
+    "BinaryUnit",
     "Block",
     "BottleneckUnit",
     "ClassAttention",
@@ -78,6 +87,7 @@ __all__ = [
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
+    "RPReLU",
     "ResMLPBlock",
     "ResNetRoot",
     "ResidualConvStem",

@@ -6,6 +6,8 @@ layer, too.
 | method of a layer | returns |
 |---|---|
 | `macs(input_shape)` | multiply-adds for one image |
+| `binary_macs(input_shape)` | those of them whose two factors are binary numbers |
+| `binary_weights()` | (variable, function from its values to the binary ones) of binary weights |
 | `saved_activations(input_shape, costs)` | see `activations.saved_activations` |
 | `model_parallel_axes()` | (variable, mesh axis of each dimension) of the variables to split |
 | `position_tables()` | the `PositionTable`s of its variables that depend on the image size |
@@ -18,6 +20,7 @@ layer, too.
 """
 
 import math
+from collections.abc import Callable
 
 import keras
 
@@ -145,6 +148,12 @@ def position_tables(layer: keras.layers.Layer) -> list[PositionTable]:
 def no_weight_decay(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Returns the variables that a layer or model lists to exclude from weight decay."""
     return _collect(layer, "no_weight_decay")
+
+
+def binary_weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, Callable]]:
+    """Returns the variables of a layer or model that are computed with as two values for each
+    output, and for each of them the function from its values to those."""
+    return _collect(layer, "binary_weights")
 
 
 def attention_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -1,12 +1,13 @@
 """The model families, their published configurations, and models by name."""
 
+from keras_deit.models.binary_vit import BinaryViT
 from keras_deit.models.cait import CaiT
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.cvit import CViT
 from keras_deit.models.deit import DeiT
 from keras_deit.models.deit3 import DeiT3
 from keras_deit.models.folding import fold_layer_scale, folds_layer_scale
-from keras_deit.models.macs import count_macs
+from keras_deit.models.macs import count_macs, count_operations
 from keras_deit.models.patchconvnet import PatchConvNet
 from keras_deit.models.registry import (
     FAMILIES,
@@ -36,6 +37,7 @@ FAMILIES.protect()
 SPECS.protect()
 
 __all__ = [
+    "BinaryViT",
     "CViT",
     "CaiT",
     "Classifier",
@@ -54,6 +56,7 @@ __all__ = [
     "abstract_model",
     "build_model",
     "count_macs",
+    "count_operations",
     "fold_layer_scale",
     "folds_layer_scale",
     "get_spec",
