@@ -21,6 +21,7 @@ from keras_deit.teachers.files import (
     teacher_record,
 )
 from keras_deit.teachers.image_conversion import ImageConversion
+from keras_deit.teachers.resnet import refuse_stochastic_depth, resnet_names
 from keras_deit.teachers.teacher import Teacher
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "load_teacher_model",
     "own_head_classes",
     "pixel_format",
+    "refuse_stochastic_depth",
     "replace_head",
+    "resnet_names",
     "save_teacher_model",
     "teacher_record",
 ]

@@ -28,28 +28,42 @@ from keras_deit.teachers.kerascv import (
     check_kerascv,
     kerascv_names,
 )
+from keras_deit.teachers.resnet import (
+    PREFIX as OWN_PREFIX,
+)
+from keras_deit.teachers.resnet import (
+    build_resnet,
+    refuse_stochastic_depth,
+    resnet_names,
+)
 
 
 def list_teachers() -> list[str]:
     """Returns all names that `build_teacher_model` accepts."""
-    return kerascv_names() + applications_names()
+    return kerascv_names() + applications_names() + resnet_names()
 
 
 @channels_last_images()
 def build_teacher_model(
-    name: str, num_classes: int, height: int, width: int, weights: str | None = None
+    name: str,
+    num_classes: int,
+    height: int,
+    width: int,
+    weights: str | None = None,
+    drop_path_rate: float = 0.0,
 ) -> tuple[keras.Model, TeacherContract]:
     """Builds a classifier by name, to be trained on the data.
 
     Args:
-        name: `kerascv:PRESET`, `applications:NAME`, or a keras.applications name alone. Case does
-            not matter.
+        name: `kerascv:PRESET`, `applications:NAME`, a keras.applications name alone, or
+            `keras_deit:NAME`. Case does not matter.
         num_classes: number of classes of the new head. A `kerascv:..._classifier` has its own 1000
             classes: see `check_classes` and `replace_head`.
         height, width: size of the images in pixels. Classifiers of keras.applications with their
             own ImageNet head have their own size, which is that of the contract.
         weights: None, or "imagenet" for keras.applications. A KerasCV preset with weights has them
             in its name.
+        drop_path_rate: rate of stochastic depth, which only the `keras_deit:` teachers have.
 
     Returns:
         The model, and the contract of its images and outputs.
@@ -58,6 +72,12 @@ def build_teacher_model(
         InputError: the name or the weights are unknown, the model does not support the size, or the
             weights cannot be downloaded.
     """
+    if name.lower().startswith(OWN_PREFIX):
+        if weights is not None:
+            raise InputError(f"Teacher {name} has no weights. Received: weights={weights!r}.")
+        return build_resnet(name, num_classes, height, width, drop_path_rate)
+    if drop_path_rate:
+        refuse_stochastic_depth(name)
     if name.lower().startswith(PREFIX):
         if weights is not None:
             raise InputError(

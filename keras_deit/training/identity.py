@@ -24,6 +24,10 @@ from keras_deit.training.job import Job
 FORMAT = 2
 
 _OF_JOB = ("test_share", "minutes", "train_examples", "seed", "mixed_precision", "monitor")
+_OF_TEACHER_RECIPE = (
+    *("image_size", "batch_norm_momentum", "minutes", "loss", "target_smoothing"),
+    *("drop_path_rate", "train_image_size"),
+)
 # `accumulation_steps` changes no result; `ema_warmup` is stored in another way.
 _NOT_IN_IDENTITY = ("accumulation_steps", "ema_warmup")
 
@@ -102,7 +106,7 @@ def teacher_recipe_identity(recipe: TeacherRecipe) -> dict:
         {
             "optimization": changed_fields(recipe.optimization),
             "augmentation": changed_fields(recipe.augmentation),
-            **changed_fields(recipe, ("image_size", "batch_norm_momentum", "minutes")),
+            **changed_fields(recipe, _OF_TEACHER_RECIPE),
         }
     )
 

@@ -38,7 +38,12 @@ from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
-from keras_deit.training.teacher_training import fit_teacher, listing_beside, lock_file
+from keras_deit.training.teacher_training import (
+    fit_teacher,
+    listing_beside,
+    lock_file,
+    stochastic_depth,
+)
 
 
 def with_teacher(
@@ -257,7 +262,8 @@ def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds, print_
             dataset_steps(recipe.optimization, dataset, "teacher_batch_size")
             with _its_training(path, print_fn) as exists:
                 if not exists:
-                    model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
+                    values = (name, dataset.num_classes, *size, weights)
+                    model, contract = build_teacher_model(*values, **stochastic_depth(recipe))
                     source = f"{name}, weights {weights}"
                     fit_teacher(
                         *(model, contract, dataset, recipe, pipeline, path, source),
