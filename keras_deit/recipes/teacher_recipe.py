@@ -36,7 +36,7 @@ class TeacherRecipe:
         loss: loss of the labels, see `objectives.Supervised`.
         target_smoothing: label smoothing of the targets of the loss "binary_cross_entropy".
         drop_path_rate: rate of stochastic depth, of a teacher that has it: see
-            `teachers.resnet_names`.
+            `teachers.build_teacher_model`.
         train_image_size: side in pixels of the images that the teacher is trained on; None for
             the size on which it is used.
     """

@@ -21,7 +21,7 @@ from keras_deit.teachers.files import (
     teacher_record,
 )
 from keras_deit.teachers.image_conversion import ImageConversion
-from keras_deit.teachers.resnet import refuse_stochastic_depth, resnet_names
+from keras_deit.teachers.resnet import check_stochastic_depth
 from keras_deit.teachers.teacher import Teacher
 
 __all__ = [
@@ -34,15 +34,14 @@ __all__ = [
     "abstract_teacher",
     "build_teacher_model",
     "check_classes",
+    "check_stochastic_depth",
     "check_teacher_name",
     "class_order",
     "list_teachers",
     "load_teacher_model",
     "own_head_classes",
     "pixel_format",
-    "refuse_stochastic_depth",
     "replace_head",
-    "resnet_names",
     "save_teacher_model",
     "teacher_record",
 ]

@@ -33,7 +33,7 @@ from keras_deit.teachers.resnet import (
 )
 from keras_deit.teachers.resnet import (
     build_resnet,
-    refuse_stochastic_depth,
+    check_stochastic_depth,
     resnet_names,
 )
 
@@ -76,8 +76,7 @@ def build_teacher_model(
         if weights is not None:
             raise InputError(f"Teacher {name} has no weights. Received: weights={weights!r}.")
         return build_resnet(name, num_classes, height, width, drop_path_rate)
-    if drop_path_rate:
-        refuse_stochastic_depth(name)
+    check_stochastic_depth(name, drop_path_rate)
     if name.lower().startswith(PREFIX):
         if weights is not None:
             raise InputError(

@@ -73,12 +73,21 @@ def build_resnet(
     return keras.Model(images, logits, name=key), contract
 
 
-def refuse_stochastic_depth(name: str) -> None:
-    """Raises an InputError that names the teachers with stochastic depth."""
-    raise InputError(
-        f"Teacher {name} has no stochastic depth: give --drop_path_rate 0, or one of "
-        f"{', '.join(resnet_names())}, which have."
-    )
+def check_stochastic_depth(name: str, drop_path_rate: float) -> None:
+    """Checks that a teacher has stochastic depth, if it should.
+
+    Args:
+        name: name or file of the teacher.
+        drop_path_rate: rate of the stochastic depth; 0 for none.
+
+    Raises:
+        InputError: it has none; the line names the teachers that have.
+    """
+    if drop_path_rate and not name.lower().startswith(PREFIX):
+        raise InputError(
+            f"Teacher {name} has no stochastic depth: give --drop_path_rate 0, or one of "
+            f"{', '.join(resnet_names())}, which have."
+        )
 
 
 def _block(x, width: int, strides: int, bottleneck: bool, rate: float, name: str):

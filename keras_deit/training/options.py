@@ -28,7 +28,7 @@ from keras_deit.recipes import (
 )
 from keras_deit.recipes.option_kinds import checked_values, field_options, unique_options
 from keras_deit.recipes.options import teacher_options, teacher_recipe
-from keras_deit.teachers import check_teacher_name
+from keras_deit.teachers import check_stochastic_depth, check_teacher_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
@@ -210,14 +210,16 @@ def train_teacher(**given) -> dict[str, float]:
     output = user_path(given["output"])
     check_output(output)
     check_teacher_name(given["teacher"])
-    own_recipe, *view = _teacher_recipe_and_view(given)
+    published, *view = _teacher_recipe_and_view(given)
+    recipe = teacher_recipe(published, given, prefix="")
+    check_stochastic_depth(given["teacher"], recipe.drop_path_rate)
     name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
     reading = {k: given[k] for k in ("max_image_pixels", "exif_orientation") if k in given}
     dataset = load_dataset(name, data_dir and str(user_path(data_dir)), **reading)
     return fine_tune_teacher(
         given["teacher"],
         dataset,
-        teacher_recipe(own_recipe, given, prefix=""),
+        recipe,
         InputPipeline(view[0], dataset.num_classes, *view[1:]),
         output,
         weights=given.get("weights"),

@@ -22,7 +22,6 @@ from keras_deit.teachers import (
     TeacherContract,
     build_teacher_model,
     load_teacher_model,
-    refuse_stochastic_depth,
     replace_head,
     save_teacher_model,
     teacher_record,
@@ -76,8 +75,6 @@ def fine_tune_teacher(
     # New weights and the generators of random layers are drawn when a model is built or loaded.
     keras.utils.set_random_seed(_TEACHER_SEED)
     if name.endswith(".keras"):
-        if recipe.drop_path_rate:
-            refuse_stochastic_depth(name)
         model, contract = load_teacher_model(name, pixels=pixels, outputs=outputs)
         # Before its head is replaced by one with random weights.
         source = fingerprint(model)

@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from commands import call
 from harness import numpy
 
 from keras_deit import InputError, train
@@ -96,7 +95,7 @@ def test_a_mixed_image_has_at_most_two_classes_and_zero_logits_cost_ln_2_for_eac
     assert ones == {1, 2}
 
 
-@pytest.mark.backends
+@pytest.mark.backends("tensorflow", "jax", "torch")
 def test_the_targets_of_a1_are_smoothed_after_every_class_is_a_target():
     targets = np.array([[0.3, 0.7, 0, 0], [0, 0, 1, 0]], "float32")
     logits = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
@@ -106,7 +105,7 @@ def test_the_targets_of_a1_are_smoothed_after_every_class_is_a_target():
     loss = BinaryLabelCrossentropy(label_smoothing=0.1)
     again = BinaryLabelCrossentropy.from_config(loss.get_config())
     assert float(again(targets, logits)) == pytest.approx(expected, rel=1e-5)
-    assert float(BinaryLabelCrossentropy()(targets, logits)) != pytest.approx(expected, rel=1e-2)
+    assert float(BinaryLabelCrossentropy()(targets, logits)) != pytest.approx(expected, rel=1e-3)
 
 
 @pytest.fixture
@@ -123,7 +122,7 @@ def test_kernels_decay_and_vectors_do_not(tiny):
         training_model, CONVNET_RECIPES["resnet_a2"].training.optimization, 9
     )
     vectors = {v.path for v in model.trainable_variables if len(v.shape) < 2}
-    assert set(optimizer.no_weight_decay) == vectors and len(vectors) == 17
+    assert set(optimizer.no_weight_decay) == vectors and len(vectors) == 19
     assert optimizer.epsilon == 1e-6
 
 
@@ -136,7 +135,7 @@ def test_stochastic_depth_grows_linearly_and_the_branches_start_at_zero(tiny):
     assert len(last) == 2 and all(not numpy(x.gamma).any() for x in last)
 
 
-@pytest.mark.backends
+@pytest.mark.backends("tensorflow", "jax", "torch")
 def test_a_convolution_pads_as_pytorch_does(tiny):
     """A stride of 2 starts at the first pixel, not at the second one as with Keras's "same"."""
     model, _ = build_teacher_model(tiny, 10, 16, 16)
@@ -151,8 +150,8 @@ def test_a_convolution_pads_as_pytorch_does(tiny):
     np.testing.assert_allclose(numpy(stem(image))[0], expected, atol=1e-5)
 
 
-@pytest.mark.backends("tensorflow", "jax")
-def test_a3_trains_on_small_images_and_is_used_on_larger_ones(tiny, tmp_path, eager):
+@pytest.mark.backends("tensorflow", "torch")
+def test_a3_trains_on_small_images_and_is_used_on_larger_ones(tiny, tmp_path):
     file = tmp_path / "teacher.keras"
     values = {"image_size": 24, "train_image_size": 16, "batch_size": 60, "warmup_steps": 1}
     scores = train_teacher(
@@ -183,9 +182,3 @@ def test_what_a_teacher_cannot_do_is_one_line(tmp_path):
     with pytest.raises(InputError, match="label_smoothing 0"):
         values = {"recipe": "resnet_a2", "label_smoothing": 0.1}
         train_teacher(teacher="keras_deit:resnet50", output=output, **values)
-
-
-def test_the_command_prints_them():
-    listed, table = call("recipes").stdout, call("recipes", "--recipe=resnet_a1").stdout
-    assert all(name in listed for name in PUBLISHED)
-    assert "ResNet-50 80.38" in table and "target_smoothing         0.1" in table
