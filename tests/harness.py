@@ -129,12 +129,14 @@ def layers_in(layer) -> Iterator[keras.layers.Layer]:
 def randomize(layer, deviation: float = 0.3) -> None:
     """Gives every weight random values, so that no bias is 0 and no factor is 1.
 
-    Variances become positive.
+    Variances become positive; steps of binary probabilities are near the probabilities.
     """
     rng = np.random.default_rng(2)
     for weight in layer.weights:
         values = rng.normal(0, deviation, weight.shape).astype("float32")
-        weight.assign(abs(values) if weight.name == "moving_variance" else values)
+        if weight.name in ("moving_variance", "step"):
+            values = abs(values) + (deviation if weight.name == "step" else 0)
+        weight.assign(values)
 
 
 def has_gradient(case: Case, variable) -> bool:

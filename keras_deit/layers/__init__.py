@@ -6,6 +6,9 @@ from keras_deit.layers.attention import (
     MultiHeadSelfAttention,
     TalkingHeadsAttention,
 )
+from keras_deit.layers.binary import BinaryConv, BinaryDense, BinaryUnit, RPReLU
+from keras_deit.layers.binary_attention import BinaryAttention
+from keras_deit.layers.binary_block import BinaryBlock, BinaryMerging
 from keras_deit.layers.block import Block
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
@@ -47,6 +50,12 @@ from keras_deit.layers.transformer_block import TransformerBlock
 __all__ = [
     "MLP",
     "Affine",
+    "BinaryAttention",
+    "BinaryBlock",
+    "BinaryConv",
+    "BinaryDense",
+    "BinaryMerging",
+    "BinaryUnit",
     "Block",
     "BottleneckUnit",
     "ClassAttention",
@@ -72,6 +81,7 @@ __all__ = [
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
+    "RPReLU",
     "ResMLPBlock",
     "ResNetRoot",
     "ResidualConvStem",

@@ -104,6 +104,7 @@ def dense_initializers(
 _TOKENS = {
     "normal": dense_kernel,
     "unit_normal": lambda: initializers.RandomNormal(stddev=1.0),
+    "tiny_normal": lambda: initializers.RandomNormal(stddev=1e-6),
     "zeros": initializers.Zeros,
 }
 
@@ -112,7 +113,8 @@ def token_initializer(name: str) -> initializers.Initializer:
     """Returns the initializer of tokens or positions.
 
     Args:
-        name: "normal" for N(0, 0.02²), "unit_normal" for N(0, 1), or "zeros".
+        name: "normal" for N(0, 0.02²), "unit_normal" for N(0, 1), "tiny_normal" for N(0, 10⁻¹²), or
+            "zeros".
 
     Raises:
         InputError: it is something else.

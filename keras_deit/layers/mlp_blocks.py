@@ -18,12 +18,20 @@ from keras_deit.layers.residual import LayerScale, StochasticDepth
 class Affine(keras.layers.Layer):
     """α⊙x + β, a learned factor and shift for each channel, without statistics (ResMLP §2).
 
+    Args:
+        initial_value: initial value of α; that of β is 0.
+
     Input and output: (..., width).
     """
 
+    def __init__(self, initial_value: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_value = initial_value
+
     def build(self, input_shape):
         shape = (input_shape[-1],)
-        self.alpha = self.add_weight(shape=shape, initializer="ones", name="alpha")
+        initializer = keras.initializers.Constant(self.initial_value)
+        self.alpha = self.add_weight(shape=shape, initializer=initializer, name="alpha")
         self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
 
     def call(self, inputs):
@@ -35,6 +43,9 @@ class Affine(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "initial_value": self.initial_value}
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")

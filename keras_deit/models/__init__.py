@@ -1,5 +1,6 @@
 """The model families, their published configurations, and models by name."""
 
+from keras_deit.models.binary_vit import BinaryViT
 from keras_deit.models.cait import CaiT
 from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit import DeiT
@@ -35,6 +36,7 @@ FAMILIES.protect()
 SPECS.protect()
 
 __all__ = [
+    "BinaryViT",
     "CaiT",
     "Classifier",
     "DeiT",

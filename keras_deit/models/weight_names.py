@@ -200,8 +200,9 @@ class Entry:
     @property
     def tensor_shape(self) -> tuple[int, ...]:
         """The shape of each of the tensors."""
-        shape = list(self.transform.file_shape(self.shape) or (1,))
-        shape[self.transform.joined] //= len(self.names)
+        shape = list(self.transform.file_shape(self.shape))
+        if len(self.names) > 1:
+            shape[self.transform.joined] //= len(self.names)
         return tuple(shape)
 
     def value(self, tensors: list[np.ndarray]) -> np.ndarray:
@@ -218,7 +219,10 @@ class Entry:
 
     def split(self, value: np.ndarray) -> list[np.ndarray]:
         """Returns an array of the variable's shape as the file's tensors."""
-        return np.split(self.transform.to_file(value), len(self.names), self.transform.joined)
+        tensor = self.transform.to_file(value)
+        if len(self.names) == 1:  # It may be a scalar.
+            return [tensor]
+        return np.split(tensor, len(self.names), self.transform.joined)
 
 
 def model_entries(model: "Classifier", table: Table, num_classes: int | None = None) -> list[Entry]:

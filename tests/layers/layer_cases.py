@@ -3,6 +3,7 @@
 import class_attention_cases
 import conv_cases
 import numpy_reference as reference
+from binary_layer_cases import CASES as BINARY_CASES
 from fixup_cases import CASES as FIXUP_CASES
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
@@ -121,6 +122,7 @@ CASES = (
         ),
         lambda x, w: reference.block(x, w, num_heads=3),
     ),
+    *BINARY_CASES,
     *LOCALITY_CASES,
     *FIXUP_CASES,
     *HMLP_CASES,

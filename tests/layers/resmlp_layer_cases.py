@@ -8,7 +8,13 @@ from keras_deit import layers
 TOKENS = (3, 5, 12)
 
 CASES = (
-    Case(layers.Affine, {}, TOKENS, (), reference.affine),
+    Case(
+        layers.Affine,
+        {},
+        TOKENS,
+        (Effect("initial_value", 0.1, "initial values"),),
+        reference.affine,
+    ),
     Case(
         layers.ResMLPBlock,
         {"layer_scale_init": 0.1},

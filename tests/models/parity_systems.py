@@ -109,9 +109,15 @@ class ParityCase:
         return tensors, images
 
     def expected(self) -> dict[str, np.ndarray]:
-        """Returns the outputs without gradients, by name."""
-        names = (name for name in self.spec["outputs"] if not name.startswith("grad/"))
+        """Returns the outputs in evaluation mode by name, without the loss and its gradients."""
+        others = re.compile(r"loss|train_logits|grad/.*|after/.*")
+        names = (name for name in self.spec["outputs"] if not others.fullmatch(name))
         return {name: self.arrays[name] for name in names}
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its loss and gradients are those of a pass in training mode."""
+        return "train_logits" in self.arrays
 
     def gradients(self) -> dict[str, np.ndarray]:
         """Returns the gradients by the name of the tensor."""
@@ -190,7 +196,37 @@ def check_model(
         differences |= _check_gradients(
             case, model, images, lambda logits: -ops.mean(_log_likelihoods(logits, rows))
         )
+    if case.is_trained:
+        differences |= _check_statistics(case, model)
+        logits = numpy(run(model, images, training=True))
+        difference = np.abs(logits - case.arrays["train_logits"]).max()
+        _note(case, "train_logits", difference, case.tolerance("train_logits"), differences)
     return differences
+
+
+def _check_statistics(case, model) -> dict[str, float]:
+    """Compares the running statistics after one pass in training mode.
+
+    PyTorch adds the variance of the batch with n − 1 in the divisor, Keras with n.
+    """
+    differences = {}
+    found = _by_tensor(case, model, {weight.path: numpy(weight) for weight in model.weights})
+    for name in filter(re.compile("after/").match, case.spec["outputs"]):
+        tensor, expected = name.removeprefix("after/"), case.arrays[name]
+        if name.endswith("running_var"):
+            kept = 0.9 * case.tensors[tensor]
+            count = len(case.arrays["images"]) * _number_of_tokens(model, tensor)
+            expected = kept + (expected - kept) * (count - 1) / count
+        difference = np.abs(found[tensor] - expected).max()
+        _note(case, name, difference, case.tolerance(name), differences)
+    return differences
+
+
+def _number_of_tokens(model, tensor: str) -> int:
+    """Returns over how many tokens of an image a norm has its statistics."""
+    tables = [model_entries(model, table) for table in model.weight_names().values()]
+    paths = {name: entry.path for table in tables for entry in table for name in entry.names}
+    return int(np.prod(model.get_layer(paths[tensor].split("/")[0]).input.shape[1:-1]))
 
 
 def _log_likelihoods(logits, rows):
@@ -252,7 +288,7 @@ def module(layer: keras.layers.Layer, shape: tuple[int, ...], table: Table) -> C
 
 
 def _check_results(case, results, model, inputs) -> dict[str, float]:
-    expected = {name: value for name, value in case.expected().items() if name != "loss"}
+    expected = case.expected()
     wanted = {name: _PART.sub("", name) for name in expected}
     for name, whole in wanted.items():
         if whole not in results:
@@ -282,7 +318,7 @@ def _like(found: np.ndarray, name: str, expected: np.ndarray, is_full: bool) -> 
 
 def _check_gradients(case, model, inputs, loss) -> dict[str, float]:
     expected = case.gradients()
-    value, gradients = loss_and_gradients(model, inputs, loss)
+    value, gradients = loss_and_gradients(model, inputs, loss, case.is_trained)
     differences = {}
     if "loss" in case.arrays:
         difference = abs(value - case.arrays["loss"])
@@ -319,24 +355,25 @@ def _is_held(case, entry) -> bool:
 
 
 def loss_and_gradients(
-    model: keras.Model, inputs: np.ndarray, loss: Callable
+    model: keras.Model, inputs: np.ndarray, loss: Callable, training: bool = False
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """Returns the loss and its gradients by the path of the variable, in evaluation mode.
+    """Returns the loss and its gradients by the path of the variable.
 
     Args:
         model: built.
         inputs: inputs of the model.
         loss: function from the model's output to a scalar.
+        training: whether the pass is in training mode, which updates running statistics.
     """
     variables = model.trainable_variables
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        value, gradients = _tensorflow_gradients(model, inputs, loss)
+        value, gradients = _tensorflow_gradients(model, inputs, loss, training)
     elif backend == "jax":
-        value, gradients = _jax_gradients(model, inputs, loss)
+        value, gradients = _jax_gradients(model, inputs, loss, training)
     else:
         model.zero_grad()
-        value = loss(model(inputs, training=False))
+        value = loss(model(inputs, training=training))
         value.backward()
         value = value.detach()
         gradients = [variable.value.grad for variable in variables]
@@ -344,21 +381,25 @@ def loss_and_gradients(
     return float(numpy(value)), {v.path: numpy(g) for v, g in pairs if g is not None}
 
 
-def _tensorflow_gradients(model, inputs, loss):
+def _tensorflow_gradients(model, inputs, loss, training):
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
-        value = loss(model(inputs, training=False))
+        value = loss(model(inputs, training=training))
     return value, tape.gradient(value, [variable.value for variable in model.trainable_variables])
 
 
-def _jax_gradients(model, inputs, loss):
+def _jax_gradients(model, inputs, loss, training):
     import jax
 
     fixed = [variable.value for variable in model.non_trainable_variables]
 
     def of_values(values):
-        return loss(model.stateless_call(values, fixed, inputs, training=False)[0])
+        outputs, updated = model.stateless_call(values, fixed, inputs, training=training)
+        return loss(outputs), updated
 
     values = [variable.value for variable in model.trainable_variables]
-    return jax.jit(jax.value_and_grad(of_values))(values)
+    (value, updated), gradients = jax.jit(jax.value_and_grad(of_values, has_aux=True))(values)
+    for variable, new in zip(model.non_trainable_variables, updated, strict=True):
+        variable.assign(new)
+    return value, gradients

@@ -1,0 +1,53 @@
+"""The published configurations of BinaryViT and of the models that its paper compares."""
+
+from keras_deit.models.binary_vit.model import BinaryViT
+from keras_deit.models.registry import register_model
+from keras_deit.models.spec import Result
+
+_CODE = "github.com/Phuoc-Hoan-Le/BinaryViT"
+_TABLE = "BinaryViT (Le and Li, 2023), tables 2 and 3"
+# DeiT-S, binary, with the mean of the tokens in place of the class token.
+_FLAT = {
+    **{"patch_size": 16, "embed_dim": 384, "depth": 12, "num_heads": 6, "mlp_ratio": 4},
+    **{"reduction": 1, "patch_norm": False},
+}
+
+
+def _register(name: str, parameters: int, gmacs: float, top1: float, **config) -> None:
+    """`parameters` includes the running statistics of the norms, which the authors do not count."""
+    register_model(
+        name,
+        BinaryViT,
+        image_size=224,
+        parameters=parameters,
+        gmacs=gmacs,
+        # All were trained with DeiT-S as the teacher, and no weights were released.
+        results=(Result("1k distilled", top1, source=_TABLE),),
+        source=_CODE,
+        **config,
+    )
+
+
+# fmt: off
+_register("binary_vit_small_patch4_224", 22_491_771 + 126_080, 3.832, 67.7)
+# BinaryViT*.
+_register(
+    "binary_vit_small_patch4_star_224", 22_488_635 + 126_080, 3.832, 70.6, binary_merging=False
+)
+_register(
+    "binary_deit_small_patch16_224", 22_294_900 + 111_360, 4.599, 48.5,
+    **_FLAT, pooling_sizes=(), affine=False, class_token=True,
+)
+_register(
+    "binary_deit_small_patch16_gap_224", 22_294_132 + 111_360, 4.574, 56.4,
+    **_FLAT, pooling_sizes=(), affine=False,
+)
+_register(
+    "binary_deit_small_patch16_gap_branches_224", 22_330_996 + 111_360, 4.574, 60.2,
+    **_FLAT, affine=False,
+)
+_register(
+    "binary_deit_small_patch16_gap_branches_affine_224", 22_349_428 + 111_360, 4.574, 61.8,
+    **_FLAT,
+)
+# fmt: on
