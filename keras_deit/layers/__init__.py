@@ -20,6 +20,7 @@ from keras_deit.layers.mixed_heads import (
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.pooling import ConvPooling
+from keras_deit.layers.regnet_block import RegNetBlock, RegNetStem
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.resnet_stem import (
     BottleneckUnit,
@@ -72,6 +73,8 @@ __all__ = [
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
+    "RegNetBlock",
+    "RegNetStem",
     "ResMLPBlock",
     "ResNetRoot",
     "ResidualConvStem",
