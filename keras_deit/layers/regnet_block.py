@@ -6,9 +6,11 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError
+from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.block import Block
 from keras_deit.layers.conv_block import SqueezeExcitation
 from keras_deit.layers.initializers import DenseKernel
+from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.residual import StochasticDepth
 from keras_deit.layers.settings import CompositeLayer
 
@@ -74,6 +76,15 @@ class RegNetStem(CompositeLayer):
     def patch_grid(self, input_shape) -> tuple[int, int]:
         """Returns rows and columns of the grid after it."""
         return -(-input_shape[1] // 2), -(-input_shape[2] // 2)
+
+    def macs(self, input_shape) -> int:
+        """Returns the multiply-adds for one image."""
+        return layer_macs(self.conv, _padded_shape(input_shape))
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the image, the norm and the ReLU."""
+        made = math.prod(self.compute_output_shape(input_shape)[1:])
+        return costs.norm(made) + SavedActivations(math.prod(input_shape[1:]) + made)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.patch_grid(input_shape), self.width)

@@ -8,6 +8,7 @@ from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
 from pit_t2t_layer_cases import CASES as PIT_T2T_CASES
+from regnet_cases import CASES as REGNET_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 from resnet_stem_cases import CASES as RESNET_STEM_CASES
@@ -124,6 +125,7 @@ CASES = (
     *LOCALITY_CASES,
     *FIXUP_CASES,
     *HMLP_CASES,
+    *REGNET_CASES,
     *PIT_T2T_CASES,
     *RESIDUAL_STEM_CASES,
     *RESNET_STEM_CASES,
