@@ -11,6 +11,7 @@ from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.dense_patches import DensePatchEmbedding
 from keras_deit.layers.fixup import FixupAttention, FixupMLP
+from keras_deit.layers.grouped_conv_block import ConvNormStem, GroupedConvBlock
 from keras_deit.layers.locality import LocalitySelfAttention
 from keras_deit.layers.mixed_heads import (
     HeadMatrix,
@@ -20,7 +21,6 @@ from keras_deit.layers.mixed_heads import (
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.mlp_blocks import Affine, ClassMLPBlock, ResMLPBlock
 from keras_deit.layers.pooling import ConvPooling
-from keras_deit.layers.regnet_block import RegNetBlock, RegNetStem
 from keras_deit.layers.residual import LayerScale, StochasticDepth
 from keras_deit.layers.resnet_stem import (
     BottleneckUnit,
@@ -54,12 +54,14 @@ __all__ = [
     "ClassAttentionBlock",
     "ClassMLPBlock",
     "ConvBlock",
+    "ConvNormStem",
     "ConvPooling",
     "ConvStem",
     "DensePatchEmbedding",
     "FixupAttention",
     "FixupMLP",
     "GroupNorm",
+    "GroupedConvBlock",
     "HeadMatrix",
     "HeadMixing",
     "HierarchicalMLPStem",
@@ -73,8 +75,6 @@ __all__ = [
     "PerClassHead",
     "PositionEmbedding",
     "PrependToken",
-    "RegNetBlock",
-    "RegNetStem",
     "ResMLPBlock",
     "ResNetRoot",
     "ResidualConvStem",

@@ -16,23 +16,31 @@ from keras_deit.core.files import (
 )
 from keras_deit.core.image_format import channels_last_images
 from keras_deit.core.keras_file import load_keras_file
+from keras_deit.models import list_models
 from keras_deit.teachers.applications import (
     IMAGENET_CLASSES,
     applications_names,
     build_applications_model,
 )
 from keras_deit.teachers.contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
+from keras_deit.teachers.foreign import check_foreign, is_foreign
 from keras_deit.teachers.kerascv import (
     PREFIX,
     build_kerascv_model,
     check_kerascv,
     kerascv_names,
 )
+from keras_deit.teachers.package_models import (
+    build_package_model,
+    check_weights,
+    is_package_model,
+    weights_classes,
+)
 
 
 def list_teachers() -> list[str]:
     """Returns all names that `build_teacher_model` accepts."""
-    return kerascv_names() + applications_names()
+    return [*list_models(), *kerascv_names(), *applications_names()]
 
 
 @channels_last_images()
@@ -42,14 +50,15 @@ def build_teacher_model(
     """Builds a classifier by name, to be trained on the data.
 
     Args:
-        name: `kerascv:PRESET`, `applications:NAME`, or a keras.applications name alone. Case does
-            not matter.
+        name: name of a model of this package, `kerascv:PRESET`, `applications:NAME`, or a
+            keras.applications name alone. Case does not matter for the latter ones.
         num_classes: number of classes of the new head. A `kerascv:..._classifier` has its own 1000
             classes: see `check_classes` and `replace_head`.
         height, width: size of the images in pixels. Classifiers of keras.applications with their
             own ImageNet head have their own size, which is that of the contract.
         weights: None, or "imagenet" for keras.applications. A KerasCV preset with weights has them
-            in its name.
+            in its name. Of a model of this package what `create_model` takes, such as a file; or
+            "imagenet" for the released ones.
 
     Returns:
         The model, and the contract of its images and outputs.
@@ -58,6 +67,8 @@ def build_teacher_model(
         InputError: the name or the weights are unknown, the model does not support the size, or the
             weights cannot be downloaded.
     """
+    if is_package_model(name):
+        return build_package_model(name, num_classes, height, width, weights)
     if name.lower().startswith(PREFIX):
         if weights is not None:
             raise InputError(
@@ -71,18 +82,35 @@ def build_teacher_model(
     raise unknown_name("teacher", name, list_teachers())
 
 
-def check_teacher_name(name: str) -> None:
+def is_frozen_file(name: str) -> bool:
+    """Returns whether a teacher is loaded as it is, and not built by name and trained."""
+    return name.endswith(".keras") or is_foreign(name)
+
+
+def check_teacher_name(name: str, weights: str | None = None, to_train: bool = False) -> None:
     """Checks that there is such a teacher, without building or reading it.
 
     Args:
-        name: name as in `build_teacher_model`, or path of a `.keras` file.
+        name: name as in `build_teacher_model`, path of a `.keras` file, or a name as in
+            `load_foreign`.
+        weights: its weights.
+        to_train: whether it is to be trained.
 
     Raises:
-        InputError: there is no such name or file, or a package that it needs is not installed.
+        InputError: there is no such name or file, a package that it needs is not installed, or it
+            cannot be trained.
     """
+    if is_foreign(name):
+        if to_train:
+            raise InputError(f"Teacher {name} is used as it is and cannot be trained.")
+        check_foreign(name)
+        return
     if name.endswith(".keras"):
         if not user_path(name).is_file():
             raise InputError(f"Teacher file {name} does not exist.")
+        return
+    if is_package_model(name):
+        check_weights(name, weights)
         return
     lowered = name.lower()
     known = {teacher.lower() for teacher in list_teachers()}
@@ -96,7 +124,13 @@ def own_head_classes(name: str, num_classes: int, weights: str | None = None) ->
     """Returns the number of classes of the trained head of a teacher; None if its head is new.
 
     Nothing is built or downloaded. The arguments are those of `build_teacher_model`.
+
+    Raises:
+        InputError: weights of a model of this package are not there or cannot be read.
     """
+    if is_package_model(name):
+        trained = weights is not None and weights_classes(name, weights) == num_classes
+        return num_classes if trained else None
     if name.lower().startswith(PREFIX):
         return IMAGENET_CLASSES if name.lower().endswith("_classifier") else None
     keeps_head = weights == "imagenet" and num_classes == IMAGENET_CLASSES

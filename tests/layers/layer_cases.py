@@ -4,11 +4,11 @@ import class_attention_cases
 import conv_cases
 import numpy_reference as reference
 from fixup_cases import CASES as FIXUP_CASES
+from grouped_conv_cases import CASES as REGNET_CASES
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
 from pit_t2t_layer_cases import CASES as PIT_T2T_CASES
-from regnet_cases import CASES as REGNET_CASES
 from residual_stem_cases import CASES as RESIDUAL_STEM_CASES
 from resmlp_layer_cases import CASES as RESMLP_CASES
 from resnet_stem_cases import CASES as RESNET_STEM_CASES

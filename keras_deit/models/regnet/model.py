@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.layers import RegNetBlock, RegNetStem
+from keras_deit.layers import ConvNormStem, GroupedConvBlock
 from keras_deit.models.arguments import (
     check_classes,
     check_image_size,
@@ -18,8 +18,8 @@ from keras_deit.models.arguments import (
     check_ratio,
 )
 from keras_deit.models.classifier import Classifier, classification_head
-from keras_deit.models.regnet import weights
 from keras_deit.models.registry import register_family
+from keras_deit.models.regnet import weights
 
 
 @register_family
@@ -70,11 +70,11 @@ class RegNet(Classifier):
         check_ratio(squeeze_ratio=squeeze_ratio)
         check_rate(drop_path_rate=drop_path_rate)
         inputs = keras.Input((height, width, in_channels), name="image")
-        x = RegNetStem(stem_width, name="stem")(inputs)
+        x = ConvNormStem(stem_width, name="stem")(inputs)
         rates = iter(np.linspace(0, drop_path_rate, sum(depth)).tolist())
         for stage, (channels, blocks) in enumerate(zip(widths, depth, strict=True)):
             for index in range(blocks):
-                x = RegNetBlock(
+                x = GroupedConvBlock(
                     channels,
                     group_width,
                     strides=2 if index == 0 else 1,

@@ -1,4 +1,4 @@
-"""The stem and the block of RegNetY."""
+"""Residual blocks of grouped convolutions with batch normalization, and their stem."""
 
 import math
 
@@ -47,7 +47,7 @@ def _padded_shape(shape):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class RegNetStem(CompositeLayer):
+class ConvNormStem(CompositeLayer):
     """A 3×3 convolution of stride 2, batch normalization and ReLU ("Designing Network Design
     Spaces", Radosavovic et al., 2020, §3.1).
 
@@ -94,7 +94,7 @@ class RegNetStem(CompositeLayer):
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class RegNetBlock(Block):
+class GroupedConvBlock(Block):
     """relu(S(x) + D(F(x))), where D is stochastic depth: the Y block of RegNet ("Designing Network
     Design Spaces", Radosavovic et al., 2020, §3.1 and appendix).
 
@@ -130,8 +130,7 @@ class RegNetBlock(Block):
         super().__init__(**kwargs)
         if width % group_width:
             raise InputError(
-                f"The width of a RegNet block should be a multiple of group_width {group_width}. "
-                f"Received: {width}"
+                f"width should be a multiple of group_width {group_width}. Received: {width}"
             )
         self.width = width
         self.group_width = group_width

@@ -7,14 +7,14 @@ from keras_deit import layers
 
 CASES = (
     Case(
-        layers.RegNetStem,
+        layers.ConvNormStem,
         {"width": 4},
         (2, 9, 8, 3),
         (Effect("width", 6, "shapes"),),
         reference.stem,
     ),
     Case(
-        layers.RegNetBlock,
+        layers.GroupedConvBlock,
         {"width": 8, "group_width": 4, "strides": 2},
         (2, 5, 4, 4),
         (
@@ -27,7 +27,7 @@ CASES = (
         lambda grid, w: reference.block(grid, w, strides=2),
     ),
     Case(
-        layers.RegNetBlock,
+        layers.GroupedConvBlock,
         {"width": 8, "group_width": 2},
         (2, 3, 2, 8),
         (),
