@@ -44,8 +44,8 @@ class ModelSpec:
         name: as in timm; if timm lacks the model, as in its authors' code or in timm's style.
         family: the class that builds it.
         config: the constructor arguments that differ from the defaults of that class.
-        parameters: exact count, with 1,000 classes or as many as `config` has; None if it is not
-            known.
+        parameters: exact count, with 1,000 classes or as many as `config` has, and without the
+            statistics of batch normalizations; None if it is not known.
         gmacs: 10⁹ multiply-adds for one image, as `count_macs` counts them, to four digits.
         published_gmacs: the same in the authors' tables ("FLOPs" there), or None.
         results: by training, the reference training first.

@@ -6,7 +6,7 @@ keras.applications and KerasCV have ResNet-50 with its strides in the first conv
 
 import keras
 
-from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.errors import unknown_name
 from keras_deit.layers import StochasticDepth
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.teachers.contract import TeacherContract, pixel_format
@@ -27,6 +27,11 @@ _RESNETS = {
 def resnet_names() -> list[str]:
     """Returns the names of all ResNets, as `keras_deit:NAME`."""
     return [PREFIX + name for name in _RESNETS]
+
+
+def is_resnet(name: str) -> bool:
+    """Returns whether a teacher's name is meant to be one of `resnet_names()`."""
+    return name.lower().startswith(PREFIX)
 
 
 def build_resnet(
@@ -71,23 +76,6 @@ def build_resnet(
     logits = keras.layers.Dense(num_classes, name="predictions", **initializers)(x)
     contract = TeacherContract(pixel_format("imagenet", height, width), "logits", num_classes)
     return keras.Model(images, logits, name=key), contract
-
-
-def check_stochastic_depth(name: str, drop_path_rate: float) -> None:
-    """Checks that a teacher has stochastic depth, if it should.
-
-    Args:
-        name: name or file of the teacher.
-        drop_path_rate: rate of the stochastic depth; 0 for none.
-
-    Raises:
-        InputError: it has none; the line names the teachers that have.
-    """
-    if drop_path_rate and not name.lower().startswith(PREFIX):
-        raise InputError(
-            f"Teacher {name} has no stochastic depth: give --drop_path_rate 0, or one of "
-            f"{', '.join(resnet_names())}, which have."
-        )
 
 
 def _block(x, width: int, strides: int, bottleneck: bool, rate: float, name: str):

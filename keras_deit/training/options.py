@@ -165,6 +165,12 @@ def _size(given: dict) -> DatasetSize:
         return dataset_size(*values, with_side=True)
 
 
+_TEACHER_WEIGHTS = (
+    '"imagenet" for the released weights of a keras.applications teacher or a model of this package; '
+    "of the latter also a file, the directory of a run or hf://OWNER/NAME."
+)
+
+
 def teacher_training_options() -> list[Option]:
     """Returns all options of the training of a teacher."""
     data = {option.name: option for option in training_options()}
@@ -176,7 +182,7 @@ def teacher_training_options() -> list[Option]:
         [
             Option("teacher", str, "Name of the teacher, or its .keras file.", required=True),
             Option("output", str, "The .keras file to write.", required=True),
-            Option("weights", str, '"imagenet" for a keras.applications teacher.'),
+            Option("weights", str, _TEACHER_WEIGHTS),
             *(data[name] for name in own),
             dataclasses.replace(data["checkpoint_seconds"], minimum=0),
             *teacher_options(),
@@ -209,7 +215,7 @@ def train_teacher(**given) -> dict[str, float]:
             raise InputError(f"{option.name} is required: {option.help}")
     output = user_path(given["output"])
     check_output(output)
-    check_teacher_name(given["teacher"])
+    check_teacher_name(given["teacher"], given.get("weights"), to_train=True)
     published, *view = _teacher_recipe_and_view(given)
     recipe = teacher_recipe(published, given, prefix="")
     check_stochastic_depth(given["teacher"], recipe.drop_path_rate)

@@ -11,6 +11,7 @@ import keras
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, exclusive_lock
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import barrier, has_accelerator, is_writer
 from keras_deit.data import Dataset, Source, num_batches
 from keras_deit.objectives import TrainingModel
@@ -58,7 +59,7 @@ def fine_tune_teacher(
     Args:
         name: as for `build_teacher_model`, or the path of a `.keras` file.
         dataset, recipe, pipeline, path: as for `fit_teacher`.
-        weights: "imagenet" for a keras.applications name.
+        weights: as for `build_teacher_model`.
         pixels, outputs: the contract of a `.keras` file that has none beside it.
         accept_changed_data: whether a stopped training resumes although the data has changed.
         checkpoint_seconds: as for `fit_teacher`.
@@ -329,8 +330,7 @@ def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None
                 layer.momentum = momentum
 
 
-def _all_layers(model: keras.Model):
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
+def _all_layers(layer: keras.layers.Layer):
+    for inner in sublayers(layer):
+        yield inner
+        yield from _all_layers(inner)
