@@ -2,6 +2,7 @@
 
 from keras_deit.recipes.augreg import AUGREG_RECIPES
 from keras_deit.recipes.auto import AUTO, Situation, auto_recipe, with_auto_teacher
+from keras_deit.recipes.binaryvit import BINARYVIT
 from keras_deit.recipes.cait import CAIT_RECIPES
 from keras_deit.recipes.deit import DEIT_RECIPES
 from keras_deit.recipes.deit3 import DEIT3_RECIPES
@@ -48,6 +49,7 @@ for _recipe in (
     *DEIT3_RECIPES,
     *AUGREG_RECIPES,
     *SPT_LSA_RECIPES,
+    BINARYVIT,
     *TRANSFER_RECIPES,
 ):
     add_recipe(_recipe)
