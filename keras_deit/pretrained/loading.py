@@ -209,7 +209,8 @@ def _assign(variable: keras.Variable, value: np.ndarray) -> None:
 
 def _contiguous(value: np.ndarray) -> np.ndarray:
     if value.flags.c_contiguous or value.ndim != 2:
-        return np.ascontiguousarray(value)
+        # NumPy makes a scalar an array of one number.
+        return np.ascontiguousarray(value).reshape(value.shape)
     copy = np.empty(value.shape, value.dtype)
     for start in range(0, value.shape[1], _STRIP):
         strip = slice(start, start + _STRIP)
