@@ -14,10 +14,12 @@ layer, too.
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
 | `residual_branches(tokens)` | of a block: {name: (branch, what it is added to)}, from its input |
 | `patch_grid(input_shape)` | of a layer that makes or pools patches: rows and columns after it |
+| `binary_weights()` | its variables of two values for each output, with their function |
 | `layer_group(blocks_before)` | its group in layer-wise decay, if it is not that of its place |
 """
 
 import math
+from collections.abc import Callable
 
 import keras
 
@@ -145,6 +147,14 @@ def position_tables(layer: keras.layers.Layer) -> list[PositionTable]:
 def no_weight_decay(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Returns the variables that a layer or model lists to exclude from weight decay."""
     return _collect(layer, "no_weight_decay")
+
+
+def binary_weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, Callable]]:
+    """Returns the variables that a layer computes with as two values for each output.
+
+    With each is the function from its values to those. The last axis is that of the outputs.
+    """
+    return _collect(layer, "binary_weights")
 
 
 def attention_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
