@@ -2,7 +2,7 @@
 shortest."""
 
 import numpy as np
-from numpy_reference import at, dense, patch_tokens, prepend, softmax
+from numpy_reference import at, dense, patch_tokens, softmax
 
 
 def binary_kernel(kernel, centered=True):
@@ -122,3 +122,16 @@ def merging(x, w, grid):
     merged = batch_norm(merged.reshape(len(x), -1, merged.shape[-1]), at(w, "norm"))
     shortcut = widened(means(normed, grid, 2), merged.shape[-1])
     return rprelu(merged + shortcut, at(w, "activation"))
+
+
+def logits(images, w, grid, num_heads, reductions):
+    """Of a model with one block in each stage."""
+    x = patch_tokens(images.astype("float64"), at(w, "patch_embedding"))
+    x = batch_norm(x, at(w, "patch_norm")) + w["position_embedding/positions"]
+    for stage, (heads, reduction) in enumerate(zip(num_heads, reductions, strict=True)):
+        if stage:
+            x = merging(x, at(w, f"merging_{stage - 1}"), grid)
+            x = x + w[f"position_embedding_{stage - 1}/positions"]
+            grid = tuple(side // 2 for side in grid)
+        x = block(x, at(w, f"block_{stage}"), heads, grid, reduction)
+    return dense(batch_norm(x, at(w, "norm")).mean(axis=1), at(w, "class_head"))

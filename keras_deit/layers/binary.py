@@ -101,8 +101,8 @@ class _BinaryProduct(keras.layers.Layer):
         return self.macs(input_shape)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns the shifted input, of which the signs and their gradient are, and the signs."""
-        return SavedActivations(2 * math.prod(input_shape[1:]))
+        """Returns the input, of which the signs and their gradient are computed again."""
+        return SavedActivations(math.prod(input_shape[1:]))
 
     def get_config(self):
         return {**super().get_config(), "outputs": self.outputs}
@@ -277,6 +277,12 @@ class BinaryUnit(CompositeLayer):
         tokens = ops.cast(tokens, self.variable_dtype)
         added = self.norm(self.dense(tokens)) + shortcut(tokens, self.outputs)
         return ops.cast(self.activation(added), self.compute_dtype)
+
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the inputs of the dense layer, of the norm and of RPReLU."""
+        made = math.prod(self.compute_output_shape(input_shape)[1:])
+        dense = self.dense.saved_activations(input_shape, costs)
+        return dense + SavedActivations(2 * made, largest=made)
 
     def column_parallel(self):
         """Splits the kernel by its outputs."""

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError
-from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
+from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.attention import head_width
 from keras_deit.layers.binary import (
     BinaryUnit,
@@ -21,6 +21,8 @@ from keras_deit.layers.settings import CompositeLayer
 
 # The initial value that a probability has if it is not 0.
 _STEP = 0.005
+# The arrays of the size of the attention maps that a training step on JAX saves, as measured.
+_MAP_ARRAYS = 5
 
 
 def binary_probabilities(probabilities, step):
@@ -147,12 +149,22 @@ class BinaryAttention(CompositeLayer):
         """Returns the reduced tokens at the places of those that they are the means of."""
         if self.reduction == 1:
             return tokens
+        return self._repeated(tokens, tokens.shape[-1])
+
+    def _repeated(self, tokens, width: int):
         rows, columns = (side // self.reduction for side in self.grid)
-        width = tokens.shape[-1]
         grid = ops.reshape(tokens, (-1, rows, columns, width))
         for axis in (1, 2):
             grid = ops.repeat(grid, self.reduction, axis=axis)
         return ops.reshape(grid, (-1, math.prod(self.grid), width))
+
+    def spread(self, maps):
+        """Returns maps of reduced keys (batch, heads, queries, keys) with each key's value divided
+        among the tokens that it is the mean of: (batch, heads, queries, length)."""
+        _, heads, queries, keys = maps.shape
+        length = math.prod(self.grid)
+        spread = self._repeated(ops.reshape(maps, (-1, keys, 1)), 1) / self.reduction**2
+        return ops.reshape(spread, (-1, heads, queries, length))
 
     def _heads(self, tokens, shift):
         """Returns the signs of shifted tokens, (batch, heads, length, head_dim)."""
@@ -178,8 +190,14 @@ class BinaryAttention(CompositeLayer):
         return self.macs(input_shape)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what the layers and operations inside save of one image."""
-        return traced_activations(self, input_shape, costs)
+        """Returns what is saved of one image: by the units, the context twice, and maps."""
+        batch, length, width = input_shape
+        keys = self._reduced_length(length)
+        units = self.query.saved_activations(input_shape, costs)
+        for _ in range(2 + (self.reduction > 1)):
+            units += self.key.saved_activations((batch, keys, width), costs)
+        maps = self.num_heads * length * keys
+        return units + SavedActivations(2 * length * width, _MAP_ARRAYS * maps, maps)
 
     def model_parallel_axes(self):
         units = [self.query, self.key, self.value]

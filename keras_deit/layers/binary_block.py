@@ -170,21 +170,34 @@ class BinaryBlock(Block):
         attended = self._attended(tokens)
         after = tokens + attended
         normed = self.norm2(after)
-        found = {"attention": (attended, tokens), "mlp": (self._mlp(normed), after)}
+        mlp = self._mlp(normed)
+        found = {"attention": (attended, tokens), "mlp": (mlp, after)}
         if self.pooling_sizes:
-            found["pooling"] = (sum(self._poolings(normed)), after)
+            found["pooling"] = (sum(self._poolings(normed)), after + mlp)
         return found
 
     def attention_maps(self, tokens):
-        """Returns the binary probabilities (batch, heads, queries, keys), float32."""
+        """Returns the binary probabilities divided by their sum, or zeros if all are 0: (batch,
+        heads, length, length), float32.
+
+        With a reduction the tokens of a square share what goes to its key.
+        """
         normed = self.norm1(ops.cast(tokens, self.variable_dtype))
-        return self.attention.attention_probabilities(normed)
+        maps = self.attention.attention_probabilities(normed)
+        if self.reduction > 1:
+            maps = self.attention.spread(maps)
+        return maps / ops.maximum(ops.sum(maps, axis=-1, keepdims=True), 1e-12)
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what the layers and operations inside save of one image, in the dtype of the
-        variables."""
-        saved = super().saved_activations(input_shape, costs)
-        return SavedActivations(0, saved.computed + saved.float32, saved.largest)
+        """Returns what is saved of one image, all in the dtype of the variables: by the attention
+        and the units, and the inputs of norms and affine transformations."""
+        hidden = (*input_shape[:-1], self.mlp_ratio * input_shape[-1])
+        saved = self.contract.saved_activations(hidden, costs)
+        for layer in (self.attention, self.projection, self.expand):
+            saved += layer.saved_activations(input_shape, costs)
+        others = 2 + len(self.affines) + len(self.pooling_affines)
+        total = saved.computed + saved.float32 + others * math.prod(input_shape[1:])
+        return SavedActivations(0, total, saved.largest)
 
     def model_parallel_axes(self):
         return (

@@ -6,6 +6,8 @@ layer, too.
 | method of a layer | returns |
 |---|---|
 | `macs(input_shape)` | multiply-adds for one image |
+| `binary_macs(input_shape)` | those of them whose two factors are binary numbers |
+| `binary_weights()` | (variable, function from its values to the binary ones) of binary weights |
 | `saved_activations(input_shape, costs)` | see `activations.saved_activations` |
 | `model_parallel_axes()` | (variable, mesh axis of each dimension) of the variables to split |
 | `position_tables()` | the `PositionTable`s of its variables that depend on the image size |
@@ -14,7 +16,6 @@ layer, too.
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
 | `residual_branches(tokens)` | of a block: {name: (branch, what it is added to)}, from its input |
 | `patch_grid(input_shape)` | of a layer that makes or pools patches: rows and columns after it |
-| `binary_weights()` | its variables of two values for each output, with their function |
 | `layer_group(blocks_before)` | its group in layer-wise decay, if it is not that of its place |
 """
 
@@ -150,10 +151,8 @@ def no_weight_decay(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def binary_weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, Callable]]:
-    """Returns the variables that a layer computes with as two values for each output.
-
-    With each is the function from its values to those. The last axis is that of the outputs.
-    """
+    """Returns the variables of a layer or model that are computed with as two values for each
+    output, its last axis, and for each of them the function from its values to those."""
     return _collect(layer, "binary_weights")
 
 

@@ -6,7 +6,7 @@ from keras_deit.models.classifier import Classifier
 from keras_deit.models.deit import DeiT
 from keras_deit.models.deit3 import DeiT3
 from keras_deit.models.folding import fold_layer_scale, folds_layer_scale
-from keras_deit.models.macs import count_macs
+from keras_deit.models.macs import count_macs, count_operations
 from keras_deit.models.patchconvnet import PatchConvNet
 from keras_deit.models.registry import (
     FAMILIES,
@@ -56,6 +56,7 @@ __all__ = [
     "abstract_model",
     "build_model",
     "count_macs",
+    "count_operations",
     "fold_layer_scale",
     "folds_layer_scale",
     "get_spec",

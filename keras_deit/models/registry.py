@@ -46,6 +46,8 @@ def register_model(
     parameters: int | None = None,
     gmacs: float | None = None,
     published_gmacs: float | None = None,
+    gops: float | None = None,
+    published_gops: float | None = None,
     results: tuple[Result, ...] = (),
     crop_ratio: float = 0.875,
     interpolation: str = "bicubic",
@@ -59,8 +61,8 @@ def register_model(
     Args:
         name: for `create_model` and the commands.
         family: the class that builds it.
-        parameters, gmacs, published_gmacs, results, crop_ratio, interpolation, source: what is
-            known about it, see `ModelSpec`.
+        parameters, gmacs, published_gmacs, gops, published_gops, results, crop_ratio,
+            interpolation, source: what is known about it, see `ModelSpec`.
         mean, std: normalization of the images, which a model built by this name has as its
             `image_format`.
         **config: constructor arguments of `family` that differ from its defaults.
@@ -79,6 +81,8 @@ def register_model(
         parameters=parameters,
         gmacs=gmacs,
         published_gmacs=published_gmacs,
+        gops=gops,
+        published_gops=published_gops,
         results=results,
         crop_ratio=crop_ratio,
         interpolation=interpolation,
@@ -201,11 +205,16 @@ def _row(spec: ModelSpec) -> tuple[str, ...]:
         f"`{spec.name}`",
         str(spec.image_size or ""),
         f"{spec.parameters:,}" if spec.parameters else "",
-        f"{spec.gmacs:.4g}" if spec.gmacs else "",
+        _operations(spec),
         f"{spec.crop_ratio:g}",
         ", ".join(f"{result.top1:.1f} ({result.training})" for result in spec.results),
         ", ".join(f"`{result.files[0]}`" for result in spec.results if result.files),
     )
+
+
+def _operations(spec: ModelSpec) -> str:
+    macs = f"{spec.gmacs:.4g}" if spec.gmacs else ""
+    return f"{macs} ({spec.gops:.4g} GOPs)" if spec.gops else macs
 
 
 def _line(cells: Iterable[str], widths: list[int]) -> str:

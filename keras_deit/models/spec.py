@@ -48,6 +48,9 @@ class ModelSpec:
             statistics of batch normalizations; None if it is not known.
         gmacs: 10⁹ multiply-adds for one image, as `count_macs` counts them, to four digits.
         published_gmacs: the same in the authors' tables ("FLOPs" there), or None.
+        gops: 10⁹ operations of a model with binary layers, as `count_operations` counts them, to
+            four digits; None for other models.
+        published_gops: the same in the authors' tables, or None.
         results: by training, the reference training first.
         crop_ratio: crop ratio of the evaluation: the shorter side is resized to image size / crop
             ratio, then the center is cropped.
@@ -63,6 +66,8 @@ class ModelSpec:
     parameters: int | None = None
     gmacs: float | None = None
     published_gmacs: float | None = None
+    gops: float | None = None
+    published_gops: float | None = None
     results: tuple[Result, ...] = ()
     crop_ratio: float = 0.875
     source: str = ""

@@ -73,6 +73,12 @@ class SafetensorsFile(TensorFile):
         """The names of the tensors that are bits."""
         return tuple(self._binary)
 
+    def packed_bytes(self, name: str) -> int:
+        """Returns the bytes of a tensor that is bits."""
+        shape = self.shapes[name]
+        outputs = shape[self._binary[name]["axis"]]
+        return outputs * (-(-math.prod(shape) // outputs // 8) + 4)
+
     def read(self, name: str) -> np.ndarray:
         if name in self._binary:
             shape, axis = self.shapes[name], self._binary[name]["axis"]

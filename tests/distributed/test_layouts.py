@@ -105,6 +105,7 @@ def test_what_cannot_be_split_evenly_is_not_split():
         ("sl_t2t_32", 0.9),
         # The merging between stages is not split.
         ("swin_small_data_patch2_32", 0.9),
+        ("binary_vit_small_patch4_224", 0.9),
     ],
 )
 def test_most_of_every_architecture_is_split(name, share):

@@ -3,6 +3,7 @@
 import cait_model_cases
 import numpy as np
 import numpy_reference as reference
+from binary_model_cases import CASES as BINARY_CASES
 from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
 from pit_t2t_model_cases import CASES as PIT_T2T_CASES
@@ -64,6 +65,7 @@ PLAIN = Case(
 CASES = {
     "distilled DeiT": DISTILLED,
     "DeiT": PLAIN,
+    **BINARY_CASES,
     **DEIT3_CASES,
     **REGNET_CASES,
     **RESMLP_CASES,

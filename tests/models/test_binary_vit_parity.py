@@ -97,7 +97,7 @@ class _Inside(keras.layers.Layer):
         branches = block.residual_branches(tokens)
         return {
             "norm_before": normed,
-            "attention": block.attention_maps(tokens),
+            "attention": block.attention.attention_probabilities(normed),
             "context": block.attention(normed),
             "attention_output": branches["attention"][0],
             "mlp_output": branches["mlp"][0],

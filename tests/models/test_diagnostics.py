@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from binary_model_cases import BINARY
 from cait_model_cases import CAIT, DISTILLED_CAIT, PATCHCONVNET, TOKEN_PER_CLASS
 from cait_reference import cait_blocks, class_attention, talking_heads_attention
 from deit3_model_cases import DEIT3, HMLP, PARALLEL
@@ -158,7 +159,7 @@ def test_branch_norms_are_those_of_the_branches_over_what_they_are_added_to(case
 
 def test_a_block_adds_the_branches_that_it_returns():
     """In mixed precision too, and what a branch adds is what the block computes."""
-    for case in (PLAIN, CAIT, RESMLP, CLASS_MLP, PATCHCONVNET, SWIN, T2T):
+    for case in (PLAIN, CAIT, RESMLP, CLASS_MLP, PATCHCONVNET, SWIN, T2T, BINARY):
         model = case.build_random()
         for block in (model.blocks[0], model.blocks[-1]):
             x = np.random.default_rng(0).normal(size=(2, *block.input.shape[1:])).astype("float32")

@@ -28,6 +28,10 @@ STAGED = {
         **{"patch_size": 8, "embed_dim": 8, "depth": (1, 1), "num_heads": (2, 4)},
         "window_size": 2,
     },
+    "binary_vit_small_patch4_224": {
+        **{"patch_size": 8, "embed_dim": (8, 16), "depth": (1, 1), "num_heads": (2, 4)},
+        **{"mlp_ratio": 2, "reduction": (2, 1)},
+    },
 }
 ALL = {**FAMILIES, **STAGED}
 

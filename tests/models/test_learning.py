@@ -37,6 +37,10 @@ MODELS = {
         **{"image_size": 16, "embed_dim": 24, "depth": (2, 1), "num_heads": (3, 6)},
         "num_classes": 10,
     },
+    "binary_vit_small_patch4_224": {
+        **{"image_size": 16, "patch_size": 2, "embed_dim": (24, 48), "depth": (1, 1)},
+        **{"num_heads": (2, 4), "mlp_ratio": 2, "reduction": (2, 1), "num_classes": 10},
+    },
 }
 
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")

@@ -56,6 +56,11 @@ STEPS = {
         *(1, 1, "supervised"),
     ),
     "t2t": ("t2t_small_data_64", {"depth": 1}, *(1, 1, "supervised")),
+    "binary": (
+        "binary_vit_small_patch4_224",
+        {"depth": (1, 1), "num_heads": 2, "embed_dim": 32, "mlp_ratio": 4, "reduction": (2, 1)},
+        *(1, 1, "supervised"),
+    ),
     "split": (DEIT, {"patch_size": 8, "depth": 2, "num_heads": 4}, 2, 2, "supervised"),
     "two views": (DEIT, {"patch_size": 8, "depth": 2, "num_heads": 3}, 1, 1, "two views"),
 }
@@ -117,6 +122,11 @@ BLOCKS = {
     "conv": ("patchconvnet_s20_224", CONV, 2 * 2 * 24),
     "mixed heads": ("cait_small_data_patch4_32", {**WITH_HEADS, "head_dim": 8}, 16 * 24),
     "t2t": ("t2t_small_data_32", {**CONV, "num_heads": 2, "token_dim": 8}, 65 * 24),
+    "binary": (
+        "binary_vit_small_patch4_224",
+        {**WITH_HEADS, "mlp_ratio": 2, "reduction": 2},
+        16 * 24,
+    ),
 }
 by_block = pytest.mark.parametrize(("name", "values", "size"), BLOCKS.values(), ids=BLOCKS)
 

@@ -45,6 +45,10 @@ MODELS = {
     },
     "patchconvnet_s60_multi_224": {"image_size": 32},
     "sl_swin_patch2_32": {"image_size": (16, 8), "depth": (2, 1), "num_heads": (3, 6)},
+    "binary_vit_small_patch4_224": {
+        **{"image_size": (16, 32), "depth": (1, 1), "num_heads": 3, "mlp_ratio": 2},
+        "reduction": (2, 1),
+    },
 }
 
 

@@ -34,6 +34,10 @@ MODELS = {
         **{**PATCHES, "patch_size": 2, "depth": (2, 1), "num_heads": (3, 6)},
         "attention_dropout_rate": 0.3,
     },
+    "binary_vit_small_patch4_224": {
+        **{**PATCHES, "patch_size": 2, "depth": (1, 1), "num_heads": 3, "mlp_ratio": 2},
+        **{"reduction": (2, 1), "attention_dropout_rate": 0.3},
+    },
 }
 
 pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")

@@ -33,6 +33,10 @@ MODELS = {
     "patchconvnet_s60_multi_224": CONVOLUTIONAL,
     # The second block has shifted windows.
     "sl_swin_patch2_32": {**SMALL, "patch_size": 2, "depth": (2, 1), "num_heads": (3, 6)},
+    "binary_vit_small_patch4_224": {
+        **{"image_size": 16, "embed_dim": 24, "depth": (1, 1), "num_heads": 3, "mlp_ratio": 2},
+        **{"reduction": (2, 1), "num_classes": 10},
+    },
 }
 # The operations of softmax, norms, squared means and sums. PyTorch's fused attention has another.
 DELICATE = {
