@@ -304,7 +304,10 @@ def _in_training(
 
     Without another size the model is None and the pipeline the one that is given.
     """
-    if size is None:
+    if size is None or (size, size) == (
+        pipeline.image_format.height,
+        pipeline.image_format.width,
+    ):
         return None, pipeline
 
     def of_size(image_format: ImageFormat) -> ImageFormat:

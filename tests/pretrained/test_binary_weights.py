@@ -14,16 +14,15 @@ from keras_deit.pretrained import save_safetensors
 from keras_deit.pretrained.binary_weights import pack, unpack
 from keras_deit.serving import export_model
 
-pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 STAR = "binary_vit_small_patch4_star_224"
 NAME = "binary_vit_small_patch4_224"
-# Two stages, whose widths are a power of 2 and not.
+# Two stages, whose widths are no powers of 2, so that means of rows are rounded.
 SMALL = {
     **{"image_size": 16, "embed_dim": (48, 96), "depth": (1, 1), "num_heads": (1, 2)},
     **{"mlp_ratio": (2, 2), "reduction": (2, 1), "num_classes": 5},
 }
-POWERS = {**SMALL, "embed_dim": (32, 64)}
 
 
 def build(name=NAME, **values):
@@ -47,12 +46,11 @@ def logits(model):
     return numpy(model(images.astype("float32"), training=False))
 
 
-@pytest.mark.parametrize("values", [SMALL, POWERS], ids=["48", "32"])
-def test_the_logits_are_the_same(values, tmp_path):
-    model = build(**values)
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_the_logits_are_the_same(model, tmp_path):
     path = tmp_path / "bits.safetensors"
     save_safetensors(model, path, binary=True)
-    loaded = create_model(NAME, path, **values)
+    loaded = create_model(NAME, path, **SMALL)
     assert logits(model).std() > 1e-3
     np.testing.assert_array_equal(logits(loaded), logits(model))
     for (mine, function), (other, same) in zip(
