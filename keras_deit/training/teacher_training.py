@@ -14,6 +14,7 @@ from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import barrier, has_accelerator, is_writer
 from keras_deit.data import Dataset, Source, num_batches
+from keras_deit.models import Classifier
 from keras_deit.objectives import TrainingModel
 from keras_deit.objectives.scoring import score
 from keras_deit.optimizers import build_optimizer
@@ -315,6 +316,8 @@ def _in_training(
 
     images = keras.Input((size, size, 3), name="image")
     try:
+        if isinstance(model, Classifier):
+            raise ValueError("Its positions are those of one size.")
         layers = keras.models.clone_model(model, images, clone_function=lambda layer: layer)
     except ValueError as error:
         raise InputError(

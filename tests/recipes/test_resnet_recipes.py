@@ -177,6 +177,10 @@ def test_what_a_teacher_cannot_do_is_one_line(tmp_path):
         train_teacher(teacher="applications:ResNet50", recipe="resnet_a1", output=output)
     with pytest.raises(InputError, match=r"'resnet_a1' trains a convnet.*train-teacher --recipe"):
         train(recipe="resnet_a1")
+    with pytest.raises(InputError, match=r"takes images of one size, .*train_image_size"):
+        values = {"recipe": "resnet_a3", "steps": 1, "batch_size": 10, "warmup_steps": 0}
+        values |= {"image_size": 32, "train_image_size": 16, "dataset": "digits"}
+        train_teacher(teacher="deit_tiny_patch16_224", output=output, **values)
     with pytest.raises(InputError, match="has no weights"):
         build_teacher_model("keras_deit:resnet50", 10, 32, 32, weights="imagenet")
     with pytest.raises(InputError, match="label_smoothing 0"):
