@@ -18,7 +18,14 @@ from keras_deit.evaluation import final_report, train_with_report
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
-from keras_deit.recipes import Option, get_recipe, list_recipes, recipe_table
+from keras_deit.recipes import (
+    CONVNET_RECIPES,
+    Option,
+    convnet_recipe_table,
+    get_recipe,
+    list_recipes,
+    recipe_table,
+)
 from keras_deit.recipes.options import model_options
 from keras_deit.training import (
     make_job,
@@ -170,6 +177,12 @@ def _recipes(values: dict) -> None:
             raise InputError("--model needs --recipe: it shows a recipe's values for a model.")
         for recipe in map(get_recipe, list_recipes()):
             print(f"{recipe.name:28} {recipe.expected}\n{'':28} {recipe.about.source}")
+        print("\nof convnet teachers, for train-teacher --recipe:")
+        for recipe in CONVNET_RECIPES.values():
+            print(f"{recipe.name:28} {recipe.expected}\n{'':28} {recipe.source}")
+        return
+    if name in CONVNET_RECIPES and model is None:
+        print(convnet_recipe_table(CONVNET_RECIPES[name]))
         return
     recipe = get_recipe(name)
     print(recipe_table(recipe if model is None else recipe.for_model(get_spec(model).name)))

@@ -14,6 +14,7 @@ from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.dense_patches import DensePatchEmbedding
 from keras_deit.layers.fixup import FixupAttention, FixupMLP
+from keras_deit.layers.grouped_conv_block import ConvNormStem, GroupedConvBlock
 from keras_deit.layers.locality import LocalitySelfAttention
 from keras_deit.layers.mixed_heads import (
     HeadMatrix,
@@ -68,12 +69,14 @@ __all__ = [
     "ClassAttentionBlock",
     "ClassMLPBlock",
     "ConvBlock",
+    "ConvNormStem",
     "ConvPooling",
     "ConvStem",
     "DensePatchEmbedding",
     "FixupAttention",
     "FixupMLP",
     "GroupNorm",
+    "GroupedConvBlock",
     "HeadMatrix",
     "HeadMixing",
     "HierarchicalMLPStem",

@@ -10,7 +10,7 @@ def gelu(x):
     Hendrycks and Gimpel, 2016), within 1e-6 of `keras.activations.gelu`.
 
     On TensorFlow and JAX that one uses erfc, which is an operation of its own there. ONNX has none,
-    and erf takes less time: on an H100 erfc took a quarter of the inference of DeiT-B. The sum 1 + erf
+    and erf takes less time: on an H100 erfc took a quarter of DeiT-B's inference. The sum 1 + erf
     needs float32, since 16 bits would lose the small values of negative x.
     """
     if keras.backend.backend() == "torch":

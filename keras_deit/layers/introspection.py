@@ -152,7 +152,7 @@ def no_weight_decay(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 def binary_weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, Callable]]:
     """Returns the variables of a layer or model that are computed with as two values for each
-    output, and for each of them the function from its values to those."""
+    output, its last axis, and for each of them the function from its values to those."""
     return _collect(layer, "binary_weights")
 
 

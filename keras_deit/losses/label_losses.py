@@ -48,19 +48,30 @@ class BinaryLabelCrossentropy(keras.losses.Loss):
     Every class of a mixed image has the target 1, whatever its proportion (DeiT III §3). Labels
     must not be smoothed, because then every class would have the target 1.
 
+    Args:
+        label_smoothing: smoothing s of these targets, in [0, 1): 1 becomes 1 - s + s / K with K
+            classes, and 0 becomes s / K.
+
     `y_true`: integers (batch,) or (batch, 1), or distributions (batch, classes). `y_pred`: logits
     (batch, classes).
     """
 
-    def __init__(self, name="binary_label_crossentropy", **kwargs):
+    def __init__(self, label_smoothing: float = 0.0, name="binary_label_crossentropy", **kwargs):
         super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
         if are_distributions(y_true, y_pred):
             targets = ops.cast(y_true > 0, y_pred.dtype)
         else:
             targets = _one_hot(y_true, y_pred)
+        if self.label_smoothing:
+            off = self.label_smoothing / y_pred.shape[-1]
+            targets = targets * (1 - self.label_smoothing) + off
         return ops.mean(ops.binary_crossentropy(targets, y_pred, from_logits=True), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -95,12 +106,12 @@ LABEL_LOSSES = {
 }
 
 
-def label_loss(name: str) -> keras.losses.Loss:
-    """Returns a new label loss by name, one of `LABEL_LOSSES`.
+def label_loss(name: str, **arguments) -> keras.losses.Loss:
+    """Returns a new label loss by name, one of `LABEL_LOSSES`, with arguments of its own.
 
     Raises:
         InputError: there is no such loss.
     """
     if name not in LABEL_LOSSES:
         raise unknown_name("loss", name, LABEL_LOSSES)
-    return LABEL_LOSSES[name]()
+    return LABEL_LOSSES[name](**arguments)

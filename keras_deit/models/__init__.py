@@ -22,6 +22,7 @@ from keras_deit.models.registry import (
     register_model,
     registered_families,
 )
+from keras_deit.models.regnet import RegNet
 from keras_deit.models.resmlp import ResMLP
 from keras_deit.models.small_data import (
     SmallDataCaiT,
@@ -45,6 +46,7 @@ __all__ = [
     "DeiT3",
     "ModelSpec",
     "PatchConvNet",
+    "RegNet",
     "ResMLP",
     "Result",
     "SmallDataCaiT",

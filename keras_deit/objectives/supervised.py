@@ -29,13 +29,22 @@ class Supervised(Objective):
             over the classes, for which every class of a mixed image has the target 1, so it does
             not allow label smoothing; or "sigmoid_cross_entropy", summed over the classes, for
             which the targets are those of the mixed image.
+        target_smoothing: label smoothing of the targets of "binary_cross_entropy", after every
+            class of a mixed image has got the target 1; in [0, 1).
     """
 
     losses = ("class_loss",)
 
-    def __init__(self, loss: str = "cross_entropy"):
-        self.label_loss = label_loss(loss)
+    def __init__(self, loss: str = "cross_entropy", target_smoothing: float = 0.0):
+        if not 0 <= target_smoothing < 1 or (target_smoothing and loss != "binary_cross_entropy"):
+            raise InputError(
+                "target_smoothing should be in [0, 1), and 0 with another loss than "
+                f"'binary_cross_entropy'. Received: {target_smoothing} with the loss {loss!r}"
+            )
+        smoothing = {"label_smoothing": target_smoothing} if target_smoothing else {}
+        self.label_loss = label_loss(loss, **smoothing)
         self.loss = loss
+        self.target_smoothing = target_smoothing
 
     @property
     def label(self) -> str:

@@ -24,7 +24,14 @@ from keras_deit.planning.memory import (
 )
 from keras_deit.planning.plan import Plan, PlanOverrides
 from keras_deit.recipes import default_teacher_recipe
-from keras_deit.teachers import Teacher, TeacherRequest, own_head_classes
+from keras_deit.teachers import (
+    HostModel,
+    Teacher,
+    TeacherRequest,
+    TorchModel,
+    is_frozen_file,
+    own_head_classes,
+)
 from keras_deit.teachers.abstract import abstract_teacher
 from keras_deit.training import Job
 from keras_deit.training.activation_checkpointing import enable_activation_checkpointing
@@ -84,8 +91,9 @@ def make_plan(job: Job, overrides: PlanOverrides | None = None) -> Plan:
 
 
 def _is_trained(request: TeacherRequest, num_classes: int) -> bool:
-    own_classes = own_head_classes(request.name, num_classes, request.weights)
-    return own_classes is None and not request.name.endswith(".keras")
+    if is_frozen_file(request.name):
+        return False
+    return own_head_classes(request.name, num_classes, request.weights) is None
 
 
 def _dataset(job: Job, overrides: PlanOverrides) -> DatasetSize:
@@ -127,7 +135,7 @@ def _memory(job, model, optimizer, num_classes: int, images: int, shards: int) -
         optimizer=optimizer.bytes(trained),
         ema=held(student.weights) if job.recipe.optimization.ema_decay > 0 else 0,
         batches=_batch_bytes(model, num_classes, images),
-        teacher=variable_bytes(teacher.model.variables) if teacher else 0,
+        teacher=_teacher_bytes(teacher) if teacher else 0,
         activations=activation_bytes(model, images, keras.backend.backend(), shards),
         copies=held(weights) // 2 if lower else 0,
         teacher_activations=4 * images * _teacher_activations(teacher) if teacher else 0,
@@ -141,8 +149,16 @@ def _batch_bytes(model: TrainingModel, num_classes: int, images: int) -> int:
     return 4 * images * numbers * (2 if keras.backend.backend() == "jax" else 1)
 
 
+def _teacher_bytes(teacher: Teacher) -> int:
+    if isinstance(teacher.model, (HostModel, TorchModel)):
+        return teacher.model.device_bytes
+    return variable_bytes(teacher.model.variables)
+
+
 def _teacher_activations(teacher: Teacher) -> int:
     """Returns the number of values in the inputs and outputs of the largest layer."""
+    if isinstance(teacher.model, (HostModel, TorchModel)):
+        return 0  # What is inside is not known.
     image = teacher.contract.image_format
     shape = (None, image.height, image.width, 3)
     calls = build_abstract(lambda: trace_calls(teacher.model, shape))

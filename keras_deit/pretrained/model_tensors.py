@@ -2,17 +2,22 @@
 
 import json
 import pathlib
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import atomic_write, disk_errors_as_input_errors
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
 from keras_deit.core.keras_file import load_keras_file
+from keras_deit.layers.introspection import binary_weights
 from keras_deit.models import Classifier
 from keras_deit.models.records import model_record
-from keras_deit.models.weight_names import model_entries
+from keras_deit.models.weight_names import Entry, model_entries
+from keras_deit.pretrained.binary_weights import BITS, SUMS, pack, rows_of, tensor_of
 from keras_deit.pretrained.safetensors_file import (
+    BINARY_KEY,
     CHECKSUMS_KEY,
     GRID_KEY,
     NORMALIZATION_KEY,
@@ -52,6 +57,10 @@ class ModelTensors(TensorFile):
         self.shapes = {name: entry.tensor_shape for entry in entries for name in entry.names}
         self._owners = {name: entry for entry in entries for name in entry.names}
 
+    def entry(self, name: str) -> Entry:
+        """Returns the variable that a tensor is of, and how."""
+        return self._owners[name]
+
     def read(self, name: str) -> np.ndarray:
         entry = self._owners[name]
         tensor = entry.tensors()[entry.names.index(name)]
@@ -70,7 +79,9 @@ def read_model(path: pathlib.Path, source: str) -> Classifier:
     return model
 
 
-def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = "timm") -> None:
+def save_safetensors(
+    model: Classifier, path: str | pathlib.Path, naming: str = "timm", binary: bool = False
+) -> None:
     """Writes a model's weights in float32 and PyTorch's layout.
 
     For a model that is not in timm, "timm" means the authors' names.
@@ -79,6 +90,8 @@ def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = 
         model: model of this package.
         path: path of the file; an existing one is replaced.
         naming: "timm" or "authors".
+        binary: whether weights that the model computes with as two values for each output are
+            written as bits, which only this package reads; see `binary_weights`.
 
     Raises:
         InputError: there is no such naming, or the disk is full.
@@ -91,10 +104,73 @@ def save_safetensors(model: Classifier, path: str | pathlib.Path, naming: str = 
         metadata[GRID_KEY] = json.dumps(tensors.grids)
     if tensors.normalization != (IMAGENET_MEAN, IMAGENET_STD):
         metadata[NORMALIZATION_KEY] = json.dumps(tensors.normalization)
-    values = {name: tensors.read(name) for name in tensors.shapes}
+    bits = _bits(model, tensors) if binary else {}
+    if bits:
+        metadata[BINARY_KEY] = json.dumps({name: form for name, (form, _) in bits.items()})
+    values = {name: tensors.read(name) for name in tensors.shapes if name not in bits}
+    for _, parts in bits.values():
+        values |= parts
     metadata[RECORD_KEY] = json.dumps(tensors.record)
     checksums = {name: checksum(value) for name, value in values.items()}
     metadata[CHECKSUMS_KEY] = json.dumps({**checksums, "": metadata_checksum(metadata)})
     path = pathlib.Path(path)
     with disk_errors_as_input_errors(str(path)), atomic_write(path) as partial:
         save_file(values, partial, metadata)
+
+
+class _BinaryTensor:
+    """A tensor that a model computes with as two values for each output.
+
+    Args:
+        entry: the variable that it is of, and how.
+        function: from the variable's values to those that the model computes with.
+    """
+
+    def __init__(self, entry: Entry, function: Callable):
+        self._entry, self._function = entry, function
+        *others, outputs = entry.shape
+        index = np.broadcast_to(np.arange(outputs), (*others, outputs))
+        (tensor,) = entry.split(index)
+        self._shape = tensor.shape
+        # The last axis of the variable.
+        axes = range(tensor.ndim)
+        self._axis = next(x for x in axes if np.ptp(rows_of(tensor, x), axis=1).max() == 0)
+
+    def form(self) -> dict:
+        """Returns what a file says of the tensor, besides its bits."""
+        return {"shape": list(self._shape), "axis": self._axis}
+
+    def packed(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns its signs and sums, see `pack`."""
+        # Of the variable itself, because a copy may be summed in another order.
+        return pack(self._rounded(self._entry.variable.value), self._computed)
+
+    def _computed(self, rows: np.ndarray) -> np.ndarray:
+        value = self._entry.value([tensor_of(rows, self._shape, self._axis)])
+        return self._rounded(keras.ops.convert_to_tensor(value))
+
+    def _rounded(self, value) -> np.ndarray:
+        (tensor,) = self._entry.split(keras.ops.convert_to_numpy(self._function(value)))
+        return rows_of(tensor, self._axis)
+
+
+def _bits(model: Classifier, tensors: ModelTensors) -> dict[str, tuple[dict, dict]]:
+    """Returns the binary weights of a model as bits.
+
+    Returns:
+        By the name of a tensor: what the file says of it, and its parts by name.
+    """
+    functions = {id(variable): function for variable, function in binary_weights(model)}
+    found = {}
+    for name in tensors.shapes:
+        entry = tensors.entry(name)
+        function = functions.get(id(entry.variable))
+        # What LoRA adds is a part of the tensor but not of the variable.
+        if function is None or len(entry.names) > 1 or entry.lora is not None:
+            continue
+        tensor = _BinaryTensor(entry, function)
+        packed = tensor.packed()
+        if packed is not None:
+            parts = dict(zip((name + BITS, name + SUMS), packed, strict=True))
+            found[name] = (tensor.form(), parts)
+    return found

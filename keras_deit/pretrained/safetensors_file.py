@@ -1,6 +1,7 @@
-"""Reading .safetensors."""
+"""Reading .safetensors, whose binary weights may be bits."""
 
 import json
+import math
 import pathlib
 import zlib
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.core.files import array_bytes, parse_json
+from keras_deit.pretrained.binary_weights import BITS, SUMS, packed_shapes, tensor_of, unpack
 from keras_deit.pretrained.tensor_file import TensorFile, plain_names
 
 # The metadata of this package's files: JSON, {tensor: [rows, columns]} of those whose shape depends
@@ -19,6 +21,8 @@ NORMALIZATION_KEY = "image_normalization"
 # JSON, the result of `model_record`, and {tensor: CRC-32 of its bytes}, where an empty name stands
 # for the other metadata.
 RECORD_KEY, CHECKSUMS_KEY = "keras_deit", "crc32"
+# JSON, {tensor: {"shape": its shape, "axis": that of its outputs}} of those that are bits.
+BINARY_KEY = "binary"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -59,17 +63,44 @@ class SafetensorsFile(TensorFile):
         self._checksums = (_own(metadata, CHECKSUMS_KEY, source) if is_own else None) or {}
         if self._checksums and self._checksums.get("") != metadata_checksum(metadata):
             raise InputError(f"{source} is corrupt: the checksum of its metadata does not match.")
+        self._binary = (_own(metadata, BINARY_KEY, source) if is_own else None) or {}
+        for name, shape in packed_shapes(self._binary, self.shapes, source).items():
+            del self.shapes[name + BITS], self.shapes[name + SUMS]
+            self.shapes[name] = shape
+
+    @property
+    def binary_names(self) -> tuple[str, ...]:
+        """The names of the tensors that are bits."""
+        return tuple(self._binary)
+
+    def packed_bytes(self, name: str) -> int:
+        """Returns the bytes of a tensor that is bits."""
+        shape = self.shapes[name]
+        outputs = shape[self._binary[name]["axis"]]
+        return outputs * (-(-math.prod(shape) // outputs // 8) + 4)
 
     def read(self, name: str) -> np.ndarray:
-        dtype, held = self._dtypes[name], self._names[name]
+        if name in self._binary:
+            shape, axis = self.shapes[name], self._binary[name]["axis"]
+            signs, sums = (self._checked(name + part) for part in (BITS, SUMS))
+            if signs.dtype != np.uint8 or sums.dtype != np.float32:
+                raise InputError(f"{self.source} is corrupt: {name} is not of bits and float32.")
+            rows = unpack(signs, sums, math.prod(shape) // shape[axis])
+            return tensor_of(rows, shape, axis)
+        dtype = self._dtypes[name]
         if dtype not in _FLOATS:
             raise InputError(
                 f"{self.source} holds {name} as {dtype}; weights should be {', '.join(_FLOATS)}."
             )
+        return self._checked(name).astype("float32", copy=False)
+
+    def _checked(self, name: str) -> np.ndarray:
+        """Returns what the file holds by a name, if its checksum matches."""
+        held = self._names[name]
         tensor = self._file.get_tensor(held)
         if held in self._checksums and self._checksums[held] != checksum(tensor):
             raise InputError(f"{self.source} is corrupt: the checksum of {name} does not match.")
-        return tensor.astype("float32", copy=False)
+        return tensor
 
 
 def checksum(tensor: np.ndarray) -> int:

@@ -2,6 +2,7 @@
 
 from keras_deit.recipes.augreg import AUGREG_RECIPES
 from keras_deit.recipes.auto import AUTO, Situation, auto_recipe, with_auto_teacher
+from keras_deit.recipes.binaryvit import BINARYVIT
 from keras_deit.recipes.cait import CAIT_RECIPES
 from keras_deit.recipes.cvit import CVIT
 from keras_deit.recipes.deit import DEIT_RECIPES
@@ -17,21 +18,26 @@ from keras_deit.recipes.options import (
 )
 from keras_deit.recipes.patchconvnet import PATCHCONVNET_RECIPES
 from keras_deit.recipes.recipe import (
-    FINE_TUNING_TEACHER_RECIPE,
-    FROM_SCRATCH_TEACHER_RECIPE,
     RECIPES,
     About,
     Recipe,
-    TeacherRecipe,
     Variant,
     add_recipe,
-    default_teacher_recipe,
     get_recipe,
     list_recipes,
-    recipe_table,
 )
 from keras_deit.recipes.resmlp import RESMLP_RECIPES
+from keras_deit.recipes.resnet_strikes_back import RESNET_RECIPES
 from keras_deit.recipes.spt_lsa import SPT_LSA_RECIPES
+from keras_deit.recipes.tables import convnet_recipe_table, recipe_table
+from keras_deit.recipes.teacher_recipe import (
+    CONVNET_RECIPES,
+    FINE_TUNING_TEACHER_RECIPE,
+    FROM_SCRATCH_TEACHER_RECIPE,
+    ConvnetRecipe,
+    TeacherRecipe,
+    default_teacher_recipe,
+)
 from keras_deit.recipes.transfer import TRANSFER_RECIPES
 
 for _recipe in (
@@ -44,18 +50,24 @@ for _recipe in (
     *DEIT3_RECIPES,
     *AUGREG_RECIPES,
     *SPT_LSA_RECIPES,
+    BINARYVIT,
     CVIT,
     *TRANSFER_RECIPES,
 ):
     add_recipe(_recipe)
 RECIPES.protect()
+for _convnet_recipe in RESNET_RECIPES:
+    CONVNET_RECIPES.add(_convnet_recipe.name, _convnet_recipe)
+CONVNET_RECIPES.protect()
 
 __all__ = [
     "AUTO",
+    "CONVNET_RECIPES",
     "DIGITS",
     "FINE_TUNING_TEACHER_RECIPE",
     "FROM_SCRATCH_TEACHER_RECIPE",
     "About",
+    "ConvnetRecipe",
     "Option",
     "Recipe",
     "Situation",
@@ -64,6 +76,7 @@ __all__ = [
     "add_recipe",
     "apply_options",
     "auto_recipe",
+    "convnet_recipe_table",
     "default_recipe",
     "default_teacher_recipe",
     "get_recipe",

@@ -12,12 +12,14 @@ from keras_deit.objectives import Distillation, Objective, Supervised
 from keras_deit.optimizers import Optimization
 from keras_deit.recipes.recipe import (
     AUTO,
-    FROM_SCRATCH_TEACHER_RECIPE,
-    SMALL_DATA_AUGMENTATION,
     About,
     Recipe,
-    default_teacher_recipe,
     get_recipe,
+)
+from keras_deit.recipes.teacher_recipe import (
+    FROM_SCRATCH_TEACHER_RECIPE,
+    SMALL_DATA_AUGMENTATION,
+    default_teacher_recipe,
 )
 
 # With as many images the published recipes for ImageNet are the better start.

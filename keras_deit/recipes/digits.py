@@ -8,7 +8,8 @@ and reaches a top-1 of 0.97 and more on the test split.
 from keras_deit.data import Augmentation
 from keras_deit.objectives import Distillation
 from keras_deit.optimizers import Optimization
-from keras_deit.recipes.recipe import About, Recipe, TeacherRecipe
+from keras_deit.recipes.recipe import About, Recipe
+from keras_deit.recipes.teacher_recipe import TeacherRecipe
 
 # A mirrored digit is not a digit. Bilinear, because enlarging from 8×8 needs no more and gives the
 # same pixels in OpenCV and in an exported model.

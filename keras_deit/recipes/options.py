@@ -29,14 +29,16 @@ from keras_deit.recipes.option_kinds import (
 )
 from keras_deit.recipes.recipe import (
     AUTO,
-    STUDENT_ONLY,
     About,
     Recipe,
-    TeacherRecipe,
     Variant,
     add_recipe,
-    default_teacher_recipe,
     get_recipe,
+)
+from keras_deit.recipes.teacher_recipe import (
+    STUDENT_ONLY,
+    TeacherRecipe,
+    default_teacher_recipe,
 )
 
 _logger = logging.getLogger("keras_deit")
@@ -56,6 +58,8 @@ _STUDENT_AUGMENTATION = (
     "erase_count",
     *("label_smoothing", "repeated_augmentation"),
 )
+# What a teacher's recipe has besides optimization, augmentation, and what has an option of its own.
+_TEACHER_VALUES = ("loss", "target_smoothing", "drop_path_rate")
 TEACHER_FIELDS = tuple(
     field.name for field in dataclasses.fields(Optimization) if field.name not in STUDENT_ONLY
 )
@@ -83,8 +87,10 @@ def teacher_options(prefix: str = "") -> list[Option]:
     """Returns the values of a teacher's training."""
     size = "Side in pixels of the images of a teacher that is trained."
     minutes = "Minutes that the training of the teacher may take, instead of a number of steps."
+    own = _TEACHER_VALUES if prefix else (*_TEACHER_VALUES, "train_image_size")
     return [
         *field_options(Optimization, TEACHER_FIELDS, prefix),
+        *field_options(TeacherRecipe, own, prefix),
         Option("teacher_image_size", int, size),
         Option(f"{prefix}minutes", float, minutes),
     ]
@@ -200,6 +206,9 @@ def teacher_recipe(recipe: TeacherRecipe, given: dict, prefix: str = "teacher_")
     minutes = given.get(f"{prefix}minutes", recipe.minutes)
     if minutes is None and prefix and "minutes" in given and not {"steps", "epochs"} & own.keys():
         minutes = TEACHER_SHARE * given["minutes"]
+    values = {name: given[prefix + name] for name in _TEACHER_VALUES if prefix + name in given}
+    if not prefix and "train_image_size" in given:
+        values["train_image_size"] = given["train_image_size"]
     if prefix:
         given = {k: v for k, v in given.items() if k not in _STUDENT_AUGMENTATION}
     return dataclasses.replace(
@@ -208,6 +217,7 @@ def teacher_recipe(recipe: TeacherRecipe, given: dict, prefix: str = "teacher_")
         augmentation=_replaced(recipe.augmentation, given),
         image_size=given.get("teacher_image_size", recipe.image_size),
         minutes=minutes,
+        **values,
     )
 
 

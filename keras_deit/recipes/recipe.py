@@ -4,112 +4,16 @@ import dataclasses
 import fnmatch
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.registry import Registry
 from keras_deit.data import Augmentation
 from keras_deit.data.transforms import check_evaluation_view
 from keras_deit.models import get_spec, list_models
-from keras_deit.objectives import Objective, objective_name
+from keras_deit.objectives import Objective
 from keras_deit.optimizers import Optimization, require
+from keras_deit.recipes.teacher_recipe import CONVNET_RECIPES, refuse_convnet_recipe
 
 # The name of the recipe that is chosen for the data.
 AUTO = "auto"
-# The fields of an optimization that the training of a teacher does not have.
-STUDENT_ONLY = (
-    "layer_decay",
-    "trainable",
-    "training_mode",
-    "ema_decay",
-    "ema_warmup",
-    "accumulation_steps",
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class TeacherRecipe:
-    """How a teacher is trained if no trained one is given.
-
-    Attributes:
-        optimization: optimization of the teacher; the fields in `STUDENT_ONLY` keep their defaults.
-        augmentation: augmentation of the teacher's training images.
-        image_size: side in pixels of the teacher's images; None for the student's size.
-        batch_norm_momentum: momentum of the moving statistics of the teacher's batch normalization;
-            None for the momentum of the model. With Keras's 0.99 the statistics do not converge in
-            a training of a few hundred steps.
-        minutes: minutes that the training may take, whatever the number of steps; None for the
-            steps of the optimization.
-    """
-
-    optimization: Optimization
-    augmentation: Augmentation
-    image_size: int | None = None
-    batch_norm_momentum: float | None = None
-    minutes: float | None = None
-
-    def __post_init__(self):
-        for field in STUDENT_ONLY:
-            default = Optimization.__dataclass_fields__[field].default
-            value = getattr(self.optimization, field)
-            require(f"{field} of a teacher's training", value, value == default, repr(default))
-
-    def model_size(self, student_format: ImageFormat) -> tuple[int, int]:
-        """Returns height and width in pixels of the images of a teacher that is built by name."""
-        if self.image_size is not None:
-            return self.image_size, self.image_size
-        return student_format.height, student_format.width
-
-
-# For a teacher that starts from trained weights.
-FINE_TUNING_TEACHER_RECIPE = TeacherRecipe(
-    Optimization(epochs=30, batch_size=256, learning_rate=2e-4, warmup_epochs=2, weight_decay=0.05),
-    Augmentation(auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25),
-)
-
-
-# For little data: images are moved and colored a little, but neither mixed nor mirrored.
-SMALL_DATA_AUGMENTATION = Augmentation(
-    crop="none",
-    flip_probability=0.0,
-    auto_augment="affine-m5",
-    color_jitter=0.3,
-    mixup_alpha=0.0,
-    cutmix_alpha=0.0,
-    interpolation="bilinear",
-    geometric_interpolation="bilinear",
-)
-
-
-# For one that starts from random weights: a higher learning rate, and statistics of batch
-# normalization that follow within a few hundred steps.
-FROM_SCRATCH_TEACHER_RECIPE = TeacherRecipe(
-    Optimization(
-        epochs=60,
-        batch_size=64,
-        learning_rate=2e-3,
-        learning_rate_scaling=False,
-        warmup_epochs=3,
-        min_learning_rate=1e-6,
-        weight_decay=0.05,
-        clip_norm=1.0,
-    ),
-    SMALL_DATA_AUGMENTATION,
-    batch_norm_momentum=0.9,
-)
-
-
-# The ends of the names of teachers with trained weights.
-_TRAINED = ("_imagenet", "_classifier", "_coco", ".keras")
-
-
-def default_teacher_recipe(teacher: str | None, weights: str | None = None) -> TeacherRecipe:
-    """Returns the recipe of a teacher that has none.
-
-    Args:
-        teacher: name of the teacher.
-        weights: initial weights of a keras.applications teacher.
-    """
-    trained = weights is not None or (teacher or "").lower().endswith(_TRAINED)
-    return FINE_TUNING_TEACHER_RECIPE if trained else FROM_SCRATCH_TEACHER_RECIPE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,6 +166,8 @@ def add_recipe(recipe: Recipe) -> None:
     """
     if recipe.name == AUTO:
         raise InputError(f"The name {AUTO!r} stands for a recipe that is chosen for the data.")
+    if recipe.name in CONVNET_RECIPES:
+        raise InputError(f"The name {recipe.name!r} is that of a recipe of a teacher.")
     RECIPES.add(recipe.name, recipe)
 
 
@@ -274,76 +180,12 @@ def get_recipe(name: str) -> Recipe:
     """Returns a recipe by name.
 
     Raises:
-        InputError: there is no such recipe.
+        InputError: there is no such recipe, or it is one of a teacher.
     """
     if name == AUTO:
         raise InputError(
             f"The recipe {AUTO!r} is chosen for the data, so it has no values before: "
             "keras-deit plan --dataset ... prints them and the reasons."
         )
+    refuse_convnet_recipe(name)
     return RECIPES[_OLD_NAMES.get(name, name)]
-
-
-def recipe_table(recipe: Recipe) -> str:
-    """Returns every value of a recipe, one on each line; what differs by model at the end."""
-    about = dataclasses.asdict(recipe.about)
-    values = recipe.objective.values
-    nested = {name: v for name, v in values.items() if dataclasses.is_dataclass(v)}
-    parts = {
-        recipe.name: {
-            "source": about["source"],
-            "hardware": about["hardware"],
-            "expected": recipe.expected,
-        },
-        "model": {
-            "model": recipe.model,
-            "model_values": recipe.model_values,
-            "fine_tunes": recipe.fine_tunes,
-            "weights": recipe.weights,
-            "head_bias": recipe.head_bias,
-        },
-        f"objective {objective_name(type(recipe.objective))}": {
-            name: value for name, value in values.items() if name not in nested
-        },
-        "optimization": {
-            **dataclasses.asdict(recipe.optimization),
-            "peak_learning_rate": recipe.optimization.peak_learning_rate,
-            "gradient_clip": recipe.optimization.gradient_clip,
-        },
-        "augmentation": dataclasses.asdict(recipe.augmentation),
-        "evaluation": {
-            "evaluation_crop_ratio": recipe.evaluation_crop_ratio,
-            "evaluation_interpolation": recipe.evaluation_interpolation,
-            "validation_epochs": recipe.validation_epochs,
-            "monitor": recipe.monitor,
-        },
-    }
-    for name, value in nested.items():
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        for field, inner in fields.items():
-            if dataclasses.is_dataclass(inner):
-                parts[f"{name}, {field}"] = dataclasses.asdict(inner)
-        parts[name] = {k: v for k, v in fields.items() if not dataclasses.is_dataclass(v)}
-    lines = [line for title, rows in parts.items() for line in (title, *_rows(rows), "")]
-    for variant in recipe.variants:
-        rows = {**variant.model_values, **variant.optimization, **variant.augmentation}
-        if variant.evaluation_crop_ratio is not None:
-            rows["evaluation_crop_ratio"] = variant.evaluation_crop_ratio
-        if variant.expected:
-            rows["expected"] = variant.expected
-        lines += [f"for {variant.pattern}", *_rows(rows), ""]
-    return "\n".join(lines[:-1])
-
-
-def _rows(values: dict) -> list[str]:
-    return [f"  {name:24} {_text(value)}" for name, value in values.items()]
-
-
-def _text(value) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "-"
-    if isinstance(value, (tuple, list)):
-        return " to ".join(map(_text, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

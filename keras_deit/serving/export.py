@@ -10,6 +10,7 @@ import keras
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import temporary_folder, user_path
+from keras_deit.serving.bits_format import BITS, check_binary, describe, write_bits
 from keras_deit.serving.calibration import Calibration, load_calibration
 from keras_deit.serving.converters import (
     CONVERTERS,
@@ -24,7 +25,7 @@ from keras_deit.serving.sources import ExportSource, load_source
 from keras_deit.serving.versions import LABELS, check_name, next_version, publish, write_labels
 
 SAVED_MODEL = "tf_saved_model"
-FORMATS = (SAVED_MODEL, *CONVERTERS)
+FORMATS = (SAVED_MODEL, *CONVERTERS, BITS)
 # Largest difference between the logits of the SavedModel and of the Keras model.
 TOLERANCE = 1e-5
 # Photographs of nearly every camera, and 0.2 GB as RGB. A server decodes several at once.
@@ -85,6 +86,9 @@ def export_model(
     cannot be decoded it is false, numbers are 0 and labels are empty. Requests that warm a server
     up are beside it.
 
+    "bits" is a weight file of a binary model for this package, with a bit for each binary weight;
+    `create_model` and every command load it as any weight file. It needs no TensorFlow.
+
     The other formats take `image`, RGB pixels in [0, 1] of the model's size, float32 (B, height,
     width, 3), and return `logits` and `probabilities`. They normalize, but do not resize.
 
@@ -97,8 +101,9 @@ def export_model(
         model, weights: of a run, weights "final" (also None), "best" or "ema". Else the name of a
             model, and a weight file of any format, `hf://OWNER/NAME` or a run; without weights
             those that were released with the model.
-        formats: some of "tf_saved_model", "onnx", "litert" and "openvino".
-        quantize: "int8" for a second file with 8-bit integers in each format but the SavedModel.
+        formats: some of "tf_saved_model", "onnx", "litert", "openvino" and "bits".
+        quantize: "int8" for a second file with 8-bit integers in each format but "tf_saved_model"
+            and "bits".
             It is calibrated on validation images, and its top-1 is measured.
         image_size: a side or (height, width) in pixels, to which positions are resized; None for
             the size of the model.
@@ -123,7 +128,7 @@ def export_model(
     """
     arguments = {key: value for key, value in locals().items() if key != "print_fn"}
     _check(arguments)
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" and set(formats) != {BITS}:
         print_fn("The export runs in a process of its own, with the TensorFlow backend.")
         paths = {key: arguments[key] for key in ("run_dir", "output_dir", "weights", "dataset")}
         paths = {k: v if v is None else os.fspath(v) for k, v in paths.items()}
@@ -132,6 +137,8 @@ def export_model(
     source = load_source(run_dir, model, weights, image_size, heads)
     name = source.name if name is None else name
     check_name(name)
+    if BITS in formats:
+        check_binary(source.model)
     calibration = load_calibration(source, dataset, data_dir) if quantize else None
     top_k = min(top_k, len(source.class_names))
     try:
@@ -140,7 +147,9 @@ def export_model(
             written = {}
             for each in dict.fromkeys(formats):
                 folder = partial / each
-                if each == SAVED_MODEL:
+                if each == BITS:
+                    written[each] = _binary(source, folder)
+                elif each == SAVED_MODEL:
                     written[each] = _saved_model(source, name, folder, top_k, max_image_pixels)
                 else:
                     written[each] = _converted(source, each, folder, calibration)
@@ -175,8 +184,9 @@ def _check(arguments: dict) -> None:
         raise InputError(f"Give at least one format: {', '.join(FORMATS)}.")
     if arguments["quantize"] not in (None, "int8"):
         raise unknown_name("quantization", arguments["quantize"], ["int8"])
-    if arguments["quantize"] and set(formats) == {SAVED_MODEL}:
-        raise InputError(f"A SavedModel has no int8; give another format: {', '.join(CONVERTERS)}.")
+    if arguments["quantize"] and not set(formats) & set(CONVERTERS):
+        title = "A SavedModel" if SAVED_MODEL in formats else f"The format {BITS}"
+        raise InputError(f"{title} has no int8; give another format: {', '.join(CONVERTERS)}.")
     if not arguments["quantize"] and arguments["dataset"]:
         raise InputError("A dataset is for the calibration of quantize=int8, which is not given.")
     if arguments["quantize"] and run_dir is None and arguments["dataset"] is None:
@@ -185,7 +195,7 @@ def _check(arguments: dict) -> None:
         raise InputError(f"top_k should be 1 or more. Received: {arguments['top_k']}.")
     if arguments["name"] is not None:
         check_name(arguments["name"])
-    if importlib.util.find_spec("tensorflow") is None:
+    if set(formats) != {BITS} and importlib.util.find_spec("tensorflow") is None:
         raise not_installed("Export", "tensorflow", "A run of any backend can be exported.")
     check_installed(formats)
 
@@ -228,6 +238,13 @@ def _saved_model(
     what = "largest difference from the logits of the Keras model"
     results = [f"{what}: {difference:.1e}"]
     return _Exported(saved_model.describe(), results, {what: difference})
+
+
+def _binary(source: ExportSource, folder: pathlib.Path) -> _Exported:
+    """Writes the weights of a binary model as bits and compares them."""
+    folder.mkdir()
+    results, measured = write_bits(source.model, folder)
+    return _Exported(describe(source.model), results, measured)
 
 
 def _converted(
@@ -275,6 +292,6 @@ def _publish(
     partial: pathlib.Path, directory: pathlib.Path, formats: Sequence[str]
 ) -> dict[str, pathlib.Path]:
     """Moves what was written into the directory of its model, all with the same new version."""
-    places = {name: directory / name if name in CONVERTERS else directory for name in FORMATS}
+    places = {name: directory if name == SAVED_MODEL else directory / name for name in FORMATS}
     version = max(map(next_version, places.values()))
     return {name: publish(partial / name, places[name], version) for name in formats}

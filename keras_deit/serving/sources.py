@@ -132,6 +132,8 @@ def _with_head(model: Classifier, name: str) -> Classifier:
     heads = model.heads.output
     if name not in heads:
         raise InputError(f"{model.name} has no {name} head. It has: {', '.join(heads)}.")
+    if len(heads) == 1:
+        return model
     image_format = model.image_format
     one = Classifier(model.input, {"class": heads[name]}, name=model.name)
     one.set_normalization(image_format.mean, image_format.std)

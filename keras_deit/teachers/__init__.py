@@ -12,7 +12,9 @@ from keras_deit.teachers.contract import (
 )
 from keras_deit.teachers.files import (
     build_teacher_model,
+    check_stochastic_depth,
     check_teacher_name,
+    is_frozen_file,
     list_teachers,
     load_teacher_model,
     own_head_classes,
@@ -20,26 +22,54 @@ from keras_deit.teachers.files import (
     save_teacher_model,
     teacher_record,
 )
+from keras_deit.teachers.foreign import (
+    Foreign,
+    check_foreign_classes,
+    foreign_exists,
+    foreign_source,
+    is_foreign,
+    load_foreign,
+)
+from keras_deit.teachers.host_model import HostModel
 from keras_deit.teachers.image_conversion import ImageConversion
+from keras_deit.teachers.package_models import (
+    is_package_model,
+    weights_class_names,
+    weights_digest,
+)
 from keras_deit.teachers.teacher import Teacher
+from keras_deit.teachers.torch_model import TorchModel
 
 __all__ = [
     "OUTPUTS",
     "PIXELS",
+    "Foreign",
+    "HostModel",
     "ImageConversion",
     "Teacher",
     "TeacherContract",
     "TeacherRequest",
+    "TorchModel",
     "abstract_teacher",
     "build_teacher_model",
     "check_classes",
+    "check_foreign_classes",
+    "check_stochastic_depth",
     "check_teacher_name",
     "class_order",
+    "foreign_exists",
+    "foreign_source",
+    "is_foreign",
+    "is_frozen_file",
+    "is_package_model",
     "list_teachers",
+    "load_foreign",
     "load_teacher_model",
     "own_head_classes",
     "pixel_format",
     "replace_head",
     "save_teacher_model",
     "teacher_record",
+    "weights_class_names",
+    "weights_digest",
 ]

@@ -12,6 +12,7 @@ from keras_deit.teachers.files import (
     load_teacher_model,
     own_head_classes,
 )
+from keras_deit.teachers.foreign import is_foreign, load_foreign
 from keras_deit.teachers.kerascv import PREFIX
 from keras_deit.teachers.teacher import Teacher
 
@@ -34,7 +35,12 @@ def abstract_teacher(
         InputError: there is no such teacher, or the file does not contain one.
     """
     name = request.name
-    check_teacher_name(name)
+    check_teacher_name(name, request.weights)
+    if is_foreign(name):
+        # It has no variables of Keras that could be without memory.
+        contract = (request.weights, request.pixels, request.outputs)
+        foreign = load_foreign(name, num_classes, height, width, *contract)
+        return build_abstract(lambda: Teacher(foreign.model, foreign.contract, student_format))
 
     def build() -> Teacher:
         if name.endswith(".keras"):

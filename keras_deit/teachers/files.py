@@ -16,40 +16,58 @@ from keras_deit.core.files import (
 )
 from keras_deit.core.image_format import channels_last_images
 from keras_deit.core.keras_file import load_keras_file
+from keras_deit.models import list_models
 from keras_deit.teachers.applications import (
     IMAGENET_CLASSES,
     applications_names,
     build_applications_model,
 )
 from keras_deit.teachers.contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
+from keras_deit.teachers.foreign import check_foreign, is_foreign
 from keras_deit.teachers.kerascv import (
     PREFIX,
     build_kerascv_model,
     check_kerascv,
     kerascv_names,
 )
+from keras_deit.teachers.package_models import (
+    build_package_model,
+    check_weights,
+    is_package_model,
+    weights_classes,
+)
+from keras_deit.teachers.resnet import build_resnet, is_resnet, resnet_names
 
 
 def list_teachers() -> list[str]:
     """Returns all names that `build_teacher_model` accepts."""
-    return kerascv_names() + applications_names()
+    return [*list_models(), *kerascv_names(), *applications_names(), *resnet_names()]
 
 
 @channels_last_images()
 def build_teacher_model(
-    name: str, num_classes: int, height: int, width: int, weights: str | None = None
+    name: str,
+    num_classes: int,
+    height: int,
+    width: int,
+    weights: str | None = None,
+    drop_path_rate: float = 0.0,
 ) -> tuple[keras.Model, TeacherContract]:
     """Builds a classifier by name, to be trained on the data.
 
     Args:
-        name: `kerascv:PRESET`, `applications:NAME`, or a keras.applications name alone. Case does
-            not matter.
+        name: name of a model of this package, `kerascv:PRESET`, `applications:NAME`, a
+            keras.applications name alone, or `keras_deit:NAME`. Case does not matter but for the
+            first.
         num_classes: number of classes of the new head. A `kerascv:..._classifier` has its own 1000
             classes: see `check_classes` and `replace_head`.
         height, width: size of the images in pixels. Classifiers of keras.applications with their
             own ImageNet head have their own size, which is that of the contract.
         weights: None, or "imagenet" for keras.applications. A KerasCV preset with weights has them
-            in its name.
+            in its name. Of a model of this package what `create_model` takes, such as a file; or
+            "imagenet" for the released ones.
+        drop_path_rate: rate of stochastic depth, which only models of this package and the
+            `keras_deit:` teachers have.
 
     Returns:
         The model, and the contract of its images and outputs.
@@ -58,6 +76,14 @@ def build_teacher_model(
         InputError: the name or the weights are unknown, the model does not support the size, or the
             weights cannot be downloaded.
     """
+    check_stochastic_depth(name, drop_path_rate)
+    if is_resnet(name):
+        if weights is not None:
+            raise InputError(f"Teacher {name} has no weights. Received: weights={weights!r}.")
+        return build_resnet(name, num_classes, height, width, drop_path_rate)
+    if is_package_model(name):
+        values = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+        return build_package_model(name, num_classes, height, width, weights, **values)
     if name.lower().startswith(PREFIX):
         if weights is not None:
             raise InputError(
@@ -71,18 +97,52 @@ def build_teacher_model(
     raise unknown_name("teacher", name, list_teachers())
 
 
-def check_teacher_name(name: str) -> None:
+def check_stochastic_depth(name: str, drop_path_rate: float) -> None:
+    """Checks that a teacher has stochastic depth, if it should.
+
+    Args:
+        name: name or file of the teacher.
+        drop_path_rate: rate of the stochastic depth; 0 for none.
+
+    Raises:
+        InputError: it has none; the line names teachers that have.
+    """
+    if drop_path_rate and not (is_resnet(name) or is_package_model(name)):
+        raise InputError(
+            f"Teacher {name} has no stochastic depth: give --drop_path_rate 0, a model of this "
+            f"package, or one of {', '.join(resnet_names())}, which have."
+        )
+
+
+def is_frozen_file(name: str) -> bool:
+    """Returns whether a teacher is loaded as it is, and not built by name and trained."""
+    return name.endswith(".keras") or is_foreign(name)
+
+
+def check_teacher_name(name: str, weights: str | None = None, to_train: bool = False) -> None:
     """Checks that there is such a teacher, without building or reading it.
 
     Args:
-        name: name as in `build_teacher_model`, or path of a `.keras` file.
+        name: name as in `build_teacher_model`, path of a `.keras` file, or a name as in
+            `load_foreign`.
+        weights: its weights.
+        to_train: whether it is to be trained.
 
     Raises:
-        InputError: there is no such name or file, or a package that it needs is not installed.
+        InputError: there is no such name or file, a package that it needs is not installed, or it
+            cannot be trained.
     """
+    if is_foreign(name):
+        if to_train:
+            raise InputError(f"Teacher {name} is used as it is and cannot be trained.")
+        check_foreign(name)
+        return
     if name.endswith(".keras"):
         if not user_path(name).is_file():
             raise InputError(f"Teacher file {name} does not exist.")
+        return
+    if is_package_model(name):
+        check_weights(name, weights)
         return
     lowered = name.lower()
     known = {teacher.lower() for teacher in list_teachers()}
@@ -96,7 +156,13 @@ def own_head_classes(name: str, num_classes: int, weights: str | None = None) ->
     """Returns the number of classes of the trained head of a teacher; None if its head is new.
 
     Nothing is built or downloaded. The arguments are those of `build_teacher_model`.
+
+    Raises:
+        InputError: weights of a model of this package are not there or cannot be read.
     """
+    if is_package_model(name):
+        trained = weights is not None and weights_classes(name, weights) == num_classes
+        return num_classes if trained else None
     if name.lower().startswith(PREFIX):
         return IMAGENET_CLASSES if name.lower().endswith("_classifier") else None
     keeps_head = weights == "imagenet" and num_classes == IMAGENET_CLASSES

@@ -222,13 +222,14 @@ def _run_identity_of_format_1(job: Job) -> dict | None:
 def _teacher_recipe_in_format_1(recipe: TeacherRecipe) -> dict | None:
     optimization = _optimization_in_format_1(recipe.optimization, "cross_entropy")
     augmentation = _augmentation_in_format_1(recipe.augmentation)
-    if optimization is None or augmentation is None or recipe.minutes is not None:
+    own = ("image_size", "batch_norm_momentum")
+    new = set(changed_fields(recipe)) - {"optimization", "augmentation", *own}
+    if optimization is None or augmentation is None or new:
         return None
     return {
         "optimisation": optimization,
         "augmentation": augmentation,
-        "image_size": recipe.image_size,
-        "batch_norm_momentum": recipe.batch_norm_momentum,
+        **{name: getattr(recipe, name) for name in own},
     }
 
 

@@ -18,12 +18,16 @@ from keras_deit.data import Augmentation, Dataset
 from keras_deit.objectives import Objective, get_objective, objective_name
 from keras_deit.optimizers import Optimization
 from keras_deit.recipes import TeacherRecipe, default_teacher_recipe
-from keras_deit.teachers import TeacherRequest
+from keras_deit.teachers import TeacherRequest, is_package_model, weights_digest
 from keras_deit.training.job import Job
 
 FORMAT = 2
 
 _OF_JOB = ("test_share", "minutes", "train_examples", "seed", "mixed_precision", "monitor")
+_OF_TEACHER_RECIPE = (
+    *("image_size", "batch_norm_momentum", "minutes", "loss", "target_smoothing"),
+    *("drop_path_rate", "train_image_size"),
+)
 # `accumulation_steps` changes no result; `ema_warmup` is stored in another way.
 _NOT_IN_IDENTITY = ("accumulation_steps", "ema_warmup")
 
@@ -102,7 +106,7 @@ def teacher_recipe_identity(recipe: TeacherRecipe) -> dict:
         {
             "optimization": changed_fields(recipe.optimization),
             "augmentation": changed_fields(recipe.augmentation),
-            **changed_fields(recipe, ("image_size", "batch_norm_momentum", "minutes")),
+            **changed_fields(recipe, _OF_TEACHER_RECIPE),
         }
     )
 
@@ -128,11 +132,18 @@ def teacher_identity(
         {
             "teacher": request.name,
             "weights": request.weights,
+            **_weights_contents(request),
             "recipe": teacher_recipe_identity(recipe),
             "student_format": changed_fields(student_format),
             **teacher_data(dataset, by_contents),
         }
     )
+
+
+def _weights_contents(request: TeacherRequest) -> dict:
+    """Returns what identifies the file of weights that a model of this package starts from."""
+    found = weights_digest(request.weights) if is_package_model(request.name) else None
+    return {"weights_contents": found} if found else {}
 
 
 def teacher_data(dataset: Dataset, by_contents: bool = True) -> dict:

@@ -5,15 +5,18 @@ import logging
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.processes import has_accelerator
 from keras_deit.data import Augmentation, DatasetSize, dataset_size, load_dataset
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
     AUTO,
+    CONVNET_RECIPES,
     Option,
     Recipe,
     Situation,
+    TeacherRecipe,
     apply_options,
     auto_recipe,
     default_recipe,
@@ -25,7 +28,7 @@ from keras_deit.recipes import (
 )
 from keras_deit.recipes.option_kinds import checked_values, field_options, unique_options
 from keras_deit.recipes.options import teacher_options, teacher_recipe
-from keras_deit.teachers import check_teacher_name
+from keras_deit.teachers import check_stochastic_depth, check_teacher_name
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
@@ -162,6 +165,12 @@ def _size(given: dict) -> DatasetSize:
         return dataset_size(*values, with_side=True)
 
 
+_TEACHER_WEIGHTS = (
+    '"imagenet" for the released weights of a keras.applications teacher or a model of this package; '
+    "of the latter also a file, the directory of a run or hf://OWNER/NAME."
+)
+
+
 def teacher_training_options() -> list[Option]:
     """Returns all options of the training of a teacher."""
     data = {option.name: option for option in training_options()}
@@ -173,7 +182,7 @@ def teacher_training_options() -> list[Option]:
         [
             Option("teacher", str, "Name of the teacher, or its .keras file.", required=True),
             Option("output", str, "The .keras file to write.", required=True),
-            Option("weights", str, '"imagenet" for a keras.applications teacher.'),
+            Option("weights", str, _TEACHER_WEIGHTS),
             *(data[name] for name in own),
             dataclasses.replace(data["checkpoint_seconds"], minimum=0),
             *teacher_options(),
@@ -204,25 +213,20 @@ def train_teacher(**given) -> dict[str, float]:
     for option in options:
         if option.required and option.name not in given:
             raise InputError(f"{option.name} is required: {option.help}")
-    recipe = _recipe_by_name(given) or auto_recipe(_situation(given))
-    recipe = recipe.for_model(recipe.model)
-    sizes = {"image_size": given["image_size"]} if "image_size" in given else {}
-    own_recipe = recipe.objective.values.get("teacher_recipe")
-    own_recipe = own_recipe or default_teacher_recipe(given["teacher"], given.get("weights"))
     output = user_path(given["output"])
     check_output(output)
-    check_teacher_name(given["teacher"])
-    student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
+    check_teacher_name(given["teacher"], given.get("weights"), to_train=True)
+    published, *view = _teacher_recipe_and_view(given)
+    recipe = teacher_recipe(published, given, prefix="")
+    check_stochastic_depth(given["teacher"], recipe.drop_path_rate)
     name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
     reading = {k: given[k] for k in ("max_image_pixels", "exif_orientation") if k in given}
     dataset = load_dataset(name, data_dir and str(user_path(data_dir)), **reading)
     return fine_tune_teacher(
         given["teacher"],
         dataset,
-        teacher_recipe(own_recipe, given, prefix=""),
-        InputPipeline(
-            student.image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation
-        ),
+        recipe,
+        InputPipeline(view[0], dataset.num_classes, *view[1:]),
         output,
         weights=given.get("weights"),
         pixels=given.get("teacher_pixels"),
@@ -230,3 +234,21 @@ def train_teacher(**given) -> dict[str, float]:
         accept_changed_data=given.get("accept_changed_data", False),
         checkpoint_seconds=given.get("checkpoint_seconds", Job.checkpoint_seconds),
     )
+
+
+def _teacher_recipe_and_view(given: dict) -> tuple[TeacherRecipe, ImageFormat, float, str]:
+    """Returns how a teacher is trained, and the images it is evaluated on: their format, crop ratio
+    and interpolation, which are those of the student unless the recipe is one of a teacher."""
+    if given.get("recipe") in CONVNET_RECIPES:
+        convnet = CONVNET_RECIPES[given["recipe"]]
+        size = given.get("image_size")
+        if isinstance(size, tuple):
+            raise InputError(f"{convnet.name} takes square images. Received: image_size={size}")
+        return convnet.training, convnet.image_format(size), convnet.crop_ratio, "bicubic"
+    recipe = _recipe_by_name(given) or auto_recipe(_situation(given))
+    recipe = recipe.for_model(recipe.model)
+    training = recipe.objective.values.get("teacher_recipe")
+    training = training or default_teacher_recipe(given["teacher"], given.get("weights"))
+    sizes = {"image_size": given["image_size"]} if "image_size" in given else {}
+    student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
+    return training, student.image_format, recipe.crop_ratio, recipe.interpolation

@@ -45,7 +45,8 @@ def check_recipe(recipe: Recipe, objective: Objective) -> None:
     if recipe.weights is not None:
         find_weights(recipe.weights)
     if objective.teacher_request is not None:
-        check_teacher_name(objective.teacher_request.name)
+        request = objective.teacher_request
+        check_teacher_name(request.name, request.weights)
     if objective.validates_features and process_index_and_count()[1] > 1:
         raise InputError(
             f"{type(objective).__name__} validates features, which works in one process only."

@@ -1,5 +1,6 @@
 """The training of a teacher: a supervised one on the images that its student sees."""
 
+import dataclasses
 import functools
 import pathlib
 import shutil
@@ -10,9 +11,11 @@ import keras
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, exclusive_lock
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import barrier, has_accelerator, is_writer
 from keras_deit.data import Dataset, Source, num_batches
-from keras_deit.objectives import Supervised, TrainingModel
+from keras_deit.models import Classifier
+from keras_deit.objectives import TrainingModel
 from keras_deit.objectives.scoring import score
 from keras_deit.optimizers import build_optimizer
 from keras_deit.recipes import TeacherRecipe
@@ -57,7 +60,7 @@ def fine_tune_teacher(
     Args:
         name: as for `build_teacher_model`, or the path of a `.keras` file.
         dataset, recipe, pipeline, path: as for `fit_teacher`.
-        weights: "imagenet" for a keras.applications name.
+        weights: as for `build_teacher_model`.
         pixels, outputs: the contract of a `.keras` file that has none beside it.
         accept_changed_data: whether a stopped training resumes although the data has changed.
         checkpoint_seconds: as for `fit_teacher`.
@@ -79,7 +82,8 @@ def fine_tune_teacher(
         source = fingerprint(model)
     else:
         size = recipe.model_size(pipeline.image_format)
-        model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
+        values = (name, dataset.num_classes, *size, weights)
+        model, contract = build_teacher_model(*values, **stochastic_depth(recipe))
         source = f"{name}, weights {weights}"
     if contract.num_classes != dataset.num_classes or (
         classes and classes != [*dataset.class_names]
@@ -89,6 +93,11 @@ def fine_tune_teacher(
         check_output(path)
         values = (model, contract, dataset, recipe, pipeline, path, source)
         return fit_teacher(*values, checkpoint_seconds, accept_changed_data)
+
+
+def stochastic_depth(recipe: TeacherRecipe) -> dict:
+    """Returns the argument of `build_teacher_model` for stochastic depth, if the recipe has it."""
+    return {"drop_path_rate": recipe.drop_path_rate} if recipe.drop_path_rate else {}
 
 
 def lock_file(path: pathlib.Path) -> pathlib.Path:
@@ -133,8 +142,8 @@ def fit_teacher(
 
     It is a supervised training on the images that the teacher sees later: the student's images,
     brought into the teacher's format. A teacher that was trained on images of its own size lost a
-    point on the student's. A stopped training resumes from its newest checkpoint in
-    PATH.checkpoints.
+    point on the student's. With `train_image_size` of the recipe it sees smaller ones in training
+    than later. A stopped training resumes from its newest checkpoint in PATH.checkpoints.
 
     Args:
         model: returns logits or probabilities, as its contract says; its head has the data's
@@ -153,21 +162,23 @@ def fit_teacher(
         Top-1 on the validation and on the test split, on the student's images.
 
     Raises:
-        InputError: a number is not finite any more.
+        InputError: a number is not finite any more, or the model has one image size and the recipe
+            another one for training.
         Stopped: by SIGTERM or Ctrl-C; everything is saved.
     """
     keras.utils.set_random_seed(_TEACHER_SEED)
     model.trainable = True
     _set_batch_norm_momentum(model, recipe.batch_norm_momentum)
     student = _on_student_images(model, contract, pipeline.image_format)
+    trained, train_pipeline = _in_training(model, contract, pipeline, recipe.train_image_size)
     optimization, steps = dataset_steps(recipe.optimization, dataset)
     end = recipe.minutes and time.monotonic() + 60 * recipe.minutes
     class_weights = training_class_weights(optimization, dataset)
     if class_weights is not None and is_writer():
         print(f"class weights of the teacher: {weights_line(class_weights, dataset.class_names)}")
     training_model = TrainingModel(
-        student,
-        Supervised(),
+        trained or student,
+        recipe.objective(),
         class_weights=class_weights,
         label_smoothing=recipe.augmentation.label_smoothing,
     )
@@ -188,7 +199,7 @@ def fit_teacher(
         upgrade=functools.partial(_upgraded, dataset=dataset, accept=accept_changed_data),
         writes=is_writer(),
     )
-    batches = pipeline.train_batches(
+    batches = train_pipeline.train_batches(
         dataset.train, recipe.augmentation, optimization, _TEACHER_SEED
     )
     data = TrainingData(batches, steps, bad_images=pipeline.bad_images)
@@ -287,6 +298,37 @@ def _on_student_images(
     return keras.Model(images, as_logits(model(conversion(images)), contract))
 
 
+def _in_training(
+    model: keras.Model, contract: TeacherContract, pipeline: InputPipeline, size: int | None
+) -> tuple[keras.Model | None, InputPipeline]:
+    """Returns the same layers for training images of another size, and the pipeline of these.
+
+    Without another size the model is None and the pipeline the one that is given.
+    """
+    if size is None or (size, size) == (
+        pipeline.image_format.height,
+        pipeline.image_format.width,
+    ):
+        return None, pipeline
+
+    def of_size(image_format: ImageFormat) -> ImageFormat:
+        return dataclasses.replace(image_format, height=size, width=size)
+
+    images = keras.Input((size, size, 3), name="image")
+    try:
+        if isinstance(model, Classifier):
+            raise ValueError("Its positions are those of one size.")
+        layers = keras.models.clone_model(model, images, clone_function=lambda layer: layer)
+    except ValueError as error:
+        raise InputError(
+            f"Teacher {model.name} takes images of one size, so it cannot be trained at "
+            f"{size} pixels (train_image_size): choose a keras_deit: or applications: convnet."
+        ) from error
+    smaller = dataclasses.replace(contract, image_format=of_size(contract.image_format))
+    pipeline = dataclasses.replace(pipeline, image_format=of_size(pipeline.image_format))
+    return _on_student_images(layers, smaller, pipeline.image_format), pipeline
+
+
 def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None:
     if momentum is not None:
         for layer in _all_layers(model):
@@ -294,8 +336,7 @@ def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None
                 layer.momentum = momentum
 
 
-def _all_layers(model: keras.Model):
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
+def _all_layers(layer: keras.layers.Layer):
+    for inner in sublayers(layer):
+        yield inner
+        yield from _all_layers(inner)

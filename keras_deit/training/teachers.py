@@ -20,15 +20,26 @@ from keras_deit.data import Dataset, take_examples
 from keras_deit.objectives import Objective
 from keras_deit.recipes import TeacherRecipe, default_teacher_recipe
 from keras_deit.teachers import (
+    Foreign,
+    HostModel,
     Teacher,
     TeacherContract,
     TeacherRequest,
+    TorchModel,
     build_teacher_model,
     check_classes,
+    check_foreign_classes,
+    check_teacher_name,
     class_order,
+    foreign_exists,
+    foreign_source,
+    is_foreign,
+    is_package_model,
+    load_foreign,
     load_teacher_model,
     own_head_classes,
     teacher_record,
+    weights_class_names,
 )
 from keras_deit.training.changes import changes_since
 from keras_deit.training.checkpoints import fingerprint
@@ -38,7 +49,12 @@ from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
-from keras_deit.training.teacher_training import fit_teacher, listing_beside, lock_file
+from keras_deit.training.teacher_training import (
+    fit_teacher,
+    listing_beside,
+    lock_file,
+    stochastic_depth,
+)
 
 
 def with_teacher(
@@ -146,10 +162,9 @@ def resolve_teacher(
         InputError: there is no such teacher, it has other classes than the data, or its images or
             outputs are not what its contract declares.
     """
-    model, contract, source = _resolve(
+    model, contract, source, classes = _resolve(
         request, dataset, pipeline, teacher_dir, checkpoint_seconds, print_fn
     )
-    classes = teacher_record(source).get("classes")
     order = class_order(classes, dataset.class_names, request.name, dataset.name)
     if request.name.endswith(".keras") and (
         changes := _changes_of_data(pathlib.Path(source), dataset)
@@ -239,32 +254,59 @@ def teacher_top1(
 
 
 def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds, print_fn):
+    """Returns the model, its contract, where it comes from, and the names of its classes or None."""
     name, weights = request.name, request.weights
+    if is_foreign(name):
+        foreign = _load_foreign(request, dataset.num_classes, pipeline.image_format)
+        check_foreign_classes(foreign, name, dataset.num_classes, dataset.name)
+        classes = _names_of(dataset, foreign.classes)
+        return foreign.model, foreign.contract, foreign_source(name), classes
     if name.endswith(".keras"):
         model, contract = load_teacher_model(name, pixels=request.pixels, outputs=request.outputs)
         check_classes(contract.num_classes, dataset.num_classes, name, dataset.name)
-        return model, contract, str(user_path(name).resolve())
+        return model, contract, str(user_path(name).resolve()), teacher_record(name).get("classes")
     recipe = request.recipe or default_teacher_recipe(request.name, request.weights)
     size = recipe.model_size(pipeline.image_format)
     own_classes = own_head_classes(name, dataset.num_classes, weights)
     with precision("float32"):
         if own_classes is not None:
             check_classes(own_classes, dataset.num_classes, name, dataset.name)
-            return *build_teacher_model(name, dataset.num_classes, *size, weights), name
+            known = weights_class_names(weights, own_classes) if is_package_model(name) else None
+            built = build_teacher_model(name, dataset.num_classes, *size, weights)
+            return *built, name, _names_of(dataset, known)
         path = _kept_file(request, recipe, dataset, pipeline.image_format, teacher_dir, print_fn)
         if not path.is_file():
             check_writable(path)
             dataset_steps(recipe.optimization, dataset, "teacher_batch_size")
             with _its_training(path, print_fn) as exists:
                 if not exists:
-                    model, contract = build_teacher_model(name, dataset.num_classes, *size, weights)
+                    values = (name, dataset.num_classes, *size, weights)
+                    model, contract = build_teacher_model(*values, **stochastic_depth(recipe))
                     source = f"{name}, weights {weights}"
                     fit_teacher(
                         *(model, contract, dataset, recipe, pipeline, path, source),
                         checkpoint_seconds=checkpoint_seconds,
                     )
         # It is loaded even if it was trained just now, so that both kinds of runs do the same.
-        return *load_teacher_model(path), str(path.resolve())
+        source = str(path.resolve())
+        return *load_teacher_model(path), source, teacher_record(source).get("classes")
+
+
+def _load_foreign(
+    request: TeacherRequest, num_classes: int, student_format: ImageFormat
+) -> Foreign:
+    size = (student_format.height, student_format.width)
+    contract = (request.weights, request.pixels, request.outputs)
+    return load_foreign(request.name, num_classes, *size, *contract)
+
+
+def _names_of(dataset: Dataset, classes: list[str] | None) -> list[str] | None:
+    """Returns the names of a teacher's classes if they are those of the data, in any order.
+
+    Published files name ImageNet's classes in several ways; a teacher of other classes is found by
+    its accuracy.
+    """
+    return classes if classes and {*classes} == {*dataset.class_names} else None
 
 
 @contextlib.contextmanager
@@ -331,7 +373,13 @@ def teacher_digest(source: str, teacher: Teacher) -> str:
         source: where it comes from, as `resolve_teacher` returns it.
         teacher: the teacher.
     """
-    return file_digest(source) if source.endswith(".keras") else fingerprint(teacher)
+    return file_digest(source) if source.endswith(".keras") else teacher_fingerprint(teacher)
+
+
+def teacher_fingerprint(teacher: Teacher) -> str:
+    """Returns sixteen hexadecimal digits that identify what a teacher computes with."""
+    is_own = not isinstance(teacher.model, (HostModel, TorchModel))
+    return fingerprint(teacher) if is_own else teacher.model.digest()[:16]
 
 
 def teacher_of_run(
@@ -348,7 +396,7 @@ def teacher_of_run(
         The teacher, None if its file is gone; and a sentence if it is not that of the training.
     """
     source, is_file = config["teacher"], config["teacher"].endswith(".keras")
-    if is_file and not pathlib.Path(source).is_file():
+    if not _is_there(source, request.weights):
         return None, f"The teacher {source} does not exist any more; no agreement."
     with corrupt_as_input_error("The configuration of the run has no contract of its teacher"):
         contract = TeacherContract.from_dict(config["teacher_contract"])
@@ -359,6 +407,9 @@ def teacher_of_run(
     try:
         if is_file:
             model, _ = load_teacher_model(source, contract)
+        elif is_foreign(source):
+            request = dataclasses.replace(request, name=source)
+            model = _load_foreign(request, contract.num_classes, contract.image_format).model
         else:
             model, _ = build_teacher_model(source, contract.num_classes, *size, request.weights)
         teacher = Teacher(model, contract, student_format, config.get("teacher_class_order"))
@@ -369,3 +420,16 @@ def teacher_of_run(
     if stored in (None, teacher_digest(source, teacher)):
         return teacher, ""
     return teacher, f"{replaced}: its top-1 and the agreement are those of the present one."
+
+
+def _is_there(source: str, weights: str | None) -> bool:
+    """Returns whether the files of a teacher are there, as far as it has any here."""
+    if is_foreign(source):
+        return foreign_exists(source, weights)
+    if source.endswith(".keras"):
+        return pathlib.Path(source).is_file()
+    try:
+        check_teacher_name(source, weights)
+    except InputError:
+        return not is_package_model(source)
+    return True

@@ -22,7 +22,7 @@ from keras_deit.optimizers import Optimization
 from keras_deit.teachers import Teacher
 from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
-from keras_deit.training.checkpoints import CheckpointManager, fingerprint
+from keras_deit.training.checkpoints import CheckpointManager
 from keras_deit.training.earlier_formats import as_started, run_digests
 from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
@@ -40,7 +40,7 @@ from keras_deit.training.preparation import (
 from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run, flatten
 from keras_deit.training.steps import dataset_steps
-from keras_deit.training.teachers import values_of, with_teacher
+from keras_deit.training.teachers import teacher_fingerprint, values_of, with_teacher
 from keras_deit.training.time_limit import limit
 from keras_deit.training.validation import score_split
 
@@ -298,7 +298,7 @@ def _checkpoints(
         resume_metadata={
             **count,
             "classes": list(splits.class_names),
-            "teacher": teacher and fingerprint(teacher),
+            "teacher": teacher and teacher_fingerprint(teacher),
             **contract,
         },
         upgrade=lambda stored: {**earlier, **stored, **accepted},

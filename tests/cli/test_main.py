@@ -10,7 +10,8 @@ from commands import call, run_process, start_command
 from keras_deit.cli.commands import COMMANDS
 from keras_deit.core.errors import InputError
 from keras_deit.optimizers import Optimization
-from keras_deit.recipes import recipe
+from keras_deit.recipes.recipe import RECIPES
+from keras_deit.recipes.teacher_recipe import STUDENT_ONLY
 from keras_deit.version import __version__
 
 
@@ -53,7 +54,7 @@ def test_the_help_of_train_has_the_flags_of_student_and_teacher():
     fields = {field.name for field in dataclasses.fields(Optimization)}
     assert fields | {"model", "teacher", "embed_dim", "mixup_alpha", "run_dir", "strategy"} <= flags
     of_teacher = {name for name in fields if f"teacher_{name}" in flags}
-    assert fields - of_teacher == set(recipe.STUDENT_ONLY)
+    assert fields - of_teacher == set(STUDENT_ONLY)
 
 
 RECIPE = """
@@ -67,7 +68,7 @@ register_recipe("{name}", "digits", epochs=7)
     ("name", "form"), [("recipe_of_mine", "--import={}"), ("other_of_mine", "--import {}")]
 )
 def test_an_imported_file_registers_recipes(name, form, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe.RECIPES, "_values", dict(recipe.RECIPES._values))
+    monkeypatch.setattr(RECIPES, "_values", dict(RECIPES._values))
     file = tmp_path / f"{name}.py"
     file.write_text(RECIPE.format(name=name))
     flags = form.format(file).split()

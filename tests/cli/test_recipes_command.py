@@ -24,6 +24,12 @@ def test_the_values_for_a_model_are_printed():
     assert table != recipe_table(get_recipe("deit3_1k"))
 
 
+def test_recipes_of_teachers_are_printed():
+    listed, table = call("recipes").stdout, call("recipes", "--recipe=resnet_a1").stdout
+    assert all(f"resnet_{name} " in listed for name in ("a1", "a2", "a3"))
+    assert "ResNet-50 80.38" in table and "target_smoothing         0.1" in table
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -5,6 +5,7 @@ import conv_cases
 import numpy_reference as reference
 from binary_layer_cases import CASES as BINARY_CASES
 from fixup_cases import CASES as FIXUP_CASES
+from grouped_conv_cases import CASES as REGNET_CASES
 from harness import Case, Effect
 from hmlp_layer_cases import CASES as HMLP_CASES
 from locality_cases import CASES as LOCALITY_CASES
@@ -139,6 +140,7 @@ CASES = (
     *LOCALITY_CASES,
     *FIXUP_CASES,
     *HMLP_CASES,
+    *REGNET_CASES,
     *PIT_T2T_CASES,
     *RESIDUAL_STEM_CASES,
     *RESNET_STEM_CASES,

@@ -8,6 +8,7 @@ from binary_model_cases import CASES as BINARY_CASES
 from deit3_model_cases import CASES as DEIT3_CASES
 from harness import Case, Effect
 from pit_t2t_model_cases import CASES as PIT_T2T_CASES
+from regnet_model_cases import CASES as REGNET_CASES
 from resmlp_model_cases import CASES as RESMLP_CASES
 from small_data_model_cases import CASES as SMALL_DATA_CASES
 from swin_model_cases import CASES as SWIN_CASES
@@ -67,6 +68,7 @@ CASES = {
     "DeiT": PLAIN,
     **BINARY_CASES,
     **DEIT3_CASES,
+    **REGNET_CASES,
     **RESMLP_CASES,
     **VIT_CASES,
     **cait_model_cases.CASES,

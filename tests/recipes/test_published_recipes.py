@@ -1,12 +1,14 @@
 """The published recipes have the values of the papers and of the published command lines."""
 
 import dataclasses
+import math
 
 import pytest
 
 from keras_deit import InputError
 from keras_deit.models import abstract_model, list_models, model_values
 from keras_deit.objectives import Distillation, Supervised
+from keras_deit.optimizers import learning_rate_schedule
 from keras_deit.recipes import get_recipe, list_recipes, recipe_table
 from keras_deit.training import Job
 from keras_deit.training.identity import run_identity
@@ -29,6 +31,9 @@ PUBLISHED = {
     ("cait", "cait_m48_224"): (400, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.4, "ce"),
     ("cait_distilled", "cait_s36_224"): (400, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.2, "ce"),
     ("cait_finetune_448", "cait_m48_448"): (60, 256, "adamw", 5e-6, 1e-5, 0.05, 0.3, "ce"),
+    ("binaryvit", "binary_vit_small_patch4_224"): (
+        *(300, 512, "adamw", 5e-4, 1e-5, 0.0, 0.0, "ce"),
+    ),
     ("layerscale", "deit_small_d36_patch16_224"): (
         *(300, 1024, "adamw", 1e-3, 1e-5, 0.05, 0.25, "ce"),
     ),
@@ -87,7 +92,8 @@ def test_numbers_of_a_recipe_for_a_model(name, model):
         recipe.model_values.get("drop_path_rate", 0.0),
         recipe.objective.loss,
     ) == (*PUBLISHED[name, model][:-1], LOSSES[PUBLISHED[name, model][-1]])
-    assert (optimization.warmup_epochs, optimization.warmup_learning_rate) == (5, 1e-6)
+    warmup = 0 if name == "binaryvit" else 5
+    assert (optimization.warmup_epochs, optimization.warmup_learning_rate) == (warmup, 1e-6)
     assert optimization.schedule == "epoch_cosine"
 
 
@@ -232,11 +238,38 @@ def test_every_recipe_fits_its_models(name):
 
 def test_only_distillation_has_a_teacher():
     for name in list_recipes():
-        distills = "distilled" in name or name in ("digits", "cait_finetune_448")
+        distills = "distilled" in name or name in ("digits", "cait_finetune_448", "binaryvit")
         objective = get_recipe(name).objective
         assert type(objective) is (Distillation if distills else Supervised)
         assert (objective.teacher_request is not None) == distills
-        assert not distills or objective.kind == "hard"
+        assert not distills or objective.kind == ("soft" if name == "binaryvit" else "hard")
+
+
+def test_binaryvit_learns_the_distribution_of_a_deit_s_alone():
+    recipe = get_recipe("binaryvit")
+    values = recipe.objective.values
+    assert (values["alpha"], values["temperature"]) == (1.0, 1.0)
+    assert (values["teacher"], values["teacher_weights"]) == ("deit_small_patch16_224", "imagenet")
+    augmentation = recipe.augmentation
+    assert augmentation.crop == "random_resized_crop" and augmentation.flip_probability == 0.5
+    assert augmentation.auto_augment == "none" and augmentation.repeated_augmentation == 1
+    others = ("mixup_alpha", "cutmix_alpha", "erase_probability", "color_jitter", "label_smoothing")
+    assert not any(getattr(augmentation, name) for name in others)
+    optimization = recipe.optimization
+    assert (optimization.warmup_epochs, optimization.gradient_clip) == (0, 0)
+    assert optimization.ema_decay == 0 and not recipe.fine_tunes
+    rate = learning_rate_schedule(optimization, 2502)
+    assert float(rate(0)) == pytest.approx(5e-4)
+    # The schedule is one epoch late.
+    last = 1e-5 + (5e-4 - 1e-5) * (1 + math.cos(math.pi * 298 / 300)) / 2
+    assert float(rate(300 * 2502 - 1)) == pytest.approx(last, rel=1e-4)
+    for name, top1 in {
+        "binary_vit_small_patch4_224": "67.7",
+        "binary_vit_small_patch4_star_224": "70.6",
+        "binary_deit_small_patch16_224": "48.5",
+        "binary_deit_small_patch16_gap_224": "56.4",
+    }.items():
+        assert f"{name} {top1}" in recipe.expected
 
 
 def test_fine_tuning_without_weights_is_an_error():

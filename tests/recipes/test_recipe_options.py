@@ -23,7 +23,7 @@ from keras_deit.recipes import (
 )
 from keras_deit.recipes import recipe as recipe_module
 from keras_deit.recipes.option_kinds import checked_values, field_options, unique_options
-from keras_deit.recipes.recipe import STUDENT_ONLY
+from keras_deit.recipes.teacher_recipe import STUDENT_ONLY
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,8 @@ def test_a_recipe_trains(name, teacher, tmp_path):
     sizes = {key: value for key, value in SMALL.items() if key in known}
     if "stem_channels" in known:
         sizes |= {"stem_depths": (1,), "stem_channels": (4,)}
+    if name == "binaryvit":
+        sizes |= {"reduction": 1, "mlp_ratio": 2}  # One stage.
     values = {**sizes, "epochs": 1, "batch_size": 600, "warmup_epochs": 0}
     if recipe.objective.teacher_request is not None:
         values |= {"teacher": teacher, "accept_teacher": True}
