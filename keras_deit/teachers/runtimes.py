@@ -49,9 +49,9 @@ class Runtime(abc.ABC):
         self._dtype = dtype
         # PyTorch's models have the channels first.
         self._channels_first = shape[1] == 3 and shape[3] != 3
-        batch, *sides, channels = (
-            (shape[0], *shape[2:], shape[1]) if self._channels_first else shape
-        )
+        if self._channels_first:
+            shape = [shape[axis] for axis in (0, 2, 3, 1)]
+        batch, *sides, channels = shape
         if channels not in (3, None):
             raise InputError(f"{path} takes images of {channels} channels, not color images.")
         self._batch = batch
