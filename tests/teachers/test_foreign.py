@@ -144,7 +144,7 @@ def test_what_cannot_be_a_teacher_is_one_line(folder, saved_model):
     with pytest.raises(InputError, match="pass --teacher_pixels"):
         load(saved_model, pixels=None)
     several = save_saved_model(folder / "several", output="scores", sums=1.0)
-    with pytest.raises(InputError, match="several outputs.*scores, sums"):
+    with pytest.raises(InputError, match=r"several outputs.*scores, sums"):
         load(f"savedmodel:{several}")
     with pytest.raises(InputError, match="cannot be trained"):
         check_teacher_name(saved_model, to_train=True)
@@ -154,7 +154,7 @@ def test_what_cannot_be_a_teacher_is_one_line(folder, saved_model):
 
 def test_a_missing_runtime_is_one_line(onnx_file, monkeypatch):
     monkeypatch.setattr(foreign.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="needs onnxruntime.*keras-deit.onnx."):
+    with pytest.raises(InputError, match=r"needs onnxruntime.*keras-deit.onnx."):
         check_teacher_name(onnx_file)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 
-def kernel(classes: int = 10, size: int = 16) -> np.ndarray:
-    rng = np.random.default_rng(4)
+def kernel(classes: int = 10, size: int = 16, seed: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(seed)
     return rng.normal(0, 0.05, (size * size * 3, classes)).astype("float32")
 
 
@@ -25,12 +25,12 @@ def save_saved_model(path, classes: int = 10, size: int | None = 16, output="log
     return path
 
 
-def save_onnx(path, classes: int = 10, size: int = 16, batch: int | None = None, channels: int = 3):
+def save_onnx(path, classes=10, size=16, batch: int | None = None, channels=3, seed=4):
     """Writes a linear classifier of the channels-first images of PyTorch."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    weight = kernel(classes, size).reshape(size, size, 3, classes).transpose(2, 0, 1, 3)
+    weight = kernel(classes, size, seed).reshape(size, size, 3, classes).transpose(2, 0, 1, 3)
     weight = np.resize(weight, (channels * size * size, classes))
     shape = (batch or "batch", channels, size, size)
     graph = helper.make_graph(
