@@ -1,9 +1,23 @@
 """Calls from a computation of the backend to a function of NumPy arrays on the host."""
 
+import os
 from collections.abc import Callable
 
 import keras
 import numpy as np
+
+# Threads of XLA's pool on the CPU: a program that waits for the host takes one, and handing the
+# array over another one. By default there is one for each core.
+_THREADS = 4
+
+
+def reserve_threads() -> None:
+    """Lets JAX on the CPU call the host on a machine of one core, where it would wait for ever.
+
+    It has an effect before JAX uses its devices. For several devices `distributed` reserves more.
+    """
+    if keras.backend.backend() == "jax":
+        os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, _THREADS)))
 
 
 def call_on_host(function: Callable[[np.ndarray], np.ndarray], tensor, width: int):

@@ -118,6 +118,8 @@ class GroupedConvBlock(Block):
         InputError: the width is no multiple of that of the groups.
     """
 
+    supports_activation_checkpointing = True
+
     def __init__(
         self,
         width: int,
@@ -166,7 +168,10 @@ class GroupedConvBlock(Block):
             norm.build(outside)
             self.shortcut = [conv, norm]
 
-    def call(self, grid):
+    def call(self, grid, training=False):
+        return self.checkpointed(self._forward, grid, training)
+
+    def _forward(self, grid):
         branch, shortcut = self._parts(grid)
         return ops.relu(shortcut + self.drop_path(branch))
 

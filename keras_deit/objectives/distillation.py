@@ -38,13 +38,16 @@ class Distillation(Supervised):
             softened distribution, or "none" to only compare with the teacher.
         alpha: weight α of the distillation loss in the loss, in [0, 1].
         temperature: temperature τ of soft distillation.
-        teacher: teacher model: a KerasCV name (kerascv:resnet18_v2), a keras.applications name
-            (applications:ConvNeXtTiny), or a .keras file.
-        teacher_weights: initial weights of a keras.applications teacher: "imagenet".
-        teacher_pixels: pixels that the teacher in a .keras file takes, if no .json file beside it
-            says so: "0-255", "0-1", "-1-1", or normalized as "imagenet" or "caffe".
-        teacher_outputs: outputs of the teacher in a .keras file, if no .json file beside it says
-            so: "logits" or "probabilities".
+        teacher: teacher model: a name of this package (regnety_160), a KerasCV name
+            (kerascv:resnet18_v2), a keras.applications name (applications:ConvNeXtTiny), a .keras
+            file, savedmodel:DIR, onnx:FILE, or on the PyTorch backend timm:NAME.
+        teacher_weights: weights of the teacher: "imagenet" for the released ones of a
+            keras.applications teacher or of a model of this package; for the latter also a file,
+            the directory of a run or hf://OWNER/NAME; for a model of timm a checkpoint.
+        teacher_pixels: pixels that the teacher in a file takes, if nothing beside it says so:
+            "0-255", "0-1", "-1-1", or normalized as "imagenet" or "caffe".
+        teacher_outputs: outputs of the teacher in a file, if nothing beside it says so: "logits" or
+            "probabilities".
         teacher_recipe: recipe of the teacher's training, a `keras_deit.recipes.TeacherRecipe`, if
             it has to be trained first; None for the default one.
         teacher_optional: whether to train without the teacher, on the labels alone, if it has to be

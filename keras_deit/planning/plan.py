@@ -42,7 +42,8 @@ class Plan:
         job: the training.
         dataset: size of its data.
         parameters: number of trained parameters and of those with weight decay, in words.
-        teacher_parameters: number of parameters of the teacher; None for no teacher.
+        teacher_parameters: number of parameters of the teacher; 0 for one in a runtime of its own,
+            None for no teacher.
         trains_teacher: whether the teacher has to be trained first, unless it was trained before.
         replicas: number of copies of the model.
         shards: number of devices that share a copy.

@@ -68,6 +68,8 @@ def _teacher(plan: Plan) -> str:
         return "none"
     trained = ", trained first if it is not kept already" if plan.trains_teacher else ""
     name = plan.job.recipe.objective.teacher_request.name
+    if plan.teacher_parameters == 0:
+        return f"{name}, in its own runtime on the host"
     return f"{name}, {plan.teacher_parameters:,} parameters{trained}"
 
 

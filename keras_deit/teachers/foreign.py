@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import read_json, user_path
+from keras_deit.core.host_calls import reserve_threads
 from keras_deit.teachers.contract import OUTPUTS, PIXELS, TeacherContract, pixel_format
 from keras_deit.teachers.host_model import HostModel
 from keras_deit.teachers.runtimes import RUNTIMES
@@ -65,6 +66,7 @@ def check_foreign(name: str) -> None:
     if prefix == TIMM:
         check_timm(name)
         return
+    reserve_threads()
     runtime = RUNTIMES[prefix]
     if not runtime.exists(user_path(path)):
         raise InputError(f"Teacher {name}: there is no {runtime.what} {path}.")

@@ -166,8 +166,8 @@ def _size(given: dict) -> DatasetSize:
 
 
 _TEACHER_WEIGHTS = (
-    '"imagenet" for the released weights of a keras.applications teacher or a model of this package; '
-    "of the latter also a file, the directory of a run or hf://OWNER/NAME."
+    '"imagenet" for the released weights of a keras.applications teacher or of a model of this '
+    "package; for the latter also a file, the directory of a run or hf://OWNER/NAME."
 )
 
 

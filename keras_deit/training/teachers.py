@@ -254,7 +254,7 @@ def teacher_top1(
 
 
 def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds, print_fn):
-    """Returns the model, its contract, where it comes from, and the names of its classes or None."""
+    """Returns the model, its contract, where it comes from, and its classes, if they are known."""
     name, weights = request.name, request.weights
     if is_foreign(name):
         foreign = _load_foreign(request, dataset.num_classes, pipeline.image_format)

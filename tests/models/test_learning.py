@@ -28,6 +28,10 @@ MODELS = {
     },
     "patchconvnet_s60_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
     "patchconvnet_s60_multi_224": {**SMALL, "image_size": 32, "layer_scale_init": 0.1},
+    "regnety_040": {
+        **{"image_size": 16, "widths": (16, 32), "depth": (1, 2), "group_width": 8},
+        "num_classes": 10,
+    },
     "sl_pit_patch2_32": {
         **{"image_size": 16, "embed_dim": 24, "depth": (1, 2), "num_heads": (2, 4)},
         **{"head_dim": 12, "num_classes": 10},

@@ -129,6 +129,11 @@ BLOCKS = {
     "mlp": ("resmlp_12_224", {**PATCHES, "pooling": "class_mlp"}, 16 * 24),
     "conv": ("patchconvnet_s20_224", CONV, 2 * 2 * 24),
     "mixed heads": ("cait_small_data_patch4_32", {**WITH_HEADS, "head_dim": 8}, 16 * 24),
+    "grouped conv": (
+        "regnety_040",
+        {"image_size": 32, "widths": (24,), "group_width": 8, "num_classes": 10},
+        8 * 8 * 24,
+    ),
     "t2t": ("t2t_small_data_32", {**CONV, "num_heads": 2, "token_dim": 8}, 65 * 24),
     "binary": (
         "binary_vit_small_patch4_224",

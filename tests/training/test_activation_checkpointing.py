@@ -30,6 +30,10 @@ MODELS = {
     "sl_t2t_32": {**SMALL, "image_size": 16, "token_dim": 8, "num_heads": 3, "dropout_rate": 0.3},
     "resmlp_12_224": PATCHES,
     "patchconvnet_s60_224": {**SMALL, "image_size": 32},
+    "regnety_040": {
+        **{"image_size": 16, "widths": (24,), "depth": (2,), "group_width": 8},
+        **{"num_classes": 4, "drop_path_rate": 0.5},
+    },
     "sl_swin_patch2_32": {
         **{**PATCHES, "patch_size": 2, "depth": (2, 1), "num_heads": (3, 6)},
         "attention_dropout_rate": 0.3,

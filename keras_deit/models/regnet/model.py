@@ -33,7 +33,7 @@ class RegNet(Classifier):
     Args:
         image_size: side in pixels, or (height, width).
         widths: channels of each stage, multiples of `group_width`.
-        depth: number of blocks of each stage.
+        depth: number of blocks of each stage; or one number for all.
         group_width: channels of each group of the 3×3 convolutions.
         stem_width: channels of the stem.
         squeeze_ratio: hidden width of the squeeze-and-excitation of a block divided by the channels
@@ -54,7 +54,7 @@ class RegNet(Classifier):
         self,
         image_size: int | tuple[int, int] = 224,
         widths: Sequence[int] = (224, 448, 1232, 3024),
-        depth: Sequence[int] = (2, 4, 11, 1),
+        depth: int | Sequence[int] = (2, 4, 11, 1),
         group_width: int = 112,
         stem_width: int = 32,
         squeeze_ratio: float = 0.25,
@@ -64,7 +64,7 @@ class RegNet(Classifier):
         **kwargs,
     ):
         height, width = check_image_size(image_size, 1)
-        _check_stages(widths, depth)
+        depth = _by_stage(widths, depth)
         check_positive(group_width=group_width, stem_width=stem_width, in_channels=in_channels)
         check_classes(num_classes)
         check_ratio(squeeze_ratio=squeeze_ratio)
@@ -91,7 +91,10 @@ class RegNet(Classifier):
         return weights.describe(names)
 
 
-def _check_stages(widths: Sequence[int], depth: Sequence[int]) -> None:
+def _by_stage(widths: Sequence[int], depth: int | Sequence[int]) -> tuple[int, ...]:
+    """Returns the number of blocks of each stage."""
+    if not isinstance(depth, (tuple, list)) and isinstance(widths, (tuple, list)):
+        depth = (depth,) * len(widths)
     stages = [len(x) if isinstance(x, (tuple, list)) else 0 for x in (widths, depth)]
     if not stages[0] or stages[0] != stages[1]:
         raise InputError(
@@ -100,3 +103,4 @@ def _check_stages(widths: Sequence[int], depth: Sequence[int]) -> None:
         )
     for stage, (channels, blocks) in enumerate(zip(widths, depth, strict=True)):
         check_positive(**{f"widths[{stage}]": channels, f"depth[{stage}]": blocks})
+    return tuple(depth)
