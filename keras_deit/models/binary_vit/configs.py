@@ -14,7 +14,6 @@ _FLAT = {
 
 
 def _register(name: str, parameters: int, gmacs: float, gops: float, top1: float, **values) -> None:
-    """`parameters` includes the running statistics of the norms, which the authors do not count."""
     register_model(
         name,
         BinaryViT,
@@ -31,28 +30,28 @@ def _register(name: str, parameters: int, gmacs: float, gops: float, top1: float
 
 # fmt: off
 _register(
-    "binary_vit_small_patch4_224", 22_491_771 + 126_080, 3.832, 0.0789, 67.7,
+    "binary_vit_small_patch4_224", 22_491_771, 3.832, 0.0789, 67.7,
     published_gops=0.079,
 )
 # BinaryViT*.
 _register(
-    "binary_vit_small_patch4_star_224", 22_488_635 + 126_080, 3.832, 0.1548, 70.6,
+    "binary_vit_small_patch4_star_224", 22_488_635, 3.832, 0.1548, 70.6,
     binary_merging=False,
 )
 _register(
-    "binary_deit_small_patch16_224", 22_294_900 + 111_360, 4.599, 0.1291, 48.5,
+    "binary_deit_small_patch16_224", 22_294_900, 4.599, 0.1291, 48.5,
     **_FLAT, pooling_sizes=(), affine=False, class_token=True,
 )
 _register(
-    "binary_deit_small_patch16_gap_224", 22_294_132 + 111_360, 4.574, 0.1287, 56.4,
+    "binary_deit_small_patch16_gap_224", 22_294_132, 4.574, 0.1287, 56.4,
     **_FLAT, pooling_sizes=(), affine=False,
 )
 _register(
-    "binary_deit_small_patch16_gap_branches_224", 22_330_996 + 111_360, 4.574, 0.1324, 60.2,
+    "binary_deit_small_patch16_gap_branches_224", 22_330_996, 4.574, 0.1324, 60.2,
     **_FLAT, affine=False,
 )
 _register(
-    "binary_deit_small_patch16_gap_branches_affine_224", 22_349_428 + 111_360, 4.574, 0.1342, 61.8,
+    "binary_deit_small_patch16_gap_branches_affine_224", 22_349_428, 4.574, 0.1342, 61.8,
     **_FLAT,
 )
 # fmt: on
