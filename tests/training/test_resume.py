@@ -151,7 +151,7 @@ def test_a_run_is_trained_by_one_process_and_resumes_only_with_the_same_teacher(
         before_call(patch, "train_epoch", 1, start_again)
         train_job(job, str(tmp_path), quiet)
     assert len(refused) == 1 and "Another process" in refused[0] and str(tmp_path) in refused[0]
-    monkeypatch.setattr(trainer, "fingerprint", lambda teacher: "another")
+    monkeypatch.setattr(trainer, "teacher_fingerprint", lambda teacher: "another")
     with pytest.raises(InputError, match=r"teacher was [0-9a-f]+ and is another now"):
         train_job(job, str(tmp_path), quiet)
 
