@@ -314,6 +314,13 @@ class BinaryMerging(CompositeLayer):
         rows, columns = self.grid
         return rows // 2, columns // 2
 
+    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns the inputs of the norms, the convolution and the activation, in the dtype of the
+        variables."""
+        before = math.prod(input_shape[1:])
+        after = math.prod(self.compute_output_shape(input_shape)[1:])
+        return SavedActivations(0, 2 * before + (1 + self.binary) * after, before)
+
     def compute_output_shape(self, input_shape):
         return (input_shape[0], math.prod(self.patch_grid()), self.width)
 
