@@ -14,7 +14,7 @@ from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.keras_internals import sublayers
 from keras_deit.core.processes import barrier, has_accelerator, is_writer
 from keras_deit.data import Dataset, Source, num_batches
-from keras_deit.layers import Block
+from keras_deit.layers.settings import CompositeLayer
 from keras_deit.models import Classifier
 from keras_deit.objectives import TrainingModel
 from keras_deit.objectives.scoring import score
@@ -338,9 +338,9 @@ def _set_batch_norm_momentum(model: keras.Model, momentum: float | None) -> None
 
 
 def _all_layers(layer: keras.layers.Layer):
-    """Yields the layers in models and in this package's blocks. Those in the blocks of other
+    """Yields the layers in models and in layers of this package. Those in the layers of other
     packages keep what these give them: the figures of their teachers were measured so."""
     for inner in sublayers(layer):
         yield inner
-        if isinstance(inner, (keras.Model, Block)):
+        if isinstance(inner, (keras.Model, CompositeLayer)):
             yield from _all_layers(inner)
