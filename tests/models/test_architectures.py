@@ -20,7 +20,7 @@ from model_cases import CASES
 
 from keras_deit import list_models
 from keras_deit.core.precision import precision
-from keras_deit.models import get_spec
+from keras_deit.models import BinaryViT, get_spec
 
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 # Each of the others consists of the layers of one that is not among them, or the authors' numbers
@@ -161,12 +161,15 @@ def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     ],
 )
 def test_gradient_reaches_every_trainable_variable(case):
-    model = case.build_random()
+    model = case.build()
+    randomize(model)
     variables = model.trainable_variables
     before = [numpy(variable) for variable in variables]
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
     target = np.random.default_rng(3).normal(size=(len(case.inputs()), model.num_classes))
     model.train_on_batch(case.inputs(), target)
+    # A sign has no gradient beyond ±1, where most inputs of the random weights are.
+    smallest = 1e-7 if case.kind is BinaryViT else 1e-6
     for variable, value in zip(variables, before, strict=True):
         if has_gradient(case, variable):
-            assert np.abs(numpy(variable) - value).max() > 1e-7, variable.path
+            assert np.abs(numpy(variable) - value).max() > smallest, variable.path
