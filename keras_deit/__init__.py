@@ -42,6 +42,7 @@ _LAZY = {
     "training": None,
     "Predictor": "evaluation",
     "attention_maps": "evaluation",
+    "compare_studies": "evaluation",
     "evaluate_run": "evaluation",
     "evaluate_weights": "evaluation",
     "list_recipes": "recipes",
@@ -49,6 +50,7 @@ _LAZY = {
     "plan_training": "planning",
     "register_recipe": "recipes",
     "train": "evaluation",
+    "train_seeds": "evaluation",
     "train_teacher": "training",
     "write_report": "evaluation",
 }

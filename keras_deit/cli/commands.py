@@ -11,10 +11,11 @@ from keras_deit.cli.exporting import export, export_options
 from keras_deit.cli.faces import faces, faces_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.cli.reporting import report, report_options
+from keras_deit.cli.seeds import compare, compare_options, seed_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
-from keras_deit.evaluation import final_report, train_with_report
+from keras_deit.evaluation import final_report, train_seeds, train_with_report
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
@@ -49,6 +50,8 @@ class Command:
         run: does it, with the values that are given and the defaults of the others.
         arguments: name of the arguments that are no flags, of which some are needed; None if the
             command has none.
+        takes_imports: whether `run` gets the files of --import too, as `imports`, because it starts
+            other processes.
     """
 
     summary: str
@@ -56,20 +59,34 @@ class Command:
     options: Callable[[], list[Option]]
     run: Callable[[dict], None]
     arguments: str | None = None
+    takes_imports: bool = False
 
 
 def _train_options() -> list[Option]:
     plan = Option("plan", bool, "Only print what the training would take, like keras-deit plan.")
-    return [*training_options(), plan, *plan_options()]
+    # Without a default, because a seed that is given together with --seeds is refused.
+    options = [
+        dataclasses.replace(option, default=None) if option.name == "seed" else option
+        for option in training_options()
+    ]
+    return [*options, *seed_options(), plan, *plan_options()]
 
 
 def _train(values: dict) -> None:
-    if values.pop("plan", False):
+    imports, plans = values.pop("imports"), values.pop("plan", False)
+    if plans and "seeds" in values:
+        raise InputError("--plan is of one training; leave --seeds out.")
+    if plans:
         _plan(values)
         return
     for option in plan_options():
         if option.name in values:
             raise InputError(f"--{option.name} needs --plan.")
+    if "seeds" in values:
+        train_seeds(**values, imports=imports)
+        return
+    if "parallel_seeds" in values:
+        raise InputError("--parallel_seeds needs --seeds.")
     run = train_with_report(make_job(**values), values.get("run_dir"), start=STARTED)
     print(final_report(run))
 
@@ -194,6 +211,7 @@ COMMANDS = {
         "train --dataset folder:PATH --run_dir runs/mine",
         _train_options,
         _train,
+        takes_imports=True,
     ),
     "evaluate": Command(
         "Evaluate a run or weights: accuracy, calibration, agreement with the teacher.",
@@ -206,6 +224,13 @@ COMMANDS = {
         "report --run_dir runs/mine --compare runs/other runs/third",
         report_options,
         report,
+    ),
+    "compare": Command(
+        "Say which differences between recipes are within the noise of their seeds.",
+        "compare runs/long runs/short",
+        compare_options,
+        compare,
+        "studies",
     ),
     "faces": Command(
         "Crop the faces of videos in class folders, for --dataset folder:FACES.",

@@ -75,7 +75,8 @@ def run_command(arguments: list[str]) -> None:
         print(options_help([*options, _IMPORT]))
         return
     defaults = {option.name: option.default for option in options if option.default is not None}
-    command.run(defaults | parse_flags(options, rest, command.arguments))
+    imports = {"imports": files} if command.takes_imports else {}
+    command.run(defaults | parse_flags(options, rest, command.arguments) | imports)
 
 
 def _split_imports(arguments: list[str]) -> tuple[list[str], list[str]]:

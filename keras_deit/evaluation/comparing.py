@@ -1,6 +1,7 @@
 """The answers of several runs for the same images."""
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,11 +40,16 @@ def runs_by_name(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
         InputError: a directory is not that of a run.
     """
     runs = [load_run(path) for path in paths]
-    names = [each.path.resolve().name for each in runs]
-    return {
-        name if names.count(name) == 1 and name not in _TAKEN else str(each.path): each
-        for name, each in zip(names, runs, strict=True)
-    }
+    return dict(zip(shortest_names([each.path for each in runs]), runs, strict=True))
+
+
+def shortest_names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """Returns the names of directories, or where these are not unique their paths."""
+    names = [path.resolve().name for path in paths]
+    return [
+        name if names.count(name) == 1 and name not in _TAKEN else str(path)
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def answers_of_run(

@@ -110,7 +110,7 @@ def train(print_fn=print, start: float | None = None, **options) -> Run:
     """
     start = time.monotonic() if start is None else start
     job, run_dir = make_job(**options), options.get("run_dir")
-    return train_with_report(job, run_dir, print_fn, start, _command(options))
+    return train_with_report(job, run_dir, print_fn, start, training_command(options))
 
 
 def train_with_report(
@@ -145,7 +145,7 @@ def train_with_report(
     return run
 
 
-def _command(options: dict) -> list[str]:
+def training_command(options: dict) -> list[str]:
     """Returns the command that does the same as a call of `train`."""
     flags = []
     for name, value in options.items():

@@ -2,9 +2,9 @@
 
 from keras_deit.training.changes import data_summary
 from keras_deit.training.datasets import evaluation_dataset, train_dataset
-from keras_deit.training.identity import objective_from
+from keras_deit.training.identity import objective_from, run_identity
 from keras_deit.training.input_pipeline import InputPipeline
-from keras_deit.training.interruption import Stopped
+from keras_deit.training.interruption import Interruption, Stopped
 from keras_deit.training.job import Job, OnProblem
 from keras_deit.training.options import (
     DEFAULT_DATASET,
@@ -13,27 +13,34 @@ from keras_deit.training.options import (
     train_teacher,
     training_options,
 )
-from keras_deit.training.run import Run, load_run
+from keras_deit.training.preparation import check_recipe, dataset_of
+from keras_deit.training.run import Run, different_values, load_run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.teachers import resolve_teacher, teacher_of_run
-from keras_deit.training.trainer import train_job
+from keras_deit.training.trainer import default_run_dir, train_job
 from keras_deit.training.validation import score_split
 
 __all__ = [
     "DEFAULT_DATASET",
     "InputPipeline",
+    "Interruption",
     "Job",
     "OnProblem",
     "Run",
     "Stopped",
     "check_output",
+    "check_recipe",
     "data_summary",
+    "dataset_of",
+    "default_run_dir",
+    "different_values",
     "evaluation_dataset",
     "fine_tune_teacher",
     "load_run",
     "make_job",
     "objective_from",
     "resolve_teacher",
+    "run_identity",
     "score_split",
     "teacher_of_run",
     "teacher_training_options",

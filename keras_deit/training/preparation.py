@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.processes import num_replicas_in_sync, process_index_and_count
-from keras_deit.data import Dataset, Source, steps_per_epoch, take_examples
+from keras_deit.data import Dataset, Source, load_dataset, steps_per_epoch, take_examples
 from keras_deit.distributed import split_like
 from keras_deit.models import Classifier, abstract_model
 from keras_deit.objectives import Objective, TrainingModel
@@ -51,6 +51,18 @@ def check_recipe(recipe: Recipe, objective: Objective) -> None:
         raise InputError(
             f"{type(objective).__name__} validates features, which works in one process only."
         )
+
+
+def dataset_of(job: Job) -> Dataset:
+    """Returns the dataset that a job names.
+
+    Raises:
+        InputError: there is none, or an image of it is not possible.
+    """
+    return load_dataset(
+        *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels),
+        job.exif_orientation,
+    )
 
 
 def training_source(job: Job, dataset: Dataset) -> Source:

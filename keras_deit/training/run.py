@@ -241,13 +241,12 @@ class Run:
     def _differences(self, identity: dict) -> dict[str, str]:
         """Returns the names of the values that differ from the run here, with both values."""
         config = self.config
-        stored, wanted = flatten(config["run"]), flatten(identity)
         if config.get("format", 1) == 1:
-            wanted = {k: v for k, v in wanted.items() if k not in NOT_IN_FORMAT_1}
+            flat = flatten(identity).items()
+            identity = {k: v for k, v in flat if k not in NOT_IN_FORMAT_1}
         return {
-            key: f"{key} {_shown(stored, key)} there, {_shown(wanted, key)} here"
-            for key in sorted({*stored, *wanted})
-            if stored.get(key) != wanted.get(key)
+            name: f"{name} {there} there, {here} here"
+            for name, (there, here) in different_values(config["run"], identity).items()
         }
 
     def check(self, identity: dict, extend: bool = False) -> None:
@@ -378,5 +377,15 @@ def flatten(values: dict, prefix: str = "") -> dict:
     return flat
 
 
-def _shown(values: dict, key: str):
-    return values.get(key, "the default")
+def different_values(there: dict, here: dict) -> dict[str, tuple]:
+    """Returns the values of two identities that differ, by their names: "optimization.epochs".
+
+    Args:
+        there, here: nested dictionaries of JSON values that differ from the defaults.
+    """
+    stored, wanted = flatten(there), flatten(here)
+    return {
+        key: tuple(values.get(key, "the default") for values in (stored, wanted))
+        for key in sorted({*stored, *wanted})
+        if stored.get(key) != wanted.get(key)
+    }

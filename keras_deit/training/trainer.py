@@ -33,6 +33,7 @@ from keras_deit.training.preparation import (
     build_student,
     check_recipe,
     compile_training,
+    dataset_of,
     student_optimization,
     training_data,
     training_source,
@@ -138,10 +139,7 @@ def _train(
     check_recipe(recipe, objective)
 
     # Load the data.
-    dataset = load_dataset(
-        *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels),
-        job.exif_orientation,
-    )
+    dataset = dataset_of(job)
     changes = run.changes_of_data(dataset) if run.config_file.is_file() else ""
     check_unchanged(changes, job.accept_changed_data, "Give another --run_dir", print_fn)
     splits = dataclasses.replace(dataset, train=training_source(job, dataset))
@@ -226,12 +224,16 @@ def _train(
         barrier("run")
 
 
-def default_run_dir(job: Job) -> str:
-    """Returns a directory for this run alone, so that the same command finds it again."""
+def default_run_dir(job: Job, ending: str | None = None) -> str:
+    """Returns a directory for this run alone, so that the same command finds it again.
+
+    Args:
+        job: what the run does.
+        ending: instead of the seed in the name.
+    """
     recipe = job.recipe
-    name = "-".join(
-        (recipe.model, short_name(job.dataset), recipe.objective.label, f"seed{job.seed}")
-    )
+    ending = ending or f"seed{job.seed}"
+    name = "-".join((recipe.model, short_name(job.dataset), recipe.objective.label, ending))
     paths = [f"runs/{name}-{digest}" for digest in run_digests(job)]
     return next((path for path in paths if Run(path).config_file.is_file()), paths[0])
 
