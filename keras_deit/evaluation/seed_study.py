@@ -135,7 +135,7 @@ def same_data(one: dict, other: dict) -> bool:
     Args:
         one, other: the configurations of the studies or the runs.
     """
-    if one["data"] and other["data"]:
+    if one.get("data") and other.get("data"):
         return one["data"]["digest"] == other["data"]["digest"]
     names = {config["run"]["dataset"] for config in (one, other)}
     return len(names) == 1 and all(one[n] == other[n] for n in ("class_names", "examples"))

@@ -101,7 +101,7 @@ def train_seeds(
         raise InputError(f"parallel_seeds should be 1 or more. Received: {parallel_seeds}")
     options = {name: value for name, value in options.items() if value is not None}
     for name, reason in _OF_ONE_RUN.items():
-        if options.get(name):
+        if options.get(name, False) is not False:
             raise InputError(reason)
     environment = dict(os.environ)
     # This process needs no GPU, but choosing a recipe for the data asks whether there is one.
@@ -245,14 +245,18 @@ class _Trainer:
         return sorted(failed)
 
     def _take_result(self, seed: int) -> bool:
-        """Takes over the figures of a seed's run, if it is finished and of this study."""
+        """Takes over the figures of a seed's run, if it is finished and of this study.
+
+        Of a run that cannot be read its own process says why.
+        """
         run = self._study.run(seed)
-        if run.config_file.is_file() and run.summary is not None:
-            same_recipe = _recipe_of(run.config) == _recipe_of(self._config)
-            if same_recipe and same_data(run.config, self._config):
-                self._config["results"][seed] = run_figures(run)
-                self._study.write(self._config)
-                return True
+        with contextlib.suppress(InputError):
+            if run.config_file.is_file() and run.summary is not None:
+                same_recipe = _recipe_of(run.config) == _recipe_of(self._config)
+                if same_recipe and same_data(run.config, self._config):
+                    self._config["results"][seed] = run_figures(run)
+                    self._study.write(self._config)
+                    return True
         self._config["results"].pop(seed, None)
         return False
 
