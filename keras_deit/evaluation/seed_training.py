@@ -225,7 +225,8 @@ class _Trainer:
             return []
         self._print(
             f"{self._study.path}: {len(seeds) - len(waiting)} of {len(seeds)} seeds are finished; "
-            f"seeds {seeds_text(waiting)} are trained, {min(parallel, len(waiting))} at once."
+            f"seeds {seeds_text(waiting)} are trained, {min(parallel, len(waiting))} at once. What "
+            "each prints is in its seed_N.log."
         )
         gpus = _gpus(self._environment) if parallel > 1 and one_device_each else []
         failed, running = [], {}

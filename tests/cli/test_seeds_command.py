@@ -7,7 +7,7 @@ import time
 import pytest
 from commands import SMALL, call, run_process, start_command
 
-_TRAIN = ("train", "--distillation=none", "--epochs=30", "--batch_size=400", "--seeds=0:2", *SMALL)
+_TRAIN = ("train", "--distillation=none", "--epochs=8", "--batch_size=400", "--seeds=0:2", *SMALL)
 
 
 @pytest.mark.slow

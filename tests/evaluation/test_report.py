@@ -215,7 +215,7 @@ def test_a_call_of_train_is_shown_as_the_command_that_does_the_same():
 
     options = {"dataset": "folder:a b", "epochs": 3, "learning_rate": 1e-3, "extend": False}
     options |= {"image_size": (32, 48), "activation_checkpointing": True, "crop_scale": (0.5, 1.0)}
-    command = report._command({**options, "seed": None})
+    command = report.training_command({**options, "seed": None})
     assert parse_flags(training_options(), command[2:]) == options
 
 
