@@ -111,8 +111,9 @@ def model_options() -> list[Option]:
             if {option.kind, kind} == {int, "numbers"}:
                 # Models of stages have a number for each.
                 options[key] = dataclasses.replace(option, kind="counts")
-    # The initial bias of the heads is a value of the recipe, for every model.
-    for name in ("num_classes", "in_channels", "head_bias"):
+    # The initial bias of the heads is a value of the recipe, for every model; what is kept comes
+    # from a pruning.
+    for name in ("num_classes", "in_channels", "head_bias", "kept"):
         options.pop(name, None)
     normalization = Option(
         "normalization",

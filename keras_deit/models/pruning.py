@@ -1,0 +1,195 @@
+"""Pruning the channels of a vision transformer by learned gates.
+
+"Vision Transformer Pruning" (Zhu et al., 2021). What the dense layers of a block read is gated: the
+input that queries, keys and values share, the output of the heads, the input of the MLP and what is
+between its two layers. The residual stream, the heads and the blocks stay.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_deit.core.errors import InputError
+from keras_deit.layers.channels import Gated
+from keras_deit.layers.initializers import skip_init
+from keras_deit.layers.introspection import gate_variables
+from keras_deit.layers.settings import LAYER_SETTINGS, lora_parts, quantized_layers
+from keras_deit.models.classifier import Classifier
+
+# What is kept: for each block with gates, and each of its gated inputs by name, which of the
+# gates, ascending.
+Kept = list[dict[str, np.ndarray]]
+
+
+def check_prunable(family: type[Classifier], values: dict) -> None:
+    """Checks that the blocks of a model can have gates.
+
+    Args:
+        family: class of the model.
+        values: its constructor arguments.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if not {"gates", "kept"} <= values.keys():
+        raise InputError(
+            f"{family.__name__} cannot be pruned: its blocks have no gates. DeiT, DeiT III, ViT "
+            "and CaiT have them."
+        )
+
+
+def with_gates(model: Classifier) -> Classifier:
+    """Returns a model with the same weights and a gate of 1 at each channel, so that it computes
+    the same; the model itself does not change.
+
+    Raises:
+        InputError: the family has no gates, or layers are quantized or have LoRA.
+    """
+    check_prunable(type(model), model.get_config())
+    gated = _rebuilt(model, gates=True)
+    own = {variable.path: variable for variable in model.weights}
+    for variable in gated.weights:
+        if variable.path in own:
+            variable.assign(own[variable.path].value)
+    return gated
+
+
+def count_gates(model: Classifier) -> int:
+    """Returns the number of gates of a model."""
+    return sum(variable.shape[0] for variable in gate_variables(model))
+
+
+def choose(model: Classifier, rate: float, equal_heads: bool = True) -> Kept:
+    """Returns which channels of a model to keep: those with the largest |gate| of the whole model.
+
+    round((1 − rate)·gates) are kept, and at least one of each gated input, whatever its gate. All
+    heads of an attention keep equally many of their outputs, so that its values become a narrower
+    matrix: the largest gates of all heads are kept or removed together, by their mean, then so are
+    the second largest, and so on.
+
+    Args:
+        model: model with gates; it does not change.
+        rate: share of the gates to remove, in (0, 1).
+        equal_heads: whether the heads keep equally many. If not, each gate counts by itself as in
+            the paper, the values of a head are as wide as those of the widest one, and at least one
+            output of all heads is kept.
+
+    Raises:
+        InputError: the model has no gates, the rate is out of range, or so much would be removed
+            that nothing of an input is left.
+    """
+    total = count_gates(model)
+    if not total:
+        raise InputError(f"{model.name} has no gates: train it with gates first.")
+    if not 0 < rate < 1:
+        raise InputError(f"rate should be above 0 and below 1. Received: {rate}")
+    keep = round((1 - rate) * total)
+    groups, forced = [], []
+    for place in _gated(model):
+        first, *others = _groups(*place, equal_heads)
+        forced.append(first)
+        groups += others
+    least = sum(len(indices) for _, _, indices in forced)
+    if keep < least:
+        raise InputError(
+            f"rate {rate:g} leaves {keep:,} of {total:,} gates, and at least {least:,} are needed "
+            f"so that every layer keeps something: at most {1 - least / total:.4g} is possible."
+        )
+    chosen, left = list(forced), keep - least
+    for group in sorted(groups, key=lambda group: -group[1]):
+        # A group of heads that is too large for what is left makes place for single gates.
+        if len(group[2]) <= left:
+            chosen.append(group)
+            left -= len(group[2])
+    kept = [{} for _ in _gated_blocks(model)]
+    for (index, name), _, indices in chosen:
+        kept[index].setdefault(name, []).extend(indices)
+    return [{name: np.sort(rows) for name, rows in block.items()} for block in kept]
+
+
+def _groups(place: tuple, gated: Gated, equal_heads: bool) -> list[tuple]:
+    """Returns (place, importance, positions) of the gates that are kept or removed together, the
+    most important ones first."""
+    values = np.abs(ops.convert_to_numpy(gated.channels.gate.value).astype("float64"))
+    heads = np.asarray(gated.heads if equal_heads and gated.heads else [0] * len(values))
+    if not (equal_heads and gated.heads):
+        return [(place, values[row], [row]) for row in np.argsort(-values, kind="stable")]
+    by_head = [np.flatnonzero(heads == head) for head in np.unique(heads)]
+    ranked = [rows[np.argsort(-values[rows], kind="stable")] for rows in by_head]
+    ranks = [
+        [rows[rank] for rows in ranked if rank < len(rows)] for rank in range(max(map(len, ranked)))
+    ]
+    return [(place, values[rows].mean(), rows) for rows in ranks]
+
+
+def close_gates(model: Classifier, kept: Kept) -> None:
+    """Sets the gates that are not kept to 0: the model then computes what `pruned` does.
+
+    Args:
+        model: model with gates, which changes.
+        kept: what is kept of them.
+    """
+    for (index, name), gated in _gated(model):
+        gate = gated.channels.gate
+        open_ = np.isin(np.arange(gate.shape[0]), kept[index][name])
+        gate.assign(ops.convert_to_numpy(gate.value) * open_)
+
+
+def pruned(model: Classifier, kept: Kept) -> Classifier:
+    """Returns the narrow model: rows and columns of what is removed are gone from its kernels, and
+    the gates that are kept are a part of them.
+
+    The function is that of the model with the other gates closed, up to rounding. A norm still
+    takes its statistics from all channels.
+
+    Args:
+        model: model with gates; it does not change.
+        kept: what is kept of them.
+
+    Raises:
+        InputError: layers are quantized or have LoRA.
+    """
+    blocks = _gated_blocks(model)
+    narrow_kept = [_in_words(*pair) for pair in zip(blocks, kept, strict=True)]
+    narrow = _rebuilt(model, gates=False, kept=narrow_kept)
+    own = {variable.path: variable for variable in model.weights}
+    for variable in narrow.weights:
+        if variable.shape == own[variable.path].shape:
+            variable.assign(own[variable.path].value)
+    for block, target, rows in zip(blocks, _gated_blocks(narrow), kept, strict=True):
+        block.copy_into(target, rows)
+    return narrow
+
+
+def _in_words(block: keras.layers.Layer, rows: dict[str, np.ndarray]) -> dict:
+    """Returns what is kept as `TransformerBlock` takes it, of the channels before any pruning."""
+    words = {}
+    for name, kept in rows.items():
+        before = (block.kept or {}).get(name)
+        if name.startswith("mlp_hidden"):
+            words[name] = len(kept)
+        else:
+            words[name] = [int(row) if before is None else before[row] for row in kept]
+    return words
+
+
+def _rebuilt(model: Classifier, **values) -> Classifier:
+    if quantized_layers(model) or any(True for _ in lora_parts(model)):
+        raise InputError(f"{model.name} has quantized layers or LoRA: prune it before.")
+    config = {key: v for key, v in model.get_config().items() if key != LAYER_SETTINGS}
+    with skip_init():
+        return type(model).from_config({**config, **values})
+
+
+def _gated_blocks(model: Classifier) -> list[keras.layers.Layer]:
+    return [block for block in model.blocks if hasattr(block, "gated_channels")]
+
+
+def _gated(model: Classifier) -> list[tuple[tuple[int, str], Gated]]:
+    """Returns the gated inputs of a model, each with the index of its block and its name."""
+    return [
+        ((index, name), gated)
+        for index, block in enumerate(_gated_blocks(model))
+        for name, gated in block.gated_channels().items()
+    ]
+
