@@ -18,6 +18,7 @@ from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
 from keras_deit.evaluation.imagenet import evaluate_imagenet
 from keras_deit.evaluation.predictions import Prediction, Predictor
+from keras_deit.evaluation.pruning import prune
 from keras_deit.evaluation.report import train, train_with_report, write_report
 from keras_deit.evaluation.tables import disagreement_table, final_report, result_table, score_table
 from keras_deit.models.imagenet import imagenet_class_names
@@ -40,6 +41,7 @@ __all__ = [
     "final_report",
     "imagenet_class_names",
     "overlay",
+    "prune",
     "result_table",
     "saliency",
     "score_table",

@@ -83,6 +83,19 @@ class Gated(NamedTuple):
     channels: Channels
     heads: tuple[int, ...] | None = None
 
+    def groups(self, equal_heads: bool) -> list[int]:
+        """Returns the group of each gate, of which one of each other group is kept with it.
+
+        Args:
+            equal_heads: whether all heads keep equally many.
+        """
+        return list(self.heads) if equal_heads and self.heads else [0] * self.count
+
+    @property
+    def count(self) -> int:
+        """The number of gates."""
+        return self.channels.gate.shape[0]
+
 
 class GatedBranches:
     """What blocks have in common whose attentions and MLPs can have gates, and keep less.

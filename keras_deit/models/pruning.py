@@ -5,6 +5,8 @@ input that queries, keys and values share, the output of the heads, the input of
 between its two layers. The residual stream, the heads and the blocks stay.
 """
 
+import itertools
+
 import keras
 import numpy as np
 from keras import ops
@@ -59,6 +61,26 @@ def count_gates(model: Classifier) -> int:
     return sum(variable.shape[0] for variable in gate_variables(model))
 
 
+def kept_count(model: Classifier, rate: float, equal_heads: bool = True) -> int:
+    """Returns how many gates of a model, which may be abstract, `choose` keeps.
+
+    The arguments and errors are those of `choose`.
+    """
+    total = count_gates(model)
+    if not total:
+        raise InputError(f"{model.name} has no gates: train it with gates first.")
+    if not 0 < rate < 1:
+        raise InputError(f"rate should be above 0 and below 1. Received: {rate:g}")
+    count = round((1 - rate) * total)
+    least = sum(len({*gated.groups(equal_heads)}) for _, gated in _gated(model))
+    if count < least:
+        raise InputError(
+            f"rate {rate:g} leaves {count:,} of {total:,} gates, and {least:,} are needed so that "
+            f"every layer keeps something: the rate can be at most {1 - least / total:.4g}."
+        )
+    return count
+
+
 def choose(model: Classifier, rate: float, equal_heads: bool = True) -> Kept:
     """Returns which channels of a model to keep: those with the largest |gate| of the whole model.
 
@@ -71,55 +93,40 @@ def choose(model: Classifier, rate: float, equal_heads: bool = True) -> Kept:
         model: model with gates; it does not change.
         rate: share of the gates to remove, in (0, 1).
         equal_heads: whether the heads keep equally many. If not, each gate counts by itself as in
-            the paper, the values of a head are as wide as those of the widest one, and at least one
-            output of all heads is kept.
+            the paper, and the values of all heads are as wide as those of the widest one.
 
     Raises:
         InputError: the model has no gates, the rate is out of range, or so much would be removed
             that nothing of an input is left.
     """
-    total = count_gates(model)
-    if not total:
-        raise InputError(f"{model.name} has no gates: train it with gates first.")
-    if not 0 < rate < 1:
-        raise InputError(f"rate should be above 0 and below 1. Received: {rate}")
-    keep = round((1 - rate) * total)
-    groups, forced = [], []
-    for place in _gated(model):
-        first, *others = _groups(*place, equal_heads)
-        forced.append(first)
-        groups += others
-    least = sum(len(indices) for _, _, indices in forced)
-    if keep < least:
-        raise InputError(
-            f"rate {rate:g} leaves {keep:,} of {total:,} gates, and at least {least:,} are needed "
-            f"so that every layer keeps something: at most {1 - least / total:.4g} is possible."
-        )
-    chosen, left = list(forced), keep - least
-    for group in sorted(groups, key=lambda group: -group[1]):
-        # A group of heads that is too large for what is left makes place for single gates.
-        if len(group[2]) <= left:
-            chosen.append(group)
-            left -= len(group[2])
+    left = kept_count(model, rate, equal_heads)
     kept = [{} for _ in _gated_blocks(model)]
-    for (index, name), _, indices in chosen:
-        kept[index].setdefault(name, []).extend(indices)
+    groups = []
+    for (index, name), gated in _gated(model):
+        first, *others = _by_importance(gated, equal_heads)
+        kept[index][name] = list(first[1])
+        left -= len(first[1])
+        groups += [(importance, kept[index][name], rows) for importance, rows in others]
+    for _, target, rows in sorted(groups, key=lambda group: -group[0]):
+        # A group of heads that is too large for what is left makes place for single gates.
+        if len(rows) <= left:
+            target.extend(rows)
+            left -= len(rows)
     return [{name: np.sort(rows) for name, rows in block.items()} for block in kept]
 
 
-def _groups(place: tuple, gated: Gated, equal_heads: bool) -> list[tuple]:
-    """Returns (place, importance, positions) of the gates that are kept or removed together, the
-    most important ones first."""
+def _by_importance(gated: Gated, equal_heads: bool) -> list[tuple[float, np.ndarray]]:
+    """Returns the importance and the positions of the gates that are kept or removed together, the
+    most important ones first: one of each group."""
     values = np.abs(ops.convert_to_numpy(gated.channels.gate.value).astype("float64"))
-    heads = np.asarray(gated.heads if equal_heads and gated.heads else [0] * len(values))
-    if not (equal_heads and gated.heads):
-        return [(place, values[row], [row]) for row in np.argsort(-values, kind="stable")]
-    by_head = [np.flatnonzero(heads == head) for head in np.unique(heads)]
-    ranked = [rows[np.argsort(-values[rows], kind="stable")] for rows in by_head]
-    ranks = [
-        [rows[rank] for rows in ranked if rank < len(rows)] for rank in range(max(map(len, ranked)))
-    ]
-    return [(place, values[rows].mean(), rows) for rows in ranks]
+    groups = np.asarray(gated.groups(equal_heads))
+    ranked = []
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        ranked.append(rows[np.argsort(-values[rows], kind="stable")])
+    ranks = itertools.zip_longest(*ranked)
+    together = [np.array([row for row in rank if row is not None]) for rank in ranks]
+    return [(values[rows].mean(), rows) for rows in together]
 
 
 def close_gates(model: Classifier, kept: Kept) -> None:
@@ -192,4 +199,3 @@ def _gated(model: Classifier) -> list[tuple[tuple[int, str], Gated]]:
         for index, block in enumerate(_gated_blocks(model))
         for name, gated in block.gated_channels().items()
     ]
-

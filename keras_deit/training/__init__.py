@@ -13,6 +13,7 @@ from keras_deit.training.options import (
     train_teacher,
     training_options,
 )
+from keras_deit.training.pruning import make_pruning, pruning_options
 from keras_deit.training.run import Run, load_run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.teachers import resolve_teacher, teacher_of_run
@@ -32,7 +33,9 @@ __all__ = [
     "fine_tune_teacher",
     "load_run",
     "make_job",
+    "make_pruning",
     "objective_from",
+    "pruning_options",
     "resolve_teacher",
     "score_split",
     "teacher_of_run",
