@@ -35,7 +35,7 @@ def fold_layer_scale(model: Classifier) -> Classifier:
     folded = type(model).from_config({**config, **values})
     own = {variable.path: variable for variable in model.weights}
     for variable in folded.weights:
-        variable.assign(own[variable.path].value)
+        variable.assign(ops.copy(own[variable.path].value))
     for old, new in zip(_branches(model), _branches(folded), strict=True):
         _fold(old, new)
     return folded

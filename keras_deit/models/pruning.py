@@ -49,10 +49,11 @@ def with_gates(model: Classifier) -> Classifier:
     """
     check_prunable(type(model), model.get_config())
     gated = _rebuilt(model, gates=True)
+    # Copies, because a step on JAX deletes the arrays of the model that it is of.
     own = {variable.path: variable for variable in model.weights}
     for variable in gated.weights:
         if variable.path in own:
-            variable.assign(own[variable.path].value)
+            variable.assign(ops.copy(own[variable.path].value))
     return gated
 
 
@@ -162,7 +163,7 @@ def pruned(model: Classifier, kept: Kept) -> Classifier:
     own = {variable.path: variable for variable in model.weights}
     for variable in narrow.weights:
         if variable.shape == own[variable.path].shape:
-            variable.assign(own[variable.path].value)
+            variable.assign(ops.copy(own[variable.path].value))
     for block, target, rows in zip(blocks, _gated_blocks(narrow), kept, strict=True):
         block.copy_into(target, rows)
     return narrow

@@ -31,7 +31,7 @@ _SHARE_OF_EPOCHS = 1 / 3
 # What the two phases set themselves, or what is of no use to them.
 _NOT_OPTIONS = (
     *("objective", "epochs", "steps", "minutes", "extend", "gates", "run_dir", "weights"),
-    *("accept_teacher", "validate_agreement", "fine_tunes", "head_bias", "monitor"),
+    *("validate_agreement", "fine_tunes", "head_bias", "monitor"),
 )
 _OF_DISTILLATION = ("distillation", "alpha", "temperature")
 # What a run says itself.
