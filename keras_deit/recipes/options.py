@@ -137,6 +137,12 @@ def default_recipe(dataset: str) -> str:
     return "digits" if dataset == "digits" else AUTO
 
 
+def pruning_recipe(dataset: str) -> str:
+    """Returns the name of the recipe by which weights of no run are pruned if none is given: that
+    of the published pruning is DeiT's."""
+    return "digits" if dataset == "digits" else "deit"
+
+
 def register_recipe(name: str, base: str = "deit", **values) -> Recipe:
     """Registers a recipe that differs from another one in some values.
 

@@ -16,9 +16,10 @@ from keras_deit.objectives import Distillation, Sparsity, Supervised
 from keras_deit.optimizers import Optimization
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS
 from keras_deit.pretrained.sources import find_weights
-from keras_deit.recipes import Option, Recipe, apply_options, default_recipe
+from keras_deit.recipes import Option, Recipe, apply_options
 from keras_deit.recipes.option_kinds import checked_values
-from keras_deit.recipes.recipe import AUTO, About
+from keras_deit.recipes.options import pruning_recipe
+from keras_deit.recipes.recipe import About
 from keras_deit.training.identity import objective_from
 from keras_deit.training.job import Job
 from keras_deit.training.options import DEFAULT_DATASET, make_job, training_options, with_job_values
@@ -236,8 +237,8 @@ def _of_model(given: dict) -> tuple[Job, str, str]:
         if name not in given:
             raise InputError("Give --run_dir, or --model and --weights: what to prune.")
     weights = given.pop("weights")
-    recipe = default_recipe(given.get("dataset", DEFAULT_DATASET))
-    job = make_job(**{"recipe": "deit" if recipe == AUTO else recipe, **given})
+    recipe = pruning_recipe(given.get("dataset", DEFAULT_DATASET))
+    job = make_job(**{"recipe": recipe, **given})
     return job, weights, f"runs/{job.recipe.model}-pruned"
 
 
