@@ -42,8 +42,8 @@ class Sparsity(Supervised):
         self._gates = gate_variables(model)
         if not self._gates:
             raise InputError(
-                f"The objective sparsity needs a model with gates. Received: {model.name}, which is "
-                "without them or was built without gates=True."
+                f"The objective sparsity needs a model with gates. Received: {model.name}, which "
+                "has none or was built without gates=True."
             )
 
     def compute_loss(self, batch: Batch, training: bool) -> dict:
