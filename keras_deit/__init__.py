@@ -48,6 +48,7 @@ _LAZY = {
     "list_recipes": "recipes",
     "load_run": "training",
     "plan_training": "planning",
+    "prune": "evaluation",
     "register_recipe": "recipes",
     "train": "evaluation",
     "train_seeds": "evaluation",

@@ -15,7 +15,7 @@ from keras_deit.cli.seeds import compare, compare_options, seed_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
-from keras_deit.evaluation import final_report, train_seeds, train_with_report
+from keras_deit.evaluation import final_report, prune, train_seeds, train_with_report
 from keras_deit.models import get_spec, list_models, model_table
 from keras_deit.planning import advice, plan_options, plan_report, plan_training
 from keras_deit.pretrained.conversion import OUTPUTS, model_from, save_model
@@ -30,6 +30,7 @@ from keras_deit.recipes import (
 from keras_deit.recipes.options import model_options
 from keras_deit.training import (
     make_job,
+    pruning_options,
     teacher_training_options,
     train_teacher,
     training_options,
@@ -264,6 +265,12 @@ COMMANDS = {
         "convert --model NAME --weights FILE.pth --output mine.safetensors",
         _convert_options,
         _convert,
+    ),
+    "prune": Command(
+        "Remove what a model needs least by learned gates, fine-tune it, and say what it gains.",
+        "prune --run_dir runs/mine --rate 0.2 0.4 --distillation soft",
+        pruning_options,
+        lambda values: prune(**values) and None,
     ),
     "models": Command(
         "List models: size, parameters, multiply-adds, published top-1, released weights.",

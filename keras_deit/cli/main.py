@@ -34,7 +34,7 @@ def main() -> None:
     one line and exit code 130, SIGTERM one line and 143. Every other exception is a bug and keeps
     its traceback.
     """
-    handle_signals(sys.argv[1:2] in (["train"], ["train-teacher"], ["faces"]), _exit)
+    handle_signals(sys.argv[1:2] in (["train"], ["train-teacher"], ["faces"], ["prune"]), _exit)
     _configure_logging()
     try:
         run_command(sys.argv[1:])

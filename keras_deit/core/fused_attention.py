@@ -5,6 +5,8 @@ import functools
 import keras
 from keras import ops
 
+from keras_deit.core.processes import has_accelerator
+
 
 def dot_product_attention(query, key, value):
     """Returns softmax(QKᵀ)·V of scaled queries, without attention maps where the device can.
@@ -17,11 +19,29 @@ def dot_product_attention(query, key, value):
     Args:
         query: (batch, length, num_heads, head_dim), scaled.
         key: (batch, attended length, num_heads, head_dim).
-        value: like `key`.
+        value: like `key`, or with narrower heads, as an attention has them that is pruned.
     """
+    if value.shape[-1] < query.shape[-1]:
+        return _attention_of_narrow_values(query, key, value)
     if _jax_refuses_gradient(query, key):
         return _attention_on_gpu("cudnn")(query, key, value)
     return ops.dot_product_attention(query, key, value, scale=1.0)
+
+
+def _attention_of_narrow_values(query, key, value):
+    """Returns the same of values whose heads are narrower than those of the keys.
+
+    Fused kernels take all heads of one width, so the values get zeros, which costs less than maps.
+    On TensorFlow and JAX a CPU has no such kernel.
+    """
+    is_symbolic = isinstance(query, keras.KerasTensor)
+    if not is_symbolic and (keras.backend.backend() == "torch" or has_accelerator()):
+        missing = query.shape[-1] - value.shape[-1]
+        padded = ops.pad(value, ((0, 0), (0, 0), (0, 0), (0, missing)))
+        return dot_product_attention(query, key, padded)[..., : value.shape[-1]]
+    logits = ops.einsum("bqhd,bkhd->bhqk", ops.cast(query, "float32"), ops.cast(key, "float32"))
+    maps = ops.cast(ops.softmax(logits), value.dtype)
+    return ops.einsum("bhqk,bkhd->bqhd", maps, value)
 
 
 def _jax_refuses_gradient(query, key) -> bool:

@@ -18,6 +18,7 @@ from keras_deit.evaluation.disagreement import disagreement
 from keras_deit.evaluation.evaluate import SPLITS, evaluate_run, evaluate_weights
 from keras_deit.evaluation.imagenet import evaluate_imagenet
 from keras_deit.evaluation.predictions import Prediction, Predictor
+from keras_deit.evaluation.pruning import prune
 from keras_deit.evaluation.report import train, train_with_report, write_report
 from keras_deit.evaluation.seed_study import Study, load_study, study_table
 from keras_deit.evaluation.seed_training import train_seeds
@@ -47,6 +48,7 @@ __all__ = [
     "imagenet_class_names",
     "load_study",
     "overlay",
+    "prune",
     "result_table",
     "saliency",
     "score_table",

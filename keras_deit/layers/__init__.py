@@ -1,7 +1,6 @@
 """The layers that the models consist of, written in `keras.ops` only."""
 
 from keras_deit.layers.attention import (
-    ClassAttention,
     HeadMixing,
     MultiHeadSelfAttention,
     TalkingHeadsAttention,
@@ -10,6 +9,8 @@ from keras_deit.layers.binary import BinaryConv, BinaryDense, BinaryUnit, RPReLU
 from keras_deit.layers.binary_attention import BinaryAttention
 from keras_deit.layers.binary_block import BinaryBlock, BinaryMerging
 from keras_deit.layers.block import Block
+from keras_deit.layers.channels import Channels
+from keras_deit.layers.class_attention import ClassAttention
 from keras_deit.layers.class_attention_block import ClassAttentionBlock
 from keras_deit.layers.conv_block import ConvBlock, SqueezeExcitation
 from keras_deit.layers.dense_patches import DensePatchEmbedding
@@ -65,6 +66,7 @@ __all__ = [
     "BinaryUnit",
     "Block",
     "BottleneckUnit",
+    "Channels",
     "ClassAttention",
     "ClassAttentionBlock",
     "ClassMLPBlock",

@@ -1,6 +1,7 @@
-"""Multi-head attention: among all tokens, with talking heads, and from class tokens to patches."""
+"""Multi-head attention among all tokens, also with talking heads."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -8,6 +9,15 @@ from keras import ops
 from keras_deit.core.errors import InputError
 from keras_deit.core.fused_attention import dot_product_attention
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
+from keras_deit.layers.channels import (
+    Gated,
+    Heads,
+    copy_narrow,
+    picked,
+    saved_through,
+    shape_through,
+    through,
+)
 from keras_deit.layers.initializers import dense_initializers, dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
 from keras_deit.layers.settings import CompositeLayer
@@ -27,8 +37,67 @@ def head_width(width: int, num_heads: int) -> int:
     return width // num_heads
 
 
+class GatedAttention(CompositeLayer):
+    """The channels that an attention reads, and their gates: a base of attentions.
+
+    Args:
+        gates: whether each channel of the input, and of the input of the projection, has a gate,
+            see `Channels`.
+        kept_inputs: indices of the channels of the input that queries, keys and values are computed
+            from; None for all.
+        kept_outputs: indices of the outputs of the heads that the projection reads, (head,
+            dimension within the head) flattened; None for all. Only their columns of the values
+            are computed, see `Heads`. Queries and keys, and the factor of QKᵀ, stay as they are.
+    """
+
+    def __init__(
+        self,
+        gates: bool = False,
+        kept_inputs: Sequence[int] | None = None,
+        kept_outputs: Sequence[int] | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.gates = gates
+        self.kept_inputs = None if kept_inputs is None else tuple(kept_inputs)
+        self.kept_outputs = None if kept_outputs is None else tuple(kept_outputs)
+
+    def build_channels(self, input_shape, num_heads: int, head_dim: int, queries: int) -> None:
+        """Creates the layers that pick channels.
+
+        Args:
+            input_shape: of the tokens.
+            num_heads, head_dim: of the attention.
+            queries: number of tokens after the attention.
+        """
+        self.heads = Heads(self.kept_outputs, num_heads, head_dim)
+        self.attended_shape = (input_shape[0], queries, len(self.heads.columns))
+        shared = (self.gates, self.dtype_policy)
+        self.input_channels = picked(self.kept_inputs, input_shape, *shared, "input_channels")
+        read = (self.heads.read, self.attended_shape)
+        self.output_channels = picked(*read, *shared, "output_channels")
+
+    def saved_by_channels(self, input_shape, costs: ActivationCosts) -> SavedActivations:
+        """Returns what the layers that pick channels save of one image."""
+        inputs = saved_through(self.input_channels, input_shape, costs)
+        return inputs + saved_through(self.output_channels, self.attended_shape, costs)
+
+    def gated_channels(self) -> dict[str, Gated]:
+        """Returns the channels that have gates, "input" and "output"."""
+        outputs = Gated(self.output_channels, self.heads.of_outputs)
+        return {"input": Gated(self.input_channels), "output": outputs}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "gates": self.gates,
+            "kept_inputs": self.kept_inputs,
+            "kept_outputs": self.kept_outputs,
+        }
+
+
 @keras.saving.register_keras_serializable(package="keras_deit")
-class MultiHeadSelfAttention(CompositeLayer):
+class MultiHeadSelfAttention(GatedAttention):
     """softmax(QKᵀ/√d)·V over several heads, with Q, K and V from one fused projection.
 
     The columns of the fused kernel are [queries, keys, values], each in the order (head, dimension
@@ -44,11 +113,12 @@ class MultiHeadSelfAttention(CompositeLayer):
         use_projection: whether a dense layer follows the heads. Without it their widths together
             are that of the tokens.
         scale_of_logits: factor of QKᵀ; None for 1/√head_dim.
+        **kwargs: arguments of `GatedAttention` and of a Keras layer.
 
     Input and output: tokens (batch, length, width).
 
     Raises:
-        InputError: the widths do not fit each other.
+        InputError: the widths do not fit each other, or outputs are gated that no projection reads.
     """
 
     def __init__(
@@ -70,9 +140,11 @@ class MultiHeadSelfAttention(CompositeLayer):
         self.scale_of_logits = scale_of_logits
 
     def build(self, input_shape):
-        width = input_shape[-1]
+        width, policy = input_shape[-1], self.dtype_policy
         self._head_dim = self.head_dim or head_width(width, self.num_heads)
         inner = self.num_heads * self._head_dim
+        if not self.use_projection and (self.gates or self.kept_outputs is not None):
+            raise InputError("The outputs of heads can be left out only before a projection.")
         if not self.use_projection and inner != width:
             raise InputError(
                 f"{self.num_heads} heads of width {self._head_dim} need a projection to tokens of "
@@ -80,35 +152,45 @@ class MultiHeadSelfAttention(CompositeLayer):
             )
         fused = (width + 3 * inner) / (width + inner)
         scale = fused if self.kernel_init == "xavier_uniform" else 1.0
+        self.build_channels(input_shape, self.num_heads, self._head_dim, input_shape[1])
         self.qkv = keras.layers.Dense(
-            3 * inner,
+            2 * inner + self.attended_shape[-1],
             use_bias=self.qkv_bias,
             **dense_initializers(self.kernel_init, width, scale),
-            dtype=self.dtype_policy,
+            dtype=policy,
             name="qkv",
         )
-        self.qkv.build(input_shape)
+        self.qkv.build(shape_through(self.input_channels, input_shape))
         if self.use_projection:
             self.projection = keras.layers.Dense(
                 width,
                 **dense_initializers(self.kernel_init, inner),
-                dtype=self.dtype_policy,
+                dtype=policy,
                 name="projection",
             )
-            self.projection.build((*input_shape[:-1], inner))
+            self.projection.build(shape_through(self.output_channels, self.attended_shape))
 
     def call(self, tokens):
         attended = self.attend(*self._queries_keys_values(tokens))
-        inner = self.num_heads * self._head_dim
-        attended = ops.reshape(attended, (-1, tokens.shape[1], inner))
-        return self.projection(attended) if self.use_projection else attended
+        attended = ops.reshape(attended, (-1, tokens.shape[1], self.attended_shape[-1]))
+        if not self.use_projection:
+            return attended
+        return self.projection(through(self.output_channels, attended))
 
     def _queries_keys_values(self, tokens):
-        shape = (-1, tokens.shape[1], 3, self.num_heads, self._head_dim)
-        return ops.unstack(ops.reshape(self.qkv(tokens), shape), axis=2)
+        projected = self.qkv(through(self.input_channels, tokens))
+        inner, shape = self.num_heads * self._head_dim, (-1, tokens.shape[1])
+        if self.attended_shape[-1] == inner:
+            shape = (*shape, 3, self.num_heads, self._head_dim)
+            return ops.unstack(ops.reshape(projected, shape), axis=2)
+        both = (*shape, 2, self.num_heads, self._head_dim)
+        query, key = ops.unstack(ops.reshape(projected[..., : 2 * inner], both), axis=2)
+        values = (*shape, self.num_heads, self.heads.width)
+        return query, key, ops.reshape(projected[..., 2 * inner :], values)
 
     def attend(self, query, key, value):
-        """Returns the attended values; all tensors are (batch, length, num_heads, head_dim)."""
+        """Returns the attended values; all tensors are (batch, length, num_heads, head_dim), but
+        the values are narrower if not all outputs are kept."""
         return dot_product_attention(self._scaled(query), key, value)
 
     def _scaled(self, query):
@@ -118,24 +200,41 @@ class MultiHeadSelfAttention(CompositeLayer):
     def attention_probabilities(self, tokens):
         """Returns the softmax output (batch, num_heads, length, length), float32."""
         query, key, _ = self._queries_keys_values(tokens)
-        return ops.softmax(_attention_logits(self._scaled(query), key))
+        return ops.softmax(attention_logits(self._scaled(query), key))
 
     def macs(self, input_shape) -> int:
         """Returns the multiply-adds for one image: the projections, QKᵀ and the sum of V."""
-        batch, length, _ = input_shape
-        inner = self.num_heads * self._head_dim
-        macs = layer_macs(self.qkv, input_shape) + 2 * length**2 * inner
-        if self.use_projection:
-            macs += layer_macs(self.projection, (batch, length, inner))
-        return macs
+        length = input_shape[1]
+        summed = self.num_heads * self._head_dim + self.attended_shape[-1]
+        macs = layer_macs(self.qkv, input_shape) + length**2 * summed
+        return macs + layer_macs(self.projection, input_shape) if self.use_projection else macs
 
     def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
         """Returns what is saved of one image, without the input."""
         length = input_shape[1]
-        inner = self.num_heads * self._head_dim
-        tokens = (3 + costs.attended) * length * inner / costs.shards
         maps = self.num_heads * length**2 / costs.shards
-        return SavedActivations(tokens) + costs.attention_maps(maps)
+        tokens = self._saved_tokens(input_shape, costs, 2, 1 + costs.attended)
+        return tokens + costs.attention_maps(maps)
+
+    def _saved_tokens(self, input_shape, costs, of_queries, of_values) -> SavedActivations:
+        """Returns so many arrays of the width of the queries and of that of the values, and what
+        the channels save."""
+        length, inner = input_shape[1], self.num_heads * self._head_dim
+        numbers = of_queries * inner + of_values * self.attended_shape[-1]
+        saved = SavedActivations(length * numbers / costs.shards)
+        return saved + self.saved_by_channels(input_shape, costs)
+
+    def copy_into(self, narrow: "MultiHeadSelfAttention", rows: dict[str, Sequence[int]]) -> None:
+        """Gives its weights, times the gates, to a layer that keeps less.
+
+        Args:
+            narrow: the layer.
+            rows: which of the gated channels it keeps, by the names of `gated_channels`.
+        """
+        width = 2 * self.num_heads * self._head_dim
+        columns = [*range(width), *(width + x for x in self.heads.places_of(narrow.heads))]
+        copy_narrow(self.qkv, narrow.qkv, self.input_channels, rows["input"], columns)
+        copy_narrow(self.projection, narrow.projection, self.output_channels, rows["output"])
 
     def model_parallel_axes(self):
         output = row_parallel(self.projection) if self.use_projection else []
@@ -156,7 +255,7 @@ class MultiHeadSelfAttention(CompositeLayer):
         }
 
 
-def _attention_logits(query, key):
+def attention_logits(query, key):
     """Returns QKᵀ, float32 (batch, heads, queries, keys), of (batch, length, heads, d)."""
     return ops.einsum("bqhd,bkhd->bhqk", ops.cast(query, "float32"), ops.cast(key, "float32"))
 
@@ -219,7 +318,7 @@ class TalkingHeadsAttention(MultiHeadSelfAttention):
         """Returns the softmax output (batch, num_heads, length, length), float32, before the
         second mixture."""
         query, key, _ = self._queries_keys_values(tokens)
-        logits = _attention_logits(self._scaled(query), key)
+        logits = attention_logits(self._scaled(query), key)
         return ops.softmax(self.heads_before_softmax(logits))
 
     def macs(self, input_shape) -> int:
@@ -232,122 +331,9 @@ class TalkingHeadsAttention(MultiHeadSelfAttention):
 
         Keras computes product, exponential, softmax and mixtures as separate operations here.
         """
-        tokens = 4 * input_shape[1] * self.num_heads * self._head_dim / costs.shards
         maps = math.prod(self._maps_shape(input_shape)[1:]) / costs.shards
-        return SavedActivations(tokens, 4 * maps, maps)
+        return self._saved_tokens(input_shape, costs, 2, 2) + SavedActivations(0, 4 * maps, maps)
 
     def _maps_shape(self, input_shape):
         batch, length, _ = input_shape
         return (batch, self.num_heads, length, length)
-
-
-@keras.saving.register_keras_serializable(package="keras_deit")
-class ClassAttention(CompositeLayer):
-    """softmax(QKᵀ/√d)·V whose queries are the class tokens alone (CaiT §3).
-
-    Queries, keys and values have separate projections. The softmax is computed in float32 under
-    every dtype policy.
-
-    Args:
-        num_heads: number of heads; it divides the width of the tokens.
-        qkv_bias: whether queries, keys and values have a bias.
-        num_class_tokens: how many tokens at the front are class tokens.
-        patches_only: whether keys and values come from the patches alone, as in PatchConvNet
-            with one token per class; otherwise they come from the class tokens too.
-
-    Input: tokens [class tokens; patches] (batch, length, width).
-    Output: (batch, num_class_tokens, width).
-    """
-
-    def __init__(
-        self,
-        num_heads: int,
-        qkv_bias: bool = True,
-        num_class_tokens: int = 1,
-        patches_only: bool = False,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.qkv_bias = qkv_bias
-        self.num_class_tokens = num_class_tokens
-        self.patches_only = patches_only
-
-    def build(self, input_shape):
-        width = input_shape[-1]
-        self.head_dim = head_width(width, self.num_heads)
-        self.query = self._dense(width, self.qkv_bias, "query")
-        self.key = self._dense(width, self.qkv_bias, "key")
-        self.value = self._dense(width, self.qkv_bias, "value")
-        self.projection = self._dense(width, True, "projection")
-        for layer in (self.query, self.key, self.value, self.projection):
-            layer.build(input_shape)
-
-    def _dense(self, width, use_bias, name):
-        return keras.layers.Dense(
-            width,
-            use_bias=use_bias,
-            kernel_initializer=dense_kernel(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
-    def call(self, tokens):
-        classes, attended_to = self._queried_and_attended_to(tokens)
-        # The query is scaled first because the product could overflow in float16.
-        query = self._split_heads(self.query(classes)) * self.head_dim**-0.5
-        key = self._split_heads(self.key(attended_to))
-        value = self._split_heads(self.value(attended_to))
-        attended = dot_product_attention(query, key, value)
-        return self.projection(ops.reshape(attended, (-1, *classes.shape[1:])))
-
-    def attention_probabilities(self, tokens):
-        """Returns the softmax output (batch, num_heads, num_class_tokens, keys), float32."""
-        classes, attended_to = self._queried_and_attended_to(tokens)
-        query = self._split_heads(self.query(classes)) * self.head_dim**-0.5
-        key = self._split_heads(self.key(attended_to))
-        return ops.softmax(_attention_logits(query, key))
-
-    def _queried_and_attended_to(self, tokens):
-        classes = tokens[:, : self.num_class_tokens]
-        return classes, tokens[:, self.num_class_tokens :] if self.patches_only else tokens
-
-    def _split_heads(self, tokens):
-        return ops.reshape(tokens, (-1, tokens.shape[1], self.num_heads, self.head_dim))
-
-    def macs(self, input_shape) -> int:
-        """Returns the multiply-adds for one image: the projections, QKᵀ and the sum of V."""
-        batch, length, width = input_shape
-        keys = length - self.num_class_tokens if self.patches_only else length
-        of_classes = sum(
-            layer_macs(layer, (batch, self.num_class_tokens, width))
-            for layer in (self.query, self.projection)
-        )
-        of_keys = sum(layer_macs(layer, (batch, keys, width)) for layer in (self.key, self.value))
-        return of_classes + of_keys + 2 * self.num_class_tokens * keys * width
-
-    def saved_activations(self, input_shape, costs: ActivationCosts) -> SavedActivations:
-        """Returns what is saved of one image, without the input: keys and values; queries, the
-        attended values and the projection."""
-        _, length, width = input_shape
-        tokens = 2 * length * width + 3 * self.num_class_tokens * width
-        maps = self.num_heads * self.num_class_tokens * length
-        return SavedActivations(tokens) + costs.attention_maps(maps)
-
-    def model_parallel_axes(self):
-        inputs = (self.query, self.key, self.value)
-        split = [axes for layer in inputs for axes in column_parallel(layer)]
-        return split + row_parallel(self.projection)
-
-    def compute_output_shape(self, input_shape):
-        batch, _, width = input_shape
-        return (batch, self.num_class_tokens, width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "qkv_bias": self.qkv_bias,
-            "num_class_tokens": self.num_class_tokens,
-            "patches_only": self.patches_only,
-        }

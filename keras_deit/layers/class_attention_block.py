@@ -3,14 +3,15 @@
 import keras
 from keras import ops
 
-from keras_deit.layers.attention import ClassAttention
 from keras_deit.layers.block import Block
+from keras_deit.layers.channels import GatedBranches
+from keras_deit.layers.class_attention import ClassAttention
 from keras_deit.layers.mlp import MLP
 from keras_deit.layers.residual import apply_branch, branch_scale, check_residual
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class ClassAttentionBlock(Block):
+class ClassAttentionBlock(GatedBranches, Block):
     """c + γ₁⊙ClassAttention(LN([c; p])), then c + γ₂⊙MLP(LN(c)), for the class tokens c alone.
 
     The patches p do not change (CaiT §3; the pooling of PatchConvNet).
@@ -23,6 +24,7 @@ class ClassAttentionBlock(Block):
         num_class_tokens: how many tokens at the front are class tokens.
         patches_only: whether the class tokens attend to the patches alone, not to themselves.
         residual: what γ is, as `branch_scale` takes it.
+        gates, kept: as for `TransformerBlock`.
 
     Raises:
         InputError: `residual` is something else.
@@ -41,10 +43,15 @@ class ClassAttentionBlock(Block):
         num_class_tokens: int = 1,
         patches_only: bool = False,
         residual: str = "layer_scale",
+        gates: bool = False,
+        kept: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_residual(residual)
+        self.gates = gates
+        # Keras would track a dictionary that is assigned normally.
+        object.__setattr__(self, "kept", kept)
         self.residual = residual
         self.num_heads = num_heads
         self.mlp_ratio = mlp_ratio
@@ -60,14 +67,24 @@ class ClassAttentionBlock(Block):
             self.qkv_bias,
             self.num_class_tokens,
             self.patches_only,
+            gates=self.gates,
+            kept_inputs=self._kept("attention_input"),
+            kept_outputs=self._kept("attention_output"),
             dtype=policy,
             name="attention",
         )
-        mlp = MLP(int(input_shape[-1] * self.mlp_ratio), dtype=policy, name="mlp")
+        mlp = MLP(
+            self._kept("mlp_hidden") or int(input_shape[-1] * self.mlp_ratio),
+            gates=self.gates,
+            kept_inputs=self._kept("mlp_input"),
+            dtype=policy,
+            name="mlp",
+        )
         self.attention_branch = self._branch(attention, 1)
         self.mlp_branch = self._branch(mlp, 2)
         for layer, shape in self._sublayers(input_shape):
             layer.build(shape)
+        self.check_kept()
 
     def _branch(self, layer, number):
         policy = self.dtype_policy
@@ -124,4 +141,6 @@ class ClassAttentionBlock(Block):
             "num_class_tokens": self.num_class_tokens,
             "patches_only": self.patches_only,
             "residual": self.residual,
+            "gates": self.gates,
+            "kept": self.kept,
         }

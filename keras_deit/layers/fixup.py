@@ -8,6 +8,7 @@ the GELU. The thesis does not say more on where they are.
 import keras
 
 from keras_deit.layers.attention import MultiHeadSelfAttention
+from keras_deit.layers.channels import through
 from keras_deit.layers.gelu import gelu, tanh_gelu
 from keras_deit.layers.mlp import MLP
 
@@ -46,6 +47,8 @@ class FixupMLP(MLP):
     def call(self, tokens, training=False):
         before, between, after = (self.scalar_biases[index] for index in range(3))
         activation = tanh_gelu if self.approximate_gelu else gelu
-        hidden = activation(self.expand(tokens + before) + between)
+        inputs = through(self.input_channels, tokens + before)
+        hidden = activation(self.expand(inputs) + between)
         hidden = self.dropout(hidden, training=training) + after
+        hidden = through(self.hidden_channels, hidden)
         return self.dropout(self.contract(hidden), training=training)

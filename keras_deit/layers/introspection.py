@@ -15,6 +15,9 @@ layer, too.
 | `attention_probabilities(tokens)` | of an attention layer: (batch, heads, queries, keys) |
 | `attention_maps(tokens)` | of a block with attention: the same, from the input of the block |
 | `residual_branches(tokens)` | of a block: {name: (branch, what it is added to)}, from its input |
+| `gate_variables()` | the gates of its channels, from which pruning learns what to keep |
+| `gated_channels()` | of a block or a part of it: the same by name, see `channels.Gated` |
+| `copy_into(narrow, rows)` | of such: gives its weights to one that keeps only these channels |
 | `patch_grid(input_shape)` | of a layer that makes or pools patches: rows and columns after it |
 | `layer_group(blocks_before)` | its group in layer-wise decay, if it is not that of its place |
 """
@@ -154,6 +157,11 @@ def binary_weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, Call
     """Returns the variables of a layer or model that are computed with as two values for each
     output, its last axis, and for each of them the function from its values to those."""
     return _collect(layer, "binary_weights")
+
+
+def gate_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Returns the gates of the channels in a layer or model."""
+    return _collect(layer, "gate_variables")
 
 
 def attention_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -80,10 +80,8 @@ class LocalitySelfAttention(MultiHeadSelfAttention):
 
         Keras computes product, exponential and softmax as separate operations here.
         """
-        length = input_shape[1]
-        tokens = 5 * length * self.num_heads * self._head_dim / costs.shards
-        maps = self.num_heads * length**2 / costs.shards
-        return SavedActivations(tokens, 3 * maps, maps)
+        maps = self.num_heads * input_shape[1] ** 2 / costs.shards
+        return self._saved_tokens(input_shape, costs, 3, 2) + SavedActivations(0, 3 * maps, maps)
 
     def get_config(self):
         return {**super().get_config(), "initial_scale": self.initial_scale}

@@ -75,6 +75,8 @@ class WindowAttention(MultiHeadSelfAttention):
         **kwargs,
     ):
         super().__init__(num_heads, **kwargs)
+        if self.gates or self.kept_inputs or self.kept_outputs:
+            raise InputError("The attention in windows has no gates and keeps all channels.")
         if not 0 <= shift < window_size:
             raise InputError(
                 f"shift should be 0 or more, and less than window_size {window_size}. "

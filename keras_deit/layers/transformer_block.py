@@ -9,6 +9,7 @@ from keras_deit.layers.attention import (
     TalkingHeadsAttention,
 )
 from keras_deit.layers.block import Block
+from keras_deit.layers.channels import GatedBranches
 from keras_deit.layers.fixup import FixupAttention, FixupMLP
 from keras_deit.layers.locality import LocalitySelfAttention
 from keras_deit.layers.mlp import MLP
@@ -21,7 +22,7 @@ from keras_deit.layers.residual import (
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
-class TransformerBlock(Block):
+class TransformerBlock(GatedBranches, Block):
     """x + D(γ₁⊙Attention(LN(x))), then x + D(γ₂⊙MLP(LN(x))), where D is stochastic depth.
 
     With two branches ("Three things everyone should know about Vision Transformers" §3), two
@@ -50,6 +51,12 @@ class TransformerBlock(Block):
             2·`layer_scale_init`; "layer_scale_frozen", not trained; "scalar", one factor for all
             channels; "fixup", the same with the scalar biases of Fixup (H. Touvron's thesis,
             §3.5).
+        gates: whether each channel that a dense layer of attention or MLP reads has a gate, see
+            `Channels`.
+        kept: what is left of the channels after pruning, by name: "attention_input",
+            "attention_output" and "mlp_input", whose indices are those of the arguments of
+            `GatedAttention` and `MLP`, and "mlp_hidden", the hidden width of the MLP; with a suffix
+            for parallel branches. None, or no such name, for all.
 
     Raises:
         InputError: `residual` is something else, or two kinds of attention are asked for.
@@ -77,6 +84,8 @@ class TransformerBlock(Block):
         use_projection: bool = True,
         residual: str = "layer_scale",
         attention_scale: float | None = None,
+        gates: bool = False,
+        kept: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -102,18 +111,24 @@ class TransformerBlock(Block):
         self.use_projection = use_projection
         self.residual = residual
         self.attention_scale = attention_scale
+        self.gates = gates
+        # Keras would track a dictionary that is assigned normally.
+        object.__setattr__(self, "kept", kept)
         self._suffixes = ("", *(f"_{chr(ord('a') + index)}" for index in range(1, branches)))
 
     def build(self, input_shape):
         policy = self.dtype_policy
         for suffix in self._suffixes:
-            attention = self._attention(f"attention{suffix}")
+            attention = self._attention(suffix)
             mlp_class = FixupMLP if self.residual == "fixup" else MLP
+            hidden_dim = int(input_shape[-1] * self.mlp_ratio)
             mlp = mlp_class(
-                int(input_shape[-1] * self.mlp_ratio),
+                self._kept("mlp_hidden", suffix) or hidden_dim,
                 self.dropout_rate,
                 self.approximate_gelu,
                 self.kernel_init,
+                self.gates,
+                self._kept("mlp_input", suffix),
                 dtype=policy,
                 name=f"mlp{suffix}",
             )
@@ -124,8 +139,9 @@ class TransformerBlock(Block):
             setattr(self, f"mlp_branch{suffix}", self._branch(f"2{suffix}", mlp))
         for layer in self._sublayers():
             layer.build(input_shape)
+        self.check_kept()
 
-    def _attention(self, name):
+    def _attention(self, suffix):
         kind = FixupAttention if self.residual == "fixup" else MultiHeadSelfAttention
         if self.lsa or self.talking_heads:
             kind = LocalitySelfAttention if self.lsa else TalkingHeadsAttention
@@ -137,8 +153,11 @@ class TransformerBlock(Block):
             self.kernel_init,
             self.use_projection,
             self.attention_scale,
+            gates=self.gates,
+            kept_inputs=self._kept("attention_input", suffix),
+            kept_outputs=self._kept("attention_output", suffix),
             dtype=self.dtype_policy,
-            name=name,
+            name=f"attention{suffix}",
         )
 
     def _branch(self, number, *layers):
@@ -224,4 +243,6 @@ class TransformerBlock(Block):
             "use_projection": self.use_projection,
             "residual": self.residual,
             "attention_scale": self.attention_scale,
+            "gates": self.gates,
+            "kept": self.kept,
         }

@@ -1,6 +1,7 @@
 """Checks of constructor arguments, one line for each mistake."""
 
 import numbers
+from collections.abc import Sequence
 
 from keras_deit.core.errors import InputError
 
@@ -50,6 +51,22 @@ def _check_above_zero(values: dict, kind: type, expected: str) -> None:
             raise InputError(f"{name} should be a {expected}. Received: {value!r}")
         if value <= 0:
             raise InputError(f"{name} should be above 0. Received: {value}")
+
+
+def block_channels(gates: bool, kept: Sequence[dict] | None, depth: int) -> list[dict]:
+    """Returns what each block is told of its gates and of the channels that it keeps.
+
+    Args:
+        gates: whether there are gates.
+        kept: for each block what `TransformerBlock` takes; None to keep all.
+        depth: number of blocks, those of class attention included.
+
+    Raises:
+        InputError: it is for another number of blocks.
+    """
+    if kept is not None and len(kept) != depth:
+        raise InputError(f"kept should be for {depth} blocks. Received: for {len(kept)}")
+    return [{"gates": gates, "kept": kept and kept[index]} for index in range(depth)]
 
 
 def check_image_size(

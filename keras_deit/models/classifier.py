@@ -278,7 +278,7 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         own = {variable.path: variable for variable in self.weights}
         for variable in model.weights:
             if id(variable) not in new:
-                variable.assign(own[variable.path].value)
+                variable.assign(ops.copy(own[variable.path].value))
         return model
 
     def token_model(self) -> keras.Model:

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError
-from keras_deit.layers import FixupAttention, FixupMLP, LayerScale
+from keras_deit.layers import MLP, FixupAttention, FixupMLP, LayerScale
+from keras_deit.layers.channels import gated_kernel
 from keras_deit.layers.settings import LAYER_SETTINGS, lora_parts, quantized_layers
 from keras_deit.models.classifier import Classifier
 
@@ -34,7 +35,7 @@ def fold_layer_scale(model: Classifier) -> Classifier:
     folded = type(model).from_config({**config, **values})
     own = {variable.path: variable for variable in model.weights}
     for variable in folded.weights:
-        variable.assign(own[variable.path].value)
+        variable.assign(ops.copy(own[variable.path].value))
     for old, new in zip(_branches(model), _branches(folded), strict=True):
         _fold(old, new)
     return folded
@@ -67,8 +68,10 @@ def _fold(branch: list, target: list) -> None:
     if isinstance(source, (FixupAttention, FixupMLP)):
         first = layer.expand if isinstance(source, FixupMLP) else layer.qkv
         before, *between, after = ops.unstack(source.scalar_biases.value)
-        first.bias.assign(first.bias + before * ops.sum(first.kernel, axis=0) + sum(between))
-        last.bias.assign(last.bias + after * ops.sum(last.kernel, axis=0))
+        behind = layer.hidden_channels if isinstance(layer, MLP) else layer.output_channels
+        read, attended = gated_kernel(first, layer.input_channels), gated_kernel(last, behind)
+        first.bias.assign(first.bias + before * ops.sum(read, axis=0) + sum(between))
+        last.bias.assign(last.bias + after * ops.sum(attended, axis=0))
     for scale in branch:
         if isinstance(scale, LayerScale):
             last.kernel.assign(last.kernel * scale.gamma)

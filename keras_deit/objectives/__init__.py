@@ -12,6 +12,7 @@ from keras_deit.objectives.objective import (
     register_objective,
     registered_objectives,
 )
+from keras_deit.objectives.sparsity import Sparsity
 from keras_deit.objectives.supervised import Supervised
 from keras_deit.objectives.training_model import TrainingModel
 
@@ -25,6 +26,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "Features",
     "Objective",
+    "Sparsity",
     "Supervised",
     "TrainingModel",
     "get_objective",

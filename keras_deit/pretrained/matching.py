@@ -8,6 +8,7 @@ import keras
 
 from keras_deit.core.abstract import build_abstract
 from keras_deit.core.errors import InputError
+from keras_deit.layers.introspection import gate_variables
 from keras_deit.layers.positions import Grid, PositionTable
 from keras_deit.models import Classifier, registered_families
 from keras_deit.models.constructor import constructor_values
@@ -171,10 +172,17 @@ class _Pairing:
             entries = [by_variable[id(weight)] for weight in weights]
             if not any(name in file.shapes for entry in entries for name in entry.names):
                 self._absent |= {id(entry.variable): entry for entry in entries}
+        # Weights of a model without gates get gates of 1, with which it computes the same.
+        gates = {id(gate) for gate in gate_variables(model)}
+        self._gates = {
+            id(entry.variable): entry
+            for entry in self._entries
+            if id(entry.variable) in gates and entry.names[0] not in file.shapes
+        }
         wanted = {
             name: entry
             for entry in self._entries
-            if id(entry.variable) not in self._absent
+            if id(entry.variable) not in self._absent | self._gates
             for name in entry.names
         }
         held = _held(model, file, wanted)
@@ -216,6 +224,8 @@ class _Pairing:
         fresh, other_classes = [], []
         for variable in model.weights:
             entry = entries.get(variable.path)
+            if entry is not None and id(entry.variable) in self._gates:
+                continue
             if entry is None or id(entry.variable) in self._absent:
                 fresh.append(variable)
             elif entry.has_other_class_count:

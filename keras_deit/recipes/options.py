@@ -111,8 +111,9 @@ def model_options() -> list[Option]:
             if {option.kind, kind} == {int, "numbers"}:
                 # Models of stages have a number for each.
                 options[key] = dataclasses.replace(option, kind="counts")
-    # The initial bias of the heads is a value of the recipe, for every model.
-    for name in ("num_classes", "in_channels", "head_bias"):
+    # The initial bias of the heads is a value of the recipe, for every model; what is kept comes
+    # from a pruning.
+    for name in ("num_classes", "in_channels", "head_bias", "kept"):
         options.pop(name, None)
     normalization = Option(
         "normalization",
@@ -134,6 +135,12 @@ def _kind(family: type, name: str, value) -> type | str | None:
 def default_recipe(dataset: str) -> str:
     """Returns the name of the recipe for a dataset if none is given."""
     return "digits" if dataset == "digits" else AUTO
+
+
+def pruning_recipe(dataset: str) -> str:
+    """Returns the name of the recipe by which weights of no run are pruned if none is given: that
+    of the published pruning is DeiT's."""
+    return "digits" if dataset == "digits" else "deit"
 
 
 def register_recipe(name: str, base: str = "deit", **values) -> Recipe:

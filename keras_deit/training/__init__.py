@@ -14,6 +14,7 @@ from keras_deit.training.options import (
     training_options,
 )
 from keras_deit.training.preparation import check_recipe, dataset_of
+from keras_deit.training.pruning import make_pruning, pruning_options
 from keras_deit.training.run import Run, different_values, load_run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.teachers import resolve_teacher, teacher_of_run
@@ -38,7 +39,9 @@ __all__ = [
     "fine_tune_teacher",
     "load_run",
     "make_job",
+    "make_pruning",
     "objective_from",
+    "pruning_options",
     "resolve_teacher",
     "run_identity",
     "score_split",

@@ -97,14 +97,19 @@ def make_job(size: DatasetSize | None = None, **given) -> Job:
     given = {name: value for name, value in given.items() if value is not None}
     given = checked_values(_with_new_names(given), training_options())
     given, reasons = with_auto_teacher(given)
+    recipe = _with_reasons(chosen_recipe(given, size), reasons)
+    return with_job_values(Job(given.get("dataset", DEFAULT_DATASET), recipe), given)
+
+
+def with_job_values(job: Job, given: dict) -> Job:
+    """Returns a job with the values of some options that are not of its recipe."""
     devices = {name: given[name] for name in Devices.__dataclass_fields__ if name in given}
-    special = ("dataset", "recipe", "devices", "mixed_precision")
-    fields = [name for name in Job.__dataclass_fields__ if name not in special]
-    return Job(
-        dataset=given.get("dataset", DEFAULT_DATASET),
-        recipe=_with_reasons(chosen_recipe(given, size), reasons),
-        devices=Devices(**devices),
-        mixed_precision=PRECISIONS[given.get("mixed_precision", "none")],
+    if "mixed_precision" in given:
+        given = {**given, "mixed_precision": PRECISIONS[given["mixed_precision"]]}
+    fields = {*Job.__dataclass_fields__} - {"recipe", "devices"}
+    return dataclasses.replace(
+        job,
+        devices=dataclasses.replace(job.devices, **devices),
         **{name: given[name] for name in fields if name in given},
     )
 

@@ -70,6 +70,8 @@ CASES = (
             Effect("num_class_tokens", 2, "output"),
             Effect("patches_only", True, "output"),
             Effect("residual", "scalar", "shapes"),
+            Effect("gates", True, "shapes"),
+            Effect("kept", {"attention_output": [0, 4, 5, 9]}, "shapes"),
         ),
         lambda x, w: reference.class_block(x, w, num_heads=3),
     ),

@@ -45,6 +45,8 @@ CASES = (
             Effect("dropout_rate", 0.5, "training output"),
             Effect("approximate_gelu", True, "output"),
             Effect("kernel_init", "xavier_uniform", "initial values"),
+            Effect("gates", True, "shapes"),
+            Effect("kept_inputs", (0, 2, 7), "shapes"),
         ),
         _mlp,
     ),

@@ -39,6 +39,8 @@ CAIT = Case(
         Effect("distilled", True, "shapes"),
         Effect("num_classes", 4, "shapes"),
         Effect("in_channels", 1, "shapes"),
+        Effect("gates", True, "shapes"),
+        Effect("kept", [{}, {"mlp_hidden": 3}, {"attention_output": [1, 5]}, {}], "shapes"),
     ),
     cait_logits,
 )

@@ -39,6 +39,8 @@ DEIT3 = Case(
         Effect("stem", "hmlp", "shapes"),
         Effect("num_classes", 4, "shapes"),
         Effect("in_channels", 1, "shapes"),
+        Effect("gates", True, "shapes"),
+        Effect("kept", [{"mlp_hidden": 3}, {"attention_input": [0, 5]}], "shapes"),
     ),
     logits,
 )

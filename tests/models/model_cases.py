@@ -54,6 +54,8 @@ DISTILLED = Case(
         Effect("uniform_drop_path", True, "training output", {"drop_path_rate": 0.5}),
         Effect("class_token_at", 1, "shapes"),
         Effect("class_depth", 1, "shapes"),
+        Effect("gates", True, "shapes"),
+        Effect("kept", [{"mlp_hidden": 3}, {"attention_input": [0, 5]}], "shapes"),
     ),
     deit_logits,
 )

@@ -43,6 +43,8 @@ HYBRID = Case(
         Effect("group_norm_epsilon", 1e-2, "output"),
         Effect("standardization", "variance", "output"),
         Effect("in_channels", 1, "shapes"),
+        Effect("gates", True, "shapes"),
+        Effect("kept", [{"mlp_hidden": 3}, {"attention_input": [0, 5]}], "shapes"),
     ),
     lambda images, w: hybrid_logits(images, w, stem_depths=(1, 1), depth=2, num_heads=2),
 )

@@ -3,6 +3,8 @@
 "Going deeper with Image Transformers" (Touvron et al., 2021).
 """
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_deit.layers import (
@@ -12,7 +14,13 @@ from keras_deit.layers import (
     PrependToken,
     TransformerBlock,
 )
-from keras_deit.models.arguments import check_classes, check_image_size, check_positive, check_ratio
+from keras_deit.models.arguments import (
+    block_channels,
+    check_classes,
+    check_image_size,
+    check_positive,
+    check_ratio,
+)
 from keras_deit.models.cait import weights
 from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.registry import register_family
@@ -44,6 +52,10 @@ class CaiT(Classifier):
             would take, the mean of it with two heads.
         in_channels: number of channels of the images; 1 for gray images. Weights for color images
             are summed or repeated.
+        gates: whether the channels that the dense layers of the blocks read have gates, from which
+            pruning learns what to keep.
+        kept: the channels that are left after pruning, for each block as `TransformerBlock` takes
+            them; None for all.
 
     Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
@@ -66,6 +78,8 @@ class CaiT(Classifier):
         distilled: bool = False,
         num_classes: int = 1000,
         in_channels: int = 3,
+        gates: bool = False,
+        kept: Sequence[dict] | None = None,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
@@ -78,6 +92,7 @@ class CaiT(Classifier):
         )
         check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
+        channels = block_channels(gates, kept, depth + class_depth)
         inputs = keras.Input((height, width, in_channels), name="image")
         embedding = PatchEmbedding(patch_size, embed_dim, name="patch_embedding")
         x = embedding(inputs)
@@ -90,6 +105,7 @@ class CaiT(Classifier):
                 drop_path_rate,
                 layer_scale_init,
                 talking_heads=True,
+                **channels[index],
                 name=f"block_{index}",
             )(x)
         if distilled:
@@ -103,6 +119,7 @@ class CaiT(Classifier):
                 qkv_bias,
                 layer_scale_init,
                 tokens,
+                **channels[depth + index],
                 name=f"class_block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x[:, :tokens])

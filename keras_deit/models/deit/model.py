@@ -4,6 +4,8 @@
 2021).
 """
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
@@ -17,6 +19,7 @@ from keras_deit.layers import (
     TransformerBlock,
 )
 from keras_deit.models.arguments import (
+    block_channels,
     check_classes,
     check_image_size,
     check_positive,
@@ -107,6 +110,10 @@ class DeiT(Classifier):
         uniform_drop_path: whether every block has the rate `drop_path_rate`.
         class_depth: number of blocks of class attention behind those of self-attention, in which
             the class token alone changes (§3.6.2 there); `class_token_at` is then `depth`.
+        gates: whether the channels that the dense layers of the blocks read have gates, from which
+            pruning learns what to keep.
+        kept: the channels that are left after pruning, for each block as `TransformerBlock` takes
+            them; None for all.
 
     Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
@@ -138,6 +145,8 @@ class DeiT(Classifier):
         class_token_at: int = 0,
         uniform_drop_path: bool = False,
         class_depth: int = 0,
+        gates: bool = False,
+        kept: Sequence[dict] | None = None,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
@@ -147,6 +156,7 @@ class DeiT(Classifier):
         check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
         check_rate(drop_path_rate=drop_path_rate, dropout_rate=dropout_rate)
+        channels = block_channels(gates, kept, depth + class_depth)
         inputs = keras.Input((height, width, in_channels), name="image")
         embedding = _stem(stem, spt)(patch_size, embed_dim, name="patch_embedding")
         x = embedding(inputs)
@@ -171,6 +181,7 @@ class DeiT(Classifier):
                 lsa=lsa,
                 kernel_init=kernel_init,
                 **weighting,
+                **channels[index],
                 name=f"block_{index}",
             )
             blocks.append(block)
@@ -184,6 +195,7 @@ class DeiT(Classifier):
                 qkv_bias,
                 weighting.get("layer_scale_init"),
                 num_class_tokens=1 + distilled,
+                **channels[depth + index],
                 name=f"class_block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)

@@ -76,8 +76,9 @@ def start_weights(residual: str, blocks: list, heads: list) -> None:
             _multiply(mlp.contract, 0)
         else:
             scale = 0.67 * len(blocks) ** -0.25
-            width = attention.qkv.kernel.shape[1] // 3
-            _multiply(attention.qkv, np.repeat([1, 1, scale], width).astype("float32"))
+            factors = np.ones(attention.qkv.kernel.shape[1], "float32")
+            factors[-attention.attended_shape[-1] :] = scale
+            _multiply(attention.qkv, factors)
             for dense in (attention.projection, mlp.expand, mlp.contract):
                 _multiply(dense, scale)
     if residual == "fixup":

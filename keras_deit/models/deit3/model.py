@@ -4,6 +4,8 @@
 Vision Transformers" (Touvron et al., 2022).
 """
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_deit.core.errors import InputError
@@ -14,7 +16,13 @@ from keras_deit.layers import (
     PrependToken,
     TransformerBlock,
 )
-from keras_deit.models.arguments import check_classes, check_image_size, check_positive, check_ratio
+from keras_deit.models.arguments import (
+    block_channels,
+    check_classes,
+    check_image_size,
+    check_positive,
+    check_ratio,
+)
 from keras_deit.models.classifier import Classifier, classification_head
 from keras_deit.models.deit3 import weights
 from keras_deit.models.registry import register_family
@@ -43,6 +51,10 @@ class DeiT3(Classifier):
             take.
         in_channels: number of channels of the images; 1 for gray images. Weights for color images
             are summed or repeated.
+        gates: whether the channels that the dense layers of the blocks read have gates, from which
+            pruning learns what to keep.
+        kept: the channels that are left after pruning, for each block as `TransformerBlock` takes
+            them; None for all.
 
     Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
@@ -65,6 +77,8 @@ class DeiT3(Classifier):
         stem: str = "linear",
         num_classes: int = 1000,
         in_channels: int = 3,
+        gates: bool = False,
+        kept: Sequence[dict] | None = None,
         **kwargs,
     ):
         height, width = check_image_size(image_size, patch_size)
@@ -77,6 +91,7 @@ class DeiT3(Classifier):
         )
         check_classes(num_classes)
         check_ratio(mlp_ratio=mlp_ratio)
+        channels = block_channels(gates, kept, depth)
         inputs = keras.Input((height, width, in_channels), name="image")
         embedding = _stem(stem, patch_size, embed_dim)
         x = embedding(inputs)
@@ -90,6 +105,7 @@ class DeiT3(Classifier):
                 drop_path_rate,
                 layer_scale_init,
                 branches,
+                **channels[index],
                 name=f"block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)

@@ -20,6 +20,7 @@ from keras_deit.layers import (
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import attention_layers
 from keras_deit.models.arguments import (
+    block_channels,
     check_classes,
     check_image_size,
     check_positive,
@@ -80,6 +81,10 @@ class ViT(Classifier):
         standardization: "deviation" or "variance", see `StandardizedConv`.
         in_channels: number of channels of the images; 1 for gray images. Weights for color images
             are summed or repeated.
+        gates: whether the channels that the dense layers of the blocks read have gates, from which
+            pruning learns what to keep.
+        kept: the channels that are left after pruning, for each block as `TransformerBlock` takes
+            them; None for all.
 
     Input: images (batch, height, width, in_channels), normalized as `image_format` says.
     Output: logits (batch, num_classes), float32.
@@ -117,6 +122,8 @@ class ViT(Classifier):
         group_norm_epsilon: float = 1e-6,
         standardization: str = "deviation",
         in_channels: int = 3,
+        gates: bool = False,
+        kept: Sequence[dict] | None = None,
         **kwargs,
     ):
         check_positive(
@@ -131,6 +138,7 @@ class ViT(Classifier):
             raise unknown_name("pooling", pooling, _POOLINGS)
         stages = _stages(stem_depths, stem_width, stage_channels)
         sides = _image_sides(image_size, patch_size, stages)
+        channels = block_channels(gates, kept, depth)
         inputs = keras.Input((*sides, in_channels), name="image")
         x = inputs
         if stages is not None:
@@ -155,6 +163,7 @@ class ViT(Classifier):
                 dropout_rate=dropout_rate,
                 approximate_gelu=approximate_gelu,
                 kernel_init="xavier_uniform",
+                **channels[index],
                 name=f"block_{index}",
             )(x)
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
