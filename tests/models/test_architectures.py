@@ -115,8 +115,8 @@ def test_keras_file_round_trip(case, tmp_path):
 def test_weights_file_fits_models_of_every_drop_path_rate(case, tmp_path):
     """With a rate above 0 a model has seed generators, whose state is not in the file."""
     path = tmp_path / "a.weights.h5"
-    models = [case.build_random(drop_path_rate=rate) for rate in (0.0, 0.3, 0.1, 0.0)]
-    for source, target in itertools.pairwise(models):
+    models = [case.build_random(drop_path_rate=rate) for rate in (0.0, 0.3)]
+    for source, target in itertools.permutations(models):
         randomize(source)
         source.save_weights(path)
         assert dataset_shapes(path) == sorted(tuple(weight.shape) for weight in source.weights)
@@ -161,11 +161,11 @@ def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     ],
 )
 def test_gradient_reaches_every_trainable_variable(case):
-    model = case.build()
-    randomize(model)
+    model = case.build_random()
     variables = model.trainable_variables
     before = [numpy(variable) for variable in variables]
-    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
+    # One step takes less time than tracing it.
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", run_eagerly=True)
     target = np.random.default_rng(3).normal(size=(len(case.inputs()), model.num_classes))
     model.train_on_batch(case.inputs(), target)
     # A sign has no gradient beyond ±1, where most inputs of the random weights are.
