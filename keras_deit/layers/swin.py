@@ -290,7 +290,7 @@ class SwinBlock(TransformerBlock):
         self.qk_scale = qk_scale
         self.attention_dropout_rate = attention_dropout_rate
 
-    def _attention(self, name):
+    def _attention(self, suffix):
         return WindowAttention(
             self.num_heads,
             self.grid,
@@ -304,7 +304,7 @@ class SwinBlock(TransformerBlock):
             kernel_init=self.kernel_init,
             use_projection=self.use_projection,
             dtype=self.dtype_policy,
-            name=name,
+            name=f"attention{suffix}",
         )
 
     def get_config(self):

@@ -91,6 +91,7 @@ def test_a_model_has_the_published_values_unless_overridden():
     published |= {"drop_path_rate": 0.0, "dropout_rate": 0.0, "stem": "linear", "in_channels": 3}
     published |= {"spt": False, "lsa": False, "residual": "none", "layer_scale_init": None}
     published |= {"uniform_drop_path": False, "class_token_at": 0, "class_depth": 0}
+    published |= {"gates": False, "kept": None}
     common = {"name": TINY, "trainable": True, "dtype": "float32"}
     assert model_values(TINY) == published
     assert model.get_config() == {**published, **common}
