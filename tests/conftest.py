@@ -25,7 +25,9 @@ def pytest_collection_modifyitems(config, items):
     present = keras.backend.backend()
     chosen, others = [], []
     for item in items:
-        mark = item.get_closest_marker("backends")
+        # That of a parameter is behind that of its function, and counts instead of it.
+        own = [mark for mark in item.own_markers if mark.name == "backends"]
+        mark = own[-1] if own else item.get_closest_marker("backends")
         backends = mark.args if mark else ("tensorflow",)
         if unknown := {*backends} - {"tensorflow", "jax", "torch"}:
             raise pytest.UsageError(f"{item.nodeid}: there is no backend {unknown}")

@@ -52,10 +52,13 @@ def images(channels=3):
 
 
 def case(name):
-    """JAX, which compiles operation by operation, has two families."""
-    everywhere = name in ("deit_tiny_distilled_patch16_224", "patchconvnet_s60_224")
+    """JAX, which compiles operation by operation, has three families."""
+    everywhere = (
+        *("deit_tiny_distilled_patch16_224", "patchconvnet_s60_224"),
+        "swin_small_data_patch2_32",
+    )
     others = pytest.mark.backends("tensorflow", "torch")
-    return name if everywhere else pytest.param(name, marks=others)
+    return name if name in everywhere else pytest.param(name, marks=others)
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
@@ -80,7 +83,7 @@ def test_features_of_every_family(name):
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
-@pytest.mark.parametrize("name", STAGED)
+@pytest.mark.parametrize("name", [*map(case, STAGED)])
 def test_features_of_stages(name):
     """The tokens are those of the last stage; each block has the grid of its own."""
     model = small(name)
