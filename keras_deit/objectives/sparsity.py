@@ -19,7 +19,7 @@ class Sparsity(Supervised):
 
     Args:
         loss, target_smoothing: as in `Supervised`.
-        l1: λ, the weight of the sum of the absolute values of all gates, 0 or more; the paper's
+        l1: weight λ of the sum of the absolute values of all gates, 0 or more; the paper's
             is 1e-4.
     """
 

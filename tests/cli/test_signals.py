@@ -33,7 +33,7 @@ def terminate(folder, arguments, module, function):
 
 @pytest.mark.slow
 def test_sigterm_around_the_training_is_one_line_and_the_same_command_goes_on(tmp_path):
-    terminate(tmp_path, _TRAIN, "trainer", "load_dataset")
+    terminate(tmp_path, _TRAIN, "preparation", "load_dataset")
     terminate(tmp_path, _TRAIN, "trainer", "all_gather")
     output = run_process(tmp_path, *_TRAIN, backend="torch")
     assert "Resuming from" in output.stdout and "epoch 2, step 0" in output.stdout
@@ -55,7 +55,7 @@ def test_sigterm_in_the_validation_of_a_teacher_too(tmp_path, teacher_file):
 def test_a_signal_is_acknowledged_at_once_and_the_second_ends_the_process(number, tmp_path):
     # A long call that, like a compilation, does not come back to Python's handlers.
     busy = 'print("busy", flush=True) or hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)'
-    program = _PATCHED.format(module="trainer", function="load_dataset", happens=busy)
+    program = _PATCHED.format(module="preparation", function="load_dataset", happens=busy)
     process = start_command(tmp_path, *_TRAIN, program=program, backend="jax")
     assert process.stdout.readline() == "busy\n"
     time.sleep(0.5)
