@@ -156,7 +156,8 @@ def test_every_value_of_a_recipe_is_an_option_with_a_help():
     options = {option.name: option for option in recipe_options()}
     for part in (DIGITS.optimization, DIGITS.augmentation):
         assert {field.name for field in dataclasses.fields(part)} <= options.keys()
-    assert set(model_values("cait_s24_224")) - {"num_classes", "in_channels", "kept"} <= options.keys()
+    not_options = {"num_classes", "in_channels", "kept"}
+    assert set(model_values("cait_s24_224")) - not_options <= options.keys()
     assert {"objective", "distillation", "alpha", "temperature", "teacher"} <= options.keys()
     own = {field.name for field in dataclasses.fields(DIGITS.optimization)} - set(STUDENT_ONLY)
     assert {f"teacher_{name}" for name in own} <= options.keys()
