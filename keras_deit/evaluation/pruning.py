@@ -11,7 +11,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.files import exclusive_lock, file_digest, read_json, write_json
 from keras_deit.core.precision import precision
 from keras_deit.core.processes import process_index_and_count
-from keras_deit.data import BadImages, Dataset, load_dataset
+from keras_deit.data import BadImages, Dataset
 from keras_deit.evaluation.evaluate import skipping
 from keras_deit.evaluation.measuring import answer, rows_model, some_images
 from keras_deit.evaluation.report import train_with_report
@@ -20,7 +20,7 @@ from keras_deit.models.pruning import choose, close_gates, count_gates, pruned
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.conversion import save_model
 from keras_deit.teachers import TeacherContract, save_teacher_model
-from keras_deit.training import InputPipeline, Job, Run
+from keras_deit.training import InputPipeline, Job, Run, dataset_of
 from keras_deit.training.pruning import Pruning, make_pruning
 
 # The largest difference between a pruned model and the one whose gates are closed.
@@ -77,7 +77,7 @@ def prune(print_fn: Callable[[str], None] = print, **options) -> dict:
 
 
 def _prune(pruning: Pruning, print_fn: Callable[[str], None]) -> dict:
-    data = _data(pruning.job)
+    data = dataset_of(pruning.job)
     model = _unpruned(pruning, data)
     run = _trained(pruning.gate_job(), pruning.gate_folder, print_fn)
     gated = run.model()
@@ -107,13 +107,6 @@ def _prune(pruning: Pruning, print_fn: Callable[[str], None]) -> dict:
         rows.append(row)
         write_json(pruning.result_file, {"gates": count_gates(gated), "rows": rows})
     return {"gates": count_gates(gated), "rows": rows}
-
-
-def _data(job: Job) -> Dataset:
-    return load_dataset(
-        *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels),
-        job.exif_orientation,
-    )
 
 
 def _unpruned(pruning: Pruning, data: Dataset) -> Classifier:
