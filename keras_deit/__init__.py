@@ -33,6 +33,7 @@ from keras_deit.version import __version__
 
 # By name, the module that has it; None for a module of that name.
 _LAZY = {
+    "benchmarking": None,
     "data": None,
     "distributed": None,
     "evaluation": None,

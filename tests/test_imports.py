@@ -49,7 +49,7 @@ LEVELS = (
     *({"core", "version"}, {"layers"}, {"models"}),
     {"pretrained", "data", "losses", "optimizers", "distributed"},
     *({"teachers"}, {"objectives"}, {"recipes"}, {"training"}),
-    {"planning", "evaluation"},
+    {"planning", "evaluation", "benchmarking"},
     *({"serving"}, {"cli"}, {"scripts"}),
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}

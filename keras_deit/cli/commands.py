@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from keras_deit.cli.augreg import augreg, augreg_options
+from keras_deit.cli.benchmarking import benchmark_options, run_benchmark
 from keras_deit.cli.evaluating import evaluate, evaluate_options
 from keras_deit.cli.exporting import export, export_options
 from keras_deit.cli.faces import faces, faces_options
@@ -271,6 +272,12 @@ COMMANDS = {
         "prune --run_dir runs/mine --rate 0.2 0.4 --distillation soft",
         pruning_options,
         lambda values: prune(**values) and None,
+    ),
+    "benchmark": Command(
+        "Measure the speed of models beside timm and KerasHub, in turns.",
+        "benchmark --models NAME --mode train --peers timm keras_hub --output benchmarks/",
+        benchmark_options,
+        run_benchmark,
     ),
     "models": Command(
         "List models: size, parameters, multiply-adds, published top-1, released weights.",

@@ -1,0 +1,155 @@
+"""The benchmark: real contenders take turns, and what fails is said."""
+
+import csv
+import io
+import os
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from keras_deit import InputError
+from keras_deit.benchmarking import Result, Row, benchmark, csv_table, markdown, measuring, picture
+from keras_deit.benchmarking.contenders import Contender
+
+_MODEL = "deit_tiny_distilled_patch16_224"
+_SMALL = {"models": [_MODEL], "batch_size": 2, "image_size": 32, "rounds": 2, "steps": 1}
+# What the worker asks of timm, with a model of one layer.
+_TIMM = """
+import torch
+
+__version__ = "0.0"
+
+
+class Model(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.heads = torch.nn.ModuleList(torch.nn.LazyLinear(classes) for _ in range(2))
+        self.distilled = False
+        self(torch.zeros(1, 3, 32, 32))
+
+    def set_distilled_training(self, enable):
+        self.distilled = enable
+
+    def forward(self, images):
+        outputs = tuple(head(images.flatten(1)) for head in self.heads)
+        return outputs if self.distilled else sum(outputs) / 2
+
+
+def is_model(name):
+    return name != "unknown"
+
+
+def create_model(name, num_classes, img_size=None):
+    assert img_size in (32, None)
+    return Model(num_classes)
+"""
+
+
+@pytest.fixture
+def timm(tmp_path, monkeypatch):
+    (tmp_path / "timm.py").write_text(_TIMM)
+    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+@pytest.mark.slow
+def test_distillation_beside_peers_and_one_that_is_not_installed(timm):
+    lines = []
+    result = benchmark(
+        **_SMALL,
+        mode="distill",
+        teacher="deit_tiny_patch16_224",
+        backends=["torch"],
+        peers=["timm", "keras_hub"],
+        threads=1,
+        print_fn=lines.append,
+    )
+    assert [row.contender for row in result.rows] == ["keras_deit, torch", "timm"]
+    for row in result.rows:
+        median, least, most = row.images_per_second
+        assert 0 < least <= median <= most and row.first_step > 0 and row.peak_memory > 1e8
+        assert row.mfu > 0
+    (what, reason), *others = result.failures.items()
+    assert "keras_hub" in what and "keras_hub" in reason.lower() and not others
+    assert result.conditions["teacher"] == "deit_tiny_patch16_224"
+    assert result.conditions["cores and threads"] == "1"
+    assert "timm 0.0" in result.conditions["versions"]
+    assert "round 2 of 2" in lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mode, precision, backend",
+    [("inference", "float32", "tensorflow"), ("train", "bfloat16", "jax")],
+)
+def test_a_step_on_a_backend(mode, precision, backend):
+    result = benchmark(
+        **_SMALL, mode=mode, precision=[precision], backends=[backend], print_fn=lambda line: None
+    )
+    (row,) = result.rows
+    assert (row.model, row.precision, row.is_peer) == (_MODEL, precision, False)
+    assert row.images_per_second[0] > 0 and not result.failures
+
+
+def test_nothing_could_be_measured(monkeypatch):
+    own = [Contender("timm", "timm", "torch")]
+    monkeypatch.setattr(measuring, "_own_contenders", lambda backends: own)
+    with pytest.raises(InputError, match=r"measured.*timm"):
+        benchmark(**_SMALL, print_fn=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"models": ["deit_tiny"]}, "deit_tiny_patch16_224"),
+        ({"mode": "training"}, "train"),
+        ({"precision": ["float16"]}, "float16"),
+        ({"backends": ["pytorch"]}, "torch"),
+        ({"peers": ["tim"]}, "timm"),
+        ({"peers": ["timm=/no/such/python"]}, "/no/such/python"),
+        ({"mode": "distill"}, "teacher"),
+        ({"teacher": _MODEL}, "distill"),
+        ({"mode": "distill", "teacher": "resnet"}, "resnet"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"rounds": 0}, "rounds"),
+        ({"threads": 10_000}, "threads"),
+    ],
+)
+def test_bad_input_is_said_before_anything_starts(values, message):
+    with pytest.raises(InputError, match=message):
+        benchmark(**values)
+
+
+def _result():
+    def row(contender, is_peer, rate, precision="float32"):
+        return Row(
+            "mine", precision, contender, is_peer, (rate, rate - 1, rate + 2), 0.25, 10**9, 3
+        )
+
+    rows = [
+        row("keras_deit, jax", False, 30.0),
+        row("timm", True, 20.0),
+        row("keras_deit, jax", False, 1500.0, "bfloat16"),
+    ]
+    return Result(rows, {"mode": "train", "batch": "2 images"}, {"mine, keras_hub": "No <module>"})
+
+
+def test_the_tables_have_ratios_to_the_first_peer():
+    text = markdown(_result(), "keras-deit benchmark")
+    assert "| keras_deit, jax | 30.0 (29.0 to 32.0) | 1.50 | 25% | 1.00 GB | 3.0 s |" in text
+    assert "| timm | 20.0 (19.0 to 22.0) | 1.00 |" in text
+    assert "| keras_deit, jax | 1,500 (1,499 to 1,502) | 1.00 |" in text
+    assert "- mine, keras_hub: No <module>" in text and "- batch: 2 images" in text
+
+
+def test_the_csv_has_every_row():
+    rows = list(csv.DictReader(io.StringIO(csv_table(_result()))))
+    assert [float(row["ratio"]) for row in rows] == [1.5, 1.0, 1.0]
+    assert (rows[1]["contender"], rows[1]["least"], rows[1]["most"]) == ("timm", "19.0", "22.0")
+
+
+def test_the_picture_has_a_bar_for_each_row():
+    root = ET.fromstring(picture(_result()))
+    bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("x")]
+    widths = [float(bar.get("width")) for bar in bars]
+    assert len(widths) == 3 and widths[0] == pytest.approx(1.5 * widths[1], rel=1e-2)
