@@ -10,8 +10,10 @@ import dataclasses
 import importlib
 import json
 import os
+import queue
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -192,6 +194,8 @@ class _TensorFlow(_Framework):
 def main() -> None:
     """Serves the commands of the benchmark until its input ends."""
     start = time.perf_counter()
+    commands = queue.SimpleQueue()
+    threading.Thread(target=_read_commands, args=[commands], daemon=True).start()
     # What a framework prints goes to stderr, and the answers alone to stdout.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -208,8 +212,8 @@ def main() -> None:
     step, versions = (_timm_step if task.kind == "timm" else _keras_step)(task, framework)
     step()
     answer(first_step=time.perf_counter() - start, versions=versions, device=framework.device)
-    for line in sys.stdin:
-        command, *numbers = line.split()
+    while True:
+        command, *numbers = commands.get().split()
         if command == "go":
             answer(seconds=_seconds(step, int(numbers[0])))
         elif command == "rate":
@@ -218,6 +222,13 @@ def main() -> None:
             peak = framework.peak_memory()
             # Linux counts in kB.
             answer(bytes=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def _read_commands(commands: queue.SimpleQueue) -> None:
+    """Passes on what the benchmark sends. Without the benchmark this process ends at once."""
+    for line in sys.stdin:
+        commands.put(line)
+    os._exit(0)
 
 
 def _seconds(step: Callable, steps: int) -> float:

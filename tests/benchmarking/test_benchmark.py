@@ -1,15 +1,29 @@
 """The benchmark: real contenders take turns, and what fails is said."""
 
 import csv
+import dataclasses
 import io
+import json
 import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from keras_deit import InputError
-from keras_deit.benchmarking import Result, Row, benchmark, csv_table, markdown, measuring, picture
+from keras_deit.benchmarking import (
+    Result,
+    Row,
+    benchmark,
+    csv_table,
+    markdown,
+    measuring,
+    picture,
+    worker,
+)
 from keras_deit.benchmarking.contenders import Contender
+from keras_deit.benchmarking.worker import Task
 
 _MODEL = "deit_tiny_distilled_patch16_224"
 _SMALL = {"models": [_MODEL], "batch_size": 2, "image_size": 32, "rounds": 2, "steps": 1}
@@ -89,6 +103,18 @@ def test_a_step_on_a_backend(mode, precision, backend):
     (row,) = result.rows
     assert (row.model, row.precision, row.is_peer) == (_MODEL, precision, False)
     assert row.images_per_second[0] > 0 and not result.failures
+
+
+def test_a_contender_ends_with_the_benchmark():
+    task = Task(
+        **{"kind": "keras_deit", "backend": "torch", "compiled": False, "mode": "inference"},
+        **{"model": _MODEL, "image_size": 32, "resized": True, "family": "", "values": {}},
+        **{"teacher": None, "batch_size": 2, "precision": "float32", "threads": 1, "tf32": True},
+    )
+    command = [sys.executable, worker.__file__, json.dumps(dataclasses.asdict(task))]
+    # Its input has ended before its first step, as if the benchmark had been killed.
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
 
 
 def test_nothing_could_be_measured(monkeypatch):
