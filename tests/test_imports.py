@@ -49,8 +49,8 @@ LEVELS = (
     *({"core", "version"}, {"layers"}, {"models"}),
     {"pretrained", "data", "losses", "optimizers", "distributed"},
     *({"teachers"}, {"objectives"}, {"recipes"}, {"training"}),
-    {"planning", "evaluation", "benchmarking"},
-    *({"serving"}, {"cli"}, {"scripts"}),
+    {"planning", "evaluation"},
+    *({"serving"}, {"benchmarking"}, {"cli"}, {"scripts"}),
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Callable, Sequence
 from keras_deit.benchmarking.worker import Task
 from keras_deit.core.errors import InputError
 
+# The first line of an exception below its traceback.
+_EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
 _WORKER = pathlib.Path(__file__).with_name("worker.py")
 # GPU memory is shared by the contenders, so none may take all of it.
 _ENVIRONMENT = {
@@ -61,7 +64,7 @@ class ContenderProcess:
             **settings,
         )
         cores = cores_for(task.threads)
-        variables = {"OMP_NUM_THREADS": str(task.threads), "KERAS_BACKEND": task.backend}
+        variables = {"OMP_NUM_THREADS": str(task.threads)}
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [contender.python, str(_WORKER), json.dumps(dataclasses.asdict(task))],
@@ -81,11 +84,12 @@ class ContenderProcess:
         return self._answer()
 
     def reason(self) -> str:
-        """Returns the last line that it wrote to stderr."""
+        """Returns why it ended: the exception that it wrote to stderr, or its last line there."""
         self._process.wait()
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
-        return lines[-1] if lines else f"exit code {self._process.returncode}"
+        exceptions = [line for line in lines if _EXCEPTION.match(line)]
+        return (exceptions or lines or [f"exit code {self._process.returncode}"])[-1]
 
     def close(self) -> None:
         """Ends it."""

@@ -20,6 +20,8 @@ from keras_deit.recipes import get_recipe
 MODES = ("inference", "train", "distill")
 PRECISIONS = ("float32", "bfloat16")
 BACKENDS = ("tensorflow", "jax", "torch")
+# What runs exported models.
+RUNTIMES = ("onnx", "openvino")
 PEERS = ("timm", "timm_compiled", "keras_hub")
 # KerasHub on another backend is slower on a CPU, so the strongest is the peer.
 _KERAS_HUB_BACKEND = "tensorflow"
@@ -43,7 +45,7 @@ class Row:
         is_peer: whether it is not of this package.
         images_per_second: median, smallest and largest of the rounds.
         mfu: share of the measured rate of a large matrix product in that precision, the highest
-            of the contenders'.
+            of the contenders'; None if none of them can measure one, as exported models cannot.
         peak_memory: bytes in use at most: of the GPU, without one of the whole process.
         first_step: seconds from the start of the process to the end of the first step, imports
             and compilation included.
@@ -54,7 +56,7 @@ class Row:
     contender: str
     is_peer: bool
     images_per_second: tuple[float, float, float]
-    mfu: float
+    mfu: float | None
     peak_memory: int
     first_step: float
 
@@ -103,7 +105,8 @@ def benchmark(
         batch_size: images of a step.
         precision: "float32", "bfloat16" or both. bfloat16 is Keras's mixed precision and PyTorch's
             autocast.
-        backends: backends of this package; by default those that are installed.
+        backends: backends of this package; by default those that are installed. "onnx" and
+            "openvino" are the exported model on the CPU, in ONNX Runtime and OpenVINO.
         peers: "timm", "timm_compiled" and "keras_hub", each possibly followed by = and the path of
             the Python interpreter that has it.
         teacher: name of the teacher's model, in mode "distill".
@@ -169,8 +172,8 @@ class _Run:
             operations = 2 * settings["batch_size"] * self._step_macs(macs)
             for process, seconds in times.items():
                 flops = operations / statistics.median(seconds)
-                row = _row(process, settings, seconds, flops / max(rates))
-                self.rows.append(row)
+                mfu = flops / max(rates) if max(rates) else None
+                self.rows.append(_row(process, settings, seconds, mfu))
 
     def _step_macs(self, macs: int) -> int:
         """Returns the multiply-adds of a step for one image."""
@@ -228,7 +231,7 @@ class _Run:
         self._print(f"{what}: {self.failures[what]}")
 
 
-def _row(process: ContenderProcess, settings: dict, seconds: list[float], mfu: float) -> Row:
+def _row(process: ContenderProcess, settings: dict, seconds: list[float], mfu: float | None) -> Row:
     rate = [settings["batch_size"] / one for one in seconds]
     return Row(
         model=settings["model"],
@@ -266,7 +269,7 @@ def _check_name(what: str, name: str, known: Sequence[str]) -> None:
 
 def _own_contenders(backends: Sequence[str]) -> list[Contender]:
     for backend in backends:
-        _check_name("backend", backend, BACKENDS)
+        _check_name("backend", backend, (*BACKENDS, *RUNTIMES))
     installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend) is not None]
     return [
         Contender(f"keras_deit, {backend}", "keras_deit", backend)

@@ -94,9 +94,10 @@ def _ratio(row: Row, first: Row) -> float:
 
 def _line(row: Row, first: Row) -> str:
     median, least, most = row.images_per_second
+    mfu = "–" if row.mfu is None else f"{row.mfu:.0%}"
     return (
         f"| {row.contender} | {_number(median)} ({_number(least)} to {_number(most)}) | "
-        f"{_ratio(row, first):.2f} | {row.mfu:.0%} | {row.peak_memory / 1e9:.2f} GB | "
+        f"{_ratio(row, first):.2f} | {mfu} | {row.peak_memory / 1e9:.2f} GB | "
         f"{row.first_step:.1f} s |"
     )
 

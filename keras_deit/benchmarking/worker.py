@@ -30,7 +30,7 @@ class Task:
 
     Attributes:
         kind: "keras_deit", "timm" or "keras_hub".
-        backend: backend of Keras; "torch" for timm.
+        backend: backend of Keras, or "onnx" or "openvino" for an exported model; "torch" for timm.
         compiled: whether timm's model goes through `torch.compile`.
         mode: "inference", "train" or "distill".
         model: name of the model.
@@ -191,6 +191,9 @@ class _TensorFlow(_Framework):
         return self.tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
+_FRAMEWORKS = {"torch": _Torch, "jax": _Jax, "tensorflow": _TensorFlow}
+
+
 def main() -> None:
     """Serves the commands of the benchmark until its input ends."""
     start = time.perf_counter()
@@ -204,12 +207,15 @@ def main() -> None:
         print(json.dumps(values), file=answers)
 
     task = Task(**json.loads(sys.argv[1]))
-    if task.kind != "timm":
-        os.environ["KERAS_BACKEND"] = task.backend
-    framework = {"torch": _Torch, "jax": _Jax, "tensorflow": _TensorFlow}[task.backend](
-        task.threads, task.tf32
-    )
-    step, versions = (_timm_step if task.kind == "timm" else _keras_step)(task, framework)
+    # TensorFlow exports models.
+    os.environ["KERAS_BACKEND"] = task.backend if task.backend in _FRAMEWORKS else "tensorflow"
+    if task.backend in _FRAMEWORKS:
+        framework = _FRAMEWORKS[task.backend](task.threads, task.tf32)
+        step, versions = (_timm_step if task.kind == "timm" else _keras_step)(task, framework)
+    else:
+        from keras_deit.benchmarking.exported import exported_step
+
+        framework, step, versions = exported_step(task, _batch)
     step()
     answer(first_step=time.perf_counter() - start, versions=versions, device=framework.device)
     while True:
@@ -217,7 +223,8 @@ def main() -> None:
         if command == "go":
             answer(seconds=_seconds(step, int(numbers[0])))
         elif command == "rate":
-            answer(flops=_product_rate(framework, task.precision))
+            measured = hasattr(framework, "product")
+            answer(flops=_product_rate(framework, task.precision) if measured else 0.0)
         elif command == "memory":
             peak = framework.peak_memory()
             # Linux counts in kB.

@@ -8,6 +8,7 @@ from keras_deit.benchmarking import (
     MODES,
     PEERS,
     PRECISIONS,
+    RUNTIMES,
     benchmark,
     csv_table,
     markdown,
@@ -35,7 +36,8 @@ def benchmark_options() -> list[Option]:
         Option(
             "backends",
             "texts",
-            f"Backends of this package: {' '.join(BACKENDS)}; by default those that are installed.",
+            f"Backends of this package: {' '.join(BACKENDS)}, by default those that are installed; "
+            f"{' '.join(RUNTIMES)} for the exported model on the CPU.",
         ),
         Option(
             "peers",

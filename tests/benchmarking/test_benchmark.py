@@ -94,7 +94,11 @@ def test_distillation_beside_peers_and_one_that_is_not_installed(timm):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mode, precision, backend",
-    [("inference", "float32", "tensorflow"), ("train", "bfloat16", "jax")],
+    [
+        ("inference", "float32", "tensorflow"),
+        ("train", "bfloat16", "jax"),
+        ("inference", "bfloat16", "openvino"),
+    ],
 )
 def test_a_step_on_a_backend(mode, precision, backend):
     result = benchmark(
@@ -103,6 +107,7 @@ def test_a_step_on_a_backend(mode, precision, backend):
     (row,) = result.rows
     assert (row.model, row.precision, row.is_peer) == (_MODEL, precision, False)
     assert row.images_per_second[0] > 0 and not result.failures
+    assert (row.mfu is None) == (backend == "openvino")
 
 
 def test_a_contender_ends_with_the_benchmark():
