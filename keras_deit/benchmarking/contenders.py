@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,7 @@ class ContenderProcess:
             stderr=self._errors,
             text=True,
             env={**os.environ, **_ENVIRONMENT, **variables},
+            start_new_session=True,
             preexec_fn=_restriction(cores),
         )
         self.ready = self._answer()
@@ -92,10 +94,13 @@ class ContenderProcess:
         return (exceptions or lines or [f"exit code {self._process.returncode}"])[-1]
 
     def close(self) -> None:
-        """Ends it."""
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
+        """Ends it, and what a runtime has forked from it, which would keep its pipes open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(BrokenPipeError):
+                file.close()
 
     def _answer(self) -> dict | None:
         line = self._process.stdout.readline()
