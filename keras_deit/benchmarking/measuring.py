@@ -169,19 +169,21 @@ class _Run:
                     processes.append(process)
             times = self._times(processes, what)
             rates = [process.ask("rate")["flops"] for process in times]
-            operations = 2 * settings["batch_size"] * self._step_macs(macs)
+            operations = 2 * settings["batch_size"] * self._step_macs(macs, settings["image_size"])
             for process, seconds in times.items():
                 flops = operations / statistics.median(seconds)
                 mfu = flops / max(rates) if max(rates) else None
                 self.rows.append(_row(process, settings, seconds, mfu))
 
-    def _step_macs(self, macs: int) -> int:
-        """Returns the multiply-adds of a step for one image."""
+    def _step_macs(self, macs: int, image_size: int) -> int:
+        """Returns the multiply-adds of a step for one image, whose side is `image_size` pixels."""
         if self._settings["mode"] == "inference":
             return macs
         teacher = self._settings["teacher"]
         # Forward and backward pass are three products for each one of the forward pass.
-        return 3 * macs + (0 if teacher is None else abstract_model(teacher).macs())
+        if teacher is None:
+            return 3 * macs
+        return 3 * macs + abstract_model(teacher, image_size=image_size).macs()
 
     def conditions(self) -> dict[str, str]:
         """Returns what the figures were measured with."""

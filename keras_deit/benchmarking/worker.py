@@ -282,17 +282,15 @@ def _keras_step(task: Task, framework: _Framework) -> tuple[Callable, dict]:
     if task.mode == "inference":
         forward = framework.inference(model)
         return lambda: forward(images), versions
+    # XLA wherever Keras has it; on PyTorch it would go through torch.compile, which it is not
+    # tested with.
+    settings = {"jit_compile": "auto" if task.backend == "torch" else True}
     if task.kind == "keras_deit":
         teacher = _own_model(task, task.teacher) if task.mode == "distill" else None
         model = package.Distiller(model, teacher, kind="none" if teacher is None else "hard")
-        loss = None
     else:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # XLA wherever Keras has it; on PyTorch it would go through torch.compile, which it is not
-    # tested with.
-    jit = "auto" if task.backend == "torch" else True
-    settings = {} if loss is None else {"loss": loss}
-    model.compile(keras.optimizers.AdamW(1e-4, weight_decay=0.05), jit_compile=jit, **settings)
+        settings["loss"] = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(1e-4, weight_decay=0.05), **settings)
     return lambda: model.train_on_batch(images, labels), versions
 
 
