@@ -46,6 +46,7 @@ _LAZY = {
     "compare_studies": "evaluation",
     "evaluate_run": "evaluation",
     "evaluate_weights": "evaluation",
+    "label_views": "training",
     "list_recipes": "recipes",
     "load_run": "training",
     "plan_training": "planning",

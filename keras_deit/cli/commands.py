@@ -30,6 +30,8 @@ from keras_deit.recipes import (
 )
 from keras_deit.recipes.options import model_options
 from keras_deit.training import (
+    label_views,
+    labeling_options,
     make_job,
     pruning_options,
     teacher_training_options,
@@ -266,6 +268,12 @@ COMMANDS = {
         "convert --model NAME --weights FILE.pth --output mine.safetensors",
         _convert_options,
         _convert,
+    ),
+    "label": Command(
+        "Store what a teacher says about every view of a training, for --teacher replay:DIR.",
+        "label --dataset folder:PATH --teacher teacher.keras --output labels/",
+        labeling_options,
+        lambda values: label_views(**values) and None,
     ),
     "prune": Command(
         "Remove what a model needs least by learned gates, fine-tune it, and say what it gains.",

@@ -24,6 +24,8 @@ _IMPORT = Option(
     str,
     "Python file to run first, which registers your models, recipes or objectives; repeatable.",
 )
+# The commands that go on where they were stopped.
+_RESUMING = ("train", "train-teacher", "label", "faces", "prune")
 _HELP = ("-h", "-help", "--help", "--helpfull", "help")
 
 
@@ -34,7 +36,7 @@ def main() -> None:
     one line and exit code 130, SIGTERM one line and 143. Every other exception is a bug and keeps
     its traceback.
     """
-    handle_signals(sys.argv[1:2] in (["train"], ["train-teacher"], ["faces"], ["prune"]), _exit)
+    handle_signals(any(name in _RESUMING for name in sys.argv[1:2]), _exit)
     _configure_logging()
     try:
         run_command(sys.argv[1:])

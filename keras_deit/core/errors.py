@@ -2,11 +2,13 @@
 
 import contextlib
 import difflib
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 
 _OF_OTHER_KINDS = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError),
-    *(TypeError, ValueError),
+    *(TypeError, ValueError, zipfile.BadZipFile, zlib.error),
 )
 
 

@@ -296,6 +296,22 @@ def exclusive_lock(
         yield
 
 
+@contextlib.contextmanager
+def lock_if_free(path: pathlib.Path) -> Iterator[bool]:
+    """Yields whether this process holds a lock file during the block, which then is removed.
+
+    Args:
+        path: path of the lock file.
+    """
+    file = _locked(path)
+    if file is None:
+        yield False
+        return
+    with file:
+        yield True
+        path.unlink(missing_ok=True)
+
+
 def _locked(path: pathlib.Path) -> TextIO | None:
     """Returns the open lock file with the lock; None if another process holds it."""
     while True:

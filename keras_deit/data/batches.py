@@ -1,6 +1,7 @@
 """Batches by index; the seed and the index alone determine the content of a batch."""
 
 import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -46,8 +47,10 @@ class TrainBatches:
         views: int = 1,
         with_index: bool = False,
         balanced: bool = False,
+        row_targets: Callable[[int, Sequence[int]], dict] | None = None,
     ):
         self._source = source
+        self._row_targets = row_targets
         self._format = image_format
         self._augmentation = augmentation
         self._num_classes = num_classes
@@ -88,7 +91,10 @@ class TrainBatches:
             indices[place] = sample.index
         targets = self._mix(batch, rows, images, labels)
         images = images[0] if self._views == 1 else np.ascontiguousarray(images.swapaxes(0, 1))
-        return images, ({"labels": targets, "index": indices} if self._with_index else targets)
+        named = {"index": indices} if self._with_index else {}
+        if self._row_targets is not None:
+            named |= self._row_targets(batch, rows)
+        return images, ({"labels": targets, **named} if named else targets)
 
     def _first_view(self, sample: Sample) -> int:
         """Returns the index of the first view of an occurrence of an image among all in an epoch,

@@ -7,6 +7,7 @@ next element.
 """
 
 import os
+from collections.abc import Callable, Sequence
 
 import cv2
 import grain
@@ -53,6 +54,7 @@ def train_pipeline(
     views: int = 1,
     with_index: bool = False,
     balanced: bool = False,
+    row_targets: Callable[[int, Sequence[int]], dict] | None = None,
 ) -> grain.IterDataset:
     """Returns endless batches for training, shuffled again in every epoch.
 
@@ -81,11 +83,14 @@ def train_pipeline(
         views: the number of augmented views of an image in a batch; all are mixed in the same way.
         with_index: whether the targets include the index of each image in `source`.
         balanced: whether an epoch has equally many images of each class, see `ClassGroups.draw`.
+        row_targets: called with the number of a batch, and with the places in it of the rows of an
+            element, returns further targets of these rows by name; None for none.
 
     Returns:
         A dataset of pairs: images as float32 (b, height, width, 3), normalized, or for several
         views (b, views, height, width, 3); and targets as float32 (b, K), smoothed and mixed, or
-        {"labels": targets, "index": int32 (b,)}. b is B divided by the number of shards.
+        {"labels": targets, "index": int32 (b,), ...}, with those of `row_targets`. b is B divided
+        by the number of shards.
 
     Raises:
         InputError: the batch size, seed, start or stop is out of range; or, while reading, an image
@@ -102,6 +107,7 @@ def train_pipeline(
         views=views,
         with_index=with_index,
         balanced=balanced,
+        row_targets=row_targets,
     )
     rows = shard.train_size(batch_size) * views
     return prefetched(batches[start:stop], image_format, rows)

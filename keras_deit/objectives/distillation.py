@@ -13,7 +13,7 @@ from keras_deit.objectives.faults import are_probabilities, nan_unless, usable_r
 from keras_deit.objectives.objective import Batch, fused_logits, hits, register_objective
 from keras_deit.objectives.supervised import Supervised, accuracies
 from keras_deit.objectives.training_model import TrainingModel
-from keras_deit.teachers import TeacherRequest
+from keras_deit.teachers import Replay, TeacherRequest
 
 KINDS = ("hard", "soft", "none")
 
@@ -40,7 +40,8 @@ class Distillation(Supervised):
         temperature: temperature τ of soft distillation.
         teacher: teacher model: a name of this package (regnety_160), a KerasCV name
             (kerascv:resnet18_v2), a keras.applications name (applications:ConvNeXtTiny), a .keras
-            file, savedmodel:DIR, onnx:FILE, or on the PyTorch backend timm:NAME.
+            file, savedmodel:DIR, onnx:FILE, on the PyTorch backend timm:NAME, or replay:DIR for the
+            labels that keras-deit label has stored.
         teacher_weights: weights of the teacher: "imagenet" for the released ones of a
             keras.applications teacher or of a model of this package; for the latter also a file,
             the directory of a run or hf://OWNER/NAME; for a model of timm a checkpoint.
@@ -104,23 +105,44 @@ class Distillation(Supervised):
     def teacher_request(self) -> TeacherRequest | None:
         return self._request
 
+    def use_replay(self, replay: Replay) -> None:
+        stored = replay.labels
+        if self.validate_agreement:
+            raise InputError(
+                f"{replay.path} has labels for the views of a training, and none for validation: "
+                "leave --validate_agreement out, or give the teacher itself."
+            )
+        if self.kind == "soft" and (stored.kind, stored.temperature) != ("soft", self.temperature):
+            at = f" at the temperature {stored.temperature:g}" if stored.kind == "soft" else ""
+            raise InputError(
+                f"Soft distillation at the temperature {self.temperature:g} needs labels that were "
+                f"made for it. {replay.path} has {stored.kind} ones{at}."
+            )
+        self.replay = replay
+
     def build(self, model):
         super().build(model)
         self.metrics = ("class_accuracy", "distillation_accuracy", "accuracy", "agreement")
+        if self.replay is not None:
+            self._check_classes(self.replay.labels.num_classes)
+            return
         if self.teacher is None:
             if self.kind != "none":
                 raise InputError(f"{self.kind} distillation needs a teacher. Received: None")
             return
-        classes = self.teacher.compute_output_shape((None, *model.input_shape[1:]))[-1]
-        if classes != model.output_shape[-1]:
+        self._check_classes(self.teacher.compute_output_shape((None, *model.input_shape[1:]))[-1])
+
+    def _check_classes(self, classes: int) -> None:
+        own = self.model.output_shape[-1]
+        if classes != own:
             raise InputError(
-                f"The teacher has {classes} classes and the student {model.output_shape[-1]}; "
-                "fine-tune the teacher to the student's classes with keras-deit train-teacher."
+                f"The teacher has {classes} classes and the student {own}; fine-tune the teacher "
+                "to the student's classes with keras-deit train-teacher."
             )
 
     def has_targets(self, training: bool) -> bool:
         if training:
-            return self.kind != "none"
+            return self.kind != "none" and self.replay is None
         return self.validate_agreement and self.teacher is not None
 
     def targets(self, batch: Batch) -> dict:
@@ -178,7 +200,7 @@ class Distillation(Supervised):
         silent = set()
         if "distillation" not in self.heads.output:
             silent |= {"distillation_accuracy", "class_accuracy"}
-        if not self.has_targets(training):
+        if not (self.has_targets(training) or (training and self.replay is not None)):
             silent |= {"agreement", "distillation_loss"}
         if self.kind == "none":
             silent.add("distillation_loss")

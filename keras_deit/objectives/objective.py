@@ -11,7 +11,7 @@ from keras_deit.core.errors import InputError, missing_method, unknown_name
 from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
 from keras_deit.models.classifier import FUSED_LOGITS
-from keras_deit.teachers import Teacher, TeacherRequest
+from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
 if TYPE_CHECKING:
     # Importing it for real would import OpenCV.
@@ -81,6 +81,7 @@ class Objective:
 
     Attributes:
         teacher: the teacher that `use_teacher` has set, or None.
+        replay: the stored labels of a teacher that `use_replay` has set, or None.
     """
 
     views: ClassVar[int] = 1
@@ -91,6 +92,7 @@ class Objective:
     mode: ClassVar[str] = "max"
     flag_names: ClassVar[dict[str, str]] = {}
     teacher: Teacher | None = None
+    replay: Replay | None = None
 
     def __new__(cls, *args, **kwargs):
         objective = super().__new__(cls)
@@ -169,6 +171,22 @@ class Objective:
         if teacher is not None:
             teacher.trainable = False
         self.teacher = teacher
+
+    def use_replay(self, replay: Replay) -> None:
+        """Sets the stored labels of a teacher, `replay:DIR`, instead of a teacher.
+
+        The batches of the training then have `Replay.targets` beside their labels.
+
+        Args:
+            replay: labels of the views of the training.
+
+        Raises:
+            InputError: the objective cannot learn from them.
+        """
+        raise InputError(
+            f"{type(self).__name__} cannot learn from stored labels; Distillation can. Received: "
+            f"{replay.path}"
+        )
 
     def build(self, model: keras.Model) -> None:
         """Creates further layers and variables, which are trained and checkpointed.

@@ -26,10 +26,12 @@ from keras_deit.planning.plan import Plan, PlanOverrides
 from keras_deit.recipes import default_teacher_recipe
 from keras_deit.teachers import (
     HostModel,
+    Replay,
     Teacher,
     TeacherRequest,
     TorchModel,
     is_frozen_file,
+    is_replay,
     own_head_classes,
 )
 from keras_deit.teachers.abstract import abstract_teacher
@@ -107,8 +109,11 @@ def _abstract_training_model(job: Job, num_classes: int) -> TrainingModel:
     student = abstract_model(recipe.model, num_classes=num_classes, **recipe.model_values)
     if job.activation_checkpointing:
         enable_activation_checkpointing(student)
-    if objective.teacher_request is not None:
-        objective.use_teacher(_abstract_teacher(objective.teacher_request, num_classes, student))
+    request = objective.teacher_request
+    if request is not None and is_replay(request.name):
+        objective.use_replay(Replay.named(request.name))
+    elif request is not None:
+        objective.use_teacher(_abstract_teacher(request, num_classes, student))
     select_trainable(student, recipe.optimization.trainable)
     return build_abstract(lambda: TrainingModel(student, objective))
 

@@ -64,10 +64,13 @@ def _training(plan: Plan) -> dict[str, str]:
 
 
 def _teacher(plan: Plan) -> str:
-    if plan.teacher_parameters is None:
+    request = plan.job.recipe.objective.teacher_request
+    if request is None:
         return "none"
     trained = ", trained first if it is not kept already" if plan.trains_teacher else ""
-    name = plan.job.recipe.objective.teacher_request.name
+    name = request.name
+    if plan.teacher_parameters is None:
+        return f"{name}, its stored labels"
     if plan.teacher_parameters == 0:
         return f"{name}, in its own runtime on the host"
     return f"{name}, {plan.teacher_parameters:,} parameters{trained}"

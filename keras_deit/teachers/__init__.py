@@ -37,6 +37,7 @@ from keras_deit.teachers.package_models import (
     weights_class_names,
     weights_digest,
 )
+from keras_deit.teachers.replay import LabelFormat, Replay, is_replay
 from keras_deit.teachers.teacher import Teacher
 from keras_deit.teachers.torch_model import TorchModel
 
@@ -46,6 +47,8 @@ __all__ = [
     "Foreign",
     "HostModel",
     "ImageConversion",
+    "LabelFormat",
+    "Replay",
     "Teacher",
     "TeacherContract",
     "TeacherRequest",
@@ -62,6 +65,7 @@ __all__ = [
     "is_foreign",
     "is_frozen_file",
     "is_package_model",
+    "is_replay",
     "list_teachers",
     "load_foreign",
     "load_teacher_model",

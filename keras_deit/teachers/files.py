@@ -36,6 +36,7 @@ from keras_deit.teachers.package_models import (
     is_package_model,
     weights_classes,
 )
+from keras_deit.teachers.replay import Replay, is_replay
 from keras_deit.teachers.resnet import build_resnet, is_resnet, resnet_names
 
 
@@ -116,15 +117,15 @@ def check_stochastic_depth(name: str, drop_path_rate: float) -> None:
 
 def is_frozen_file(name: str) -> bool:
     """Returns whether a teacher is loaded as it is, and not built by name and trained."""
-    return name.endswith(".keras") or is_foreign(name)
+    return name.endswith(".keras") or is_foreign(name) or is_replay(name)
 
 
 def check_teacher_name(name: str, weights: str | None = None, to_train: bool = False) -> None:
     """Checks that there is such a teacher, without building or reading it.
 
     Args:
-        name: name as in `build_teacher_model`, path of a `.keras` file, or a name as in
-            `load_foreign`.
+        name: name as in `build_teacher_model`, path of a `.keras` file, a name as in
+            `load_foreign`, or `replay:DIR`.
         weights: its weights.
         to_train: whether it is to be trained.
 
@@ -136,6 +137,11 @@ def check_teacher_name(name: str, weights: str | None = None, to_train: bool = F
         if to_train:
             raise InputError(f"Teacher {name} is used as it is and cannot be trained.")
         check_foreign(name)
+        return
+    if is_replay(name):
+        if to_train:
+            raise InputError(f"{name} is no teacher that could be trained, but labels of one.")
+        Replay.named(name)
         return
     if name.endswith(".keras"):
         if not user_path(name).is_file():

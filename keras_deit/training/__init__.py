@@ -6,6 +6,7 @@ from keras_deit.training.identity import objective_from, run_identity
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.interruption import Interruption, Stopped
 from keras_deit.training.job import Job, OnProblem
+from keras_deit.training.labeling import label_views, labeling_options
 from keras_deit.training.options import (
     DEFAULT_DATASET,
     make_job,
@@ -37,6 +38,8 @@ __all__ = [
     "different_values",
     "evaluation_dataset",
     "fine_tune_teacher",
+    "label_views",
+    "labeling_options",
     "load_run",
     "make_job",
     "make_pruning",

@@ -32,6 +32,8 @@ _KINDS = {
     "data.digest": str,
     "teacher_class_order": (list, type(None)),
     "teacher_digest": _TEXT,
+    "teacher_request": dict,
+    "teacher_replay": str,
     "accepted_data_changes": list,
     "effective": dict,
     **dict.fromkeys(("run.dataset", "run.backend", "run.recipe", "run.model"), str),

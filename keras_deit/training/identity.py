@@ -14,6 +14,7 @@ import json
 import keras
 
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.processes import process_index_and_count
 from keras_deit.data import Augmentation, Dataset
 from keras_deit.objectives import Objective, get_objective, objective_name
 from keras_deit.optimizers import Optimization
@@ -156,6 +157,35 @@ def teacher_data(dataset: Dataset, by_contents: bool = True) -> dict:
         "backend": keras.backend.backend(),
         **({"exif_orientation": True} if dataset.exif_orientation else {}),
     }
+
+
+def views_identity(job: Job, dataset: Dataset, image_format: ImageFormat) -> dict:
+    """Returns what the views of a training and their order in the batches depend on.
+
+    Args:
+        job: what to do.
+        dataset: all of it.
+        image_format: format of the student's images.
+    """
+    optimization, augmentation = job.recipe.optimization, job.recipe.augmentation
+    mixed = augmentation.mixup_alpha or augmentation.cutmix_alpha
+    _, processes = process_index_and_count()
+    data = teacher_data(dataset)
+    del data["backend"]
+    return _as_json(
+        {
+            **data,
+            **changed_fields(job, ("train_examples", "seed")),
+            "image_format": changed_fields(image_format),
+            # Smoothing changes the labels of the data alone.
+            "augmentation": changed_fields(dataclasses.replace(augmentation, label_smoothing=0.0)),
+            **changed_fields(optimization, ("batch_size", "sampling")),
+            # With this partner an image is mixed with one of its own shard.
+            "shards": processes * optimization.accumulation_steps
+            if mixed and augmentation.mix_partner == "previous"
+            else 1,
+        }
+    )
 
 
 def digest(values: dict) -> str:

@@ -21,6 +21,7 @@ from keras_deit.data import (
 )
 from keras_deit.objectives import Objective
 from keras_deit.optimizers import Optimization
+from keras_deit.teachers import Replay
 
 
 def training_class_weights(optimization: Optimization, dataset: Dataset) -> np.ndarray | None:
@@ -41,6 +42,7 @@ class InputPipeline:
         bad_images: what to do about images that cannot be read.
         views: augmented copies of an image in a training batch.
         with_index: whether the labels hold the position of each image in its split.
+        replay: stored labels of a teacher, for the batches of the training; None for none.
     """
 
     image_format: ImageFormat
@@ -50,10 +52,16 @@ class InputPipeline:
     bad_images: BadImages = dataclasses.field(default_factory=BadImages)
     views: int = 1
     with_index: bool = False
+    replay: Replay | None = None
 
     def for_objective(self, objective: Objective) -> "InputPipeline":
         """Returns the pipeline whose batches hold what an objective asks for."""
-        return dataclasses.replace(self, views=objective.views, with_index=objective.uses_index)
+        return dataclasses.replace(
+            self,
+            views=objective.views,
+            with_index=objective.uses_index,
+            replay=objective.replay,
+        )
 
     def train_batches(
         self, source: Source, augmentation: Augmentation, optimization: Optimization, seed: int
@@ -76,6 +84,7 @@ class InputPipeline:
             "views": self.views,
             "with_index": self.with_index,
             "balanced": optimization.sampling == "balanced",
+            "row_targets": self.replay and self.replay.targets,
         }
 
     def evaluation_batches(self, source: Source, batch_size: int, padded: bool = False):

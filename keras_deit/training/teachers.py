@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import glob
-import json
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from keras_deit.teachers import (
     foreign_source,
     is_foreign,
     is_package_model,
+    is_replay,
     load_foreign,
     load_teacher_model,
     own_head_classes,
@@ -47,6 +47,7 @@ from keras_deit.training.earlier_formats import teacher_file_names
 from keras_deit.training.identity import file_stem, teacher_recipe_identity
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
+from keras_deit.training.replay import values_of, with_replay
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.teacher_training import (
@@ -83,6 +84,8 @@ def with_teacher(
     without = {"teacher": None, "teacher_contract": None}
     if objective.teacher_request is None:
         return objective, without
+    if is_replay(objective.teacher_request.name):
+        return with_replay(job, run, objective, dataset, pipeline.image_format)
     batch_size = job.recipe.optimization.micro_batch_size
     teacher, source = resolve_teacher(
         objective.teacher_request,
@@ -120,12 +123,6 @@ def with_teacher(
         "teacher_digest": teacher_digest(source, teacher),
         "teacher_figure": str(figure),
     }
-
-
-def values_of(teacher: Teacher) -> dict:
-    """Returns what a teacher takes and returns, as it comes back from a JSON file."""
-    values = {**teacher.contract.to_dict(), "class_order": teacher.class_order}
-    return json.loads(json.dumps(values))
 
 
 def resolve_teacher(
@@ -396,6 +393,8 @@ def teacher_of_run(
         The teacher, None if its file is gone; and a sentence if it is not that of the training.
     """
     source, is_file = config["teacher"], config["teacher"].endswith(".keras")
+    # That of a run with stored labels names these.
+    request = dataclasses.replace(request, **config.get("teacher_request", {}))
     if not _is_there(source, request.weights):
         return None, f"The teacher {source} does not exist any more; no agreement."
     with corrupt_as_input_error("The configuration of the run has no contract of its teacher"):

@@ -16,10 +16,9 @@ from keras_deit.core.processes import all_gather, barrier, is_writer
 from keras_deit.core.progress import progress_logger
 from keras_deit.data import BadImages, Dataset, load_dataset
 from keras_deit.distributed import strategy_scope
-from keras_deit.objectives import TrainingModel
+from keras_deit.objectives import Objective, TrainingModel
 from keras_deit.objectives.scoring import Scores
 from keras_deit.optimizers import Optimization
-from keras_deit.teachers import Teacher
 from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager
@@ -173,6 +172,8 @@ def _train(
             optimization, data = _within(end, run, model, data, optimization, splits)
         steps = data.steps_per_epoch // optimization.accumulation_steps
         shown = teacher["teacher"] and f"{teacher['teacher']}, {teacher['teacher_figure']}"
+        if "teacher_replay" in teacher:
+            shown += f", labels of {teacher['teacher_replay']}"
         effective = start_report(job, optimization, model, splits, steps, shown)
         for name, value in effective.items():
             print_fn(f"{name:24} {value}")
@@ -185,7 +186,7 @@ def _train(
             accepted["environment"] = environment(command)
             run.start({**config, **accepted}, dataset)
         log.start()
-        checkpoints = _checkpoints(job, run, splits, objective.teacher, print_fn)
+        checkpoints = _checkpoints(job, run, splits, objective, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
         loop = TrainingLoop(
             *(model, "student", data, optimization, checkpoints, events),
@@ -286,8 +287,12 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
 
 
 def _checkpoints(
-    job: Job, run: Run, splits: Dataset, teacher: Teacher | None, print_fn: Callable[[str], None]
+    job: Job, run: Run, splits: Dataset, objective: Objective, print_fn: Callable[[str], None]
 ) -> CheckpointManager:
+    teacher, replay = objective.teacher, objective.replay
+    identity = teacher and teacher_fingerprint(teacher)
+    if replay is not None:
+        teacher, identity = replay, replay.teacher["teacher_digest"]
     count = {"number of training examples": len(splits.train)}
     contract = flatten(values_of(teacher)) if teacher else {}
     contract = {f"teacher's {name}": value for name, value in contract.items()}
@@ -300,7 +305,7 @@ def _checkpoints(
         resume_metadata={
             **count,
             "classes": list(splits.class_names),
-            "teacher": teacher and teacher_fingerprint(teacher),
+            "teacher": identity,
             **contract,
         },
         upgrade=lambda stored: {**earlier, **stored, **accepted},
