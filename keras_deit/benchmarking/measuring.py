@@ -9,15 +9,19 @@ import platform
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 
 from keras_deit.benchmarking.contenders import Contender, ContenderProcess, cores_for
+from keras_deit.benchmarking.worker import Task
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import user_path
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import get_recipe
 
-MODES = ("inference", "train", "distill")
+# What is measured without computing with a model.
+READING = ("input", "load")
+MODES = ("inference", "train", "distill", *READING)
 PRECISIONS = ("float32", "bfloat16")
 BACKENDS = ("tensorflow", "jax", "torch")
 # What runs exported models.
@@ -43,9 +47,11 @@ class Row:
         precision: "float32" or "bfloat16".
         contender: name of the contender.
         is_peer: whether it is not of this package.
-        images_per_second: median, smallest and largest of the rounds.
+        rate: images per second, in mode "load" files per second: median, smallest and largest of
+            the rounds.
         mfu: share of the measured rate of a large matrix product in that precision, the highest
-            of the contenders'; None if none of them can measure one, as exported models cannot.
+            of the contenders'; None if none of them can measure one, as exported models cannot, and
+            in the modes "input" and "load".
         peak_memory: bytes in use at most: of the GPU, without one of the whole process.
         first_step: seconds from the start of the process to the end of the first step, imports
             and compilation included.
@@ -55,7 +61,7 @@ class Row:
     precision: str
     contender: str
     is_peer: bool
-    images_per_second: tuple[float, float, float]
+    rate: tuple[float, float, float]
     mfu: float | None
     peak_memory: int
     first_step: float
@@ -89,6 +95,7 @@ def benchmark(
     steps: int = 5,
     threads: int | None = None,
     tf32: bool = True,
+    images: str | None = None,
     print_fn: Callable[[str], None] = print,
 ) -> Result:
     """Measures images per second of models in this package and in its peers, in turns.
@@ -101,7 +108,9 @@ def benchmark(
     Args:
         models: names of models; by default the model of the recipe "digits".
         mode: "inference" for the forward pass, "train" for `train_on_batch` of a `Distiller`
-            without a teacher, "distill" for hard distillation from a teacher.
+            without a teacher, "distill" for hard distillation from a teacher, "input" for reading
+            JPEG files into batches with the augmentation of DeiT's recipe, on all cores, "load" for
+            loading the file of a model's weights.
         batch_size: images of a step.
         precision: "float32", "bfloat16" or both. bfloat16 is Keras's mixed precision and PyTorch's
             autocast.
@@ -115,6 +124,8 @@ def benchmark(
         steps: counted steps of a turn.
         threads: number of processor cores and of threads; by default all that the process may use.
         tf32: whether products of float32 may be computed in TensorFloat-32 on a GPU.
+        images: folder with a folder of images for each class, in mode "input"; by default 64 JPEG
+            files of 500×375 pixels, made of noise like photographs.
         print_fn: called with each line of progress.
 
     Returns:
@@ -130,16 +141,43 @@ def benchmark(
         "tf32": tf32,
         "threads": len(cores_for(threads)),
     }
-    _check(settings, precision, rounds, steps)
-    contenders = [*_own_contenders(backends), *_peer_contenders(peers)]
+    _check(settings, precision, rounds, steps, images)
+    if mode == "load":
+        settings["batch_size"] = 1
+    contenders = [*_own_contenders(backends, mode), *_peer_contenders(peers)]
     run = _Run(settings, contenders, rounds, steps, print_fn)
     facts = [_facts(model, image_size) for model in models or (get_recipe("digits").model,)]
     for one, one_precision in itertools.product(facts, precision):
-        run.measure({**one, "precision": one_precision})
+        with _files(mode, one, images) as files:
+            run.measure({**one, "precision": one_precision, "files": files})
     if not run.rows:
         raise InputError(f"Nothing could be measured. {next(iter(run.failures.values()))}")
     size = "that of each model" if image_size is None else f"{image_size} pixels"
     return Result(run.rows, {"image size": size, **run.conditions()}, run.failures)
+
+
+@contextlib.contextmanager
+def _files(mode: str, model: dict, images: str | None) -> Iterator[str | None]:
+    """Yields the path of what a contender reads; None if it reads nothing."""
+    if mode not in READING:
+        yield None
+        return
+    from keras_deit.benchmarking.reading import image_files, write_images, write_weights
+
+    if images is not None:
+        folder = user_path(images).absolute()
+        image_files(folder)
+        yield str(folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        if mode == "input":
+            write_images(path)
+            yield folder
+        else:
+            path /= "model.safetensors"
+            write_weights(model["model"], model["image_size"], Task.classes, path)
+            yield str(path)
 
 
 class _Run:
@@ -168,7 +206,8 @@ class _Run:
                 if self._is_ready(process, what):
                     processes.append(process)
             times = self._times(processes, what)
-            rates = [process.ask("rate")["flops"] for process in times]
+            reads = settings["mode"] in READING
+            rates = [0.0 if reads else process.ask("rate")["flops"] for process in times]
             operations = 2 * settings["batch_size"] * self._step_macs(macs, settings["image_size"])
             for process, seconds in times.items():
                 flops = operations / statistics.median(seconds)
@@ -177,7 +216,7 @@ class _Run:
 
     def _step_macs(self, macs: int, image_size: int) -> int:
         """Returns the multiply-adds of a step for one image, whose side is `image_size` pixels."""
-        if self._settings["mode"] == "inference":
+        if self._settings["mode"] in ("inference", *READING):
             return macs
         teacher = self._settings["teacher"]
         # Forward and backward pass are three products for each one of the forward pass.
@@ -190,6 +229,7 @@ class _Run:
         settings = self._settings
         conditions = {
             "mode": settings["mode"],
+            "unit": "files/s" if settings["mode"] == "load" else "images/s",
             "batch": f"{settings['batch_size']} images",
             "rounds": f"{self._rounds} of {self._steps} steps",
             "processor": _processor(),
@@ -199,6 +239,8 @@ class _Run:
         }
         if self._devices != {"CPU"}:
             conditions["TF32"] = "on" if settings["tf32"] else "off"
+        if settings["mode"] == "load":
+            del conditions["batch"]
         if settings["teacher"] is not None:
             conditions["teacher"] = settings["teacher"]
         return conditions
@@ -240,14 +282,16 @@ def _row(process: ContenderProcess, settings: dict, seconds: list[float], mfu: f
         precision=settings["precision"],
         contender=process.contender.name,
         is_peer=process.contender.is_peer,
-        images_per_second=(statistics.median(rate), min(rate), max(rate)),
+        rate=(statistics.median(rate), min(rate), max(rate)),
         mfu=mfu,
         peak_memory=process.ask("memory")["bytes"],
         first_step=process.ready["first_step"],
     )
 
 
-def _check(settings: dict, precision: Sequence[str], rounds: int, steps: int) -> None:
+def _check(
+    settings: dict, precision: Sequence[str], rounds: int, steps: int, images: str | None
+) -> None:
     numbers = {"batch_size": settings["batch_size"], "rounds": rounds, "steps": steps}
     for name, value in numbers.items():
         if value < 1:
@@ -256,6 +300,10 @@ def _check(settings: dict, precision: Sequence[str], rounds: int, steps: int) ->
     _check_name("mode", mode, MODES)
     for one in precision:
         _check_name("precision", one, PRECISIONS)
+    if mode in READING and tuple(precision) != ("float32",):
+        raise InputError(f"mode {mode} is measured in float32. Received: {', '.join(precision)}")
+    if images is not None and mode != "input":
+        raise InputError(f"images are for mode input. Received: mode {mode}")
     if mode == "distill" and teacher is None:
         raise InputError("mode distill needs a teacher, the name of a model.")
     if mode != "distill" and teacher is not None:
@@ -269,10 +317,13 @@ def _check_name(what: str, name: str, known: Sequence[str]) -> None:
         raise unknown_name(what, name, known)
 
 
-def _own_contenders(backends: Sequence[str]) -> list[Contender]:
+def _own_contenders(backends: Sequence[str], mode: str) -> list[Contender]:
     for backend in backends:
         _check_name("backend", backend, (*BACKENDS, *RUNTIMES))
     installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend) is not None]
+    if mode == "input":
+        # No backend takes part in reading images.
+        installed = installed[:1]
     return [
         Contender(f"keras_deit, {backend}", "keras_deit", backend)
         for backend in backends or installed

@@ -24,14 +24,14 @@ def markdown(result: Result, command: str) -> str:
         command: the command that measured it.
     """
     lines = [f"`{command}`", ""]
-    lines += [f"- {name}: {value}" for name, value in result.conditions.items()]
+    lines += [f"- {name}: {value}" for name, value in result.conditions.items() if name != "unit"]
     for (model, precision), rows in _tables(result):
         first = _reference(rows)
         lines += [
             "",
             f"**{model}, {precision}**",
             "",
-            f"| | images/s (least to most) | of {first.contender} | "
+            f"| | {result.conditions['unit']} (least to most) | of {first.contender} | "
             "MFU | peak memory | first step |",
             "|---|---|---|---|---|---|",
             *(_line(row, first) for row in rows),
@@ -46,27 +46,27 @@ def csv_table(result: Result) -> str:
     """Returns the rows of a result as CSV, the numbers in full and memory in bytes."""
     file = io.StringIO()
     names = [field.name for field in dataclasses.fields(Row)]
-    at = names.index("images_per_second")
-    names[at : at + 1] = ["images_per_second", "least", "most"]
+    at = names.index("rate")
+    names[at : at + 1] = ["rate", "least", "most"]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*names, "ratio"])
     for _, rows in _tables(result):
         first = _reference(rows)
         for row in rows:
             values = list(dataclasses.astuple(row))
-            values[at : at + 1] = row.images_per_second
+            values[at : at + 1] = row.rate
             writer.writerow([*values, _ratio(row, first)])
     return file.getvalue()
 
 
 def picture(result: Result) -> str:
-    """Returns a chart with a bar of images per second for each row, and its spread, as SVG."""
+    """Returns a chart with a bar of the rate of each row, and its spread, as SVG."""
     parts, top = [], 0
     for (model, precision), rows in _tables(result):
-        title = f"{model}, {precision}: images/s ({result.conditions['mode']})"
+        title = f"{model}, {precision}: {result.conditions['unit']} ({result.conditions['mode']})"
         parts.append(_text(0, top + 16, title, "bold"))
         top += _TITLE
-        most = max(row.images_per_second[2] for row in rows)
+        most = max(row.rate[2] for row in rows)
         for row in rows:
             parts.append(_bar(row, top, (_WIDTH - _NAMES - 90) / most))
             top += _BAR + _GAP
@@ -89,11 +89,11 @@ def _reference(rows: Sequence[Row]) -> Row:
 
 
 def _ratio(row: Row, first: Row) -> float:
-    return row.images_per_second[0] / first.images_per_second[0]
+    return row.rate[0] / first.rate[0]
 
 
 def _line(row: Row, first: Row) -> str:
-    median, least, most = row.images_per_second
+    median, least, most = row.rate
     mfu = "–" if row.mfu is None else f"{row.mfu:.0%}"
     return (
         f"| {row.contender} | {_number(median)} ({_number(least)} to {_number(most)}) | "
@@ -107,14 +107,14 @@ def _number(value: float) -> str:
 
 
 def _bar(row: Row, top: int, scale: float) -> str:
-    median, least, most = (value * scale for value in row.images_per_second)
+    median, least, most = (value * scale for value in row.rate)
     middle = top + _BAR / 2
     return (
         _text(_NAMES - 8, middle + 5, row.contender, anchor="end")
         + f'<rect x="{_NAMES}" y="{top}" width="{median:.1f}" height="{_BAR}" '
         f'fill="{_COLORS[row.is_peer]}"/>'
         f'<path d="M{_NAMES + least:.1f} {middle}H{_NAMES + most:.1f}" stroke="#000"/>'
-        + _text(_NAMES + most + 6, middle + 5, _number(row.images_per_second[0]))
+        + _text(_NAMES + most + 6, middle + 5, _number(row.rate[0]))
     )
 
 

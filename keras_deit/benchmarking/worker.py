@@ -21,7 +21,8 @@ import numpy as np
 
 # Rows of the matrices whose product is timed: without and with an accelerator.
 _MATRIX = {False: 2048, True: 8192}
-_CLASSES = 1000
+# The modes in which nothing is computed with a model.
+_READING = ("input", "load")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Task:
         kind: "keras_deit", "timm" or "keras_hub".
         backend: backend of Keras, or "onnx" or "openvino" for an exported model; "torch" for timm.
         compiled: whether timm's model goes through `torch.compile`.
-        mode: "inference", "train" or "distill".
+        mode: "inference", "train", "distill", "input" or "load".
         model: name of the model.
         image_size: side of the images in pixels.
         resized: whether that is another size than the model's own.
@@ -43,6 +44,9 @@ class Task:
         precision: "float32" or "bfloat16".
         threads: number of threads.
         tf32: whether products of float32 may be computed in TensorFloat-32 on a GPU.
+        classes: number of classes.
+        files: folder of images in mode "input", file of weights in mode "load".
+        epoch: number of images of an epoch in mode "input", which repeats those of the folder.
     """
 
     kind: str
@@ -59,6 +63,9 @@ class Task:
     precision: str
     threads: int
     tf32: bool
+    classes: int = 1000
+    files: str | None = None
+    epoch: int = 100_000
 
 
 class _Framework:
@@ -209,13 +216,7 @@ def main() -> None:
     task = Task(**json.loads(sys.argv[1]))
     # TensorFlow exports models.
     os.environ["KERAS_BACKEND"] = task.backend if task.backend in _FRAMEWORKS else "tensorflow"
-    if task.backend in _FRAMEWORKS:
-        framework = _FRAMEWORKS[task.backend](task.threads, task.tf32)
-        step, versions = (_timm_step if task.kind == "timm" else _keras_step)(task, framework)
-    else:
-        from keras_deit.benchmarking.exported import exported_step
-
-        framework, step, versions = exported_step(task, _batch)
+    framework, step, versions = _prepared(task)
     step()
     answer(first_step=time.perf_counter() - start, versions=versions, device=framework.device)
     while True:
@@ -231,9 +232,31 @@ def main() -> None:
             answer(bytes=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
+def _prepared(task: Task) -> tuple[_Framework, Callable, dict[str, str]]:
+    """Returns the framework of a task, its step, and versions of packages by name."""
+    if task.backend not in _FRAMEWORKS:
+        from keras_deit.benchmarking.exported import exported_step
+
+        return exported_step(task, _batch)
+    framework = _FRAMEWORKS[task.backend](task.threads, task.tf32)
+    if task.kind == "timm":
+        # The folder of this file is the first one that Python looks into.
+        from timm_contender import timm_step
+
+        return framework, *timm_step(task, framework, _batch)
+    if task.mode not in _READING:
+        return framework, *_keras_step(task, framework)
+    if task.kind != "keras_deit":
+        sys.exit(f"There is nothing of {task.kind} to measure in mode {task.mode}.")
+    from keras_deit.benchmarking.reading import reading_step
+
+    return framework, *reading_step(task, framework)
+
+
 def _read_commands(commands: queue.SimpleQueue) -> None:
     """Passes on what the benchmark sends. Without the benchmark this process ends at once."""
-    for line in sys.stdin:
+    # A process that is forked from this one closes `sys.stdin`, which must not be in use then.
+    for line in os.fdopen(os.dup(0)):
         commands.put(line)
     os._exit(0)
 
@@ -261,7 +284,7 @@ def _batch(task: Task, framework: _Framework, channels_first: bool) -> tuple:
     images = rng.normal(size=shape).astype("float32")
     if channels_first:
         images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    labels = rng.integers(_CLASSES, size=task.batch_size)
+    labels = rng.integers(task.classes, size=task.batch_size)
     return framework.on_device(images), framework.on_device(labels)
 
 
@@ -297,7 +320,7 @@ def _keras_step(task: Task, framework: _Framework) -> tuple[Callable, dict]:
 def _own_model(task: Task, name: str):
     from keras_deit.pretrained import create_model
 
-    return create_model(name, image_size=task.image_size, num_classes=_CLASSES)
+    return create_model(name, image_size=task.image_size, num_classes=task.classes)
 
 
 def _keras_hub_model(task: Task, name: str):
@@ -309,64 +332,7 @@ def _keras_hub_model(task: Task, name: str):
     if backbone is None or task.mode == "distill":
         sys.exit(f"KerasHub has no {task.family}Backbone to {task.mode} {name}.")
     backbone = backbone(image_shape=(task.image_size, task.image_size, 3), **task.values)
-    return keras.Model(backbone.input, keras.layers.Dense(_CLASSES)(backbone.output[:, 0]))
-
-
-def _timm_step(task: Task, framework: _Torch) -> tuple[Callable, dict]:
-    import timm
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    if not timm.is_model(task.model):
-        sys.exit(f"timm has no {task.model}.")
-    sizes = {"img_size": task.image_size} if task.resized else {}
-    model = timm.create_model(task.model, num_classes=_CLASSES, **sizes).to(framework.place)
-    model.train(task.mode != "inference")
-    images, labels = _batch(task, framework, channels_first=True)
-    versions = {"torch": torch.__version__, "timm": timm.__version__}
-    call = torch.compile(model) if task.compiled else model
-    casts = task.precision != "float32"
-    autocast = lambda: torch.autocast(framework.place, torch.bfloat16, enabled=casts)  # noqa: E731
-
-    def forward():
-        with torch.inference_mode(), autocast():
-            call(images)
-        framework.wait()
-
-    if task.mode == "inference":
-        return forward, versions
-    teacher = None
-    if task.mode == "distill":
-        if not timm.is_model(task.teacher):
-            sys.exit(f"timm has no {task.teacher}, the teacher.")
-        teacher = timm.create_model(task.teacher, num_classes=_CLASSES)
-        teacher = teacher.eval().to(framework.place)
-        if hasattr(model, "set_distilled_training"):
-            model.set_distilled_training(True)
-
-    def loss_of(outputs, decisions):
-        if decisions is None:
-            return cross_entropy(outputs.float(), labels)
-        heads = outputs if isinstance(outputs, tuple) else (outputs, outputs)
-        pairs = zip(heads, (labels, decisions), strict=True)
-        return sum(cross_entropy(head.float(), target) for head, target in pairs) / 2
-
-    optimizer = torch.optim.AdamW(
-        model.parameters(), 1e-4, weight_decay=0.05, fused=framework.accelerated
-    )
-
-    def train():
-        with autocast():
-            with torch.no_grad():
-                decisions = None if teacher is None else teacher(images).argmax(-1)
-            outputs = call(images)
-        optimizer.zero_grad()
-        loss = loss_of(outputs, decisions)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return train, versions
+    return keras.Model(backbone.input, keras.layers.Dense(task.classes)(backbone.output[:, 0]))
 
 
 if __name__ == "__main__":

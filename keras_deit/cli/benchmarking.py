@@ -27,7 +27,8 @@ def benchmark_options() -> list[Option]:
         Option(
             "mode",
             str,
-            "What is measured: the forward pass, a step of training, or one of hard distillation.",
+            "What is measured: the forward pass, a step of training or of hard distillation, "
+            "reading JPEG files into augmented batches, or loading weights.",
             MODES,
             default="inference",
         ),
@@ -46,6 +47,12 @@ def benchmark_options() -> list[Option]:
             "that has it.",
         ),
         Option("teacher", str, "Name of the teacher's model, with --mode distill."),
+        Option(
+            "images",
+            str,
+            "Folder with a folder of images for each class, with --mode input; by default some are "
+            "made.",
+        ),
         Option("image_size", int, "Side of the images in pixels; by default that of each model."),
         Option("rounds", int, "Number of turns of each contender.", default=7, minimum=1),
         Option("steps", int, "Counted steps of a turn.", default=5, minimum=1),

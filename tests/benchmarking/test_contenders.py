@@ -57,6 +57,35 @@ def create_model(name, num_classes, img_size=None):
     assert img_size in (32, None)
     return Model(num_classes)
 """
+# A loader of timm that forks a process and reads the images in it.
+_LOADER = """
+import pathlib
+
+import torch
+
+
+class FastCollateMixup:
+    def __init__(self, mixup_alpha, cutmix_alpha, label_smoothing, num_classes):
+        pass
+
+
+class ImageDataset:
+    def __init__(self, root):
+        self.files = sorted(pathlib.Path(root).glob("*/*.jpg"))
+        self.transform = None
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        return self.transform(self.files[index].read_bytes())
+
+
+def create_loader(dataset, input_size, batch_size, is_training, num_workers, device, **options):
+    assert is_training and options["auto_augment"] and options["re_prob"] == 0.25
+    dataset.transform = lambda data: torch.zeros(input_size) + data[0]
+    return torch.utils.data.DataLoader(dataset, batch_size, num_workers=num_workers)
+"""
 
 
 @pytest.fixture
@@ -80,7 +109,7 @@ def test_distillation_beside_peers_and_one_that_is_not_installed(timm):
     )
     assert [row.contender for row in result.rows] == ["keras_deit, torch", "timm"]
     for row in result.rows:
-        median, least, most = row.images_per_second
+        median, least, most = row.rate
         assert 0 < least <= median <= most and row.first_step > 0 and row.peak_memory > 1e8
         assert row.mfu > 0
     (what, reason), *others = result.failures.items()
@@ -106,8 +135,31 @@ def test_a_step_on_a_backend(mode, precision, backend):
     )
     (row,) = result.rows
     assert (row.model, row.precision, row.is_peer) == (_MODEL, precision, False)
-    assert row.images_per_second[0] > 0 and not result.failures
+    assert row.rate[0] > 0 and not result.failures
     assert (row.mfu is None) == (backend == "openvino")
+
+
+def test_reading_images_and_weights(tmp_path):
+    for mode, unit in (("input", "images/s"), ("load", "files/s")):
+        result = benchmark(**_SMALL, mode=mode, backends=["jax"], print_fn=lambda line: None)
+        (row,) = result.rows
+        assert row.rate[0] > 0 and row.mfu is None
+        assert result.conditions["unit"] == unit
+        assert ("batch" in result.conditions) == (mode == "input")
+
+
+def test_timm_reads_the_images_of_a_folder(monkeypatch, tmp_path):
+    """What is asked of timm's loader, in its own place: the worker starts others, as it would."""
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "__init__.py").write_text('__version__ = "0.0"\n')
+    (tmp_path / "timm" / "data.py").write_text(_LOADER)
+    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    result = benchmark(
+        **_SMALL, mode="input", backends=["torch"], peers=["timm"], print_fn=lambda line: None
+    )
+    assert [row.contender for row in result.rows] == ["keras_deit, torch", "timm"]
+    assert not result.failures
 
 
 def test_a_contender_ends_with_the_benchmark():
@@ -124,7 +176,7 @@ def test_a_contender_ends_with_the_benchmark():
 
 def test_nothing_could_be_measured(monkeypatch):
     own = [Contender("timm", "timm", "torch")]
-    monkeypatch.setattr(measuring, "_own_contenders", lambda backends: own)
+    monkeypatch.setattr(measuring, "_own_contenders", lambda backends, mode: own)
     with pytest.raises(InputError, match=r"measured.*timm"):
         benchmark(**_SMALL, print_fn=lambda line: None)
 
@@ -144,6 +196,8 @@ def test_nothing_could_be_measured(monkeypatch):
         ({"batch_size": 0}, "batch_size"),
         ({"rounds": 0}, "rounds"),
         ({"threads": 10_000}, "threads"),
+        ({"mode": "load", "precision": ["bfloat16"]}, "float32"),
+        ({"images": "folder"}, "mode input"),
     ],
 )
 def test_bad_input_is_said_before_anything_starts(values, message):
@@ -162,7 +216,11 @@ def _result():
         row("timm", True, 20.0),
         row("keras_deit, jax", False, 1500.0, "bfloat16"),
     ]
-    return Result(rows, {"mode": "train", "batch": "2 images"}, {"mine, keras_hub": "No <module>"})
+    return Result(
+        rows,
+        {"mode": "train", "unit": "images/s", "batch": "2 images"},
+        {"mine, keras_hub": "No <module>"},
+    )
 
 
 def test_the_tables_have_ratios_to_the_first_peer():

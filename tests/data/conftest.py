@@ -1,4 +1,4 @@
-"""Makes the Pillow reference and the photographs of the benchmarks importable."""
+"""Makes the photographs of `scripts/benchmarks` importable."""
 
 import pathlib
 import sys

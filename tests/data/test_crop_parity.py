@@ -5,8 +5,8 @@ print on white, which is one of the photographs, differs by up to 1.02 when it i
 """
 
 import numpy as np
+import pillow_reference
 import pytest
-from benchmarks import pillow_reference
 from benchmarks.photographs import photographs
 from PIL import Image
 

@@ -1,8 +1,8 @@
 """Every operation compared with Pillow's, on twenty photographs at the recipes' magnitudes."""
 
 import numpy as np
+import pillow_reference
 import pytest
-from benchmarks import pillow_reference
 from benchmarks.photographs import views
 from PIL import Image
 

@@ -1,8 +1,8 @@
 """RandAugment of its authors' TensorFlow code: its distribution, and its operations in Pillow."""
 
 import numpy as np
+import pillow_reference
 import pytest
-from benchmarks import pillow_reference
 from benchmarks.photographs import views
 from PIL import Image
 from scipy import stats

@@ -20,7 +20,7 @@ COMMAND_OF = {
 
 
 def test_every_script_is_tested():
-    others = {"benchmark", "soak", "soak_files", "soak_requests", "soak_results"}
+    others = {"soak", "soak_files", "soak_requests", "soak_results"}
     assert {path.stem for path in SCRIPTS.glob("*.py")} - others == set(COMMAND_OF)
     assert set(COMMAND_OF.values()) <= set(COMMANDS)
 
@@ -36,7 +36,7 @@ def test_a_script_runs_its_command_with_its_flags(script, monkeypatch):
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("script", ["benchmark", "soak"])
+@pytest.mark.parametrize("script", ["soak"])
 def test_the_help_of_the_other_scripts_ends_with_0(script, flag, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{script}.py", flag])
     # As it is when Python runs a script.
