@@ -17,6 +17,13 @@ STARTED = time.monotonic()
 
 _COMMAND = "keras-deit"
 _BACKENDS = ("tensorflow", "jax", "torch")
+# Commands whose steps run for long, and the backends that take new buffers for each step.
+_TRAINING = ("train", "train-teacher", "label", "prune")
+_TAKE_BUFFERS = ("tensorflow", "jax")
+# Keeps what a step has freed for the next one, in large pages.
+_MALLOC = ":".join(
+    f"glibc.malloc.{name}" for name in ("mmap_max=0", f"trim_threshold={64 * 2**30}", "hugetlb=1")
+)
 
 
 def import_keras() -> None:
@@ -25,12 +32,13 @@ def import_keras() -> None:
     A backend that is missing or not supported ends a command with one line and exit code 2, and
     Ctrl-C or SIGTERM during the imports, which take seconds, with one line. A SavedModel holds
     operations of TensorFlow, so the command `export` runs on that backend, whatever
-    `KERAS_BACKEND` says.
+    `KERAS_BACKEND` says. A command that trains starts itself again first, see `_keep_memory`.
     """
     if pathlib.Path(sys.argv[0]).stem != _COMMAND:
         import keras
 
         return
+    _keep_memory()
     if sys.argv[1:2] == ["export"]:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -56,6 +64,27 @@ def import_keras() -> None:
             f"Keras's {missing} backend is not installed: pip install 'keras-deit[{missing}]'. "
             f"Training and evaluation run on {', '.join(_BACKENDS)}: KERAS_BACKEND chooses one."
         )
+
+
+def _keep_memory() -> None:
+    """Starts a command that trains again, with a C library that keeps the memory of a step.
+
+    Otherwise the library gives the buffers of every step back to the system and takes them anew,
+    and the system has to fill hundreds of thousands of pages with zeros. Only a new process reads
+    its settings. Those of the user, `GLIBC_TUNABLES`, are left as they are.
+    """
+    backend = os.environ.get("KERAS_BACKEND") or _BACKENDS[0]
+    if (
+        sys.argv[1:2] not in [[name] for name in _TRAINING]
+        or backend not in _TAKE_BUFFERS
+        or "GLIBC_TUNABLES" in os.environ
+        or "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", ())
+    ):
+        return
+    os.environ["GLIBC_TUNABLES"] = _MALLOC
+    # Without a new process nothing is lost.
+    with contextlib.suppress(OSError):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _exit(error: str) -> None:

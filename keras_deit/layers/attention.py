@@ -18,6 +18,7 @@ from keras_deit.layers.channels import (
     shape_through,
     through,
 )
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers, dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
 from keras_deit.layers.settings import CompositeLayer
@@ -153,7 +154,7 @@ class MultiHeadSelfAttention(GatedAttention):
         fused = (width + 3 * inner) / (width + inner)
         scale = fused if self.kernel_init == "xavier_uniform" else 1.0
         self.build_channels(input_shape, self.num_heads, self._head_dim, input_shape[1])
-        self.qkv = keras.layers.Dense(
+        self.qkv = Dense(
             2 * inner + self.attended_shape[-1],
             use_bias=self.qkv_bias,
             **dense_initializers(self.kernel_init, width, scale),
@@ -162,7 +163,7 @@ class MultiHeadSelfAttention(GatedAttention):
         )
         self.qkv.build(shape_through(self.input_channels, input_shape))
         if self.use_projection:
-            self.projection = keras.layers.Dense(
+            self.projection = Dense(
                 width,
                 **dense_initializers(self.kernel_init, inner),
                 dtype=policy,

@@ -9,6 +9,7 @@ from keras_deit.core.fused_attention import dot_product_attention
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.attention import GatedAttention, attention_logits, head_width
 from keras_deit.layers.channels import copy_narrow, shape_through, through
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
 
@@ -59,7 +60,7 @@ class ClassAttention(GatedAttention):
         self.projection.build(shape_through(self.output_channels, self.attended_shape))
 
     def _dense(self, width, use_bias, name):
-        return keras.layers.Dense(
+        return Dense(
             width,
             use_bias=use_bias,
             kernel_initializer=dense_kernel(),

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.block import Block
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.gelu import gelu
 from keras_deit.layers.initializers import conv_bias, conv_kernel, depthwise_kernel
 from keras_deit.layers.introspection import MODEL_AXIS, column_parallel, layer_macs, row_parallel
@@ -160,7 +161,7 @@ def _pointwise_convolution(
     in_channels: int, out_channels: int, dtype, name: str, activation=None
 ) -> keras.layers.Dense:
     """Returns a 1×1 convolution: a dense layer with a convolution's initial values."""
-    return keras.layers.Dense(
+    return Dense(
         out_channels,
         activation=activation,
         kernel_initializer=conv_kernel(),

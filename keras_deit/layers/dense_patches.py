@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.settings import CompositeLayer
 from keras_deit.layers.shifted_patches import flat_patches
@@ -34,7 +35,7 @@ class DensePatchEmbedding(CompositeLayer):
 
     def build(self, input_shape):
         features = self.patch_size**2 * input_shape[-1]
-        self.projection = keras.layers.Dense(
+        self.projection = Dense(
             self.embed_dim,
             **dense_initializers(self.kernel_init, features),
             dtype=self.dtype_policy,

@@ -12,6 +12,7 @@ from keras import ops
 from keras_deit.core.errors import unknown_name
 from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
 from keras_deit.layers.block import Block
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers, token_initializer
 from keras_deit.layers.introspection import column_parallel, row_parallel
 from keras_deit.layers.locality import with_diagonal
@@ -126,7 +127,7 @@ class MixedHeadsAttention(CompositeLayer):
             )
 
     def _dense(self, width, fan_in, name, use_bias=True):
-        return keras.layers.Dense(
+        return Dense(
             width,
             use_bias=use_bias,
             **dense_initializers("xavier_normal", fan_in),

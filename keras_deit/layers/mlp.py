@@ -14,6 +14,7 @@ from keras_deit.layers.channels import (
     shape_through,
     through,
 )
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.gelu import gelu, tanh_gelu
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import column_parallel, layer_macs, row_parallel
@@ -72,7 +73,7 @@ class MLP(CompositeLayer):
         initial = dense_initializers(self.kernel_init, inputs)
         if self.kernel_init == "xavier_uniform":
             initial["bias_initializer"] = keras.initializers.RandomNormal(stddev=1e-6)
-        return keras.layers.Dense(outputs, **initial, **options, dtype=self.dtype_policy, name=name)
+        return Dense(outputs, **initial, **options, dtype=self.dtype_policy, name=name)
 
     def call(self, tokens, training=False):
         hidden = self.dropout(self.expand(through(self.input_channels, tokens)), training=training)

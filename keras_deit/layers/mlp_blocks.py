@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deit.layers.activations import ActivationCosts, SavedActivations
 from keras_deit.layers.block import Block
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_kernel
 from keras_deit.layers.introspection import column_parallel, layer_macs
 from keras_deit.layers.mlp import MLP
@@ -80,7 +81,7 @@ class ResMLPBlock(Block):
     def build(self, input_shape):
         batch, length, width = input_shape
         policy = self.dtype_policy
-        self.cross_patch = keras.layers.Dense(
+        self.cross_patch = Dense(
             length, kernel_initializer=dense_kernel(), dtype=policy, name="cross_patch"
         )
         self.mlp = MLP(int(width * self.mlp_ratio), dtype=policy, name="mlp")
@@ -178,9 +179,7 @@ class ClassMLPBlock(Block):
         batch, length, width = input_shape
         class_shape = (batch, 1, width)
         policy = self.dtype_policy
-        self.gather = keras.layers.Dense(
-            1, kernel_initializer=dense_kernel(), dtype=policy, name="gather"
-        )
+        self.gather = Dense(1, kernel_initializer=dense_kernel(), dtype=policy, name="gather")
         self.mlp = MLP(int(width * self.mlp_ratio), dtype=policy, name="mlp")
         self.norm1, self.norm2 = (Affine(dtype=policy, name=f"norm{n}") for n in (1, 2))
         self.layer_scale1, self.layer_scale2 = (

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import DenseKernel, dense_initializers
 from keras_deit.layers.settings import CompositeLayer
 
@@ -62,7 +63,7 @@ class ConvPooling(CompositeLayer):
 
     def _dense(self, inputs, outputs, name):
         initial = dense_initializers("xavier_normal", inputs)
-        return keras.layers.Dense(outputs, **initial, dtype=self.dtype_policy, name=name)
+        return Dense(outputs, **initial, dtype=self.dtype_policy, name=name)
 
     def call(self, tokens):
         patches = ops.reshape(tokens[:, 1:], (-1, *self.grid, tokens.shape[-1]))

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.settings import CompositeLayer
 
@@ -58,7 +59,7 @@ class _ShiftedPatches(CompositeLayer):
         self.norm = keras.layers.LayerNormalization(
             epsilon=1e-5, dtype=self.dtype_policy, name="norm"
         )
-        self.projection = keras.layers.Dense(
+        self.projection = Dense(
             width,
             **dense_initializers(self.kernel_init, shape[-1]),
             dtype=self.dtype_policy,
@@ -168,7 +169,7 @@ class ShiftedPatchPooling(_ShiftedPatches):
         length = self.grid[0] * self.grid[1] // 4
         self._build_merging((batch, length, _COPIES * 4 * width), self.embed_dim)
         if self.class_token:
-            self.class_projection = keras.layers.Dense(
+            self.class_projection = Dense(
                 self.embed_dim,
                 **dense_initializers(self.kernel_init, width),
                 dtype=self.dtype_policy,

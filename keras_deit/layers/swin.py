@@ -12,6 +12,7 @@ from keras import ops
 from keras_deit.core.errors import InputError
 from keras_deit.layers.activations import ActivationCosts, SavedActivations, traced_activations
 from keras_deit.layers.attention import MultiHeadSelfAttention
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers, dense_kernel
 from keras_deit.layers.introspection import layer_macs
 from keras_deit.layers.locality import with_diagonal
@@ -351,7 +352,7 @@ class PatchMerging(CompositeLayer):
         self.norm = keras.layers.LayerNormalization(
             epsilon=1e-5, dtype=self.dtype_policy, name="norm"
         )
-        self.projection = keras.layers.Dense(
+        self.projection = Dense(
             self.embed_dim,
             use_bias=False,
             kernel_initializer=initial["kernel_initializer"],

@@ -15,6 +15,7 @@ from keras_deit.core.fused_attention import dot_product_attention
 from keras_deit.layers.activations import NOTHING, ActivationCosts, SavedActivations
 from keras_deit.layers.attention import head_width
 from keras_deit.layers.block import Block
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import column_parallel, row_parallel
 from keras_deit.layers.locality import with_diagonal
@@ -144,7 +145,7 @@ class T2TAttention(CompositeLayer):
 
     def _dense(self, inputs, outputs, name, **options):
         initial = dense_initializers("normal", inputs)
-        return keras.layers.Dense(outputs, **initial, **options, dtype=self.dtype_policy, name=name)
+        return Dense(outputs, **initial, **options, dtype=self.dtype_policy, name=name)
 
     def call(self, tokens):
         added, main = self.branch(tokens)

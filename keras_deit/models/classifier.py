@@ -13,6 +13,7 @@ from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageForma
 from keras_deit.core.keras_internals import names_to_save, sublayers
 from keras_deit.core.precision import precision
 from keras_deit.layers import Block
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import attention_layers
 from keras_deit.layers.settings import (
@@ -397,4 +398,4 @@ def classification_head(
     if num_classes == 0:
         return keras.layers.Identity(dtype="float32", name=name)
     initial = dense_initializers(kernel_init, width, may_skip=False)
-    return keras.layers.Dense(num_classes, **initial, dtype="float32", name=name)
+    return Dense(num_classes, **initial, dtype="float32", name=name)

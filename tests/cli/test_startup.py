@@ -31,3 +31,27 @@ def test_tensorflow_is_silent_when_it_is_imported_later(tmp_path):
     )
     output = run_process(tmp_path, program=program, backend="jax")
     assert output == ("tensorflow 2\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "backend", "keeps"),
+    [("train", "jax", True), ("train", "torch", False), ("models", "jax", False)],
+)
+def test_a_command_that_trains_keeps_the_memory_of_a_step(command, backend, keeps, tmp_path):
+    program = (
+        f"import os, sys; sys.argv[:] = ['keras-deit', '{command}', *sys.argv[1:]];"
+        "import keras_deit; print(os.environ.get('GLIBC_TUNABLES'), sys.argv[2:])"
+    )
+    output = run_process(tmp_path, program=program, backend=backend)
+    assert ("mmap_max=0" in output.stdout) == keeps
+    assert "None" in output.stdout or keeps
+
+
+def test_the_users_own_settings_of_the_c_library_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7")
+    program = (
+        "import os, sys; sys.argv[:] = ['keras-deit', 'train'];"
+        "import keras_deit; print(os.environ['GLIBC_TUNABLES'])"
+    )
+    output = run_process(tmp_path, program=program, backend="jax")
+    assert output.stdout == "glibc.malloc.tcache_count=7\n"

@@ -17,6 +17,7 @@ from keras_deit.layers import (
     PrependToken,
     TransformerBlock,
 )
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.models.arguments import (
     check_classes,
@@ -132,7 +133,7 @@ class CViT(Classifier):
             )(x)
         hidden = int(embed_dim * mlp_ratio)
         initial = dense_initializers("torch", embed_dim)
-        x = keras.layers.Dense(hidden, activation="relu", **initial, name="head_hidden")(x[:, 0])
+        x = Dense(hidden, activation="relu", **initial, name="head_hidden")(x[:, 0])
         head = classification_head(num_classes, "class_head", "torch", hidden)
         super().__init__(inputs, {"class": head(x)}, **kwargs)
 

@@ -7,6 +7,7 @@ and Song, 2021); github.com/aanna0701/SPT_LSA_ViT, models/t2t.py.
 import keras
 
 from keras_deit.layers import PrependToken, SinusoidalPositions, SoftSplit, T2TBlock
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.shifted_patches import shift_and_concatenate
 from keras_deit.models.arguments import (
@@ -103,7 +104,7 @@ class SmallDataT2T(Classifier):
             split = SoftSplit(grid, name=f"soft_split_{index}")
             x, grid = split(x), split.patch_grid(x.shape)
         initial = dense_initializers("normal", x.shape[-1])
-        x = keras.layers.Dense(embed_dim, **initial, name="patch_projection")(x)
+        x = Dense(embed_dim, **initial, name="patch_projection")(x)
         x = PrependToken(name="class_token")(x)
         x = SinusoidalPositions(grid, name="position_embedding")(x)
         if dropout_rate > 0:

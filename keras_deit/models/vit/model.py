@@ -17,6 +17,7 @@ from keras_deit.layers import (
     ResNetRoot,
     TransformerBlock,
 )
+from keras_deit.layers.dense import Dense
 from keras_deit.layers.initializers import dense_initializers
 from keras_deit.layers.introspection import attention_layers
 from keras_deit.models.arguments import (
@@ -173,7 +174,7 @@ class ViT(Classifier):
             x = keras.layers.GlobalAveragePooling1D(name="pooling")(x)
         if representation_size is not None:
             initial = dense_initializers("lecun_normal", x.shape[-1])
-            x = keras.layers.Dense(representation_size, **initial, name="pre_logits")(x)
+            x = Dense(representation_size, **initial, name="pre_logits")(x)
             x = keras.layers.Activation("tanh", name="tanh")(x)
         head = classification_head(num_classes, "class_head", kernel_init="zeros")
         head.bias_initializer = keras.initializers.Constant(head_bias)
