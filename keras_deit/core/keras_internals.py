@@ -6,6 +6,7 @@
 import contextlib
 import functools
 import itertools
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -64,6 +65,25 @@ def sync_state(model: keras.Model) -> None:
     """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()
+
+
+@contextlib.contextmanager
+def without_importing_tensorflow() -> Iterator[None]:
+    """Keeps Keras from importing TensorFlow in the block, on another backend.
+
+    Keras imports it, which takes seconds, to ask whether what it serializes is an object of
+    TensorFlow. If nothing has imported it before, it is none.
+    """
+    from keras.src.utils.module_utils import tensorflow
+
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    available, tensorflow._available = tensorflow._available, False
+    try:
+        yield
+    finally:
+        tensorflow._available = available
 
 
 def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -7,13 +7,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import keras
-
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import disk_errors_as_input_errors, exclusive_lock
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import all_gather, barrier, is_writer
 from keras_deit.core.progress import progress_logger
+from keras_deit.core.random_state import set_random_seed
 from keras_deit.data import BadImages, Dataset, load_dataset
 from keras_deit.distributed import strategy_scope
 from keras_deit.objectives import Objective, TrainingModel
@@ -146,7 +145,7 @@ def _train(
     bad_images = BadImages(job.on_bad_image)
 
     # Build the student and its teacher. Weights may bring another normalization of the images.
-    keras.utils.set_random_seed(job.seed)
+    set_random_seed(job.seed)
     student = build_student(job, dataset.num_classes)
     image_format = student.image_format
     pipeline = InputPipeline(
@@ -154,7 +153,7 @@ def _train(
     )
     objective, teacher = with_teacher(job, run, objective, dataset, pipeline, print_fn)
     # Again, because it must make no difference whether a teacher was trained just now.
-    keras.utils.set_random_seed(job.seed)
+    set_random_seed(job.seed)
     class_weights = training_class_weights(optimization, splits)
     model = compile_training(job, student, objective, optimization, steps, class_weights)
     data = training_data(job, model, splits, pipeline, optimization, steps)
