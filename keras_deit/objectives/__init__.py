@@ -2,6 +2,7 @@
 
 from keras_deit.objectives.distillation import KINDS, Distillation, Distiller
 from keras_deit.objectives.ema import ExponentialMovingAverage
+from keras_deit.objectives.length import TrainingLength
 from keras_deit.objectives.objective import (
     OBJECTIVES,
     Batch,
@@ -14,6 +15,7 @@ from keras_deit.objectives.objective import (
 )
 from keras_deit.objectives.sparsity import Sparsity
 from keras_deit.objectives.supervised import Supervised
+from keras_deit.objectives.target_network import TargetNetwork
 from keras_deit.objectives.training_model import TrainingModel
 
 OBJECTIVES.protect()
@@ -28,6 +30,8 @@ __all__ = [
     "Objective",
     "Sparsity",
     "Supervised",
+    "TargetNetwork",
+    "TrainingLength",
     "TrainingModel",
     "get_objective",
     "objective_name",
