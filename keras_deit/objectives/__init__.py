@@ -1,5 +1,6 @@
 """Objectives of a training, the Keras model that trains for them, and scores."""
 
+from keras_deit.objectives.dino import Dino
 from keras_deit.objectives.distillation import KINDS, Distillation, Distiller
 from keras_deit.objectives.ema import ExponentialMovingAverage
 from keras_deit.objectives.length import TrainingLength
@@ -23,6 +24,7 @@ OBJECTIVES.protect()
 __all__ = [
     "KINDS",
     "Batch",
+    "Dino",
     "Distillation",
     "Distiller",
     "ExponentialMovingAverage",

@@ -1,13 +1,14 @@
 """A target network: the student's layers with an exponential moving average of their weights."""
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.keras_internals import has_memory
+from keras_deit.core.keras_internals import has_memory, stored_value
 from keras_deit.objectives.ema import average_variables, update_averages
 
 
@@ -79,6 +80,23 @@ class TargetNetwork(keras.layers.Layer):
         share = ops.clip(ops.cast(step, "float32") / self._steps, 0.0, 1.0)
         return (1 - self.momentum) * ops.square(ops.cos(share * (math.pi / 2)))
 
+    @contextlib.contextmanager
+    def swap_weights(self, model: keras.Model) -> Iterator[None]:
+        """Assigns the averages to the weights of a model during the block.
+
+        Args:
+            model: the student, whose other weights, such as the class head's, stay.
+        """
+        weights = self._weights_of_student()
+        own = [ops.convert_to_numpy(weight) for weight in weights]
+        for weight, average in zip(weights, self._averages, strict=True):
+            weight.assign(average.value)
+        try:
+            yield
+        finally:
+            for weight, value in zip(weights, own, strict=True):
+                weight.assign(value)
+
     def predict(self, function: Callable, *inputs):
         """Calls a function with the averages in place of the student's weights.
 
@@ -90,8 +108,9 @@ class TargetNetwork(keras.layers.Layer):
         Returns:
             The tensors that it returns, to which no gradient is propagated.
         """
-        pairs = zip(self._weights_of_student(), self._averages, strict=True)
-        with keras.StatelessScope(state_mapping=list(pairs)):
+        values = map(stored_value, self._averages)
+        pairs = list(zip(self._weights_of_student(), values, strict=True))
+        with keras.StatelessScope(state_mapping=pairs):
             outputs = function(*inputs)
         return keras.tree.map_structure(ops.stop_gradient, outputs)
 

@@ -151,7 +151,8 @@ def _memory(job, model, optimizer, num_classes: int, images: int, shards: int) -
 
 def _batch_bytes(model: TrainingModel, num_classes: int, images: int) -> int:
     image = model.student.image_format
-    numbers = model.objective.views * image.height * image.width * 3 + num_classes
+    views = model.objective.image_equivalents(image)
+    numbers = round(views * image.height * image.width * 3) + num_classes
     # JAX copies the next batch to the device while a step runs.
     return 4 * images * numbers * (2 if keras.backend.backend() == "jax" else 1)
 

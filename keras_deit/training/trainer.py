@@ -214,8 +214,8 @@ def _train(
         )
         run.save_weights(student, run.final_weights)
         summary = {split: score(split), f"{split}_examples": len(getattr(dataset, split))}
-        if model.ema is not None:
-            with model.ema.swap_weights(student):
+        if model.averages is not None:
+            with model.averages.swap_weights(student):
                 run.save_weights(student, run.ema_weights)
                 summary[f"{split}_ema"] = score(f"{split}, EMA")
         summary["bad_images"] = all_gather(bad_images.names)
