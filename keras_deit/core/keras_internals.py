@@ -261,6 +261,17 @@ def has_memory(layer: keras.layers.Layer) -> bool:
     return all(variable._value is not None for variable in layer.variables)
 
 
+def stored_value(variable: keras.Variable):
+    """Returns the value of a variable in its own dtype, also where a layer computes in 16 bits.
+
+    There `Variable.value` is rounded to 16 bits, and Keras has no public way around it.
+    """
+    from keras.src.backend.common.variables import AutocastScope
+
+    with AutocastScope(None):
+        return keras.ops.convert_to_tensor(variable.value)
+
+
 def global_seed_generator() -> keras.random.SeedGenerator:
     """Returns the generator that `keras.random` uses without a seed.
 

@@ -22,6 +22,7 @@ from keras_deit.data.pipeline import (
 )
 from keras_deit.data.shards import Shard
 from keras_deit.data.source import Dataset, Relabeled, Source
+from keras_deit.data.views import View
 
 # By name, the module that has it. They need recipes, which are above this part of the package, so
 # they are imported when they are first used.
@@ -37,6 +38,7 @@ __all__ = [
     "Relabeled",
     "Shard",
     "Source",
+    "View",
     "balanced_class_weights",
     "dataset_size",
     "evaluation_pipeline",
