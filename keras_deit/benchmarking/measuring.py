@@ -75,11 +75,13 @@ class Result:
         rows: the figures, by model, precision and contender.
         conditions: what they were measured with, by name.
         failures: reason by what could not be measured.
+        unit: of the rates, "images/s" or "files/s".
     """
 
     rows: list[Row]
     conditions: dict[str, str]
     failures: dict[str, str]
+    unit: str = "images/s"
 
 
 def benchmark(
@@ -153,7 +155,8 @@ def benchmark(
     if not run.rows:
         raise InputError(f"Nothing could be measured. {next(iter(run.failures.values()))}")
     size = "that of each model" if image_size is None else f"{image_size} pixels"
-    return Result(run.rows, {"image size": size, **run.conditions()}, run.failures)
+    unit = "files/s" if mode == "load" else "images/s"
+    return Result(run.rows, {"image size": size, **run.conditions()}, run.failures, unit)
 
 
 @contextlib.contextmanager
@@ -229,7 +232,6 @@ class _Run:
         settings = self._settings
         conditions = {
             "mode": settings["mode"],
-            "unit": "files/s" if settings["mode"] == "load" else "images/s",
             "batch": f"{settings['batch_size']} images",
             "rounds": f"{self._rounds} of {self._steps} steps",
             "processor": _processor(),

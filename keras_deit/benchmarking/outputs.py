@@ -24,14 +24,14 @@ def markdown(result: Result, command: str) -> str:
         command: the command that measured it.
     """
     lines = [f"`{command}`", ""]
-    lines += [f"- {name}: {value}" for name, value in result.conditions.items() if name != "unit"]
+    lines += [f"- {name}: {value}" for name, value in result.conditions.items()]
     for (model, precision), rows in _tables(result):
         first = _reference(rows)
         lines += [
             "",
             f"**{model}, {precision}**",
             "",
-            f"| | {result.conditions['unit']} (least to most) | of {first.contender} | "
+            f"| | {result.unit} (least to most) | of {first.contender} | "
             "MFU | peak memory | first step |",
             "|---|---|---|---|---|---|",
             *(_line(row, first) for row in rows),
@@ -63,7 +63,7 @@ def picture(result: Result) -> str:
     """Returns a chart with a bar of the rate of each row, and its spread, as SVG."""
     parts, top = [], 0
     for (model, precision), rows in _tables(result):
-        title = f"{model}, {precision}: {result.conditions['unit']} ({result.conditions['mode']})"
+        title = f"{model}, {precision}: {result.unit} ({result.conditions['mode']})"
         parts.append(_text(0, top + 16, title, "bold"))
         top += _TITLE
         most = max(row.rate[2] for row in rows)

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 from collections.abc import Callable
 
 import cv2
@@ -11,10 +13,11 @@ import numpy as np
 from keras_deit.benchmarking.worker import Task
 from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
-from keras_deit.data import Augmentation, train_pipeline
+from keras_deit.data import Augmentation
 from keras_deit.data.folder_files import SUFFIXES
 from keras_deit.data.images import EncodedImage
-from keras_deit.pretrained import create_model, load_pretrained, save_safetensors
+from keras_deit.data.pipeline import prefetched, train_elements
+from keras_deit.pretrained import create_model, load_pretrained
 from keras_deit.version import __version__
 
 # Images that are made if the user has none: their number and size, and the quality of the JPEG.
@@ -29,17 +32,15 @@ def reading_step(task: Task, framework) -> tuple[Callable, dict[str, str]]:
     if task.mode == "load":
         model = create_model(task.model, image_size=task.image_size, num_classes=task.classes)
         return lambda: load_pretrained(model, task.files), versions
-    batches = iter(
-        train_pipeline(
-            _Files(task.files, task.epoch),
-            ImageFormat(task.image_size, task.image_size),
-            # The augmentation of DeiT's recipe is the default.
-            Augmentation(auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25),
-            task.classes,
-            task.batch_size,
-            seed=0,
-        )
+    image_format = ImageFormat(task.image_size, task.image_size)
+    elements = train_elements(
+        _Files(task.files, task.epoch),
+        image_format,
+        # The rest of DeiT's recipe is the default.
+        Augmentation(auto_augment="rand-m9-mstd0.5-inc1", erase_probability=0.25),
+        *(task.classes, task.batch_size, 0),
     )
+    batches = iter(prefetched(elements, image_format, task.batch_size, task.threads))
     return lambda: framework.on_device(next(batches)[0]), versions | {"opencv": cv2.__version__}
 
 
@@ -96,5 +97,20 @@ def write_images(folder: pathlib.Path) -> None:
 
 
 def write_weights(name: str, image_size: int, classes: int, path: pathlib.Path) -> None:
-    """Writes random weights of a model in timm's layout, as safetensors."""
-    save_safetensors(create_model(name, image_size=image_size, num_classes=classes), path)
+    """Writes random weights of a model in timm's layout, as safetensors.
+
+    It is done in another process and without a GPU, whose memory is that of the contenders.
+    """
+    program = (
+        "import sys; from keras_deit import create_model;"
+        "from keras_deit.pretrained import save_safetensors;"
+        "name, size, classes, path = sys.argv[1:];"
+        "save_safetensors(create_model(name, image_size=int(size), num_classes=int(classes)), path)"
+    )
+    arguments = map(str, (name, image_size, classes, path))
+    subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )

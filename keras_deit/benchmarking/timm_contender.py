@@ -8,10 +8,6 @@ import itertools
 import sys
 from collections.abc import Callable
 
-import timm
-import torch
-from torch.nn.functional import cross_entropy
-
 
 def timm_step(task, framework, batch: Callable) -> tuple[Callable, dict[str, str]]:
     """Returns the step of a task, and versions of packages by name.
@@ -21,6 +17,9 @@ def timm_step(task, framework, batch: Callable) -> tuple[Callable, dict[str, str
         framework: that of PyTorch.
         batch: returns images and labels for a task and a framework.
     """
+    import timm
+    import torch
+
     versions = {"torch": torch.__version__, "timm": timm.__version__}
     if task.mode in ("input", "load") and task.compiled:
         sys.exit(f"torch.compile changes nothing in mode {task.mode}.")
@@ -38,7 +37,10 @@ def timm_step(task, framework, batch: Callable) -> tuple[Callable, dict[str, str
     return make(task, framework, model, call, images, labels), versions
 
 
-def _model(task, name: str, what: str = "") -> torch.nn.Module:
+def _model(task, name: str, what: str = ""):
+    """Returns timm's model of a name, of which an error says what it is."""
+    import timm
+
     if not timm.is_model(name):
         sys.exit(f"timm has no {name}{what}.")
     sizes = {"img_size": task.image_size} if task.resized and not what else {}
@@ -46,6 +48,7 @@ def _model(task, name: str, what: str = "") -> torch.nn.Module:
 
 
 def _input(task, framework) -> Callable:
+    import torch
     from timm.data import FastCollateMixup, ImageDataset, create_loader
 
     class Repeated(torch.utils.data.Dataset):
@@ -93,11 +96,15 @@ def _input(task, framework) -> Callable:
 
 
 def _autocast(task, framework):
+    import torch
+
     enabled = task.precision != "float32"
     return torch.autocast(framework.place, torch.bfloat16, enabled=enabled)
 
 
 def _forward(task, framework, model, call, images, labels) -> Callable:
+    import torch
+
     def forward():
         with torch.inference_mode(), _autocast(task, framework):
             call(images)
@@ -107,6 +114,9 @@ def _forward(task, framework, model, call, images, labels) -> Callable:
 
 
 def _train(task, framework, model, call, images, labels) -> Callable:
+    import torch
+    from torch.nn.functional import cross_entropy
+
     teacher = None
     if task.mode == "distill":
         teacher = _model(task, task.teacher, ", the teacher").eval().to(framework.place)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 _OF_OTHER_KINDS = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError),
-    *(TypeError, ValueError, zipfile.BadZipFile, zlib.error),
+    *(EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
 )
 
 

@@ -78,6 +78,9 @@ def _keep_memory() -> None:
         sys.argv[1:2] not in [[name] for name in _TRAINING]
         or backend not in _TAKE_BUFFERS
         or "GLIBC_TUNABLES" in os.environ
+        # A debugger would lose the process.
+        or sys.gettrace() is not None
+        or not sys.executable
         or "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", ())
     ):
         return

@@ -24,6 +24,7 @@ from keras_deit.evaluation.seed_study import (
     seeds_text,
     study_table,
 )
+from keras_deit.teachers import is_replay
 from keras_deit.training import (
     Interruption,
     Job,
@@ -103,6 +104,10 @@ def train_seeds(
     for name, reason in _OF_ONE_RUN.items():
         if options.get(name, False) is not False:
             raise InputError(reason)
+    if len(seeds) > 1 and is_replay(options.get("teacher") or ""):
+        raise InputError(
+            "Stored labels are of one seed: give --seeds one number, or the teacher itself."
+        )
     environment = dict(os.environ)
     # This process needs no GPU, but choosing a recipe for the data asks whether there is one.
     for name, value in _SHARED_MEMORY.items():

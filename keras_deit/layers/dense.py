@@ -22,11 +22,10 @@ class Dense(keras.layers.Dense):
         if backend == "torch" and self.bias is not None:
             outputs = _affine(inputs, self.kernel, self.bias)
             return outputs if self.activation is None else self.activation(outputs)
-        shape = inputs.shape
-        if backend == "jax" and len(shape) > 2:
-            rows = ops.reshape(inputs, (-1, shape[-1]))
-            outputs = super().call(rows, training=training)
-            return ops.reshape(outputs, (-1, *shape[1:-1], self.units))
+        if backend == "jax" and len(inputs.shape) > 2:
+            *rows, width = ops.shape(inputs)
+            outputs = super().call(ops.reshape(inputs, (-1, width)), training=training)
+            return ops.reshape(outputs, (*rows, self.units))
         return super().call(inputs, training=training)
 
     def quantize(self, mode=None, type_check=True, config=None):

@@ -384,10 +384,9 @@ def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:
 def classification_head(
     num_classes: int, name: str, kernel_init: str = "normal", width: int = 0
 ) -> keras.layers.Layer:
-    """Returns the linear layer from a token to logits.
+    """Returns the linear layer from a token to logits; for 0 classes one that changes nothing.
 
-    It computes in float32 under every dtype policy, because losses and fused logits need it. For 0
-    classes it returns the token itself.
+    It computes in float32 under every dtype policy, because losses and fused logits need it.
 
     Args:
         num_classes: number of classes.

@@ -106,6 +106,9 @@ class Distillation(Supervised):
         return self._request
 
     def use_replay(self, replay: Replay) -> None:
+        # A subclass may ask for other views or targets.
+        if type(self) is not Distillation:
+            super().use_replay(replay)
         stored = replay.labels
         if self.validate_agreement:
             raise InputError(
@@ -113,10 +116,9 @@ class Distillation(Supervised):
                 "leave --validate_agreement out, or give the teacher itself."
             )
         if self.kind == "soft" and (stored.kind, stored.temperature) != ("soft", self.temperature):
-            at = f" at the temperature {stored.temperature:g}" if stored.kind == "soft" else ""
             raise InputError(
                 f"Soft distillation at the temperature {self.temperature:g} needs labels that were "
-                f"made for it. {replay.path} has {stored.kind} ones{at}."
+                f"made for it. {replay.path} has {stored.text} ones."
             )
         self.replay = replay
 

@@ -37,7 +37,7 @@ from keras_deit.teachers.package_models import (
     weights_class_names,
     weights_digest,
 )
-from keras_deit.teachers.replay import LabelFormat, Replay, is_replay
+from keras_deit.teachers.replay import LabelFormat, Replay, is_replay, replay_name
 from keras_deit.teachers.teacher import Teacher
 from keras_deit.teachers.torch_model import TorchModel
 
@@ -72,6 +72,7 @@ __all__ = [
     "own_head_classes",
     "pixel_format",
     "replace_head",
+    "replay_name",
     "save_teacher_model",
     "teacher_record",
     "weights_class_names",

@@ -31,6 +31,11 @@ _SMALLEST = float(np.finfo("float32").tiny)
 LabelKind = Literal["hard", "soft"]
 
 
+def replay_name(name: str) -> str:
+    """Returns the name `replay:DIR` with an absolute path, however it is written."""
+    return f"{PREFIX}{user_path(name.removeprefix(PREFIX)).absolute()}"
+
+
 def is_replay(name: str) -> bool:
     """Returns whether a teacher's name is that of stored labels, `replay:DIR`."""
     return name.startswith(PREFIX)
@@ -61,6 +66,13 @@ class LabelFormat:
             raise InputError(f"top_k should be 1 or more. Received: {self.top_k}")
         kept = 1 if self.kind == "hard" else min(self.top_k, self.num_classes)
         object.__setattr__(self, "top_k", kept)
+
+    @property
+    def text(self) -> str:
+        """What tells these labels from others, in words."""
+        if self.kind == "hard":
+            return "hard"
+        return f"soft (temperature {self.temperature:g}, top_k {self.top_k})"
 
     def encode(self, logits: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the labels for logits (views, classes), arrays by name as they are stored.
@@ -99,10 +111,10 @@ class LabelFormat:
         rest = np.maximum(1 - kept.sum(-1), 0) / others
         probabilities = np.repeat(rest[:, None], self.num_classes, axis=1)
         np.put_along_axis(probabilities, classes, kept, axis=-1)
+        logits = self.temperature * np.log(np.maximum(probabilities, _SMALLEST))
         # Two that are equal as float16 may have been different.
-        first = classes[:, 0]
-        probabilities[rows, first] = np.nextafter(probabilities.max(-1), np.float32(2))
-        return self.temperature * np.log(np.maximum(probabilities, _SMALLEST))
+        logits[rows, classes[:, 0]] = np.nextafter(logits.max(-1), np.float32(np.inf))
+        return logits
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -261,5 +273,7 @@ class Replay:
 
 @functools.lru_cache(maxsize=_OPEN_FILES)
 def _read(path: pathlib.Path, modified: int) -> dict[str, np.ndarray]:
-    with corrupt_as_input_error(f"{path} is corrupt"), np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    complaint = f"{path} is corrupt, and keras-deit label makes it again"
+    with corrupt_as_input_error(complaint), np.load(path) as arrays:
+        labels = {name: arrays[name] for name in arrays.files}
+        return {"classes": labels.pop("classes"), **labels}

@@ -34,6 +34,7 @@ _KINDS = {
     "teacher_digest": _TEXT,
     "teacher_request": dict,
     "teacher_replay": str,
+    "teacher_labels": dict,
     "accepted_data_changes": list,
     "effective": dict,
     **dict.fromkeys(("run.dataset", "run.backend", "run.recipe", "run.model"), str),

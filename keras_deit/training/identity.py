@@ -175,7 +175,8 @@ def views_identity(job: Job, dataset: Dataset, image_format: ImageFormat) -> dic
     return _as_json(
         {
             **data,
-            **changed_fields(job, ("train_examples", "seed")),
+            # Another image takes the place of one that cannot be read.
+            **changed_fields(job, ("train_examples", "seed", "on_bad_image", "max_image_pixels")),
             "image_format": changed_fields(image_format),
             # Smoothing changes the labels of the data alone.
             "augmentation": changed_fields(dataclasses.replace(augmentation, label_smoothing=0.0)),

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import (
+    check_writable,
     disk_errors_as_input_errors,
     exclusive_lock,
     lock_if_free,
@@ -18,7 +19,7 @@ from keras_deit.core.files import (
 )
 from keras_deit.core.processes import process_index_and_count
 from keras_deit.core.progress import Progress
-from keras_deit.data import Dataset, train_pipeline
+from keras_deit.data import BadImages, Dataset, train_pipeline
 from keras_deit.distributed import Devices
 from keras_deit.objectives import Distillation, Objective
 from keras_deit.objectives.jit import jit_plan
@@ -102,23 +103,32 @@ def label_job(
     """
     objective = _checked_objective(job)
     path = user_path(output).absolute()
+    check_writable(path / RECORD)
     with disk_errors_as_input_errors(str(path), "The same command goes on once it can."):
         dataset = dataset_of(job)
-        optimization, steps = dataset_steps(student_optimization(job), dataset)
         keras.utils.set_random_seed(job.seed)
         image_format = build_student(job, dataset.num_classes).image_format
-        recipe = job.recipe
+        views = views_identity(job, dataset, image_format)
+        soft = {"temperature": float(objective.temperature), "top_k": top_k}
+        is_soft = objective.kind == "soft"
+        labels = LabelFormat(dataset.num_classes, objective.kind, **(soft if is_soft else {}))
+        # Before the teacher, which may have to be trained first.
+        if (path / RECORD).is_file():
+            _check_format(Replay(path), views, labels)
         pipeline = InputPipeline(
-            image_format, dataset.num_classes, recipe.crop_ratio, recipe.interpolation
+            *(image_format, dataset.num_classes, job.recipe.crop_ratio, job.recipe.interpolation),
+            BadImages(job.on_bad_image),
         )
         # No run has begun with this teacher.
         objective, record = with_teacher(job, Run(path), objective, dataset, pipeline, print_fn)
         if objective.teacher is None:
             raise InputError("There is no teacher to label with.")
-        steps *= optimization.epochs
-        replay = _begun(path, job, objective, dataset, record, steps, top_k)
-        print_fn(f"{record['teacher']}, {record['teacher_figure']}; {steps:,} batches to label.")
-        _label(replay, job, objective.teacher, dataset, pipeline)
+        request = objective.teacher_request
+        own = {name: getattr(request, name) for name in ("weights", "pixels", "outputs")}
+        record = json.loads(json.dumps({**record, "teacher_request": own}))
+        optimization, steps = dataset_steps(student_optimization(job), dataset)
+        replay = _begun(path, job, views, labels, record, steps * optimization.epochs)
+        _label(replay, job, objective.teacher, dataset, pipeline, print_fn)
         print_fn(_result(replay))
         return replay
 
@@ -140,70 +150,97 @@ def _result(replay: Replay) -> str:
 def _checked_objective(job: Job) -> Objective:
     objective = job.recipe.objective.copy()
     request = objective.teacher_request
-    if not isinstance(objective, Distillation) or request is None or objective.kind == "none":
+    # A subclass may ask for other views or targets.
+    if type(objective) is not Distillation or request is None or objective.kind == "none":
         raise InputError(
             "Labels are stored for a distillation: give --teacher, and --distillation hard or soft."
         )
     if is_replay(request.name):
         raise InputError(f"Give the teacher itself. Received: --teacher {request.name}")
     if process_index_and_count()[1] > 1:
-        raise InputError("Start the same command in several processes that do not know each other.")
+        raise InputError(
+            "Each process labels alone: start the same command several times, without "
+            "--num_processes."
+        )
     check_recipe(job.recipe, objective)
     return objective
 
 
 def _begun(
-    path: pathlib.Path,
-    job: Job,
-    objective: Distillation,
-    dataset: Dataset,
-    record: dict,
-    steps: int,
-    top_k: int,
+    path: pathlib.Path, job: Job, views: dict, labels: LabelFormat, record: dict, batches: int
 ) -> Replay:
     """Returns the labels in a directory, which are begun here if there are none or too few."""
-    is_soft = objective.kind == "soft"
-    temperature = float(objective.temperature) if is_soft else 1.0
-    labels = LabelFormat(dataset.num_classes, objective.kind, temperature, top_k)
-    views = views_identity(job, dataset, objective.teacher.conversion.source)
-    request = objective.teacher_request
-    own = {name: getattr(request, name) for name in ("weights", "pixels", "outputs")}
-    record = json.loads(json.dumps({**record, "teacher_request": own}))
     per_file = None
     with exclusive_lock(path / "lock", wait_fn=lambda holder: None):
         if (path / RECORD).is_file():
             replay = Replay(path)
-            check_views(replay, views, "Give another --output")
-            if replay.teacher["teacher_digest"] != record["teacher_digest"]:
-                raise InputError(f"{path} has labels of another teacher. Give another --output.")
-            if replay.labels != labels:
-                raise InputError(f"{path} has {replay.labels}. Give another --output.")
-            if replay.batches >= steps:
+            _check_format(replay, views, labels)
+            for name in ("teacher_digest", "teacher_contract", "teacher_class_order"):
+                if replay.teacher[name] != record[name]:
+                    raise InputError(
+                        f"{path} has labels of another teacher ({name}). Give another --output."
+                    )
+            if replay.batches >= batches:
                 return replay
             per_file = replay.batches_per_file
         batch_size = job.recipe.optimization.batch_size
-        return Replay.create(path, views, record, labels, batch_size, steps, per_file)
+        return Replay.create(path, views, record, labels, batch_size, batches, per_file)
 
 
-def _label(replay: Replay, job: Job, teacher: Teacher, dataset: Dataset, pipeline) -> None:
-    """Makes the files of labels that are missing.
+def _check_format(replay: Replay, views: dict, labels: LabelFormat) -> None:
+    """Checks that labels are of these views and stored like this."""
+    check_views(replay, views, "Give another --output")
+    if replay.labels != labels:
+        raise InputError(
+            f"{replay.path} has {replay.labels.text} labels, and not {labels.text} ones. Give "
+            "another --output."
+        )
+
+
+def _label(
+    replay: Replay,
+    job: Job,
+    teacher: Teacher,
+    dataset: Dataset,
+    pipeline: InputPipeline,
+    print_fn: Callable[[str], None],
+) -> None:
+    """Makes the files of labels that are missing or corrupt.
 
     What another process makes is waited for, and made here if that process ends before.
     """
     labeler = _Labeler(replay, job, teacher, dataset, pipeline)
-    missing = [n for n in range(len(replay.files)) if not replay.is_labeled(n)]
+    missing = [n for n in range(len(replay.files)) if not _is_whole(replay, n, print_fn)]
     done = replay.batches - sum(len(replay.files[number]) for number in missing)
+    print_fn(
+        f"{replay.teacher['teacher']}, {replay.teacher['teacher_figure']}; labels of "
+        f"{replay.batches:,} batches, {done:,} of them there already."
+    )
+    said = False
     with Progress("labels", replay.batches, "batch", done) as bar:
         while missing:
             made = False
             for number in missing:
                 with lock_if_free(replay.file(number).with_suffix(".lock")) as is_mine:
-                    if is_mine and not replay.is_labeled(number):
+                    if is_mine and not _is_whole(replay, number, print_fn):
                         labeler.label(number, bar)
                         made = True
-            missing = [number for number in missing if not replay.is_labeled(number)]
-            if not made:
+            missing = [number for number in missing if not _is_whole(replay, number, print_fn)]
+            if missing and not made:
+                if not said:
+                    print_fn("Waiting for other processes that label the rest.")
+                said = True
                 time.sleep(_WAIT_SECONDS)
+
+
+def _is_whole(replay: Replay, number: int, print_fn: Callable[[str], None]) -> bool:
+    """Returns whether a file has all its labels; one that is corrupt is said to be made again."""
+    try:
+        return replay.is_labeled(number)
+    except InputError as error:
+        print_fn(f"It is made again: {error}")
+        replay.file(number).unlink(missing_ok=True)
+        return False
 
 
 class _Labeler:

@@ -28,7 +28,12 @@ from keras_deit.recipes import (
 )
 from keras_deit.recipes.option_kinds import checked_values, field_options, unique_options
 from keras_deit.recipes.options import teacher_options, teacher_recipe
-from keras_deit.teachers import check_stochastic_depth, check_teacher_name
+from keras_deit.teachers import (
+    check_stochastic_depth,
+    check_teacher_name,
+    is_replay,
+    replay_name,
+)
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
@@ -97,6 +102,8 @@ def make_job(size: DatasetSize | None = None, **given) -> Job:
     given = {name: value for name, value in given.items() if value is not None}
     given = checked_values(_with_new_names(given), training_options())
     given, reasons = with_auto_teacher(given)
+    if is_replay(given.get("teacher", "")):
+        given["teacher"] = replay_name(given["teacher"])
     recipe = _with_reasons(chosen_recipe(given, size), reasons)
     return with_job_values(Job(given.get("dataset", DEFAULT_DATASET), recipe), given)
 

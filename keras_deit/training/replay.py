@@ -1,5 +1,6 @@
 """A training whose batches contain what its teacher has said about their views before."""
 
+import dataclasses
 import json
 
 from keras_deit.core.errors import InputError
@@ -50,10 +51,17 @@ def with_replay(
             f"{replay.path} has labels for {labeled:,} of the {wanted:,} steps: keras-deit label "
             "with the flags of this training makes the others."
         )
+    stored = dataclasses.asdict(replay.labels)
     if run.config_file.is_file():
         run.check_teacher(values_of(replay))
+        if run.config.get("teacher_labels") != stored:
+            raise InputError(
+                f"{run.path} was started with other labels than {replay.labels.text} ones; give "
+                "another --run_dir."
+            )
     objective.use_replay(replay)
-    return objective, {**replay.teacher, "teacher_replay": str(replay.path)}
+    where = {"teacher_replay": str(replay.path), "teacher_labels": stored}
+    return objective, {**replay.teacher, **where}
 
 
 def check_views(replay: Replay, views: dict, advice: str) -> None:

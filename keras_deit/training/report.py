@@ -22,6 +22,11 @@ from keras_deit.training.loop import TrainingLoop
 from keras_deit.version import __version__
 
 _MOST_CLASSES = 20
+# Settings of the C library and the backends, which the command may have made itself.
+_VARIABLES = (
+    *("GLIBC_TUNABLES", "XLA_FLAGS", "TF_XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"),
+    *("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"),
+)
 _PACKAGES = ("numpy", "grain", "opencv-python-headless", "keras-cv")
 
 
@@ -86,6 +91,7 @@ def environment(command: Sequence[str] | None = None) -> dict:
         "platform": platform.platform(),
         "processor": _processor(),
         "devices": _devices(),
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "versions": {"keras-deit": __version__, **{p: _version(p) for p in packages}},
     }
 

@@ -7,15 +7,12 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
-import keras
-import numpy as np
-
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import check_writable, exclusive_lock, file_digest, user_path
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.precision import precision
-from keras_deit.core.processes import all_gather, is_writer, process_index_and_count
-from keras_deit.data import Dataset, take_examples
+from keras_deit.core.processes import all_gather, is_writer
+from keras_deit.data import Dataset
 from keras_deit.objectives import Objective
 from keras_deit.recipes import TeacherRecipe, default_teacher_recipe
 from keras_deit.teachers import (
@@ -50,6 +47,7 @@ from keras_deit.training.job import Job
 from keras_deit.training.replay import values_of, with_replay
 from keras_deit.training.run import Run
 from keras_deit.training.steps import dataset_steps
+from keras_deit.training.teacher_top1 import teacher_top1
 from keras_deit.training.teacher_training import (
     fit_teacher,
     listing_beside,
@@ -173,81 +171,6 @@ def resolve_teacher(
     images, *_ = next(iter(pipeline.evaluation_batches(dataset.validation, batch_size)))
     teacher.check(images)
     return teacher, source
-
-
-# A teacher whose accuracy is above that of a guess by less than this share of what is left to 1
-# teaches hardly anything.
-_WEAK = 0.2
-# A teacher is at chance if a guess would reach its accuracy with so many standard deviations.
-_DEVIATIONS = 3
-# The validation images that a teacher is scored on.
-_SCORED_IMAGES = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class TeacherTop1:
-    """The top-1 of a teacher on validation images.
-
-    Attributes:
-        top1: in [0, 1].
-        images: number of the images.
-        num_classes: number of classes, of which a guess takes one.
-    """
-
-    top1: float
-    images: int
-    num_classes: int
-
-    def __str__(self):
-        return f"top-1 {self.top1:.3f} on {self.images} validation images"
-
-    @property
-    def is_weak(self) -> bool:
-        """Whether the teacher is hardly better than a guess."""
-        return self.top1 < self._above_guess(_WEAK)
-
-    @property
-    def is_at_chance(self) -> bool:
-        """Whether a guess could be as good as the teacher on these images."""
-        guess = 1 / self.num_classes
-        deviation = (guess * (1 - guess) / self.images) ** 0.5
-        return self.is_weak and self.top1 <= guess + _DEVIATIONS * deviation
-
-    @property
-    def weakness(self) -> str:
-        """What is wrong with a weak teacher, as the end of a sentence."""
-        kind = "no better" if self.is_at_chance else "hardly better"
-        return f"the teacher is {kind} than a guess, which has {1 / self.num_classes:.3f}: {self}"
-
-    def _above_guess(self, share: float) -> float:
-        guess = 1 / self.num_classes
-        return guess + share * (1 - guess)
-
-
-def teacher_top1(
-    teacher: Teacher, dataset: Dataset, pipeline: InputPipeline, batch_size: int
-) -> TeacherTop1:
-    """Scores a teacher on some images of the validation split, equally many of each class.
-
-    Args:
-        teacher: as `resolve_teacher` returns it.
-        dataset: with the validation split.
-        pipeline: pipeline of the student's images.
-        batch_size: images at a time.
-    """
-    count = min(_SCORED_IMAGES, len(dataset.validation))
-    source = take_examples(dataset.validation, count)
-    hits, counted = 0, 0
-    for images, labels, *weights in pipeline.evaluation_batches(source, batch_size):
-        right = np.argmax(keras.ops.convert_to_numpy(teacher(images, training=False)), axis=-1)
-        kept = np.asarray(weights[0]) > 0 if weights else np.ones(len(right), bool)
-        hits += int(np.sum((right == np.asarray(labels)) & kept))
-        counted += int(np.sum(kept))
-    # Each process has a part of the images.
-    index, _ = process_index_and_count()
-    parts = [line.split() for line in all_gather([f"{index} {hits} {counted}"])]
-    hits, counted = (sum(int(part[field]) for part in parts) for field in (1, 2))
-    return TeacherTop1(hits / max(counted, 1), max(counted, 1), dataset.num_classes)
 
 
 def _resolve(request, dataset, pipeline, teacher_dir, checkpoint_seconds, print_fn):
@@ -413,6 +336,8 @@ def teacher_of_run(
             model, _ = build_teacher_model(source, contract.num_classes, *size, request.weights)
         teacher = Teacher(model, contract, student_format, config.get("teacher_class_order"))
     except InputError as error:
+        if "teacher_replay" in config:
+            return None, f"The teacher {source} cannot be used here; no agreement. {error}"
         if not is_file or stored in (None, file_digest(source)):
             raise
         return None, f"{replaced}, which cannot be used; no agreement. {error}"

@@ -144,7 +144,7 @@ def test_reading_images_and_weights(tmp_path):
         result = benchmark(**_SMALL, mode=mode, backends=["jax"], print_fn=lambda line: None)
         (row,) = result.rows
         assert row.rate[0] > 0 and row.mfu is None
-        assert result.conditions["unit"] == unit
+        assert result.unit == unit
         assert ("batch" in result.conditions) == (mode == "input")
 
 
@@ -218,7 +218,7 @@ def _result():
     ]
     return Result(
         rows,
-        {"mode": "train", "unit": "images/s", "batch": "2 images"},
+        {"mode": "train", "batch": "2 images"},
         {"mine, keras_hub": "No <module>"},
     )
 

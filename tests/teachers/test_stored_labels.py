@@ -53,13 +53,22 @@ def test_all_classes_are_stored_to_half_precision(logits):
     assert stored["distance"].max() < 1e-3
 
 
-def test_equal_probabilities_keep_the_decision():
-    # As float16 the two are equal, and class 1 comes first.
-    logits = np.array([[-9.0, 0.0, 1e-5, -9.0]], "float32")
-    labels = LabelFormat(4, "soft", 1.0, top_k=2)
-    stored = labels.encode(logits)
-    assert stored["probabilities"][0, 0] == stored["probabilities"][0, 1]
-    assert labels.logits(stored).argmax() == 2
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("level", [0.0, 2.0])
+def test_equal_probabilities_keep_the_decision(temperature, level):
+    # As float16 two are equal, and the other one comes first.
+    logits = np.array([[level, 0.0, 1e-5, 0.0], [0.0, 0.0, 0.0, 1e-5]], "float32")
+    labels = LabelFormat(4, "soft", temperature, top_k=4)
+    replayed = labels.logits(labels.encode(logits))
+    np.testing.assert_array_equal(replayed.argmax(-1), logits.argmax(-1))
+
+
+def test_a_tie_of_small_probabilities_keeps_the_decision():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1e-5, (200, 30)).astype("float32")
+    labels = LabelFormat(30, "soft", 3.0, top_k=10)
+    replayed = labels.logits(labels.encode(logits))
+    np.testing.assert_array_equal(replayed.argmax(-1), logits.argmax(-1))
 
 
 def test_an_output_that_is_not_finite_is_refused(logits):

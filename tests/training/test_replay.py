@@ -1,18 +1,19 @@
 """Trainings that replay what a teacher has said about their views before."""
 
 import dataclasses
+import shutil
 import threading
 
 import numpy as np
 import pytest
 from run_files import Killed, assert_close, before_call, kill, quiet, result_bits
 
-from keras_deit import InputError
+from keras_deit import Distillation, InputError
 from keras_deit.core.files import lock_if_free
-from keras_deit.evaluation import evaluate_run
+from keras_deit.evaluation import evaluate_run, train_seeds
 from keras_deit.planning import plan_report, plan_training
 from keras_deit.teachers import Replay, load_teacher_model, replay, save_teacher_model
-from keras_deit.training import Run, train_job
+from keras_deit.training import Run, make_job, train_job
 from keras_deit.training.labeling import label_job
 
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
@@ -197,12 +198,62 @@ def test_labels_of_another_teacher_are_not_mixed_in(job, labels, teacher_file, t
         label_job(other, labels, print_fn=quiet)
 
 
-def test_a_damaged_file_is_found_before_the_training(job, tmp_path):
+def test_labels_by_other_pixels_are_not_mixed_in(job, teacher_file, tmp_path):
+    """The file of the teacher is the same, and what is said to go into it is not."""
+    file = tmp_path / "bare.keras"
+    shutil.copy(teacher_file, file)
+    first, second = (
+        with_objective(job, teacher=str(file), teacher_pixels=pixels, teacher_outputs="logits")
+        for pixels in ("0-255", "0-1")
+    )
+    label_job(first, tmp_path / "labels", print_fn=quiet)
+    with pytest.raises(InputError, match=r"another teacher .teacher_contract"):
+        label_job(second, tmp_path / "labels", print_fn=quiet)
+
+
+def test_labels_of_another_format_are_not_mixed_in(job, labels):
+    with pytest.raises(InputError, match=r"has hard labels, and not soft .temperature 3, top_k 4"):
+        label_job(with_objective(job, kind="soft"), labels, top_k=4, print_fn=quiet)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b""])
+def test_a_damaged_file_is_found_before_the_training_and_made_again(
+    job, labels, tmp_path, damage, capsys
+):
     path = tmp_path / "labels"
-    file = label_job(job, path, print_fn=quiet).file(0)
-    file.write_bytes(file.read_bytes()[:-100])
+    shutil.copytree(labels, path)
+    file = Replay(path).file(0)
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(InputError, match=r"labels-000000.npz is corrupt"):
         train_job(replaying(job, path), str(tmp_path / "run"), quiet)
+    label_job(job, path)
+    assert "made again" in capsys.readouterr().out
+    assert_same_labels(Replay(path), Replay(labels))
+
+
+def test_an_objective_with_other_targets_cannot_replay(job, labels):
+    class Mine(Distillation):
+        views = 2
+
+    values = {**job.recipe.objective.values, "teacher": f"replay:{labels}"}
+    recipe = dataclasses.replace(job.recipe, objective=Mine(**values))
+    with pytest.raises(InputError, match="Mine cannot learn from stored labels"):
+        train_job(dataclasses.replace(job, recipe=recipe), "never", quiet)
+
+
+def test_a_path_is_the_same_however_it_is_written(labels, monkeypatch):
+    monkeypatch.chdir(labels.parent)
+    names = (f"replay:{labels}", f"replay:{labels.name}/", f"replay:{labels.name}")
+    teachers = {
+        make_job(teacher=name, distillation="hard").recipe.objective.teacher_request.name
+        for name in names
+    }
+    assert teachers == {f"replay:{labels}"}
+
+
+def test_several_seeds_need_the_teacher_itself(labels):
+    with pytest.raises(InputError, match="of one seed"):
+        train_seeds("0:2", teacher=f"replay:{labels}")
 
 
 def test_a_training_without_a_teacher_has_nothing_to_label(job, tmp_path):
