@@ -145,9 +145,8 @@ class _Cached:
     """Computes one position at each step."""
 
     def __init__(self, model: SequenceToSequence, source: np.ndarray, beams: int, length: int):
-        step = _Step(model)
-        start = _compiled(_Start(model))
-        encoded, mask = start({"source": source})
+        start, self._step = _compiled_parts(model, length)
+        encoded, mask = start({"source": source.astype("int32")})
         fixed = [array for pair in encoded for array in pair] + [mask]
         self._fixed = [ops.repeat(array, beams, axis=0) for array in fixed]
         rows = len(source) * beams
@@ -158,7 +157,6 @@ class _Cached:
             }
             for block in model.decoder
         ]
-        self._step = _compiled(step)
 
     def __call__(self, tokens: np.ndarray, order: np.ndarray) -> np.ndarray:
         """Returns the log-probabilities of the next token, (batch · beams, vocabulary)."""
@@ -172,6 +170,17 @@ class _Cached:
             }
         )
         return _log_softmax(ops.convert_to_numpy(logits))
+
+
+def _compiled_parts(model: SequenceToSequence, length: int) -> tuple[Callable, Callable]:
+    """Returns what computes the encoder and a step, compiled once for each length of the caches."""
+    if "_decoding" not in vars(model):
+        # Past Keras, which would make them part of the model.
+        object.__setattr__(model, "_decoding", {"start": _compiled(_Start(model))})
+    parts = vars(model)["_decoding"]
+    if length not in parts:
+        parts[length] = _compiled(_Step(model))
+    return parts["start"], parts[length]
 
 
 class _Start(keras.Model):
@@ -231,12 +240,14 @@ def _compiled(model: keras.Model) -> Callable:
         return lambda inputs: forward(keras.tree.map_structure(tf.convert_to_tensor, inputs))
     import jax
 
-    states = [
-        [variable.value for variable in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
-    ]
     forward = jax.jit(lambda *state: model.stateless_call(*state, training=False)[0])
-    return lambda inputs: forward(*states, inputs)
+
+    def run(inputs):
+        # Read each time, because the model may have been trained since.
+        variables = (model.trainable_variables, model.non_trainable_variables)
+        return forward(*([v.value for v in group] for group in variables), inputs)
+
+    return run
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
