@@ -1,7 +1,5 @@
 """Loss, metrics and schedules of sequence-to-sequence trainings."""
 
-import dataclasses
-
 import keras
 import numpy as np
 from keras import ops
@@ -99,54 +97,6 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"peak": self.peak, "warmup_steps": self.warmup_steps}
-
-
-@dataclasses.dataclass(frozen=True)
-class SequenceRecipe:
-    """How a translation is trained.
-
-    Attributes:
-        source: where it is published.
-        optimizer: "adagrad" or "adam".
-        peak_learning_rate: at the end of the warm-up.
-        warmup_steps: steps of the linear warm-up.
-        label_smoothing: of the targets.
-        dropout_rate: of the model.
-    """
-
-    source: str
-    optimizer: str
-    peak_learning_rate: float
-    warmup_steps: int
-    label_smoothing: float = 0.1
-    dropout_rate: float = 0.1
-
-    def build_optimizer(self) -> keras.optimizers.Optimizer:
-        """Returns the optimizer with its schedule."""
-        values = (self.peak_learning_rate, self.warmup_steps)
-        if self.optimizer == "adagrad":
-            return keras.optimizers.Adagrad(LinearWarmup(*values))
-        return keras.optimizers.Adam(
-            InverseSquareRoot(*values), beta_1=0.9, beta_2=0.98, epsilon=1e-9
-        )
-
-
-SEQUENCE_RECIPES = {
-    "resmlp_en_de": SequenceRecipe(
-        "Touvron, thesis, §4.3.5: WMT14 English-German", "adagrad", 0.2, 32_000, 0.1, 0.15
-    ),
-    "resmlp_en_fr": SequenceRecipe(
-        "Touvron, thesis, §4.3.5: WMT14 English-French", "adagrad", 0.2, 32_000, 0.1, 0.1
-    ),
-    "transformer": SequenceRecipe(
-        "Vaswani et al. 2017, §5.3: WMT14, base model",
-        "adam",
-        512**-0.5 * 4000**-0.5,
-        4000,
-        0.1,
-        0.1,
-    ),
-}
 
 
 def teacher_forcing(sources, targets) -> tuple[dict[str, np.ndarray], np.ndarray]:
