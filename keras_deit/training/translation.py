@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import pathlib
+import warnings
 from collections.abc import Callable, Iterator
 
 import keras
@@ -219,7 +220,9 @@ class _Loop:
         restored = self._restore()
         bar = ProgressBar("translation", self._total, self._epochs, self._done, _MONITOR)
         bar.set_model(self._model)
-        with self._interruption.active(), bar:
+        with self._interruption.active(), bar, warnings.catch_warnings():
+            # A generator does not tell Keras how long a pass is.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
             self._checkpoints.save_first(self._state, self._progress)
             while self._progress.epoch < self._epochs:
                 bar.on_epoch_begin(self._progress.epoch)
