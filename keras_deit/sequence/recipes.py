@@ -114,16 +114,16 @@ SEQUENCE_RECIPES = {
     ),
     "small": SequenceRecipe(
         "keras_deit, docs/sequences.md: a few thousand short pairs",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         warmup_steps=400,
         steps=3000,
         batch_size=64,
-        width=128,
-        depth=3,
+        width=64,
+        depth=2,
         num_heads=4,
-        hidden_dim=512,
-        max_length=64,
-        vocabulary=1000,
+        hidden_dim=256,
+        max_length=32,
+        vocabulary=500,
     ),
 }
 
