@@ -44,12 +44,12 @@ def test_pairs_have_the_languages_asked_for(tmp_path):
     other = load_tfds_pairs("tiny_pairs", ("en", "de"), str(tmp_path))
     assert sorted(own["test"])[1] == ("test Öl 1", "oil 1")
     assert sorted(other["train"])[2] == ("oil 2", "train Öl 2")
-    with pytest.raises(InputError, match="de and en.*en-fr"):
+    with pytest.raises(InputError, match=r"de and en.*en-fr"):
         load_tfds_pairs("tiny_pairs", ("en", "fr"), str(tmp_path))
 
 
 def test_other_datasets_are_refused(tmp_path):
     features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
     prepare(tmp_path, features, lambda split, n: {"text": "x"})
-    with pytest.raises(InputError, match="not for translation.*text"):
+    with pytest.raises(InputError, match=r"not for translation.*text"):
         load_tfds_pairs("tiny_pairs", None, str(tmp_path))

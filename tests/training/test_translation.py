@@ -55,7 +55,9 @@ def test_a_training_that_is_killed_resumes_to_the_same_bits(job, tmp_path, monke
     assert train_translation(job, tmp_path / "killed", said.append) == straight
     resumed = [line.rpartition(": ")[2] for line in said if line.startswith("Resuming")]
     assert resumed == ["epoch 1, step 2.", "epoch 2, step 0."]
-    for one, other in zip(weights(tmp_path / "straight"), weights(tmp_path / "killed"), strict=True):
+    for one, other in zip(
+        weights(tmp_path / "straight"), weights(tmp_path / "killed"), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
     metrics = [(tmp_path / name / "metrics.csv").read_text() for name in ("straight", "killed")]
     assert metrics[0] == metrics[1] and metrics[0].count("\n") == 3
