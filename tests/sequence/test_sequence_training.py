@@ -1,8 +1,11 @@
 """Loss, metrics, schedules and a training of sequences."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+from harness import numpy
 
 from keras_deit.sequence import (
     END,
@@ -49,6 +52,23 @@ def test_schedules_are_the_published_ones():
     adagrad = SEQUENCE_RECIPES["resmlp_en_de"].build_optimizer()
     rates = [float(adagrad._learning_rate(step)) for step in (0, 15_999, 31_999, 100_000)]
     assert rates == pytest.approx([0.2 / 32_000, 0.1, 0.2, 0.2], rel=1e-5)
+
+
+def test_adagrad_is_that_of_pytorch():
+    import torch
+
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=3), 1e-4 * rng.normal(size=(4, 3))
+    theirs = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32))
+    optimizer = torch.optim.Adagrad([theirs], lr=0.2)
+    ours = keras.Variable(start)
+    recipe = dataclasses.replace(SEQUENCE_RECIPES["resmlp_en_de"], warmup_steps=1)
+    adagrad = recipe.build_optimizer()
+    for gradient in gradients:
+        theirs.grad = torch.tensor(gradient, dtype=torch.float32)
+        optimizer.step()
+        adagrad.apply([gradient.astype("float32")], [ours])
+    np.testing.assert_allclose(numpy(ours), theirs.detach().numpy(), atol=1e-5)
 
 
 def test_inputs_and_labels_are_one_position_apart():
