@@ -13,6 +13,7 @@ from keras_deit.cli.faces import faces, faces_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.cli.reporting import report, report_options
 from keras_deit.cli.seeds import compare, compare_options, seed_options
+from keras_deit.cli.translating import translate, translate_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
@@ -52,8 +53,8 @@ class Command:
         example: how it is called, without `keras-deit`.
         options: returns its options, after the user's files are imported.
         run: does it, with the values that are given and the defaults of the others.
-        arguments: name of the arguments that are no flags, of which some are needed; None if the
-            command has none.
+        arguments: name of the arguments that are no flags; None if the command has none.
+        needs_arguments: whether some of them are needed.
         takes_imports: whether `run` gets the files of --import too, as `imports`, because it starts
             other processes.
     """
@@ -63,6 +64,7 @@ class Command:
     options: Callable[[], list[Option]]
     run: Callable[[dict], None]
     arguments: str | None = None
+    needs_arguments: bool = True
     takes_imports: bool = False
 
 
@@ -280,6 +282,14 @@ COMMANDS = {
         "prune --run_dir runs/mine --rate 0.2 0.4 --distillation soft",
         pruning_options,
         lambda values: prune(**values) and None,
+    ),
+    "translate": Command(
+        "Train a translation from pairs of texts, and translate texts by it.",
+        'translate --run_dir runs/names "South Africa" Albanian',
+        translate_options,
+        translate,
+        "texts",
+        needs_arguments=False,
     ),
     "benchmark": Command(
         "Measure the speed of models beside timm and KerasHub, in turns.",

@@ -26,7 +26,7 @@ _IMPORT = Option(
     "Python file to run first, which registers your models, recipes or objectives; repeatable.",
 )
 # The commands that go on where they were stopped.
-_RESUMING = ("train", "train-teacher", "label", "faces", "prune")
+_RESUMING = ("train", "train-teacher", "label", "faces", "prune", "translate")
 _HELP = ("-h", "-help", "--help", "--helpfull", "help")
 
 
@@ -80,7 +80,8 @@ def run_command(arguments: list[str]) -> None:
         return
     defaults = {option.name: option.default for option in options if option.default is not None}
     imports = {"imports": files} if command.takes_imports else {}
-    command.run(defaults | parse_flags(options, rest, command.arguments) | imports)
+    given = parse_flags(options, rest, command.arguments, command.needs_arguments)
+    command.run(defaults | given | imports)
 
 
 def _split_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
