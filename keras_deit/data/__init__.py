@@ -14,6 +14,7 @@ from keras_deit.data.datasets import (
     take_examples,
 )
 from keras_deit.data.imagenet import load_imagenet_sets
+from keras_deit.data.levels import read_grouping
 from keras_deit.data.images import MAX_IMAGE_PIXELS
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
@@ -44,6 +45,7 @@ __all__ = [
     "load_dataset",
     "load_imagenet_sets",
     "num_batches",
+    "read_grouping",
     "source_labels",
     "steps_per_epoch",
     "take_examples",

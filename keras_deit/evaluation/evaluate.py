@@ -280,6 +280,7 @@ def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
     data = load_dataset(
         *(name or identity["dataset"], config["data_dir"], "skip", share, max_pixels),
         config.get("exif_orientation", False),
+        identity.get("coarse"),
     )
     if examples is not None:
         data = dataclasses.replace(data, train=take_examples(data.train, examples))

@@ -62,6 +62,7 @@ def dataset_of(job: Job) -> Dataset:
     return load_dataset(
         *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels),
         job.exif_orientation,
+        job.coarse,
     )
 
 

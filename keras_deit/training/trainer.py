@@ -274,6 +274,7 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
         "model": values,
         **({"image_mean": mean, "image_std": std} if mean else {}),
         "class_names": list(dataset.class_names),
+        **({"fine_class_names": list(dataset.fine_class_names)} if dataset.coarse_of else {}),
         "examples": dataset.examples,
         "on_bad_image": job.on_bad_image,
         "max_image_pixels": job.max_image_pixels,
