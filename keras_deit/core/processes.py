@@ -56,6 +56,19 @@ def num_replicas_in_sync() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def gathered_from_replicas(tensor):
+    """Returns the rows of all replicas of a `tf.distribute` strategy; otherwise the tensor itself.
+
+    Args:
+        tensor: (rows, ...), in a replica's step.
+    """
+    if num_replicas_in_sync() == 1:
+        return tensor
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_gather(tensor, axis=0)
+
+
 def has_accelerator() -> bool:
     """Returns whether the backend runs on a GPU or TPU."""
     backend = keras.backend.backend()

@@ -24,7 +24,15 @@ from keras_deit.training.job import Job
 
 FORMAT = 2
 
-_OF_JOB = ("test_share", "minutes", "train_examples", "seed", "mixed_precision", "monitor", "coarse")
+_OF_JOB = (
+    "test_share",
+    "minutes",
+    "train_examples",
+    "seed",
+    "mixed_precision",
+    "monitor",
+    "coarse",
+)
 _OF_TEACHER_RECIPE = (
     *("image_size", "batch_norm_momentum", "minutes", "loss", "target_smoothing"),
     *("drop_path_rate", "train_image_size"),

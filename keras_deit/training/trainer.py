@@ -23,6 +23,7 @@ from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager
 from keras_deit.training.earlier_formats import as_started, run_digests
+from keras_deit.training.embedders import save_embedder
 from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
@@ -201,6 +202,7 @@ def _train(
                 loop.train_epoch()
                 if loop.validate():
                     run.save_weights(student, run.best_weights)
+                    save_embedder(run, objective.embedder, "best")
                 run.write_metrics(loop.progress.history)
                 loop.end_epoch()
 
@@ -211,6 +213,7 @@ def _train(
             optimization.micro_batch_size,
         )
         run.save_weights(student, run.final_weights)
+        save_embedder(run, objective.embedder, "final")
         summary = {split: score(split), f"{split}_examples": len(getattr(dataset, split))}
         if model.ema is not None:
             with model.ema.swap_weights(student):
