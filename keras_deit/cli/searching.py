@@ -94,7 +94,7 @@ def search(values: dict) -> None:
         print(printable(query))
         for match in matches:
             state = f"  ({match.state} since it was indexed)" if match.state else ""
-            print(f"  {match.cosine:.3f}  {printable(match.path)}{state}")
+            print(f"  {match.cosine:.4f}  {printable(match.path)}{state}")
     if queries:
         turned = embedding.predictor.turns_upright
         with atomic_write(output) as partial:

@@ -14,8 +14,8 @@ from keras_deit.data.datasets import (
     take_examples,
 )
 from keras_deit.data.imagenet import load_imagenet_sets
-from keras_deit.data.levels import read_grouping
 from keras_deit.data.images import MAX_IMAGE_PIXELS
+from keras_deit.data.levels import read_grouping
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
     steps_per_epoch,

@@ -44,7 +44,8 @@ class Grafit(Objective):
     - The neighborhood loss is −log of the probability that the nearest image of the training set
       has the label of the image; the probability of image j is ∝ exp(cos(g(x), m_j) / σ), and the
       image itself is left out. m_j is the embedding of image j in a memory, which is a part of the
-      checkpoint: an image moves its own to the middle between it and the new one, at length 1 (§3.1).
+      checkpoint: an image moves its own to the middle between it and the new one, at length 1
+      (§3.1).
     - The instance loss is −1 times the mean cosine between what the predictor makes of one view and
       what the target, an average of trunk and projector, makes of another one (§3.2).
     - The cross-entropy of the heads is that of a classifier. Cross-entropy alone, the neighborhood

@@ -73,9 +73,9 @@ def training_options() -> list[Option]:
     own["coarse"] = Option(
         "coarse",
         str,
-        "Coarse labels to train on; the evaluation sees the fine ones too. JSON file with the coarse "
-        'class of every class, "folders" for folder:PATH with COARSE/FINE/*.jpg, or "digits" for '
-        "three groups of the digits.",
+        "Coarse labels to train on; the evaluation sees the fine ones too. JSON file with the "
+        'coarse class of every class; "folders" for folder:PATH with COARSE/FINE/*.jpg; or '
+        '"digits" for three groups of the digits.',
     )
     own["mixed_precision"] = Option(
         "mixed_precision",

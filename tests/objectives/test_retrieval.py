@@ -68,7 +68,7 @@ def test_average_precision_is_that_of_every_ranking(data, monkeypatch):
 
 
 def test_a_condition_keeps_the_order_inside_of_a_coarse_class(data):
-    collection, fine, coarse, queries, query_fine, _ = data
+    collection, fine, _, queries, query_fine, _ = data
     one = np.zeros(40, int)
     bonus = np.random.default_rng(1).normal(size=(9, 1))
     plain = retrieval.mean_average_precision(queries, query_fine, collection, fine)
