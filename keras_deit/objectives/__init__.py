@@ -2,6 +2,8 @@
 
 from keras_deit.objectives.distillation import KINDS, Distillation, Distiller
 from keras_deit.objectives.ema import ExponentialMovingAverage
+from keras_deit.objectives.grafit import Grafit
+from keras_deit.objectives.length import TrainingLength
 from keras_deit.objectives.objective import (
     OBJECTIVES,
     Batch,
@@ -14,6 +16,7 @@ from keras_deit.objectives.objective import (
 )
 from keras_deit.objectives.sparsity import Sparsity
 from keras_deit.objectives.supervised import Supervised
+from keras_deit.objectives.target_network import TargetNetwork
 from keras_deit.objectives.training_model import TrainingModel
 
 OBJECTIVES.protect()
@@ -25,9 +28,12 @@ __all__ = [
     "Distiller",
     "ExponentialMovingAverage",
     "Features",
+    "Grafit",
     "Objective",
     "Sparsity",
     "Supervised",
+    "TargetNetwork",
+    "TrainingLength",
     "TrainingModel",
     "get_objective",
     "objective_name",

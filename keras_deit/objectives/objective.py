@@ -11,6 +11,7 @@ from keras_deit.core.errors import InputError, missing_method, unknown_name
 from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
 from keras_deit.models.classifier import FUSED_LOGITS
+from keras_deit.objectives.length import TrainingLength
 from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Objective:
         replay: the stored labels of a teacher that `use_replay` has set, or None.
         embedder: model from the student's features to the embeddings by which images are compared,
             or None. `build` makes it. It is stored beside the weights of a run.
+        length: the length of the training that `use_length` has set, or None outside of a run.
     """
 
     views: ClassVar[int] = 1
@@ -100,6 +102,7 @@ class Objective:
     teacher: Teacher | None = None
     replay: Replay | None = None
     embedder: keras.Model | None = None
+    length: TrainingLength | None = None
 
     def __new__(cls, *args, **kwargs):
         objective = super().__new__(cls)
@@ -195,6 +198,15 @@ class Objective:
             f"{replay.path}"
         )
 
+    def use_length(self, length: TrainingLength) -> None:
+        """Sets the length of the training, for schedules and for what is kept of every image.
+
+        A run calls it before `build`, and again when it starts or resumes: a time limit, or an
+        extension to more epochs, may have changed the steps. What a compiled step computes with
+        then has to be in a variable, which is assigned here.
+        """
+        self.length = length
+
     def build(self, model: keras.Model) -> None:
         """Creates further layers and variables, which are trained and checkpointed.
 
@@ -252,6 +264,17 @@ class Objective:
         """
         logits = self.predictions(batch)
         return {"accuracy": hits(decisions(batch.labels, logits), logits)}
+
+    def after_step(self, changed, steps) -> None:
+        """Updates variables of the objective after a step, such as a `TargetNetwork`.
+
+        It is called inside the step's program, with the weights after the step. Accumulated
+        gradients and a step that is skipped, because it is not finite, change no weight.
+
+        Args:
+            changed: whether the optimizer changed the weights in this step, a scalar bool.
+            steps: number of steps of the optimizer before this one, a scalar integer.
+        """
 
     def fault(self, logs: dict) -> str | None:
         """Returns what the logs of a training or an evaluation reveal to be wrong with its data.

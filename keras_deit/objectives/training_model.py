@@ -198,6 +198,15 @@ class TrainingModel(FaultChecks, AveragedModel):
             step = with_finite_statistics(step, self, self.student)
         return step(*state, data)
 
+    @property
+    def updates_after_step(self) -> bool:
+        overridden = type(self.objective).after_step is not Objective.after_step
+        return super().updates_after_step or overridden
+
+    def after_step(self, changed, steps):
+        super().after_step(changed, steps)
+        self.objective.after_step(changed, steps)
+
     def test_step(self, *args):
         *state, data = args
         data = self._with_targets(data, False, *state)

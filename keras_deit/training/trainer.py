@@ -40,7 +40,7 @@ from keras_deit.training.preparation import (
 )
 from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run, flatten
-from keras_deit.training.steps import dataset_steps
+from keras_deit.training.steps import dataset_steps, training_length
 from keras_deit.training.teachers import teacher_fingerprint, values_of, with_teacher
 from keras_deit.training.time_limit import limit
 from keras_deit.training.validation import score_split
@@ -156,6 +156,7 @@ def _train(
     objective, teacher = with_teacher(job, run, objective, dataset, pipeline, print_fn)
     # Again, because it must make no difference whether a teacher was trained just now.
     keras.utils.set_random_seed(job.seed)
+    objective.use_length(training_length(optimization, steps, splits))
     class_weights = training_class_weights(optimization, splits)
     model = compile_training(job, student, objective, optimization, steps, class_weights)
     data = training_data(job, model, splits, pipeline, optimization, steps)
@@ -197,6 +198,7 @@ def _train(
 
         # Restore, then train and validate each epoch.
         loop.restore()
+        objective.use_length(training_length(optimization, steps, splits))
         with loop.running():
             while not loop.finished:
                 loop.train_epoch()
