@@ -85,7 +85,9 @@ class Memory(keras.layers.Layer):
         self.classes.assign(ops.scatter_update(self.classes, places, classes))
 
     def _log_probabilities(self, embeddings, index, sigma: float):
-        logits = ops.matmul(embeddings, ops.transpose(self.embeddings)) / sigma
+        # A copy, because PyTorch's `update` changes what its gradient is computed with.
+        kept = ops.copy(ops.stop_gradient(self.embeddings))
+        logits = ops.matmul(embeddings, ops.transpose(kept)) / sigma
         left_out = ops.logical_or(self._own(index), self.classes == 0)
         return ops.log_softmax(ops.where(left_out, _NEVER, logits), axis=-1)
 

@@ -92,8 +92,8 @@ class Objective:
         length: the length of the training that `use_length` has set, or None outside of a run.
     """
 
-    views: ClassVar[int] = 1
-    uses_index: ClassVar[bool] = False
+    views: int = 1
+    uses_index: bool = False
     losses: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     monitor: ClassVar[str] = "val_accuracy"
