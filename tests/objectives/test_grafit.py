@@ -164,7 +164,7 @@ def test_what_is_not_possible_is_said():
     }.items():
         with pytest.raises(InputError, match=words):
             Grafit(**dict([values]))
-    with pytest.raises(InputError, match="mixup_alpha=0.8"):
+    with pytest.raises(InputError, match=r"mixup_alpha=0\.8"):
         Grafit().check(Augmentation())
     with pytest.raises(InputError, match="use_length"):
         TrainingModel(small_student(distilled=False), Grafit(**SIZES))
