@@ -152,7 +152,9 @@ class Grafit(Objective):
         if self.projector == "none":
             return None
         if self.projector == "linear":
-            layers = [keras.Input((width,)), keras.layers.Dense(self.projection_dim)]
+            # Named, because checkpoints know the slots of the optimizer by the name of the variable.
+            dense = keras.layers.Dense(self.projection_dim, name="projector_output")
+            layers = [keras.Input((width,)), dense]
             return keras.Sequential(layers, name="projector")
         return _mlp(width, self.projection_hidden_dim, self.projection_dim, "projector")
 
@@ -282,11 +284,11 @@ def _mlp(width: int, hidden: int, dim: int, name: str) -> keras.Model:
     """Returns the MLP of BYOL: Dense, batch normalization, ReLU and Dense."""
     layers = [
         keras.Input((width,)),
-        keras.layers.Dense(hidden),
+        keras.layers.Dense(hidden, name=f"{name}_hidden"),
         # BYOL's momentum: a short training has seen enough batches, too.
-        keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5),
-        keras.layers.ReLU(),
-        keras.layers.Dense(dim),
+        keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm"),
+        keras.layers.ReLU(name=f"{name}_relu"),
+        keras.layers.Dense(dim, name=f"{name}_output"),
     ]
     return keras.Sequential(layers, name=name)
 
