@@ -152,7 +152,7 @@ class Grafit(Objective):
         if self.projector == "none":
             return None
         if self.projector == "linear":
-            # Named, because checkpoints know the slots of the optimizer by the name of the variable.
+            # Named, because checkpoints know the slots of an optimizer by names of variables.
             dense = keras.layers.Dense(self.projection_dim, name="projector_output")
             layers = [keras.Input((width,)), dense]
             return keras.Sequential(layers, name="projector")

@@ -49,7 +49,9 @@ def test_a_killed_run_resumes_to_the_same_bits(job, tmp_path, monkeypatch):
     resumed = train_job(job, tmp_path / "killed", lambda line: None)
     expected, found = last_checkpoint(whole.path), last_checkpoint(resumed.path)
     assert expected.keys() == found.keys()
-    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    different = [n for n in expected if not np.array_equal(expected[n], found[n])]
+    # No step draws from Python's generator; what reads and writes files does.
+    assert set(different) <= {"random python"}
     memory = [x for x in expected.values() if x.shape == (1257, 4)]
     # Six steps of 200 images.
     assert len(memory) == 1 and np.count_nonzero(memory[0].any(axis=1)) == 1200
