@@ -12,6 +12,7 @@ from keras_deit.cli.exporting import export, export_options
 from keras_deit.cli.faces import faces, faces_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.cli.reporting import report, report_options
+from keras_deit.cli.searching import index, index_options, search, search_options
 from keras_deit.cli.seeds import compare, compare_options, seed_options
 from keras_deit.cli.translating import translate, translate_options
 from keras_deit.core.errors import InputError
@@ -257,6 +258,20 @@ COMMANDS = {
         "attention --run_dir runs/mine photo.jpg --kind rollout",
         attention_options,
         attention,
+        "images",
+    ),
+    "index": Command(
+        "Embed the images of a folder, for a search by image.",
+        "index --run_dir runs/mine folder/ --output images.index.npz",
+        index_options,
+        index,
+        "folder",
+    ),
+    "search": Command(
+        "Print the images of an index that look most like an image, and write a page with them.",
+        "search photo.jpg --index images.index.npz --top_k 10",
+        search_options,
+        search,
         "images",
     ),
     "export": Command(

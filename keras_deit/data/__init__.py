@@ -15,6 +15,7 @@ from keras_deit.data.datasets import (
 )
 from keras_deit.data.imagenet import load_imagenet_sets
 from keras_deit.data.images import MAX_IMAGE_PIXELS
+from keras_deit.data.levels import read_grouping
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
     steps_per_epoch,
@@ -46,6 +47,7 @@ __all__ = [
     "load_dataset",
     "load_imagenet_sets",
     "num_batches",
+    "read_grouping",
     "source_labels",
     "steps_per_epoch",
     "take_examples",

@@ -3,6 +3,7 @@
 from keras_deit.objectives.dino import Dino
 from keras_deit.objectives.distillation import KINDS, Distillation, Distiller
 from keras_deit.objectives.ema import ExponentialMovingAverage
+from keras_deit.objectives.grafit import Grafit
 from keras_deit.objectives.length import TrainingLength
 from keras_deit.objectives.objective import (
     OBJECTIVES,
@@ -29,6 +30,7 @@ __all__ = [
     "Distiller",
     "ExponentialMovingAverage",
     "Features",
+    "Grafit",
     "Objective",
     "Sparsity",
     "Supervised",

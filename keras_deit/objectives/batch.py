@@ -39,9 +39,13 @@ class Features:
     """The features of a split: the input of the class head for every image.
 
     Attributes:
-        features: float32 (images, width).
+        features: float32 (images, width); what the `embedder` of the objective makes of them, if it
+            has one.
         labels: integers (images,).
+        fine_labels: of data with two levels of labels, the fine ones, integers (images,); else
+            None.
     """
 
     features: Any
     labels: Any
+    fine_labels: Any = None

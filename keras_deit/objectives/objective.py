@@ -43,11 +43,13 @@ class Objective:
     Attributes:
         teacher: the teacher that `use_teacher` has set, or None.
         replay: the stored labels of a teacher that `use_replay` has set, or None.
+        embedder: model from the student's features to the embeddings by which images are compared,
+            or None. `build` makes it. It is stored beside the weights of a run.
         length: the length of the training that `use_length` has set, or None outside of a run.
     """
 
-    views: ClassVar[int] = 1
-    uses_index: ClassVar[bool] = False
+    views: int = 1
+    uses_index: bool = False
     losses: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     monitor: ClassVar[str] = "val_accuracy"
@@ -55,6 +57,7 @@ class Objective:
     flag_names: ClassVar[dict[str, str]] = {}
     teacher: Teacher | None = None
     replay: Replay | None = None
+    embedder: keras.Model | None = None
     length: TrainingLength | None = None
 
     def __new__(cls, *args, **kwargs):
@@ -278,6 +281,19 @@ class Objective:
             Scores by name, such as {"knn_top1": 0.9}.
         """
         return None
+
+    def score_test(self, train: Features, validation: Features, test: Features) -> dict | None:
+        """Computes the scores of the test split, from the features of all three splits.
+
+        A subclass implements it if `validate` chooses something by the validation split, such as a
+        number of neighbors. By default it is `validate(train, test)`.
+        """
+        return self.validate(train, test)
+
+    @property
+    def chooses_by_validation(self) -> bool:
+        """Whether the class implements `score_test`."""
+        return type(self).score_test is not Objective.score_test
 
     @property
     def validates_features(self) -> bool:

@@ -9,6 +9,7 @@ from keras_deit.recipes.deit import DEIT_RECIPES
 from keras_deit.recipes.deit3 import DEIT3_RECIPES
 from keras_deit.recipes.digits import DIGITS
 from keras_deit.recipes.dino import DINO_RECIPES
+from keras_deit.recipes.grafit import GRAFIT_RECIPES
 from keras_deit.recipes.layer_scale import LAYER_SCALE_RECIPES
 from keras_deit.recipes.options import (
     Option,
@@ -55,6 +56,7 @@ for _recipe in (
     CVIT,
     *DINO_RECIPES,
     *TRANSFER_RECIPES,
+    *GRAFIT_RECIPES,
 ):
     add_recipe(_recipe)
 RECIPES.protect()

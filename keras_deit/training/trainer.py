@@ -22,6 +22,7 @@ from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager
 from keras_deit.training.earlier_formats import as_started, run_digests
+from keras_deit.training.embedders import save_embedder
 from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
@@ -202,6 +203,7 @@ def _train(
                 loop.train_epoch()
                 if loop.validate():
                     run.save_weights(student, run.best_weights)
+                    save_embedder(run, objective.embedder, "best")
                 run.write_metrics(loop.progress.history)
                 loop.end_epoch()
 
@@ -212,6 +214,7 @@ def _train(
             optimization.micro_batch_size,
         )
         run.save_weights(student, run.final_weights)
+        save_embedder(run, objective.embedder, "final")
         summary = {split: score(split), f"{split}_examples": len(getattr(dataset, split))}
         if model.averages is not None:
             with model.averages.swap_weights(student):
@@ -275,6 +278,7 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
         "model": values,
         **({"image_mean": mean, "image_std": std} if mean else {}),
         "class_names": list(dataset.class_names),
+        **({"fine_class_names": list(dataset.fine_class_names)} if dataset.coarse_of else {}),
         "examples": dataset.examples,
         "on_bad_image": job.on_bad_image,
         "max_image_pixels": job.max_image_pixels,
