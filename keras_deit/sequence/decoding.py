@@ -11,6 +11,8 @@ from keras_deit.sequence.model import PADDING, SequenceToSequence
 
 START, END = 1, 2
 _NEVER = -np.inf
+# So many tokens a result may have more than its source.
+_MORE = 50
 
 
 def decode(
@@ -23,16 +25,18 @@ def decode(
 ) -> list[list[int]]:
     """Returns the best sequence that a beam search finds for each source.
 
-    A hypothesis ends with the token 2. A source is done when as many have ended as there are beams;
-    the best has the largest log-probability over ((5 + length) / 6)^α ("Google's neural machine
-    translation system", §7). One beam is greedy decoding.
+    A hypothesis ends with the token 2. The best has the largest log-probability over
+    ((5 + length) / 6)^α ("Google's neural machine translation system", §7). A source is done when
+    no hypothesis that goes on can become better than the best that has ended. One beam is greedy
+    decoding, which is done at the first end.
 
     Args:
         model: trained.
         source: integers (batch, positions), padded with 0 at the end.
         beams: number of hypotheses that are followed.
-        max_length: most tokens of a result; by default the model's `max_length` less one.
-        length_penalty: α.
+        max_length: most tokens of a result; by default 50 more than the source has ("Attention is
+            all you need", §6.1), as far as the model takes them.
+        length_penalty: α, 0 or more.
         cached: whether each step computes its own position alone.
 
     Returns:
@@ -42,12 +46,15 @@ def decode(
         InputError: an argument is out of range, or a source is longer than the model takes.
     """
     most = model.max_length - 1
-    max_length = most if max_length is None else max_length
     source = np.asarray(source)
+    if max_length is None:
+        max_length = min(most, source.shape[-1] + _MORE)
     if beams < 1 or not 1 <= max_length <= most:
         raise InputError(
             f"beams should be 1 or more and max_length 1 to {most}. Received: {beams}, {max_length}"
         )
+    if not length_penalty >= 0:
+        raise InputError(f"length_penalty should be 0 or more. Received: {length_penalty}")
     if source.ndim != 2 or source.shape[1] > model.max_length:
         raise InputError(
             f"Sources should be integers (batch, at most {model.max_length} positions). "
@@ -76,13 +83,21 @@ class _Search:
         # At the beginning all are the same, so all but the first are never chosen.
         self._scores = np.full((sources, beams), _NEVER)
         self._scores[:, 0] = 0.0
-        self._ended: list[list[tuple[float, list[int]]]] = [[] for _ in range(sources)]
+        # The best that has ended, its score and its tokens.
+        self._ended: list[tuple[float, list[int]]] = [(_NEVER, [])] * sources
 
     @property
     def is_done(self) -> bool:
-        """Whether enough hypotheses of each source have ended, or all are long enough."""
-        enough = all(len(ended) >= self._beams for ended in self._ended)
-        return enough or self.tokens.shape[1] > self._max_length
+        """Whether no hypothesis can become the best of its source, or all are long enough."""
+        if self.tokens.shape[1] > self._max_length:
+            return True
+        ended = np.array([score for score, _ in self._ended])
+        if self._beams == 1:
+            return bool((ended > _NEVER).all())
+        # A log-probability only falls, and counts least for the longest.
+        possible = self._score(self._scores.max(axis=-1), self._max_length + 1)
+        # Where nothing has ended there is nothing to compare.
+        return bool(((ended > _NEVER) & (ended >= possible)).all())
 
     def extend(self, log_probabilities: np.ndarray) -> None:
         """Extends the hypotheses by a token.
@@ -106,25 +121,28 @@ class _Search:
         self.tokens = np.concatenate([extended, tokens.reshape(-1, 1)], axis=1)
 
     def _end(self, number: int, candidates: np.ndarray, scores, vocabulary: int) -> np.ndarray:
-        """Keeps the hypotheses that end, and returns the best candidates that do not."""
+        """Keeps the best hypothesis that ends, and returns the best candidates that do not."""
         beams, ends = self._beams, candidates % vocabulary == END
-        for place in np.flatnonzero(ends[:beams]):
-            candidate = candidates[place]
-            if len(self._ended[number]) < beams and scores[candidate] > _NEVER:
-                row = self.tokens[number * beams + candidate // vocabulary]
-                self._ended[number].append((self._score(scores[candidate], len(row)), [*row[1:]]))
+        for candidate in candidates[:beams][ends[:beams]]:
+            row = self.tokens[number * beams + candidate // vocabulary]
+            score = self._score(scores[candidate], len(row))
+            # Greedy decoding keeps the first.
+            if score > self._ended[number][0] and (beams > 1 or not self._has_ended(number)):
+                self._ended[number] = (score, [*row[1:]])
         return candidates[~ends][:beams]
 
-    def _score(self, log_probability: float, length: int) -> float:
+    def _has_ended(self, number: int) -> bool:
+        return self._ended[number][0] > _NEVER
+
+    def _score(self, log_probability, length: int):
         return log_probability / ((5 + length) / 6) ** self._length_penalty
 
     def best(self) -> list[list[int]]:
         """Returns the best hypothesis of each source; one that has not ended if none has."""
         results = []
-        for number, ended in enumerate(self._ended):
+        for number, (_, tokens) in enumerate(self._ended):
             row = self.tokens[number * self._beams][1:]
-            best = max(ended, key=lambda pair: pair[0])[1] if ended else row
-            results.append([int(token) for token in best])
+            results.append([int(x) for x in (tokens if self._has_ended(number) else row)])
         return results
 
 

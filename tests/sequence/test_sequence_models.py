@@ -139,6 +139,8 @@ def test_bad_arguments(values, message):
 def test_bad_searches(model):
     with pytest.raises(InputError, match="beams"):
         decode(model, tokens(1, 3), beams=0)
+    with pytest.raises(InputError, match="length_penalty"):
+        decode(model, tokens(1, 3), length_penalty=-1.0)
     with pytest.raises(InputError, match="at most 12"):
         decode(model, tokens(1, 13))
 
@@ -153,3 +155,16 @@ def test_decoding_is_compiled_once_and_follows_the_weights(monkeypatch):
     for weight in model.weights:
         weight.assign(-weight)
     assert decode(model, source, 2, 11) != before
+
+
+@pytest.mark.backends("tensorflow")
+def test_bad_ends_do_not_end_a_search():
+    """As with a model that is sure: each step has an end that is second best and far worse."""
+    right = [5, 6, 7, 8, 9, END]
+    search = decoding._Search(1, 2, 9, 0.6)
+    while not search.is_done:
+        probabilities = np.full((2, 12), 1e-9)
+        probabilities[:, END] = 1e-3
+        probabilities[:, right[min(search.tokens.shape[1], len(right)) - 1]] = 0.99
+        search.extend(np.log(probabilities))
+    assert search.best() == [right[:-1]]
