@@ -24,6 +24,8 @@ FORMAT = 1
 _LINKS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 80, 256
 # Of so many times the images that are wanted the exact cosine decides.
 _CANDIDATES = 4
+# Instead of size and time of a file that is not there.
+_GONE = (-1, -1)
 
 
 class Embedding:
@@ -173,12 +175,10 @@ class ImageIndex:
 
     def _match(self, place: int, cosine: float) -> Match:
         path = os.path.join(self.folder, self.paths[place])
-        state = ""
-        try:
-            if not np.array_equal(_state(path), self.states[place]):
-                state = "changed"
-        except OSError:
-            state = "gone"
+        now = _state(path)
+        state = "gone" if now == _GONE else "changed"
+        if now == tuple(self.states[place]):
+            state = ""
         return Match(path, float(cosine), state)
 
 
@@ -205,6 +205,7 @@ def index_folder(
     files = image_files(root)
     if len(files) >= FAISS_IMAGES:
         import_faiss()
+    # Before they are read, so that what changes meanwhile counts as changed.
     before = {path: _state(path) for path in files}
     paths, rows = [], []
     for names, embeddings in embedding.iterate(files, on_error):
@@ -288,5 +289,8 @@ def _graph(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _state(path: str) -> tuple[int, int]:
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _GONE
     return status.st_size, status.st_mtime_ns
