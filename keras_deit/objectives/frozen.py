@@ -3,10 +3,8 @@
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.objectives.objective import Features
-
-# The similarities of so many images at a time are kept, 4 bytes for each training image.
-_CHUNK = 256
+from keras_deit.objectives import retrieval
+from keras_deit.objectives.batch import Features
 
 
 def knn_top1(
@@ -35,20 +33,11 @@ def knn_top1(
             "neighbors should be 1 or more and the temperature of their votes above 0. Received: "
             f"{neighbors}, {temperature}"
         )
-    known, unknown = _unit(train.features), _unit(scored.features)
-    neighbors = min(neighbors, len(known))
-    classes = int(max(train.labels.max(), scored.labels.max())) + 1
-    hits = 0
-    for start in range(0, len(unknown), _CHUNK):
-        similarity = unknown[start : start + _CHUNK] @ known.T
-        nearest = np.argpartition(-similarity, neighbors - 1, axis=1)[:, :neighbors]
-        weights = np.take_along_axis(similarity, nearest, axis=1)
-        votes = np.zeros((len(similarity), classes))
-        rows = np.arange(len(similarity))[:, None]
-        # At a cosine of 1 the weight is 1 and not exp(14).
-        np.add.at(votes, (rows, train.labels[nearest]), np.exp((weights - 1) / temperature))
-        hits += int(np.sum(votes.argmax(axis=1) == scored.labels[start : start + _CHUNK]))
-    return hits / len(unknown)
+    found = retrieval.knn_top1(
+        *(scored.features, scored.labels, train.features, train.labels),
+        *((neighbors,), temperature),
+    )
+    return found[neighbors]
 
 
 def linear_probe_top1(train: Features, scored: Features) -> float:
@@ -69,8 +58,3 @@ def linear_probe_top1(train: Features, scored: Features) -> float:
     probe = LogisticRegression(max_iter=1000)
     probe.fit((train.features - mean) * scale, train.labels)
     return float(probe.score((scored.features - mean) * scale, scored.labels))
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, "float32")
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
