@@ -72,7 +72,6 @@ DINO_DIGITS = Recipe(
         "patch_size": 4,
         "embed_dim": 96,
         "depth": 4,
-        "num_heads": 3,
         "drop_path_rate": 0.05,
     },
     optimization=Optimization(
