@@ -15,6 +15,7 @@ STEPS = pathlib.Path(__file__).with_name("target_steps.py")
 def test_two_devices_average_like_one():
     process = start(STEPS, backend=keras.backend.backend(), CUDA_VISIBLE_DEVICES="-1")
     result = json.loads(end(process).splitlines()[-1])
-    assert result["replicas"] == 2
-    assert result["difference"] < 1e-5
-    assert min(result["moved"], result["behind"]) > 1e-3
+    for found in result.values():
+        assert found["replicas"] == 2
+        assert found["difference"] < 1e-5
+        assert found["moved"] > 1e-3

@@ -18,6 +18,7 @@ def job():
     return make_job(
         dataset="digits",
         recipe="dino_digits",
+        model="deit_tiny_patch16_224",
         checkpoint_seconds=0.0,
         validation_epochs=1,
         **SMALL,
