@@ -81,6 +81,14 @@ class TranslationJob:
     devices: Devices = dataclasses.field(default_factory=Devices)
     checkpoint_seconds: float = 300.0
 
+    def __post_init__(self):
+        if self.epochs is not None and self.epochs < 1:
+            raise InputError(f"epochs should be 1 or more. Received: {self.epochs}")
+        if self.beams < 1:
+            raise InputError(f"beams should be 1 or more. Received: {self.beams}")
+        if not self.length_penalty >= 0:
+            raise InputError(f"length_penalty should be 0 or more. Received: {self.length_penalty}")
+
     def identity(self, pairs: Pairs) -> dict:
         """Returns what a run that resumes must have in common with its beginning."""
         values = dataclasses.asdict(self)
