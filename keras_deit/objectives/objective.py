@@ -1,8 +1,7 @@
 """The base class of objectives: contents of a batch, loss, metrics, and their registry."""
 
-import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import keras
 from keras import ops
@@ -11,6 +10,7 @@ from keras_deit.core.errors import InputError, missing_method, unknown_name
 from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
 from keras_deit.models.classifier import FUSED_LOGITS
+from keras_deit.objectives.batch import Batch, Features
 from keras_deit.objectives.length import TrainingLength
 from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
@@ -19,52 +19,6 @@ if TYPE_CHECKING:
     from keras_deit.data import Augmentation
 
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-@dataclasses.dataclass
-class Batch:
-    """A batch inside a step.
-
-    Attributes:
-        images: (batch, height, width, 3), or (batch, views, height, width, 3) if the objective
-            asks for several views.
-        labels: integers (batch,), or distributions (batch, classes) in a training.
-        index: position of each image in its split, (batch,); None unless the objective asks for it.
-        sample_weight: weights of the images, (batch,), or None.
-        targets: result of `Objective.targets`.
-        outputs: result of `Objective.forward`; None before the forward pass.
-    """
-
-    images: Any
-    labels: Any
-    index: Any = None
-    sample_weight: Any = None
-    targets: dict = dataclasses.field(default_factory=dict)
-    outputs: Any = None
-
-    @classmethod
-    def unpack(cls, x, y, sample_weight=None, outputs=None) -> "Batch":
-        """Returns the batch for the x, y and sample_weight of Keras's step."""
-        rest = dict(y) if isinstance(y, dict) else {"labels": y}
-        labels, index = rest.pop("labels"), rest.pop("index", None)
-        return cls(x, labels, index, sample_weight, rest, outputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """The features of a split: the input of the class head for every image.
-
-    Attributes:
-        features: float32 (images, width); what the `embedder` of the objective makes of them, if it
-            has one.
-        labels: integers (images,).
-        fine_labels: of data with two levels of labels, the fine ones, integers (images,); else
-            None.
-    """
-
-    features: Any
-    labels: Any
-    fine_labels: Any = None
 
 
 class Objective:
