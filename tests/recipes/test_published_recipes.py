@@ -7,7 +7,7 @@ import pytest
 
 from keras_deit import InputError
 from keras_deit.models import abstract_model, list_models, model_values
-from keras_deit.objectives import Distillation, Supervised
+from keras_deit.objectives import Dino, Distillation, Supervised
 from keras_deit.optimizers import learning_rate_schedule
 from keras_deit.recipes import get_recipe, list_recipes, recipe_table
 from keras_deit.training import Job
@@ -240,9 +240,28 @@ def test_only_distillation_has_a_teacher():
     for name in list_recipes():
         distills = "distilled" in name or name in ("digits", "cait_finetune_448", "binaryvit")
         objective = get_recipe(name).objective
-        assert type(objective) is (Distillation if distills else Supervised)
+        expected = Dino if name.startswith("dino") else Supervised
+        assert type(objective) is (Distillation if distills else expected)
         assert (objective.teacher_request is not None) == distills
         assert not distills or objective.kind == ("soft" if name == "binaryvit" else "hard")
+
+
+def test_dino_has_the_values_of_the_published_run():
+    recipe = get_recipe("dino").for_model("deit_small_patch16_224")
+    optimization, objective = recipe.optimization, recipe.objective
+    # The defaults of the published code, and the README's teacher temperature of its 300 epochs.
+    assert optimization.peak_learning_rate == pytest.approx(5e-4 * 1024 / 256)
+    assert (optimization.weight_decay, optimization.final_weight_decay) == (0.04, 0.4)
+    assert (optimization.gradient_clip, optimization.clip_each) == (3.0, True)
+    assert (optimization.warmup_epochs, optimization.min_learning_rate) == (10, 1e-6)
+    assert objective.views == 10 and objective.prototypes == 65536
+    assert recipe.augmentation.crop_scale == (0.4, 1.0)
+    views = [view.augmentation for view in objective.augmented_views(recipe.augmentation)]
+    assert [view.auto_augment for view in views[:3]] == ["byol-b1", "byol-b0.1-s0.2", "byol-b0.5"]
+    assert views[2].crop_scale == (0.05, 0.4)
+    resmlp = get_recipe("dino").for_model("resmlp_12_224")
+    assert resmlp.augmentation.crop_scale == (0.14, 1.0)
+    assert "67.5" in resmlp.expected
 
 
 def test_binaryvit_learns_the_distribution_of_a_deit_s_alone():
