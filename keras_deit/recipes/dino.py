@@ -64,8 +64,8 @@ DINO_DIGITS = Recipe(
     name="dino_digits",
     about=About(
         source="this package, after DINO",
-        hardware="two CPU cores, some minutes",
-        expected="see docs/recipes.md",
+        hardware="two CPU cores, under eight minutes",
+        expected="kNN 0.59 to 0.71, linear 0.87 to 0.90 on the test split",
     ),
     model="resmlp_12_224",
     model_values={
