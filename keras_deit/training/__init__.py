@@ -20,7 +20,8 @@ from keras_deit.training.run import Run, different_values, load_run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.teachers import resolve_teacher, teacher_of_run
 from keras_deit.training.trainer import default_run_dir, train_job
-from keras_deit.training.translation import TranslationJob, train_translation
+from keras_deit.training.translation import train_translation
+from keras_deit.training.translation_job import TranslationJob
 from keras_deit.training.validation import score_split
 
 __all__ = [
