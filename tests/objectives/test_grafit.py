@@ -16,7 +16,8 @@ from keras_deit.optimizers import SGD
 IMAGES, SIGMA = 12, 0.5
 SIZES = {"projection_dim": 5, "projection_hidden_dim": 7}
 
-pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
+pytestmark = pytest.mark.backends("tensorflow", "torch")
+on_every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 
 
 def unit(x):
@@ -98,6 +99,7 @@ def test_the_instance_loss_of_identical_views_and_an_identity_predictor_is_minus
         np.testing.assert_allclose(found[i], -np.mean(pairs), rtol=1e-5)
 
 
+@on_every_backend
 def test_the_target_moves_by_its_rule_and_gets_no_gradient():
     objective = Grafit(augmentations=2, target_momentum=0.9, **SIZES)
     model = training(objective)
@@ -115,6 +117,7 @@ def test_the_target_moves_by_its_rule_and_gets_no_gradient():
     assert max(np.abs(a - b).max() for a, b in zip(before, after, strict=True)) > 1e-4
 
 
+@on_every_backend
 def test_a_step_fills_the_memory_and_trains_no_head():
     objective = Grafit(augmentations=2, sigma=SIGMA, **SIZES)
     model = training(objective)
