@@ -294,8 +294,11 @@ def _mlp(width: int, hidden: int, dim: int, name: str) -> keras.Model:
 
 
 def _unit(x):
-    """Returns vectors of length 1, in float32."""
-    return ops.normalize(ops.cast(x, "float32"), axis=-1)
+    """Returns vectors of length 1, in float32; one of zeros stays so."""
+    x = ops.cast(x, "float32")
+    # The gradient of `ops.normalize` is NaN for zeros, which a projector of few units can give.
+    squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    return x * ops.rsqrt(ops.maximum(squares, 1e-12))
 
 
 def _mean(values, weights):
