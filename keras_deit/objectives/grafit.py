@@ -7,7 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.processes import gathered_from_replicas
+from keras_deit.core.processes import (
+    gathered_from_replicas,
+    mean_over_replicas,
+    num_replicas_in_sync,
+)
 from keras_deit.losses import label_loss
 from keras_deit.objectives.memory import Memory
 from keras_deit.objectives.objective import (
@@ -194,7 +198,8 @@ class Grafit(Objective):
             terms["knn"] = self._knn_loss(batch)
         if self.weights["instance"]:
             losses = instance_losses(outputs["predictions"], outputs["targets"])
-            terms["instance"] = _mean(losses, batch.sample_weight)
+            # Gradients of replicas are summed up.
+            terms["instance"] = _mean(losses, batch.sample_weight) / num_replicas_in_sync()
         if self.weights["ce"]:
             logits = self.predictions(batch)
             terms["ce"] = self.label_loss(batch.labels, logits, batch.sample_weight)
@@ -213,7 +218,9 @@ class Grafit(Objective):
                 for x in (ops.stop_gradient(embeddings), labels, batch.index)
             )
         )
-        return ops.sum(losses * weights) / ops.maximum(ops.sum(counted), 1.0)
+        # Of all replicas together, whose losses are summed up.
+        count = mean_over_replicas(ops.sum(counted)) * num_replicas_in_sync()
+        return ops.sum(losses * weights) / ops.maximum(count, 1.0)
 
     def compute_metrics(self, batch: Batch) -> dict:
         if not self.weights["ce"]:
