@@ -33,7 +33,7 @@ def test_files_are_read_and_what_is_dropped_is_said(tmp_path):
     pairs, notes = read_pairs(path)
     assert pairs == [("one", "eins"), ("two three", "zwei"), ("four", "vier")]
     assert sorted(notes) == [
-        "pairs.tsv: 1 pairs that stand there twice dropped",
+        "pairs.tsv: 1 duplicate pairs dropped",
         "pairs.tsv: 2 pairs with an empty side dropped",
     ]
 
