@@ -158,6 +158,20 @@ def test_decoding_is_compiled_once_and_follows_the_weights(monkeypatch):
 
 
 @pytest.mark.backends("tensorflow")
+@pytest.mark.parametrize("count", [2, 5, 60])
+def test_the_largest_are_those_of_a_full_sort(count):
+    rng = np.random.default_rng(0)
+    # Many ties, and what is never chosen.
+    values = rng.integers(0, 12, 60).astype(float)
+    values[rng.random(60) < 0.3] = -np.inf
+    expected = np.argsort(-values, kind="stable")[:count]
+    np.testing.assert_array_equal(decoding._largest(values, count), expected)
+    values[:58] = np.nan
+    expected = np.argsort(-values, kind="stable")[:count]
+    np.testing.assert_array_equal(decoding._largest(values, count), expected)
+
+
+@pytest.mark.backends("tensorflow")
 def test_bad_ends_do_not_end_a_search():
     """As with a model that is sure: each step has an end that is second best and far worse."""
     right = [5, 6, 7, 8, 9, END]
