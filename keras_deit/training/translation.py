@@ -175,8 +175,8 @@ class _Loop:
                 logs = self._train_epoch(bar, restored)
                 restored = None
                 self._validate(bar, logs)
-        if self._averaged:
-            return self._average()
+            if self._averaged:
+                return self._average()
         self._model.load_weights(self._run_dir / _BEST_FILE)
         best = self._progress.best
         return {"best_step": self._steps(best["epoch"]), _MONITOR: best[_MONITOR]}

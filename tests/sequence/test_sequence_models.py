@@ -124,7 +124,7 @@ def test_the_transformer_has_as_many_parameters_as_published():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mixer": "convolution"}, "attention, linear"),
+        ({"mixer": "convolution"}, "mixer of positions .*attention"),
         ({"width": 15}, "evenly"),
         ({"depth": 0}, "depth"),
         ({"vocabulary": 1}, "vocabulary"),

@@ -88,7 +88,8 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused_before_anything_is_re
     with pytest.raises(InputError, match=r"batch_size 8 .* 3 devices"):
         train_translation(job, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    for devices in (Devices("model_parallel"), Devices("data_parallel", 0, 2, "a:1", 2, 0)):
+    processes = {"coordinator_address": "a:1", "num_processes": 2, "process_id": 0}
+    for devices in (Devices("model_parallel"), Devices("data_parallel", **processes)):
         with pytest.raises(InputError, match="one process, with the whole model on each device"):
             dataclasses.replace(job, devices=devices)
 
