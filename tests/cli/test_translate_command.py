@@ -63,12 +63,14 @@ def test_two_devices_train_what_one_does(tmp_path):
     lines = [f"{'ab ' * (n % 5)}{n}\t{n}{' xy' * (n % 7)}\n" for n in range(60)]
     (tmp_path / "pairs.tsv").write_text("".join(lines))
     training = ("--epochs=1", "--batch_size=16", "--vocabulary=40", "--beams=1", "--max_length=40")
-    strategy = {"tensorflow": "mirrored", "jax": "data_parallel"}[keras.backend.backend()]
+    backend = keras.backend.backend()
+    strategy = {"tensorflow": "mirrored", "jax": "data_parallel"}[backend]
     rows = []
     for name, flags in (("one", ()), ("two", (f"--strategy={strategy}", "--virtual_devices=2"))):
         run_process(
             *(tmp_path, "translate", "--train=pairs.tsv", f"--run_dir={name}", "--dropout_rate=0"),
             *(*SIZES[:4], "--learning_rate=0.1", "--warmup_steps=1", *training, *flags),
+            backend=backend,
         )
         with (tmp_path / name / "metrics.csv").open(newline="") as file:
             rows.append({key: float(value) for key, value in next(csv.DictReader(file)).items()})

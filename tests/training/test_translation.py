@@ -9,7 +9,15 @@ from harness import numpy
 
 from keras_deit import InputError
 from keras_deit.distributed import Devices
-from keras_deit.sequence import Translator, load_pairs, sequence_recipe, translation_scores
+from keras_deit.sequence import (
+    PairBatches,
+    SequenceToSequence,
+    TokenCrossentropy,
+    Translator,
+    load_pairs,
+    sequence_recipe,
+    translation_scores,
+)
 from keras_deit.training import TranslationJob, train_translation, translation
 from keras_deit.training.checkpoints import CheckpointManager
 from keras_deit.training.translation_job import check_same_run
@@ -113,6 +121,18 @@ def test_the_backend_and_the_pairs_make_a_run_but_not_their_path(job, tmp_path, 
         check_same_run(tmp_path, {**identity, "backend": "another"})
     with pytest.raises(InputError, match="holds another run: pairs_digest"):
         check_same_run(tmp_path, job.identity(load_pairs("names:en-de")))
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_a_validation_loss_is_the_same_with_every_batch_size():
+    model = SequenceToSequence(9, dropout_rate=0.0, **SIZES)
+    model.compile(loss=TokenCrossentropy(0.1))
+    rows = [[4, 5, 6, 7][: n % 5] * (n % 3) for n in range(11)]
+    losses = []
+    for batch_size in (3, 8, 11):
+        batches = PairBatches(rows, rows, batch_size, SIZES["max_length"])
+        losses.append(model.evaluate(translation._for_fit(batches.once), verbose=0))
+    assert losses == pytest.approx(losses[:1] * 3, rel=1e-5)
 
 
 @pytest.mark.slow
