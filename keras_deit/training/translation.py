@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import (
@@ -166,15 +167,16 @@ class _Loop:
         lengths = (self._total, self._epochs, self._done)
         bar = ProgressBar("translation", *lengths, _MONITOR, self._epoch_steps)
         bar.set_model(self._model)
-        with self._interruption.active(), bar, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # A generator does not tell Keras how long a pass is.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            self._checkpoints.save_first(self._state, self._progress)
-            while self._progress.epoch < self._epochs:
-                bar.on_epoch_begin(self._progress.epoch)
-                logs = self._train_epoch(bar, restored)
-                restored = None
-                self._validate(bar, logs)
+            with self._interruption.active(), bar:
+                self._checkpoints.save_first(self._state, self._progress)
+                while self._progress.epoch < self._epochs:
+                    bar.on_epoch_begin(self._progress.epoch)
+                    logs = self._train_epoch(bar, restored)
+                    restored = None
+                    self._validate(bar, logs)
             if self._averaged:
                 return self._average()
         self._model.load_weights(self._run_dir / _BEST_FILE)
@@ -187,7 +189,8 @@ class _Loop:
         numbers = [n for n in range(1, self._epochs + 1) if self._is_averaged(n)]
         for number in numbers:
             self._model.load_weights(self._run_dir / _AVERAGED_FILE.format(number))
-            values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+            # Copies, because some backends assign in place.
+            values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
             sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
         for variable, value in zip(variables, sums, strict=True):
             variable.assign(value / len(numbers))

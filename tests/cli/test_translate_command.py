@@ -67,11 +67,13 @@ def test_two_devices_train_what_one_does(tmp_path):
     strategy = {"tensorflow": "mirrored", "jax": "data_parallel"}[backend]
     rows = []
     for name, flags in (("one", ()), ("two", (f"--strategy={strategy}", "--virtual_devices=2"))):
-        run_process(
+        output = run_process(
             *(tmp_path, "translate", "--train=pairs.tsv", f"--run_dir={name}", "--dropout_rate=0"),
             *(*SIZES[:4], "--learning_rate=0.1", "--warmup_steps=1", *training, *flags),
+            "--averaged_checkpoints=2",
             backend=backend,
         )
+        assert "average of steps 3, validation loss" in output.stdout
         with (tmp_path / name / "metrics.csv").open(newline="") as file:
             rows.append({key: float(value) for key, value in next(csv.DictReader(file)).items()})
     assert rows[0] == pytest.approx(rows[1], rel=1e-3)

@@ -141,7 +141,8 @@ def test_the_last_checkpoints_are_averaged_and_what_is_too_long_is_counted(job, 
     long = tmp_path / "long.tsv"
     long.write_text(f"{'abcdefg ' * 9}\tX\nab 3\tC\n")
     (tmp_path / "other.tsv").write_text("cd 4\tY\n")
-    recipe = dataclasses.replace(job.recipe, steps=9, averaged_checkpoints=2)
+    rates = {"learning_rate": 0.1, "warmup_steps": 1}
+    recipe = dataclasses.replace(job.recipe, **rates, steps=9, averaged_checkpoints=2)
     data = {"validation": str(tmp_path / "other.tsv"), "test": str(long)}
     said = []
     job = dataclasses.replace(job, recipe=recipe, **data)
@@ -156,6 +157,7 @@ def test_the_last_checkpoints_are_averaged_and_what_is_too_long_is_counted(job, 
     for path in files:
         model.load_weights(path)
         parts.append([numpy(weight) for weight in model.trainable_weights])
+    assert max(np.abs(one - other).max() for one, other in zip(*parts, strict=True)) > 0.01
     for average, *each in zip(found, *parts, strict=True):
         np.testing.assert_allclose(average, np.mean(each, axis=0), atol=1e-6)
 
