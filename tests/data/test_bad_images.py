@@ -109,6 +109,16 @@ def test_by_default_the_loader_lists_all_bad_files(folder):
     assert 'on_bad_image="skip"' in str(caught.value)
 
 
+def test_with_skip_the_index_is_that_of_the_image_that_is_shown(folder):
+    train = skipping(folder)
+    options = {"bad_images": BadImages("skip"), "with_index": True}
+    batches = TrainBatches(train, FORMAT, FULL, 2, 36, 0, **options)
+    # An epoch of three copies of each of the 24 images.
+    indices = np.concatenate([batches[number][1]["index"] for number in range(2)])
+    expected = np.repeat([REPLACED.get(index, index) for index in range(24)], 3)
+    np.testing.assert_array_equal(np.sort(indices), np.sort(expected))
+
+
 def test_with_skip_the_loader_keeps_the_indices_of_all_files(folder):
     train = skipping(folder)
     assert len(train) == 2 * COUNT and train.labels.tolist() == [0] * COUNT + [1] * COUNT
