@@ -73,7 +73,7 @@ def test_probabilities_sum_to_one_without_the_image_itself(memory):
     assert (float(losses[0]), float(counted[0])) == (0, 0)
 
 
-def test_an_image_moves_its_embedding_to_the_middle(memory):
+def test_a_new_embedding_is_averaged_with_the_stored_one(memory):
     memory, rows, _ = memory
     new = unit(np.random.default_rng(2).normal(size=(3, 4)))
     # Two copies of image 1, and one that was not seen yet.
