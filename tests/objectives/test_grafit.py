@@ -13,6 +13,7 @@ from keras_deit.data import Augmentation
 from keras_deit.objectives import Batch, Features, Grafit, TrainingLength, TrainingModel, grafit
 from keras_deit.objectives.grafit import instance_losses
 from keras_deit.objectives.memory import Memory
+from keras_deit.objectives.scoring import compute_features
 from keras_deit.optimizers import SGD
 
 IMAGES, SIGMA = 12, 0.5
@@ -227,3 +228,14 @@ def test_the_number_of_neighbors_is_chosen_on_validation():
     again = objective.score_test(train, validation, known)
     assert again["fine_map_conditional"] == found["fine_map_oracle"]
     assert found["fine_map_conditional"] < found["fine_map_oracle"]
+
+
+def test_features_have_the_probabilities_of_the_heads_beside_them():
+    student, (x, labels, _) = small_student(), batch(6)
+    data = [(x[:4], labels[:4]), (x[4:], labels[4:])]
+    alone = compute_features(student, data, 2, "test")
+    found = compute_features(student, data, 2, "test", with_probabilities=True)
+    assert alone.probabilities is None
+    np.testing.assert_allclose(found.features, alone.features, rtol=1e-5, atol=1e-6)
+    expected = keras.ops.softmax(student(x))
+    np.testing.assert_allclose(found.probabilities, numpy(expected), rtol=1e-4, atol=1e-6)
