@@ -132,6 +132,14 @@ class Objective:
         return self.views
 
     @property
+    def trains_heads(self) -> bool:
+        """Whether the heads of the student are trained, so that its labels mean something.
+
+        By default an objective with a `validate` of its own, by features, trains none.
+        """
+        return not self.validates_features
+
+    @property
     def averages(self) -> "TargetNetwork | None":
         """The averages of the student's weights that a run saves and scores as their EMA, unless
         its optimization has one."""
@@ -270,8 +278,8 @@ class Objective:
         """Computes scores after an epoch, from the features of both splits.
 
         If a subclass implements this, it replaces the validation by loss and metrics, and also
-        computes the scores of the test split at the end. `keras-deit evaluate` calls it on an
-        objective that is not built, so it uses the arguments of the constructor and no layer.
+        computes the final scores, unless there is a `score_test`. `keras-deit evaluate` calls it on
+        an objective that is not built, so it uses the arguments of the constructor and no layer.
 
         Args:
             train: features of the training split, without augmentation.
@@ -283,10 +291,15 @@ class Objective:
         return None
 
     def score_test(self, train: Features, validation: Features, test: Features) -> dict | None:
-        """Computes the scores of the test split, from the features of all three splits.
+        """Computes the final scores, at the end of a run and of an evaluation.
 
         A subclass implements it if `validate` chooses something by the validation split, such as a
-        number of neighbors. By default it is `validate(train, test)`.
+        number of neighbors, or if some figures take too long for every validation. By default it
+        is `validate(train, test)`.
+
+        Args:
+            train, validation: features of these splits.
+            test: features of the split that is scored, which may be the validation split.
         """
         return self.validate(train, test)
 
