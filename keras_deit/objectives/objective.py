@@ -13,12 +13,12 @@ from keras_deit.losses import are_distributions
 from keras_deit.models.classifier import FUSED_LOGITS
 from keras_deit.objectives.batch import Batch, Features
 from keras_deit.objectives.length import TrainingLength
+from keras_deit.objectives.target_network import TargetNetwork
 from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
 if TYPE_CHECKING:
     # Importing it for real would import OpenCV.
     from keras_deit.data import Augmentation, View
-    from keras_deit.objectives.target_network import TargetNetwork
 
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -132,7 +132,7 @@ class Objective:
         return self.views
 
     @property
-    def averages(self) -> "TargetNetwork | None":
+    def averages(self) -> TargetNetwork | None:
         """The averages of the student's weights that a run saves and scores as their EMA, unless
         its optimization has one."""
         return None
@@ -177,9 +177,12 @@ class Objective:
 
         A run calls it before `build`, and again when it starts or resumes: a time limit, or an
         extension to more epochs, may have changed the steps. What a compiled step computes with
-        then has to be in a variable, which is assigned here.
+        then has to be in a variable, which is assigned here; those of a `TargetNetwork` are.
         """
         self.length = length
+        for part in self.tracked():
+            if isinstance(part, TargetNetwork):
+                part.set_steps(length.steps)
 
     def build(self, model: keras.Model) -> None:
         """Creates further layers and variables, which are trained and checkpointed.
@@ -250,6 +253,18 @@ class Objective:
             steps: number of steps of the optimizer before this one, a scalar integer.
         """
 
+    def activation_bytes(self, images: int) -> int:
+        """Returns the bytes of the largest arrays in a step besides what layers save; an estimate.
+
+        They are those of the loss, such as images times classes that are many, and of the forward
+        pass of a target network. By default they are small in comparison, and 0. The objective is
+        built, but its variables may have no memory.
+
+        Args:
+            images: number of images that a device processes at once, whatever their views.
+        """
+        return 0
+
     def fault(self, logs: dict) -> str | None:
         """Returns what the logs of a training or an evaluation reveal to be wrong with its data.
 
@@ -289,6 +304,17 @@ class Objective:
         number of neighbors. By default it is `validate(train, test)`.
         """
         return self.validate(train, test)
+
+    def final_scores(self, train: Features, scored: Features) -> dict[str, float]:
+        """Computes further scores of a finished run, for which a training would wait too long.
+
+        They are added to those of `validate` or `score_test`, on an objective that may be unbuilt.
+
+        Args:
+            train: features of the training split, without augmentation.
+            scored: features of the split that is scored.
+        """
+        return {}
 
     @property
     def chooses_by_validation(self) -> bool:

@@ -49,7 +49,8 @@ def score_split(
         for name in names
     ]
     score = objective.validate if len(names) == 2 else objective.score_test
-    return {"features": score(*features)}
+    final = objective.final_scores(features[0], features[-1])
+    return {"features": {**score(*features), **final}}
 
 
 def split_features(
