@@ -79,7 +79,7 @@ FEATURES = {
         local_crops=0,
         linear_probe=False,
     ),
-    "grafit": Grafit(projection_dim=4, projection_hidden_dim=6, augmentations=2),
+    "grafit": Grafit(projection_dim=8, projection_hidden_dim=32, augmentations=2),
 }
 
 
