@@ -10,9 +10,9 @@ from keras_deit.core.errors import InputError, missing_method, unknown_name
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
-from keras_deit.models.classifier import FUSED_LOGITS
 from keras_deit.objectives.batch import Batch, Features
 from keras_deit.objectives.length import TrainingLength
+from keras_deit.objectives.requirements import check_heads
 from keras_deit.objectives.target_network import TargetNetwork
 from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
@@ -195,7 +195,7 @@ class Objective:
         Raises:
             InputError: it is a copy of a model with several heads that has lost them.
         """
-        _check_heads(model)
+        check_heads(model)
         self.model = model
         heads = getattr(model, "heads", None)
         self.heads = heads or keras.Model(model.input, {"class": model.output})
@@ -395,18 +395,3 @@ def hits(wanted, logits):
 
 def _argmax(scores):
     return ops.cast(ops.argmax(scores, axis=-1), "int32")
-
-
-def _check_heads(model: keras.Model) -> None:
-    """Refuses what `keras.models.clone_model` makes of a model with several heads.
-
-    It is a plain functional model, whose only output is their mean.
-    """
-    last = model.layers[-1] if getattr(model, "layers", None) else None
-    is_mean = isinstance(last, keras.layers.Average) and last.name == FUSED_LOGITS
-    if is_mean and not hasattr(model, "heads"):
-        raise InputError(
-            f"{model.name} is a {type(model).__name__} that gives the mean of {len(last.input)} "
-            "heads and not each of them, such as a copy by keras.models.clone_model. "
-            "type(model).from_config(model.get_config()) copies a model with its heads."
-        )

@@ -1,10 +1,11 @@
-"""What objectives that learn features ask of the student and of the augmentation."""
+"""What objectives ask of the student and of the augmentation."""
 
 from typing import TYPE_CHECKING
 
 import keras
 
 from keras_deit.core.errors import InputError
+from keras_deit.models.classifier import FUSED_LOGITS
 
 if TYPE_CHECKING:
     # Importing it for real would import OpenCV.
@@ -46,3 +47,21 @@ def pooled_features(model: keras.Model, objective: str) -> keras.Model:
             f"features of the shape {features.output_shape}"
         )
     return features
+
+
+def check_heads(model: keras.Model) -> None:
+    """Refuses what `keras.models.clone_model` makes of a model with several heads.
+
+    It is a plain functional model, whose only output is their mean.
+
+    Raises:
+        InputError: the model is one.
+    """
+    last = model.layers[-1] if getattr(model, "layers", None) else None
+    is_mean = isinstance(last, keras.layers.Average) and last.name == FUSED_LOGITS
+    if is_mean and not hasattr(model, "heads"):
+        raise InputError(
+            f"{model.name} is a {type(model).__name__} that gives the mean of {len(last.input)} "
+            "heads and not each of them, such as a copy by keras.models.clone_model. "
+            "type(model).from_config(model.get_config()) copies a model with its heads."
+        )
