@@ -1,5 +1,6 @@
 """Grafit: fine-grained embeddings from coarse labels."""
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import keras
@@ -12,6 +13,7 @@ from keras_deit.core.processes import (
     mean_over_replicas,
     num_replicas_in_sync,
 )
+from keras_deit.layers.tracing import largest_call
 from keras_deit.losses import label_loss
 from keras_deit.objectives.memory import Memory
 from keras_deit.objectives.objective import (
@@ -193,6 +195,17 @@ class Grafit(Objective):
     def _target(self, images):
         # As in BYOL the batch normalization of the target has the statistics of its batch.
         return self._embed(self.features(images, training=False), training=True)
+
+    def activation_bytes(self, images):
+        values = 0
+        if self.memory is not None:
+            # Cosines, probabilities and gradients of each image and each one of the memory, in
+            # float32, and masks; and a copy of the memory.
+            values += images * 5 * self.length.num_images + math.prod(self.memory.embeddings.shape)
+        if self.target is not None:
+            shape = self.features.input_shape
+            values += images * self.views * largest_call(self.features, shape)
+        return 4 * values
 
     def predictions(self, batch: Batch):
         return fused_logits(batch.outputs["logits"])

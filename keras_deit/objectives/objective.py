@@ -10,15 +10,15 @@ from keras_deit.core.errors import InputError, missing_method, unknown_name
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
-from keras_deit.models.classifier import FUSED_LOGITS
 from keras_deit.objectives.batch import Batch, Features
 from keras_deit.objectives.length import TrainingLength
+from keras_deit.objectives.requirements import check_heads
+from keras_deit.objectives.target_network import TargetNetwork
 from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
 if TYPE_CHECKING:
     # Importing it for real would import OpenCV.
     from keras_deit.data import Augmentation, View
-    from keras_deit.objectives.target_network import TargetNetwork
 
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -140,7 +140,7 @@ class Objective:
         return not self.validates_features
 
     @property
-    def averages(self) -> "TargetNetwork | None":
+    def averages(self) -> TargetNetwork | None:
         """The averages of the student's weights that a run saves and scores as their EMA, unless
         its optimization has one."""
         return None
@@ -185,9 +185,12 @@ class Objective:
 
         A run calls it before `build`, and again when it starts or resumes: a time limit, or an
         extension to more epochs, may have changed the steps. What a compiled step computes with
-        then has to be in a variable, which is assigned here.
+        then has to be in a variable, which is assigned here; those of a `TargetNetwork` are.
         """
         self.length = length
+        for part in self.tracked():
+            if isinstance(part, TargetNetwork):
+                part.set_steps(length.steps)
 
     def build(self, model: keras.Model) -> None:
         """Creates further layers and variables, which are trained and checkpointed.
@@ -200,7 +203,7 @@ class Objective:
         Raises:
             InputError: it is a copy of a model with several heads that has lost them.
         """
-        _check_heads(model)
+        check_heads(model)
         self.model = model
         heads = getattr(model, "heads", None)
         self.heads = heads or keras.Model(model.input, {"class": model.output})
@@ -258,6 +261,18 @@ class Objective:
             steps: number of steps of the optimizer before this one, a scalar integer.
         """
 
+    def activation_bytes(self, images: int) -> int:
+        """Returns the bytes of the largest arrays in a step besides what layers save; an estimate.
+
+        They are those of the loss, such as images times classes that are many, and of the forward
+        pass of a target network. By default they are small in comparison, and 0. The objective is
+        built, but its variables may have no memory.
+
+        Args:
+            images: number of images that a device processes at once, whatever their views.
+        """
+        return 0
+
     def fault(self, logs: dict) -> str | None:
         """Returns what the logs of a training or an evaluation reveal to be wrong with its data.
 
@@ -304,7 +319,7 @@ class Objective:
         return self.validate(train, test)
 
     @property
-    def chooses_by_validation(self) -> bool:
+    def has_score_test(self) -> bool:
         """Whether the class implements `score_test`."""
         return type(self).score_test is not Objective.score_test
 
@@ -382,18 +397,3 @@ def hits(wanted, logits):
 
 def _argmax(scores):
     return ops.cast(ops.argmax(scores, axis=-1), "int32")
-
-
-def _check_heads(model: keras.Model) -> None:
-    """Refuses what `keras.models.clone_model` makes of a model with several heads.
-
-    It is a plain functional model, whose only output is their mean.
-    """
-    last = model.layers[-1] if getattr(model, "layers", None) else None
-    is_mean = isinstance(last, keras.layers.Average) and last.name == FUSED_LOGITS
-    if is_mean and not hasattr(model, "heads"):
-        raise InputError(
-            f"{model.name} is a {type(model).__name__} that gives the mean of {len(last.input)} "
-            "heads and not each of them, such as a copy by keras.models.clone_model. "
-            "type(model).from_config(model.get_config()) copies a model with its heads."
-        )

@@ -263,7 +263,7 @@ def _within(
     split = getattr(splits, splits.reported_split)
     # Temperatures need the validation split once more.
     passes = len(split) / len(splits.validation) + (split is not splits.validation)
-    passes *= 2 if optimization.ema_decay else 1
+    passes *= 1 if model.averages is None else 2
     return limit(end, run.steps_file, model, data, optimization, passes)
 
 

@@ -38,7 +38,7 @@ def score_split(
     if not objective.validates_features:
         data, batches = _pass_over(getattr(splits, split), pipeline, batch_size)
         return score_student(student, objective.teacher, data, batches, title or split)
-    names = ["train", "validation", split] if objective.chooses_by_validation else ["train", split]
+    names = ["train", "validation", split] if objective.has_score_test else ["train", split]
     features = {
         name: split_features(
             *(objective, student, splits, name, pipeline, batch_size),
