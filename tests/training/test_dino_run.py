@@ -62,7 +62,9 @@ def test_its_plan_has_its_steps_and_the_size_of_its_checkpoint(job, run):
     planned = make_plan(job, PlanOverrides(device_memory_gb=1))
     assert planned.steps == run.summary["steps"]
     (file, *_) = sorted((run.path / "checkpoints").glob("*.safetensors"))
-    assert file.stat().st_size == pytest.approx(planned.checkpoint, rel=0.1)
+    # The names of so small weights take more bytes than their values.
+    header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
+    assert file.stat().st_size - header == pytest.approx(planned.checkpoint, rel=0.1)
 
 
 def test_its_weights_start_a_recipe_with_a_new_head(run, tmp_path):
