@@ -74,7 +74,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bits(job, tmp_path, monke
     # A finished run is not repeated, and another does not take its place.
     again = train_translation(job, tmp_path / "killed", said.append)
     assert again == straight and "finished" in said[-1]
-    with pytest.raises(InputError, match="holds a different run .seed 0 there, 1 here"):
+    with pytest.raises(InputError, match=r"holds a different run .seed 0 there, 1 here"):
         train_translation(dataclasses.replace(job, seed=1), tmp_path / "killed")
 
 
@@ -119,7 +119,7 @@ def test_the_backend_and_the_pairs_make_a_run_but_not_their_path(job, tmp_path, 
     check_same_run(tmp_path, identity)
     with pytest.raises(InputError, match=r"holds a different run .backend \w+ there, another here"):
         check_same_run(tmp_path, {**identity, "backend": "another"})
-    with pytest.raises(InputError, match="holds a different run .pairs_digest"):
+    with pytest.raises(InputError, match=r"holds a different run .pairs_digest"):
         check_same_run(tmp_path, job.identity(load_pairs("names:en-de")))
 
 
