@@ -58,10 +58,10 @@ DINO = Recipe(
     validation_epochs=10,
 )
 
-# A digit has neither color nor a mirror image; the jitter changes its ink. Patches of 8 pixels, each
-# 4×4 of the original 8×8: the mean of smaller ones forgets where they were. With a momentum of 0.996
-# the teacher would hardly move in three thousand steps, and without normalization in the head all
-# answers stay alike.
+# A digit has neither color nor a mirror image; the jitter changes its ink. A patch of 8 pixels is
+# 4×4 of the original 8×8: the mean of smaller ones forgets where they were. With a momentum of
+# 0.996 the teacher would hardly move in three thousand steps, and without normalization in the head
+# all answers stay alike for long.
 DINO_DIGITS = Recipe(
     name="dino_digits",
     about=About(
