@@ -22,6 +22,7 @@ from keras_deit.models.residual_nets import weights
 
 # The channels that a block returns divided by those of its 3×3 convolution.
 _EXPANSION = 4
+_STAGES = 4
 
 
 @register_family
@@ -37,7 +38,7 @@ class ResNetClassifier(Classifier):
         image_size: side in pixels, or (height, width).
         stem_width: channels of the stem and of the first stage's 3×3 convolutions; each further
             stage has twice as many.
-        depth: number of blocks of each stage.
+        depth: number of blocks of each stage; or one number for all four.
         drop_path_rate: rate of the last block; it grows linearly from 0 at the first.
         num_classes: number of classes of the head; 0 for no head: the output is then what it would
             take.
@@ -54,15 +55,16 @@ class ResNetClassifier(Classifier):
         self,
         image_size: int | tuple[int, int] = 224,
         stem_width: int = 64,
-        depth: Sequence[int] = (3, 4, 6, 3),
+        depth: int | Sequence[int] = (3, 4, 6, 3),
         drop_path_rate: float = 0.0,
         num_classes: int = 1000,
         in_channels: int = 3,
         **kwargs,
     ):
         height, width = check_image_size(image_size, 1)
-        if not isinstance(depth, (tuple, list)) or not depth:
-            raise InputError(f"depth should have a number for each stage. Received: {depth}")
+        depth = tuple(depth) if isinstance(depth, (tuple, list)) else (depth,) * _STAGES
+        if not depth:
+            raise InputError("depth should have a number for each stage. Received: ()")
         check_positive(**{f"depth[{stage}]": blocks for stage, blocks in enumerate(depth)})
         check_positive(stem_width=stem_width, in_channels=in_channels)
         check_classes(num_classes)
