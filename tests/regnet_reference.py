@@ -1,4 +1,4 @@
-"""Computes RegNetY and its layers in plain NumPy and float64."""
+"""Computes RegNetY, ResNet and their layers in plain NumPy and float64."""
 
 import numpy as np
 from deit3_reference import batch_norm
@@ -38,7 +38,9 @@ def block(grid, w, strides, training=False):
 
     branch = np.maximum(layer(grid, "{}1"), 0)
     branch = np.maximum(layer(padded(branch), "{}2", strides), 0)
-    branch = layer(squeeze_excitation(branch, at(w, "squeeze_excitation")), "{}3")
+    if excitation := at(w, "squeeze_excitation"):
+        branch = squeeze_excitation(branch, excitation)
+    branch = layer(branch, "{}3")
     if "shortcut_conv/kernel" in w:
         grid = layer(grid, "shortcut_{}", strides)
     return np.maximum(grid + branch, 0)
@@ -57,3 +59,20 @@ def regnet_blocks(images, w, depth, training=False):
 def regnet_logits(images, w, depth, training=False):
     *_, last = regnet_blocks(images, w, depth, training).values()
     return dense(last.mean(axis=(1, 2)), at(w, "class_head"))
+
+
+def resnet_stem(images, w):
+    grid = grouped_convolution(padded(padded(padded(images))), w["conv/kernel"], 2)
+    grid = padded(np.maximum(batch_norm(grid, at(w, "norm"), False), 0))
+    rows, columns = grid.shape[1] - 2, grid.shape[2] - 2
+    shifted = [grid[:, i : i + rows : 2, j : j + columns : 2] for i in range(3) for j in range(3)]
+    return np.max(shifted, axis=0)
+
+
+def resnet_logits(images, w, depth):
+    grid = resnet_stem(images.astype("float64"), at(w, "stem"))
+    for stage, count in enumerate(depth):
+        for index in range(count):
+            strides = 2 if stage and index == 0 else 1
+            grid = block(grid, at(w, f"stage_{stage}_block_{index}"), strides)
+    return dense(grid.mean(axis=(1, 2)), at(w, "class_head"))

@@ -23,6 +23,7 @@ from keras_deit.models.registry import (
     registered_families,
 )
 from keras_deit.models.regnet import RegNet
+from keras_deit.models.residual_nets import ResNetClassifier
 from keras_deit.models.resmlp import ResMLP
 from keras_deit.models.small_data import (
     SmallDataCaiT,
@@ -48,6 +49,7 @@ __all__ = [
     "PatchConvNet",
     "RegNet",
     "ResMLP",
+    "ResNetClassifier",
     "Result",
     "SmallDataCaiT",
     "SmallDataPiT",

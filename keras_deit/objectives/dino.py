@@ -1,6 +1,7 @@
 """DINO: self-distillation without labels."""
 
 import dataclasses
+import functools
 import logging
 import math
 from typing import TYPE_CHECKING, ClassVar
@@ -53,6 +54,8 @@ class Dino(Objective):
         prototypes: number K of outputs of the projection head of DINO.
         projector_width: width of the hidden layers of the projection head of DINO.
         bottleneck: width of the bottleneck of the projection head of DINO.
+        head_norm: whether the projection head of DINO has batch normalization, with which small
+            trainings start; the teacher's has the statistics of its batch, too.
         student_temperature: temperature of the student's answers in DINO.
         target_temperature: temperature of the teacher's answers in DINO.
         target_warmup_temperature: temperature of the teacher's answers in DINO at the start.
@@ -84,6 +87,7 @@ class Dino(Objective):
         prototypes: int = 65536,
         projector_width: int = 2048,
         bottleneck: int = 256,
+        head_norm: bool = False,
         student_temperature: float = 0.1,
         target_temperature: float = 0.04,
         target_warmup_temperature: float = 0.04,
@@ -114,6 +118,7 @@ class Dino(Objective):
                 f"{local_crop_size}, {local_crops}"
             )
         self.prototypes, self.head_widths = prototypes, (projector_width, bottleneck)
+        self.head_norm = head_norm
         self.student_temperature, self.target_temperature = temperatures[:2]
         self.target_warmup_temperature = target_warmup_temperature
         self.target_warmup_epochs, self.freeze_epochs = target_warmup_epochs, freeze_epochs
@@ -170,7 +175,8 @@ class Dino(Objective):
             for head in model.head_layers.values():
                 head.trainable = False
         self.features = pooled_features(model, "DINO")
-        self.head = DinoHead(self.prototypes, *self.head_widths, name="dino_head")
+        values = (self.prototypes, *self.head_widths, self.head_norm)
+        self.head = DinoHead(*values, name="dino_head")
         self.head.build(self.features.output_shape)
         layers = (self.features, self.head)
         self.target = TargetNetwork(layers, self.target_momentum, self.length.steps)
@@ -198,8 +204,9 @@ class Dino(Objective):
             features.append(_by_image(small, self.local_crops))
         features = ops.concatenate(features, axis=1)
         frozen = self.counter.share_of(self.freeze_epochs) < 1
-        student = self.head(_rows(features), frozen=frozen)
-        scores = self.target.predict(self._scores, _rows(crops["global"][:, :_GLOBAL_CROPS]))
+        student = self.head(_rows(features), frozen=frozen, training=training)
+        target = functools.partial(self._scores, training=training)
+        scores = self.target.predict(target, _rows(crops["global"][:, :_GLOBAL_CROPS]))
         target = (scores - self.center.value) / self._temperature()
         return {
             "student": _by_image(student, features.shape[1]),
@@ -207,8 +214,8 @@ class Dino(Objective):
             "target_scores": _by_image(scores, _GLOBAL_CROPS),
         }
 
-    def _scores(self, images):
-        return self.head(self.features(images, training=False))
+    def _scores(self, images, training):
+        return self.head(self.features(images, training=False), training=training)
 
     def _temperature(self):
         """Returns the temperature of the teacher's answers in this step, a scalar."""

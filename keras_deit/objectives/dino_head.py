@@ -20,19 +20,32 @@ class DinoHead(keras.layers.Layer):
         prototypes: number K of prototypes.
         hidden: width of the two hidden layers.
         bottleneck: width of the bottleneck.
+        norm: whether the hidden layers have batch normalization before GELU, as in the authors'
+            `use_bn_in_head`.
 
     Input: features (batch, width). Output: scores in [-1, 1], float32 (batch, prototypes).
     """
 
-    def __init__(self, prototypes: int, hidden: int = 2048, bottleneck: int = 256, **kwargs):
+    def __init__(
+        self,
+        prototypes: int,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        norm: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.prototypes = prototypes
         normal = keras.initializers.TruncatedNormal(stddev=0.02)
-        self._layers_in_order = [
-            Dense(hidden, "gelu", kernel_initializer=normal, name="hidden1"),
-            Dense(hidden, "gelu", kernel_initializer=normal, name="hidden2"),
-            Dense(bottleneck, kernel_initializer=normal, name="bottleneck"),
-        ]
+        self._layers_in_order = []
+        for number in (1, 2):
+            activation = None if norm else "gelu"
+            dense = Dense(hidden, activation, kernel_initializer=normal, name=f"hidden{number}")
+            self._layers_in_order.append(dense)
+            if norm:
+                self._layers_in_order += _norm_and_gelu(number)
+        dense = Dense(bottleneck, kernel_initializer=normal, name="bottleneck")
+        self._layers_in_order.append(dense)
 
     def build(self, input_shape):
         shape = tuple(input_shape)
@@ -47,16 +60,17 @@ class DinoHead(keras.layers.Layer):
             name="prototypes",
         )
 
-    def call(self, features, frozen=False):
+    def call(self, features, frozen=False, training=False):
         """Computes the scores.
 
         Args:
             features: (batch, width).
             frozen: whether the prototypes get no gradient, a scalar bool.
+            training: whether batch normalization takes the statistics of the batch.
         """
         x = features
         for layer in self._layers_in_order:
-            x = layer(x)
+            x = layer(x, training=training)
         x = _normalized(ops.cast(x, "float32"), axis=-1)
         kernel = ops.cast(self.kernel, "float32")
         kernel = ops.where(frozen, ops.stop_gradient(kernel), kernel)
@@ -106,6 +120,12 @@ class Center(keras.layers.Layer):
         kept = ops.where(changed, 0.0, 1.0)
         self._sum.assign(self._sum * kept)
         self._count.assign(self._count * kept)
+
+
+def _norm_and_gelu(number: int) -> list[keras.layers.Layer]:
+    """Returns the layers behind the dense layer of this number, with PyTorch's momentum."""
+    norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{number}")
+    return [norm, keras.layers.Activation("gelu", name=f"gelu{number}")]
 
 
 def _normalized(x, axis: int):

@@ -44,7 +44,7 @@ GRAFIT = Recipe(
         hardware=_HARDWARE,
         expected="ResNet-50, ImageNet's 127 coarse classes: kNN 69.1, mAP 39.4 (42.9 conditional)",
     ),
-    model="regnety_080",
+    model="resnet50_224",
     model_values={},
     optimization=_OPTIMIZATION,
     augmentation=_AUGMENTATION,

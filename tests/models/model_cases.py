@@ -10,6 +10,7 @@ from harness import Case, Effect
 from pit_t2t_model_cases import CASES as PIT_T2T_CASES
 from regnet_model_cases import CASES as REGNET_CASES
 from resmlp_model_cases import CASES as RESMLP_CASES
+from resnet_model_cases import CASES as RESNET_CASES
 from small_data_model_cases import CASES as SMALL_DATA_CASES
 from swin_model_cases import CASES as SWIN_CASES
 from vit_model_cases import CASES as VIT_CASES
@@ -72,6 +73,7 @@ CASES = {
     **DEIT3_CASES,
     **REGNET_CASES,
     **RESMLP_CASES,
+    **RESNET_CASES,
     **VIT_CASES,
     **cait_model_cases.CASES,
     **cvit_model_cases.CASES,

@@ -32,6 +32,7 @@ MODELS = {
         **{"image_size": 16, "widths": (16, 32), "depth": (1, 2), "group_width": 8},
         "num_classes": 10,
     },
+    "resnet50_224": {"image_size": 16, "stem_width": 8, "depth": (1, 1), "num_classes": 10},
     "sl_pit_patch2_32": {
         **{"image_size": 16, "embed_dim": 24, "depth": (1, 2), "num_heads": (2, 4)},
         **{"head_dim": 12, "num_classes": 10},

@@ -89,7 +89,7 @@ def test_evaluation_equals_that_of_the_authors(name):
     half = (0.5, 0.5, 0.5)
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert (spec.mean, spec.std) == ((half, half) if name.startswith("vit_") else imagenet)
-    assert spec.interpolation == "bicubic"
+    assert spec.interpolation == ("bilinear" if name.startswith("resnet") else "bicubic")
     assert spec.license == "Apache-2.0"
     assert 0.8 < spec.crop_ratio <= 1
     model = built(name)

@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from harness import numpy
+from harness import numpy, weights_by_path
 from keras import ops
+from numpy_reference import gelu
 from small_models import JIT, small_student
 
 from keras_deit import InputError
@@ -156,6 +157,34 @@ def test_a_compiled_step_follows_another_length():
     objective.use_length(TrainingLength(10, 1, 8))
     model.train_on_batch(x, np.zeros(4, "int32"))
     assert np.abs(numpy(objective.head.kernel) - before).max() > 1e-5
+
+
+@on_all_backends
+def test_a_normalized_head_has_the_statistics_of_the_batch_in_training():
+    """What all images share is then subtracted, also in the teacher."""
+    model, x = built(head_norm=True, freeze_epochs=0.0), crops(local=False)
+    objective, before = model.objective, weights_by_path(model.objective.head)
+    features = numpy(objective.features(x.reshape(-1, 8, 8, 3)))
+    found = model(x, training=True)
+    expected = _normalized_head(features, before)
+    # The views of an image follow each other.
+    for name in ("student", "target_scores"):
+        np.testing.assert_allclose(numpy(found[name]).reshape(-1, K), expected, atol=2e-4)
+    model.train_on_batch(x, np.zeros(4, "int32"))
+    after = weights_by_path(objective.head)
+    assert {path for path in before if np.abs(after[path] - before[path]).max() > 1e-6} >= {
+        path for path in before if path.endswith(("gamma", "beta", "moving_mean"))
+    }
+
+
+def _normalized_head(x, w):
+    """Returns the scores in NumPy."""
+    for number in (1, 2):
+        x = x @ w[f"hidden{number}/kernel"] + w[f"hidden{number}/bias"]
+        x = gelu((x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-5))
+    x = x @ w["bottleneck/kernel"] + w["bottleneck/bias"]
+    prototypes = w["prototypes"] / np.linalg.norm(w["prototypes"], axis=0)
+    return x / np.linalg.norm(x, axis=1, keepdims=True) @ prototypes
 
 
 @on_all_backends

@@ -11,6 +11,8 @@ from keras_deit.training import make_job, train_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
 SMALL = {"embed_dim": 12, "depth": 1, "epochs": 3, "batch_size": 400, "local_crops": 1}
+# As the recipe `digits` has them, which starts with its weights.
+PATCHES = {"patch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,7 @@ def job():
         checkpoint_seconds=0.0,
         validation_epochs=1,
         **SMALL,
+        **PATCHES,
         **small,
     )
 

@@ -162,6 +162,49 @@ def test_the_last_checkpoints_are_averaged_and_what_is_too_long_is_counted(job, 
         np.testing.assert_allclose(average, np.mean(each, axis=0), atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_an_average_of_checkpoints_is_the_same_to_the_bit_after_kills(job, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(job.recipe, steps=12, averaged_checkpoints=2)
+    job = dataclasses.replace(job, recipe=recipe)
+    straight = train_translation(job, tmp_path / "straight", lambda line: None)
+    assert len(straight["averaged_steps"]) == 2
+    real, saved = translation._Loop._save_weights, []
+
+    def save_and_be_killed(self, name):
+        real(self, name)
+        if name.startswith("epoch-") and name not in saved:
+            # Before the checkpoint that says that the epoch is done.
+            saved.append(name)
+            raise Killed
+
+    def be_killed(self, *arguments):
+        raise Killed
+
+    # Once in each of the averaged epochs, and once between the training and its scores.
+    for count in (1, 2, 3):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            if count < 3:
+                patch.setattr(translation._Loop, "_save_weights", save_and_be_killed)
+            else:
+                patch.setattr(translation._Loop, "_average", be_killed)
+            train_translation(job, tmp_path / "killed", lambda line: None)
+    files = sorted(path.name for path in (tmp_path / "straight").glob("epoch-*.weights.h5"))
+    assert len(files) == 2 and saved == files
+    assert train_translation(job, tmp_path / "killed", lambda line: None) == straight
+    folders = [tmp_path / name for name in ("straight", "killed")]
+    for one, other in zip(*map(weights, folders), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name in files:
+        both = []
+        for folder in folders:
+            model = Translator.from_run(folder).model
+            model.load_weights(folder / name)
+            both.append([numpy(weight) for weight in model.weights])
+        for one, other in zip(*both, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_scores_are_those_of_sacrebleu():
     found = ["the cat sat on the mat", "a  dog"]
     scores = translation_scores(found, ["the cat sat on the mat", "a dog"])
