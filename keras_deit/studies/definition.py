@@ -1,0 +1,128 @@
+"""What a study consists of: the trainings that it compares, and what it claims about them."""
+
+import dataclasses
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.registry import Registry
+
+SCALES = ("small", "paper")
+# The heads of a distilled model, and their mean.
+ROWS = ("class", "distillation", "fused")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A row of the table: a training with several seeds, and the figure that counts.
+
+    Attributes:
+        name: what is different about it.
+        options: options of `keras_deit.train`, besides those of the study. "run:CELL" stands for
+            the run of another cell with the first seed.
+        small, paper: further ones at one of the scales.
+        row: the head whose top-1 counts: "class", "distillation", or "fused" for their mean.
+        runs_of: name of the cell whose runs are used; by default it has runs of its own.
+        published: top-1 of the paper in percent, or None.
+    """
+
+    name: str
+    options: dict = dataclasses.field(default_factory=dict)
+    small: dict = dataclasses.field(default_factory=dict)
+    paper: dict = dataclasses.field(default_factory=dict)
+    row: str = "fused"
+    runs_of: str | None = None
+    published: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """That one cell is better than another.
+
+    Attributes:
+        better: name of the cell whose top-1 is said to be larger.
+        worse: name of the other one.
+        text: the claim in words.
+    """
+
+    better: str
+    worse: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyDefinition:
+    """A study. It is data: no code depends on its name.
+
+    Attributes:
+        name: name of the study.
+        title: what is compared, in a line.
+        source: the published table.
+        cells: the rows of the table.
+        claims: what the source says about them.
+        datasets: names of the data at the scale "small", as `study_dataset` takes them.
+        reason: why these data were chosen.
+        small: options of all cells at the scale "small".
+        paper: options of all cells at the scale "paper", the published setting.
+        seeds: the seeds, as `parse_seeds` takes them.
+        remarks: what differs from the published setting besides its size.
+    """
+
+    name: str
+    title: str
+    source: str
+    cells: tuple[Cell, ...]
+    claims: tuple[Claim, ...]
+    datasets: tuple[str, ...]
+    reason: str
+    small: dict
+    paper: dict
+    seeds: str = "0:3"
+    remarks: str = ""
+
+    def __post_init__(self):
+        names = [cell.name for cell in self.cells]
+        own = [cell.name for cell in self.cells if cell.runs_of is None]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"Study {self.name} has several cells {sorted(twice)}.")
+        for cell in self.cells:
+            if cell.row not in ROWS:
+                raise InputError(f"row should be one of {', '.join(ROWS)}. Received: {cell.row!r}")
+            if cell.runs_of is not None and cell.runs_of not in own:
+                raise InputError(f"Cell {cell.name!r} uses the runs of no cell: {cell.runs_of!r}")
+        for claim in self.claims:
+            if unknown := {claim.better, claim.worse} - {*names}:
+                raise InputError(f"A claim of study {self.name} is about no cell: {unknown}")
+
+    @property
+    def trained(self) -> list[Cell]:
+        """The cells that have runs of their own."""
+        return [cell for cell in self.cells if cell.runs_of is None]
+
+
+STUDIES: Registry[StudyDefinition] = Registry("study")
+
+
+def register_study(study: StudyDefinition) -> StudyDefinition:
+    """Registers a study by its name."""
+    STUDIES.add(study.name, study)
+    return study
+
+
+def get_study(name: str) -> StudyDefinition:
+    """Returns a study by name.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    return STUDIES[name]
+
+
+def list_studies() -> list[str]:
+    """Returns the names of all studies."""
+    return list(STUDIES)
+
+
+def study_list() -> str:
+    """Returns the studies and what each compares, as lines of text."""
+    return "\n".join(
+        f"  {study.name:14}{study.title} ({study.source})" for study in STUDIES.values()
+    )
