@@ -8,7 +8,6 @@ from keras_deit.recipes import Option
 from keras_deit.studies import (
     get_study,
     html_page,
-    list_studies,
     markdown_page,
     run_study,
     study_folder,
@@ -40,15 +39,15 @@ def study_options() -> list[Option]:
     ]
 
 
-def run(values: dict) -> None:
+def run_study_command(values: dict) -> None:
     """Runs a study and writes its pages, or lists the studies."""
-    names = values.pop("studies", [])
-    if not names:
+    name, *others = values["study"]
+    if others:
+        raise InputError(f"Give one study. Received: {name} {' '.join(others)}")
+    if name == "list":
         print(study_list())
         return
-    if len(names) > 1:
-        raise InputError(f"Give one study. Received: {', '.join(names)}")
-    study, datasets = get_study(names[0]), values.get("dataset")
+    study, datasets = get_study(name), values.get("dataset")
     scale = values["scale"]
     if values.get("plan"):
         for line in study_plan(study.name, datasets, values.get("seeds"), scale):
@@ -69,6 +68,3 @@ def run(values: dict) -> None:
     for suffix, page in {"md": markdown_page, "html": html_page}.items():
         (folder / f"study.{suffix}").write_text(page(document, command), "utf-8")
     print(markdown_page(document, command))
-
-
-__all__ = ["list_studies", "run", "study_options"]

@@ -23,7 +23,17 @@ _SEED = 2026
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTER_SIDE = 28
 # Fonts of symbols, and those whose letters are not those of the Latin alphabet.
-_NO_LETTERS = ("STIXSiz", "STIXNonUni", "cmex", "cmsy", "cmmi", "Display", "Symbol", "ZapfDingbats")
+_NO_LETTERS = (
+    "LastResort",
+    "STIXSiz",
+    "STIXNonUni",
+    "cmex",
+    "cmsy",
+    "cmmi",
+    "Display",
+    "Symbol",
+    "ZapfDingbats",
+)
 # Shares of the fonts that are for training and for validation.
 _FONT_SHARES = (0.5, 0.2)
 

@@ -5,6 +5,7 @@ import html
 from keras_deit.evaluation.charts import figure
 from keras_deit.evaluation.html_parts import table, text, values_table
 from keras_deit.evaluation.page import filled_page
+from keras_deit.version import __version__
 
 # Pixels of the chart.
 _WIDTH, _NAMES, _LINE, _AXIS, _MARGIN = 560, 190, 22, 24, 12
@@ -29,9 +30,9 @@ def markdown_page(document: dict, command: str) -> str:
         lines += [_row(_claim(claim, bold="**")) for claim in part["claims"]]
     lines += [
         "",
-        "Top-1 in percent on the test split. A claim holds, or does not, if Welch's test, two-sided "
-        "and with Holm's correction for the claims of a table, is below 0.05; otherwise the "
-        "difference is within noise.",
+        "Top-1 in percent on the test split. A claim holds, or does not, if p is below 0.05 in "
+        "Welch's test, two-sided and with Holm's correction for the claims of a table; otherwise "
+        "the difference is within noise.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -55,11 +56,12 @@ def html_page(document: dict, command: str) -> str:
     parts["command"] = ("Command", f"<pre>{text(command)}</pre>")
     lead = f"It mirrors {document['source']}. {document['remarks']} The data: {document['reason']}."
     return filled_page(
-        title=f"Study {document['study']}",
+        title=f"Study: {document['study']}",
+        name=f"Study: {document['study']}",
         subtitle=document["title"],
         lead=f"<p>{text(lead)}</p>",
         parts=parts,
-        footer="",
+        footer=f"Written by keras-deit {__version__}.",
     )
 
 
