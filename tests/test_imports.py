@@ -48,7 +48,7 @@ print(keras.backend.backend(), "did without")
 LEVELS = (
     *({"core", "version"}, {"layers"}, {"models"}),
     {"pretrained", "data", "losses", "optimizers", "distributed"},
-    *({"teachers"}, {"objectives"}, {"recipes"}, {"training"}),
+    *({"teachers", "sequence"}, {"objectives"}, {"recipes"}, {"training"}),
     {"planning", "evaluation"},
     *({"studies"}, {"serving"}, {"benchmarking"}, {"cli"}, {"scripts"}),
 )

@@ -12,8 +12,10 @@ from keras_deit.cli.exporting import export, export_options
 from keras_deit.cli.faces import faces, faces_options
 from keras_deit.cli.predicting import attention, attention_options, predict, predict_options
 from keras_deit.cli.reporting import report, report_options
+from keras_deit.cli.searching import index, index_options, search, search_options
 from keras_deit.cli.seeds import compare, compare_options, seed_options
 from keras_deit.cli.studying import run_study_command, study_options
+from keras_deit.cli.translating import translate, translate_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_writable, user_path
 from keras_deit.core.startup import STARTED
@@ -53,8 +55,8 @@ class Command:
         example: how it is called, without `keras-deit`.
         options: returns its options, after the user's files are imported.
         run: does it, with the values that are given and the defaults of the others.
-        arguments: name of the arguments that are no flags, of which some are needed; None if the
-            command has none.
+        arguments: name of the arguments that are no flags; None if the command has none.
+        needs_arguments: whether some of them are needed.
         takes_imports: whether `run` gets the files of --import too, as `imports`, because it starts
             other processes.
     """
@@ -64,6 +66,7 @@ class Command:
     options: Callable[[], list[Option]]
     run: Callable[[dict], None]
     arguments: str | None = None
+    needs_arguments: bool = True
     takes_imports: bool = False
 
 
@@ -258,6 +261,20 @@ COMMANDS = {
         attention,
         "images",
     ),
+    "index": Command(
+        "Embed the images of a folder, for a search by image.",
+        "index --run_dir runs/mine folder/ --output images.index.npz",
+        index_options,
+        index,
+        "folder",
+    ),
+    "search": Command(
+        "Print the images of an index that look most like an image, and write a page with them.",
+        "search photo.jpg --index images.index.npz --top_k 10",
+        search_options,
+        search,
+        "images",
+    ),
     "export": Command(
         "Write a model as a SavedModel for TF Serving, or as ONNX, LiteRT, OpenVINO.",
         "export --run_dir runs/mine --format tf_saved_model,onnx --quantize int8",
@@ -281,6 +298,14 @@ COMMANDS = {
         "prune --run_dir runs/mine --rate 0.2 0.4 --distillation soft",
         pruning_options,
         lambda values: prune(**values) and None,
+    ),
+    "translate": Command(
+        "Train a translation from pairs of texts, and translate texts by it.",
+        'translate --run_dir runs/names "South Africa" Albanian',
+        translate_options,
+        translate,
+        "texts",
+        needs_arguments=False,
     ),
     "benchmark": Command(
         "Measure the speed of models beside timm and KerasHub, in turns.",

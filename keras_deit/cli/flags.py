@@ -83,15 +83,19 @@ _PARSERS = {
 
 
 def parse_flags(
-    options: list[Option], arguments: list[str], positional_name: str | None = None
+    options: list[Option],
+    arguments: list[str],
+    positional_name: str | None = None,
+    needs_positional: bool = True,
 ) -> dict:
     """Returns the values of the flags that are given, by the name of the option.
 
     Args:
         options: a flag each, and another one for the old name.
         arguments: arguments of the command line.
-        positional_name: name of the arguments that are no flags, of which there must be some; None
-            if there are no such arguments.
+        positional_name: name of the arguments that are no flags; None if there are no such
+            arguments.
+        needs_positional: whether there must be some.
 
     Raises:
         InputError: there is no such flag, a value is not possible, or a required one is missing.
@@ -109,7 +113,7 @@ def parse_flags(
         raise InputError(f"Unknown argument {positional[0]!r}; flags start with --.")
     given = {name: values[name].value for name in values if values[name].present}
     if positional_name is not None:
-        if not positional:
+        if not positional and needs_positional:
             raise InputError(f"Give {positional_name}.")
         given[positional_name] = positional
     for option in options:

@@ -15,6 +15,7 @@ from keras_deit.cli.flags import options_help, parse_flags
 from keras_deit.cli.signals import handle_signals, ignore_signals
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.processes import shut_down_together
+from keras_deit.core.startup import end_imports
 from keras_deit.recipes import Option
 from keras_deit.training import Stopped
 from keras_deit.version import __version__
@@ -25,7 +26,7 @@ _IMPORT = Option(
     "Python file to run first, which registers your models, recipes or objectives; repeatable.",
 )
 # The commands that go on where they were stopped.
-_RESUMING = ("train", "train-teacher", "label", "faces", "prune")
+_RESUMING = ("train", "train-teacher", "label", "faces", "prune", "translate")
 _HELP = ("-h", "-help", "--help", "--helpfull", "help")
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     one line and exit code 130, SIGTERM one line and 143. Every other exception is a bug and keeps
     its traceback.
     """
+    end_imports()
     handle_signals(any(name in _RESUMING for name in sys.argv[1:2]), _exit)
     _configure_logging()
     try:
@@ -78,7 +80,8 @@ def run_command(arguments: list[str]) -> None:
         return
     defaults = {option.name: option.default for option in options if option.default is not None}
     imports = {"imports": files} if command.takes_imports else {}
-    command.run(defaults | parse_flags(options, rest, command.arguments) | imports)
+    given = parse_flags(options, rest, command.arguments, command.needs_arguments)
+    command.run(defaults | given | imports)
 
 
 def _split_imports(arguments: list[str]) -> tuple[list[str], list[str]]:

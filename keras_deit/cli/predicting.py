@@ -12,7 +12,8 @@ from keras_deit.recipes import Option
 _SHOWN = 32
 
 
-def _source_options() -> list[Option]:
+def source_options() -> list[Option]:
+    """Returns the options that name a model."""
     weights = (
         "Weights of the run: final, best or ema; or, without --run_dir, a file or hf:// address."
     )
@@ -36,7 +37,7 @@ def _predictor(values: dict, **arguments) -> Predictor:
 
 def predict_options() -> list[Option]:
     return [
-        *_source_options(),
+        *source_options(),
         Option("top_k", int, "Number of labels for each image.", default=5, minimum=1),
         Option("csv", str, "File to write the labels into, too; it must not exist."),
         Option("batch_size", int, "Images at a time.", default=32, minimum=1),
@@ -87,7 +88,7 @@ def _write_csv(path: pathlib.Path, predictions: list[Prediction]) -> None:
 def attention_options() -> list[Option]:
     help_text = "Map: through all blocks, of the class token in the last block, or in --layer."
     return [
-        *_source_options(),
+        *source_options(),
         Option("kind", str, help_text, KINDS, default="rollout"),
         Option("layer", int, "Index of the block for the kinds class and distillation."),
         Option("output_dir", str, "Folder of the pictures.", default="."),

@@ -6,6 +6,7 @@
 import contextlib
 import functools
 import itertools
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -64,6 +65,25 @@ def sync_state(model: keras.Model) -> None:
     """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()
+
+
+@contextlib.contextmanager
+def without_importing_tensorflow() -> Iterator[None]:
+    """Keeps Keras from importing TensorFlow in the block, on another backend.
+
+    Keras imports it, which takes seconds, to ask whether what it serializes is an object of
+    TensorFlow. If nothing has imported it before, it is none.
+    """
+    from keras.src.utils.module_utils import tensorflow
+
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    available, tensorflow._available = tensorflow._available, False
+    try:
+        yield
+    finally:
+        tensorflow._available = available
 
 
 def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -239,6 +259,17 @@ class RecordedState(keras.StatelessScope):
 def has_memory(layer: keras.layers.Layer) -> bool:
     """Returns whether the variables of a built layer have values, unlike those of abstract ones."""
     return all(variable._value is not None for variable in layer.variables)
+
+
+def stored_value(variable: keras.Variable):
+    """Returns the value of a variable in its own dtype, also where a layer computes in 16 bits.
+
+    There `Variable.value` is rounded to 16 bits, and Keras has no public way around it.
+    """
+    from keras.src.backend.common.variables import AutocastScope
+
+    with AutocastScope(None):
+        return keras.ops.convert_to_tensor(variable.value)
 
 
 def global_seed_generator() -> keras.random.SeedGenerator:

@@ -56,6 +56,31 @@ def num_replicas_in_sync() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def mean_over_replicas(value):
+    """Returns the mean of a tensor over the replicas of a `tf.distribute` strategy, in a step.
+
+    On JAX and PyTorch, and without a strategy, a step sees the whole batch and it is the value.
+    """
+    if num_replicas_in_sync() == 1:
+        return value
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
+def gathered_from_replicas(tensor):
+    """Returns the rows of all replicas of a `tf.distribute` strategy; otherwise the tensor itself.
+
+    Args:
+        tensor: (rows, ...), in a replica's step.
+    """
+    if num_replicas_in_sync() == 1:
+        return tensor
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_gather(tensor, axis=0)
+
+
 def has_accelerator() -> bool:
     """Returns whether the backend runs on a GPU or TPU."""
     backend = keras.backend.backend()

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_deit.core.keras_internals import global_seed_generator
+from keras_deit.core.keras_internals import global_seed_generator, without_importing_tensorflow
 
 _PYTHON, _NUMPY, _KERAS = "random python", "random numpy", "random keras"
 _TORCH_CPU, _TORCH_CUDA = "torch generator", "torch generator, cuda:"
 RANDOM_STATE = ("random ", _TORCH_CPU)
+
+
+@without_importing_tensorflow()
+def set_random_seed(seed: int) -> None:
+    """Does what `keras.utils.set_random_seed` does, without importing TensorFlow elsewhere."""
+    keras.utils.set_random_seed(seed)
 
 
 def read_random_state() -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from keras_deit.data.datasets import (
 )
 from keras_deit.data.imagenet import load_imagenet_sets
 from keras_deit.data.images import MAX_IMAGE_PIXELS
+from keras_deit.data.levels import read_grouping
 from keras_deit.data.pipeline import (
     evaluation_pipeline,
     steps_per_epoch,
@@ -22,6 +23,7 @@ from keras_deit.data.pipeline import (
 )
 from keras_deit.data.shards import Shard
 from keras_deit.data.source import Dataset, Relabeled, Source
+from keras_deit.data.views import View
 
 # By name, the module that has it. They need recipes, which are above this part of the package, so
 # they are imported when they are first used.
@@ -37,6 +39,7 @@ __all__ = [
     "Relabeled",
     "Shard",
     "Source",
+    "View",
     "balanced_class_weights",
     "dataset_size",
     "evaluation_pipeline",
@@ -44,6 +47,7 @@ __all__ = [
     "load_dataset",
     "load_imagenet_sets",
     "num_batches",
+    "read_grouping",
     "source_labels",
     "steps_per_epoch",
     "take_examples",

@@ -41,7 +41,8 @@ class Augmentation:
             or "v0r" for AutoAugment as in timm, or "cifar10", "svhn" or "imagenet" for that of this
             data set in the usual code for small images; or RandAugment in timm's notation, such as
             "rand-m9-mstd0.5-inc1" in DeiT, or in the version of its authors' TensorFlow code, such
-            as "tfrand-m15-n2" in AugReg; or "affine-m5" for rotation, scaling, shear and
+            as "tfrand-m15-n2" in AugReg; or "byol-b0.5-s0.2" for that of BYOL and DINO, with the
+            probabilities of blur and solarization; or "affine-m5" for rotation, scaling, shear and
             translation alone.
         color_jitter: strength of color jitter: brightness, contrast and saturation are multiplied
             by random factors from 1 - strength to 1 + strength; 0 for none. As in timm, it is not

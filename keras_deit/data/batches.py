@@ -18,7 +18,7 @@ from keras_deit.data.randomness import KeyedGenerator, Sample, ShuffledStream
 from keras_deit.data.shards import WHOLE, Shard
 from keras_deit.data.source import Source, read
 from keras_deit.data.transforms import center_crop_resize, normalize
-from keras_deit.data.views import augment_image, decode_for_crops
+from keras_deit.data.views import View, augment_image, decode_for_crops
 
 _SHUFFLE, _AUGMENT, _MIX = range(3)
 
@@ -44,7 +44,7 @@ class TrainBatches:
         seed: int,
         shard: Shard = WHOLE,
         bad_images: BadImages | None = None,
-        views: int = 1,
+        views: int | Sequence[View] = 1,
         with_index: bool = False,
         balanced: bool = False,
         row_targets: Callable[[int, Sequence[int]], dict] | None = None,
@@ -58,7 +58,10 @@ class TrainBatches:
         self._seed = seed
         self._shard = shard
         self._bad_images = bad_images or BadImages()
-        self._views = views
+        self._views = _views(views, augmentation)
+        self._formats = [view.image_format(image_format) for view in self._views]
+        self._of_model = [view.size is None for view in self._views]
+        _check_sizes(self._views, augmentation)
         self._with_index = with_index
         # In the order of the channels of an image that is normalized.
         self._mean = image_format.mean[:: -1 if image_format.channels == "BGR" else 1]
@@ -72,7 +75,7 @@ class TrainBatches:
     def __getitem__(self, number: int) -> tuple:
         batch, rows = self._shard.train_rows(number, self._batch_size)
         count = len(rows)
-        images = np.empty((self._views, count, *_shape(self._format)), np.float32)
+        images = [np.empty((count, *_shape(each)), np.float32) for each in self._formats]
         labels, indices = np.empty(count, np.int32), np.empty(count, np.int32)
         generator = KeyedGenerator(self._seed, _AUGMENT)
         first = batch * self._batch_size
@@ -83,25 +86,37 @@ class TrainBatches:
             if example != last:
                 image, label = self._decode(sample, generator)
                 last = example
-            first_view = self._first_view(sample) + sample.copy * self._views
-            for view in range(self._views):
+            first_view = self._first_view(sample) + sample.copy * len(self._views)
+            for view, out in enumerate(images):
                 rng = generator.at(sample.epoch, sample.index, first_view + view)
-                self._augment(image, rng, images[view, place])
+                self._augment(image, view, rng, out[place])
             labels[place] = class_index(label, self._num_classes)
             indices[place] = sample.index
         targets = self._mix(batch, rows, images, labels)
-        images = images[0] if self._views == 1 else np.ascontiguousarray(images.swapaxes(0, 1))
+        images = self._by_image(images)
         named = {"index": indices} if self._with_index else {}
         if self._row_targets is not None:
             named |= self._row_targets(batch, rows)
         return images, ({"labels": targets, **named} if named else targets)
 
+    def _by_image(self, views: list[np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+        """Returns the views of each image next to each other, by their size if it differs."""
+        if len(views) == 1:
+            return views[0]
+        if all(self._of_model):
+            return np.stack(views, axis=1)
+        pairs = list(zip(views, self._of_model, strict=True))
+        return {
+            name: np.stack([view for view, of_model in pairs if of_model == wanted], axis=1)
+            for name, wanted in (("global", True), ("local", False))
+        }
+
     def _first_view(self, sample: Sample) -> int:
         """Returns the index of the first view of an occurrence of an image among all in an epoch,
         which are those of all its occurrences and their copies."""
-        return sample.occurrence * self._augmentation.repeated_augmentation * self._views
+        return sample.occurrence * self._augmentation.repeated_augmentation * len(self._views)
 
-    def _mix(self, batch: int, rows: list[int], images: np.ndarray, labels: np.ndarray):
+    def _mix(self, batch: int, rows: list[int], images: list[np.ndarray], labels: np.ndarray):
         """Mixes all views in the same way and returns the targets."""
         mixes = self._draw_mixes(batch)
         smoothing = self._augmentation.label_smoothing
@@ -141,15 +156,17 @@ class TrainBatches:
         """
         image, label = read(self._source, index)
         first = self._first_view(sample)
-        views = range(first, first + self._augmentation.repeated_augmentation * self._views)
+        views = range(first, first + self._augmentation.repeated_augmentation * len(self._views))
         rngs = (generator.at(sample.epoch, sample.index, view) for view in views)
-        return decode_for_crops(image, self._format, self._augmentation, rngs), label
+        return decode_for_crops(image, self._format, self._views, rngs), label
 
-    def _augment(self, image: DecodedImage, rng: np.random.Generator, out: np.ndarray) -> None:
-        augmentation = self._augmentation
-        view = augment_image(image, self._format, augmentation, rng)
+    def _augment(
+        self, image: DecodedImage, view: int, rng: np.random.Generator, out: np.ndarray
+    ) -> None:
+        augmentation, view_format = self._views[view].augmentation, self._formats[view]
+        pixels = augment_image(image, view_format, augmentation, rng)
         # Faster than normalizing the whole batch later: the image is still in the CPU cache.
-        normalize(view, self._format, out)
+        normalize(pixels, view_format, out)
         random_erase(
             out,
             rng,
@@ -251,6 +268,21 @@ class WeightedBatches(EvaluationBatches):
         weights[max(0, end - first) :] = 0
         padded = [*positions, *[positions[-1]] * (self._rows - len(positions))]
         return images, self._targets(labels, padded), weights
+
+
+def _views(views: int | Sequence[View], augmentation: Augmentation) -> tuple[View, ...]:
+    return (View(augmentation),) * views if isinstance(views, int) else tuple(views)
+
+
+def _check_sizes(views: Sequence[View], augmentation: Augmentation) -> None:
+    sizes = {view.size for view in views}
+    mixed = augmentation.mixup_alpha or augmentation.cutmix_alpha
+    if sizes != {None} and (len(sizes) != 2 or None not in sizes or mixed):
+        raise InputError(
+            "The views of an image should have the size of the model's images or one other size, "
+            "without Mixup and CutMix if both occur. Received the sizes "
+            f"{', '.join(map(str, sizes))}"
+        )
 
 
 def _shape(image_format: ImageFormat) -> tuple[int, int, int]:

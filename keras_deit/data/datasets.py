@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from keras_deit.data.bad_images import BadImages
 from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
 from keras_deit.data.images import MAX_IMAGE_PIXELS
+from keras_deit.data.levels import DIGITS, FOLDERS, read_grouping, with_coarse_labels
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import fixed_permutation
 from keras_deit.data.tfds_source import load_tfds, tfds_size
@@ -50,6 +52,7 @@ def load_dataset(
     test_share: float | None = None,
     max_image_pixels: int = MAX_IMAGE_PIXELS,
     exif_orientation: bool = True,
+    coarse: str | Mapping[str, str] | None = None,
 ) -> Dataset:
     """Loads a dataset by name.
 
@@ -63,14 +66,46 @@ def load_dataset(
         max_image_pixels: the most pixels of an image; one that declares more is unreadable.
         exif_orientation: whether to turn the photographs of a folder upright as their EXIF data
             says. Those of TFDS are never turned, as in the published evaluations.
+        coarse: coarse labels to train on, besides the fine ones: a JSON file or a dictionary with
+            the coarse class of every class; "folders" for folder:PATH with COARSE/FINE/*.jpg;
+            "digits" for three groups of the digits. None for one level of labels.
 
     Raises:
-        InputError: the name or the policy is unknown, or the data cannot be read.
+        InputError: the name or the policy is unknown, the data cannot be read, or the coarse labels
+            do not fit.
     """
+    if coarse is not None:
+        grouping = read_grouping(coarse)
+        _check_grouping(grouping, name)
+        reading = (data_dir, on_bad_image, test_share, max_image_pixels, exif_orientation)
+        return with_coarse_labels(_load(name, *reading, grouping == FOLDERS), grouping)
+    return _load(name, data_dir, on_bad_image, test_share, max_image_pixels, exif_orientation)
+
+
+def _check_grouping(grouping: str | Mapping[str, str], name: str) -> None:
+    if grouping == FOLDERS and not name.startswith(_FOLDER_PREFIX):
+        raise InputError(
+            f"coarse={FOLDERS!r} is for {_FOLDER_PREFIX}PATH with COARSE/FINE/*.jpg. "
+            f"Received: {name!r}"
+        )
+    if grouping == DIGITS and name != "digits":
+        raise InputError(f"coarse={DIGITS!r} is for the dataset digits. Received: {name!r}")
+
+
+def _load(
+    name: str,
+    data_dir: str | None,
+    on_bad_image: str,
+    test_share: float | None,
+    max_image_pixels: int,
+    exif_orientation: bool,
+    two_deep: bool = False,
+) -> Dataset:
     policy = BadImages(on_bad_image).policy
     if name.startswith(_FOLDER_PREFIX):
         path = full_name(name).removeprefix(_FOLDER_PREFIX)
-        return load_folder(path, policy == "fail", test_share, max_image_pixels, exif_orientation)
+        reading = (policy == "fail", test_share, max_image_pixels, exif_orientation, two_deep)
+        return load_folder(path, *reading)
     if test_share is not None:
         raise InputError(f"test_share is for {_FOLDER_PREFIX}PATH. Received: {name!r}")
     if name == "digits":

@@ -10,7 +10,14 @@ import numpy as np
 from keras_deit.core.errors import InputError
 from keras_deit.core.progress import Progress
 from keras_deit.data.fingerprint import fingerprint_of
-from keras_deit.data.folder_files import SUFFIXES, FolderFiles, listed, printable, scan_folder
+from keras_deit.data.folder_files import (
+    SUFFIXES,
+    FolderFiles,
+    listed,
+    printable,
+    scan_folder,
+    split_classes,
+)
 from keras_deit.data.image_headers import image_size
 from keras_deit.data.images import (
     HEADER_BYTES,
@@ -74,6 +81,7 @@ def load_folder(
     test_share: float | None = None,
     max_pixels: int = MAX_IMAGE_PIXELS,
     exif_orientation: bool = True,
+    two_deep: bool = False,
 ) -> Dataset:
     """Loads images that are sorted into one folder per class.
 
@@ -100,6 +108,7 @@ def load_folder(
             and below 0.9.
         max_pixels: the most pixels of an image; one that declares more is unreadable.
         exif_orientation: whether to turn photographs upright as their EXIF data says.
+        two_deep: whether the folders of a class folder are the classes, named CLASS/FOLDER.
 
     Raises:
         InputError: there are no images, fewer than two classes, classes that differ between the
@@ -109,6 +118,8 @@ def load_folder(
     if not path or not root.is_dir():
         raise InputError(f"No such folder: {path!r}. Give folder:PATH, PATH holding CLASS/*.jpg.")
     files = scan_folder(root)
+    if two_deep:
+        split_classes(files)
     if check and files.undecodable:
         raise InputError(
             f"{len(files.undecodable)} images in a format that cannot be decoded: "

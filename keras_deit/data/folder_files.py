@@ -82,6 +82,27 @@ def scan_folder(root: Path) -> FolderFiles:
     return files
 
 
+def split_classes(files: FolderFiles) -> None:
+    """Makes a class COARSE/FINE of each folder in a class folder, instead of one of the latter.
+
+    Raises:
+        InputError: an image is in a class folder itself.
+    """
+    for split, by_class in files.by_class.items():
+        finer: dict[str, list[str]] = {}
+        for coarse, paths in by_class.items():
+            for path in paths:
+                # The folder may be a link, so that only the place below it counts.
+                below = os.path.relpath(path, files.folders[split]).split(os.sep)
+                if len(below) < 3:
+                    raise InputError(
+                        f"{printable(path)} is in no folder of its fine class: expected "
+                        "COARSE/FINE/*.jpg."
+                    )
+                finer.setdefault(f"{coarse}/{printable(below[1])}", []).append(path)
+        files.by_class[split] = finer
+
+
 def image_files(folder: str | Path) -> list[str]:
     """Returns the paths of all images below a folder, also those that cannot be decoded.
 

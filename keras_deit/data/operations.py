@@ -42,6 +42,7 @@ _PHOTOMETRIC = {
     "Contrast": photometric.contrast,
     "Brightness": photometric.brightness,
     "Sharpness": photometric.sharpness,
+    "Hue": photometric.hue,
     "Grayscale": photometric.grayscale,
     "GaussianBlur": photometric.gaussian_blur,
 }

@@ -78,6 +78,13 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
     return _apply_table(image, _blend_table(0, factor))
 
 
+def hue(image: np.ndarray, shift: float) -> np.ndarray:
+    """Turns the hue by a fraction of the color circle, in [-0.5, 0.5], as torchvision does."""
+    values = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    values[..., 0] += np.uint8(int(shift * 255) % 256)
+    return cv2.cvtColor(values, cv2.COLOR_HSV2RGB_FULL)
+
+
 def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
     """Changes the sharpness: 0 returns the image smoothed by a 3x3 kernel, 1 the image itself."""
     smooth = cv2.filter2D(image, -1, _SMOOTH)

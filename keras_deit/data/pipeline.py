@@ -6,6 +6,7 @@ Grain's threads make several elements in parallel, and the state of its iterator
 next element.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,7 @@ from keras_deit.data.batches import EvaluationBatches, TrainBatches, WeightedBat
 from keras_deit.data.shards import WHOLE, Shard
 from keras_deit.data.source import Source
 from keras_deit.data.transforms import check_evaluation_view
+from keras_deit.data.views import View
 
 _MAX_THREADS = 16
 _MAX_PREFETCHED_BYTES = 4 * 2**30
@@ -51,7 +53,7 @@ def train_pipeline(
     start: int = 0,
     stop: int | None = None,
     bad_images: BadImages | None = None,
-    views: int = 1,
+    views: int | Sequence[View] = 1,
     with_index: bool = False,
     balanced: bool = False,
     row_targets: Callable[[int, Sequence[int]], dict] | None = None,
@@ -80,7 +82,8 @@ def train_pipeline(
         start: the index of the first element.
         stop: the index after the last element; None for an endless dataset.
         bad_images: the handling of bad images; None to fail.
-        views: the number of augmented views of an image in a batch; all are mixed in the same way.
+        views: the number of augmented views of an image in a batch, or what each of them is; all
+            are mixed in the same way.
         with_index: whether the targets include the index of each image in `source`.
         balanced: whether an epoch has equally many images of each class, see `ClassGroups.draw`.
         row_targets: called with the number of a batch, and with the places in it of the rows of an
@@ -109,8 +112,17 @@ def train_pipeline(
         balanced=balanced,
         row_targets=row_targets,
     )
-    rows = shard.train_size(batch_size) * views
+    rows = shard.train_size(batch_size) * _image_equivalents(views, image_format)
     return prefetched(batches[start:stop], image_format, rows)
+
+
+def _image_equivalents(views: int | Sequence[View], image_format: ImageFormat) -> int:
+    """Returns how many images of the model's size the views of an image amount to, rounded up."""
+    if isinstance(views, int):
+        return views
+    formats = [view.image_format(image_format) for view in views]
+    pixels = sum(each.height * each.width for each in formats)
+    return math.ceil(pixels / (image_format.height * image_format.width))
 
 
 def train_elements(

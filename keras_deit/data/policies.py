@@ -16,6 +16,12 @@ from keras_deit.data.operations import MAX_MAGNITUDE, Step, scaled_step
 from keras_deit.data.strong_augmentation import StrongAugmentation
 
 _BLUR_RADII = (0.1, 2.0)
+# Of BYOL: operation, center and largest distance from it.
+_JITTER = (
+    *(("Brightness", 1, 0.4), ("Contrast", 1, 0.4)),
+    *(("Color", 1, 0.2), ("Hue", 0, 0.1)),
+)
+_JITTER_PROBABILITY, _GRAYSCALE_PROBABILITY = 0.8, 0.2
 _UNIFORM_NOISE = 100  # As in timm, a larger standard deviation means a uniform magnitude.
 
 
@@ -43,6 +49,8 @@ def parse_policy(text: str) -> Policy:
             for a magnitude that is uniform in [0, m]; "-inc1": increasing variants, 0 by default);
             "tfrand" for RandAugment as in its authors' TensorFlow code ("-m15": magnitude, 10 by
             default; "-n2": number of operations, 2 by default);
+            "byol" for the policy of BYOL and DINO ("-b1": probability of blur, 0.5 by default;
+            "-s0.2": probability of solarization, 0 by default);
             "affine" for rotation, scaling, shear and translation at once ("-m5": magnitude, 5 by
             default).
 
@@ -186,6 +194,37 @@ class ThreeAugment:
         return [Step("GaussianBlur", rng.uniform(*_BLUR_RADII))]
 
 
+@dataclasses.dataclass(frozen=True)
+class Byol:
+    """Color jitter, grayscale, blur and solarization ("Bootstrap Your Own Latent", Grill et al.
+    2020, appendix B), as in DINO's code for one kind of crop.
+
+    Brightness, contrast and saturation are multiplied by factors up to 0.4, 0.4 and 0.2 away from
+    1, and the hue is turned by up to 0.1 of the color circle, in a random order, with probability
+    0.8; grayscale has the probability 0.2.
+
+    Attributes:
+        blur: probability of a Gaussian blur with a radius of 0.1 to 2 pixels.
+        solarize: probability of solarization.
+    """
+
+    blur: float = 0.5
+    solarize: float = 0.0
+
+    def draw(self, rng: np.random.Generator) -> list[Step]:
+        steps = []
+        if rng.random() < _JITTER_PROBABILITY:
+            values = [float(center + rng.uniform(-1, 1) * s) for _, center, s in _JITTER]
+            steps = [Step(_JITTER[i][0], values[i]) for i in rng.permutation(len(_JITTER))]
+        if rng.random() < _GRAYSCALE_PROBABILITY:
+            steps.append(Step("Grayscale"))
+        if rng.random() < self.blur:
+            steps.append(Step("GaussianBlur", float(rng.uniform(*_BLUR_RADII))))
+        if rng.random() < self.solarize:
+            steps.append(Step("Solarize", 128))
+        return steps
+
+
 class NoPolicy:
     """Draws no operations."""
 
@@ -238,12 +277,22 @@ def _std(values: dict[str, float]) -> float:
 _NUMBER = r"\d+(\.\d+)?"
 _NOISE = {"mstd": rf"{_NUMBER}|inf"}
 _RAND_AUGMENT = {"m": _NUMBER, "n": r"\d+", "p": r"0(\.\d+)?|1", **_NOISE, "inc": "[01]"}
-_EXAMPLES = {"m": "m9", "n": "n2", "p": "p0.5", "mstd": "mstd0.5", "inc": "inc1"}
+_BYOL = {"b": r"0(\.\d+)?|1", "s": r"0(\.\d+)?|1"}
+_EXAMPLES = {
+    "b": "b0.5",
+    "s": "s0.2",
+    "m": "m9",
+    "n": "n2",
+    "p": "p0.5",
+    "mstd": "mstd0.5",
+    "inc": "inc1",
+}
 _PARSERS = {
     "none": ({}, lambda name, values: NoPolicy()),
     "3a": ({}, lambda name, values: ThreeAugment()),
     "strong": ({}, lambda name, values: StrongAugmentation()),
     "rand": (_RAND_AUGMENT, _parse_rand_augment),
+    "byol": (_BYOL, lambda name, values: Byol(values.get("b", 0.5), values.get("s", 0.0))),
     "affine": ({"m": _NUMBER}, lambda name, values: Affine(values.get("m", 5))),
     "tfrand": ({key: _RAND_AUGMENT[key] for key in "mn"}, _parse_tensorflow),
     **{

@@ -17,6 +17,7 @@ class Source(Protocol):
     A source can also have `labels`, an int64 array of all labels, if they are known without reading
     the images; and a method `read(index)`, which returns the image as an `EncodedImage`, so that
     only the resolution that a crop needs is decoded. If its images are files, it has their `paths`.
+    One with coarse labels has `fine`, the same examples with their fine ones.
     """
 
     def __len__(self) -> int: ...
@@ -39,6 +40,9 @@ class Dataset:
         notes: lines for the user, such as which files are not used.
         fingerprint: identifies its files; None for data that are part of a package.
         exif_orientation: whether photographs are turned upright as their EXIF data says.
+        fine_class_names: of data with two levels of labels, the names of the fine classes by index;
+            `class_names` are the coarse ones. Empty for one level.
+        coarse_of: the index of the coarse class by that of the fine one.
 
     Raises:
         ImpossibleLabel: a source has a label that no class has. If its labels are not known, that
@@ -53,6 +57,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     fingerprint: Fingerprint | None = None
     exif_orientation: bool = False
+    fine_class_names: tuple[str, ...] = ()
+    coarse_of: tuple[int, ...] = ()
 
     def __post_init__(self):
         for split in self.examples:
@@ -112,6 +118,8 @@ class Subset:
         labels = getattr(source, "labels", None)
         if labels is not None:
             self.labels = labels[self._indices]
+        fine = getattr(source, "fine", None)
+        self.fine: Source | None = fine and Subset(fine, indices)
 
     def __len__(self) -> int:
         return len(self._indices)

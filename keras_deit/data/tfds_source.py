@@ -108,9 +108,9 @@ def load_tfds(
         InputError: the name is unknown, the data is not prepared and cannot be prepared, it is not
             for image classification, or TFDS is not installed.
     """
-    builder = _builder(name, data_dir, other_names)
+    builder = tfds_builder(name, data_dir, other_names)
     _check_features(builder, name)
-    _prepare(builder, name)
+    prepare(builder, name)
     roles = choose_splits(builder.info.name, _split_names(builder))
     sources: dict[str, Source] = {
         role: _source(builder, split, max_pixels)
@@ -154,7 +154,7 @@ def load_prepared_split(
     """
     import tensorflow_datasets as tfds
 
-    builder = _builder(name, data_dir, ())
+    builder = tfds_builder(name, data_dir, ())
     if not (pathlib.Path(builder.data_path) / "dataset_info.json").is_file():
         return None
     if split not in builder.info.splits:
@@ -177,7 +177,7 @@ def tfds_size(
     Raises:
         InputError: as for `load_tfds`, or TFDS does not know the size before the data is prepared.
     """
-    builder = _builder(name, data_dir, other_names)
+    builder = tfds_builder(name, data_dir, other_names)
     _check_features(builder, name)
     if not builder.info.splits:
         raise InputError(
@@ -212,7 +212,7 @@ def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
     return {"train": "train", "validation": None, "test": validation}
 
 
-def _builder(name: str, data_dir: str | None, other_names: Sequence[str]):
+def tfds_builder(name: str, data_dir: str | None, other_names: Sequence[str]):
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -289,7 +289,7 @@ def _check_features(builder, name: str) -> None:
         )
 
 
-def _prepare(builder, name: str) -> None:
+def prepare(builder, name: str) -> None:
     import tensorflow_datasets as tfds
 
     if (pathlib.Path(builder.data_path) / "dataset_info.json").is_file():

@@ -1,7 +1,9 @@
 """Augmentation of one image, from its file to the pixels before normalization."""
 
+import dataclasses
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,6 +20,25 @@ from keras_deit.data.policies import Affine, NoPolicy, ThreeAugment, color_jitte
 _MIN_REMAINING_SCALE = 2
 
 _policy = functools.lru_cache(maxsize=16)(parse_policy)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One of the views of an image in a batch of a training.
+
+    Attributes:
+        augmentation: crop, flip, policy, color jitter and random erasing of the view.
+        size: side in pixels; None for the size of the model's images.
+    """
+
+    augmentation: Augmentation
+    size: int | None = None
+
+    def image_format(self, model_format: ImageFormat) -> ImageFormat:
+        """Returns the format of the view, whose normalization is that of the model's images."""
+        if self.size is None:
+            return model_format
+        return dataclasses.replace(model_format, height=self.size, width=self.size)
 
 
 def augment_image(
@@ -60,7 +81,7 @@ def draw_steps(augmentation: Augmentation, rng: np.random.Generator) -> list[Ste
 def decode_for_crops(
     image: np.ndarray | EncodedImage,
     image_format: ImageFormat,
-    augmentation: Augmentation,
+    views: Augmentation | Sequence[View],
     rngs: Iterable[np.random.Generator],
 ) -> DecodedImage:
     """Decodes an image at the lowest resolution that is enough for its crops.
@@ -68,17 +89,23 @@ def decode_for_crops(
     Args:
         image: an encoded image, or pixels, which are returned unchanged.
         image_format: the image format of the model, which has the size of the resized crops.
-        augmentation: the augmentation.
+        views: the views, which take turns; an augmentation for one of the model's size.
         rngs: a random generator for each crop, in the state in which `augment_image` gets it. Each
             is used before the next one is taken.
     """
     if not isinstance(image, EncodedImage):
         return DecodedImage(image, image.shape[:2])
+    views = [View(views)] if isinstance(views, Augmentation) else views
+    formats = [view.image_format(image_format) for view in views]
     crops = []
-    if image.size is not None and _is_enough(image.size, min(REDUCTIONS), image_format):
-        crops = [_crop_size(image.size, augmentation, rng) for rng in rngs]
+    if image.size is not None and any(_is_enough(image.size, min(REDUCTIONS), f) for f in formats):
+        in_turns = itertools.cycle(zip(views, formats, strict=True))
+        crops = [
+            (_crop_size(image.size, view.augmentation, rng), view_format)
+            for rng, (view, view_format) in zip(rngs, in_turns, strict=False)
+        ]
     for reduction in REDUCTIONS:
-        if crops and all(_is_enough(crop, reduction, image_format) for crop in crops):
+        if crops and all(_is_enough(size, reduction, view_format) for size, view_format in crops):
             pixels = image.decode(reduction)
             if pixels.shape[:2] == tuple(-(-side // reduction) for side in image.size):
                 return DecodedImage(pixels, image.size, reduction)

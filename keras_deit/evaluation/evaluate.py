@@ -40,6 +40,7 @@ from keras_deit.training import (
     score_split,
     teacher_of_run,
 )
+from keras_deit.training.embedders import load_embedder
 from keras_deit.training.run import flatten
 
 SPLITS = ("validation", "test")
@@ -115,6 +116,7 @@ def evaluate_run(
         models = {"scores": run.model(weights or "final")}
         if weights is None and run.ema_weights.is_file():
             models["ema_scores"] = run.model("ema")
+        embedder = load_embedder(run, weights or "final")
         image_format = models["scores"].image_format
         with corrupt_as_input_error(f"{run.path} has a corrupt {run.config_file.name}"):
             objective = objective_from(identity)
@@ -126,6 +128,7 @@ def evaluate_run(
                 print_fn(note)
                 notes["teacher_changes"] = note
             objective.use_teacher(teacher)
+        objective.embedder = embedder
         data = _dataset(
             config, dataset, max_image_pixels or config.get("max_image_pixels", MAX_IMAGE_PIXELS)
         )
@@ -280,6 +283,7 @@ def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
     data = load_dataset(
         *(name or identity["dataset"], config["data_dir"], "skip", share, max_pixels),
         config.get("exif_orientation", False),
+        identity.get("coarse"),
     )
     if examples is not None:
         data = dataclasses.replace(data, train=take_examples(data.train, examples))

@@ -19,6 +19,8 @@ from keras_deit.data.images import decode
 from keras_deit.data.transforms import center_crop_resize, check_evaluation_view, normalize
 from keras_deit.evaluation.class_names import default_class_names
 from keras_deit.models import Classifier, get_spec, list_models
+from keras_deit.objectives.retrieval import unit
+from keras_deit.objectives.scoring import embedding_model
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.conversion import model_from
 from keras_deit.pretrained.sources import class_names_beside, find_weights
@@ -112,6 +114,11 @@ class Predictor:
                 f"{self.model.name} has {count} classes. Received: {len(self.class_names)} names"
             )
 
+    @property
+    def turns_upright(self) -> bool:
+        """Whether photographs are turned upright as their EXIF data says."""
+        return self._exif_orientation
+
     def predict(self, images, top_k: int = 5) -> list[Prediction]:
         """Returns a prediction for each image.
 
@@ -151,6 +158,24 @@ class Predictor:
         model = self.model.feature_model()
         rows = [outputs for _, outputs in self._outputs(model, images)]
         return np.concatenate(rows) if rows else np.empty((0, *model.output_shape[1:]), "float32")
+
+    def iterate_embeddings(
+        self, images, on_error=None, embedder: keras.Model | None = None
+    ) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Yields names and embeddings of the images, a batch at a time.
+
+        Args:
+            images, on_error: as for `iterate`.
+            embedder: what follows the features, such as that of a run with `Grafit`; None for the
+                features themselves.
+
+        Returns:
+            Pairs of names and float32 (images, width), each of length 1. What is not one vector, as
+            with a token for each class, is made one.
+        """
+        model = embedding_model(self.model, embedder)
+        for names, outputs in self._outputs(model, images, on_error):
+            yield names, unit(outputs.reshape(len(outputs), -1))
 
     def view(self, image, scale: int = 1) -> np.ndarray:
         """Returns what the model sees of an image, or the same with more pixels.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_deit.core.keras_internals import sublayers, unlocked
+from keras_deit.core.keras_internals import sublayers, unlocked, without_importing_tensorflow
 
 # The key in the configuration of a model or layer. It is there only if something has been set.
 LAYER_SETTINGS = "layer_settings"
@@ -157,6 +157,7 @@ def _settings(layer: keras.layers.Layer, fresh: bool = True) -> dict:
     }
 
 
+@without_importing_tensorflow()
 def _config(layer: keras.layers.Layer) -> dict:
     """Returns the configuration of a layer as JSON; nothing for one that Keras cannot store."""
     if isinstance(layer, keras.Model):

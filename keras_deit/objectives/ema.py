@@ -1,7 +1,7 @@
 """The exponential moving average (EMA) of a model's weights."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 from keras import ops
@@ -30,19 +30,7 @@ class ExponentialMovingAverage(keras.layers.Layer):
         super().__init__(**kwargs)
         self.decay = decay
         self.warmup = warmup
-        # Under tf.distribute each replica averages its own copy of the weights.
-        with keras.name_scope(self.name):
-            self._averages = [
-                keras.Variable(
-                    "zeros",
-                    shape=weight.shape,
-                    dtype=weight.dtype,
-                    trainable=False,
-                    layout=_layout(weight),
-                    name=f"average_{index}",
-                )
-                for index, weight in enumerate(model.weights)
-            ]
+        self._averages = average_variables(self.name, model.weights)
         self.set_weights(model.get_weights())
         self.built = True
 
@@ -57,10 +45,7 @@ class ExponentialMovingAverage(keras.layers.Layer):
         rate = 1 - self.decay
         if self.warmup:
             rate = ops.maximum(rate, 9 / (10 + ops.cast(steps, "float32")))
-        for average, weight in zip(self._averages, weights, strict=True):
-            step = ops.cast(rate, average.dtype) * (ops.stop_gradient(weight) - average)
-            # A product with 0 would be NaN for weights of a skipped step that are not finite.
-            average.assign(average + ops.where(changed, step, ops.zeros_like(step)))
+        update_averages(self._averages, weights, rate, changed)
 
     @contextlib.contextmanager
     def swap_weights(self, model: keras.Model) -> Iterator[None]:
@@ -73,6 +58,44 @@ class ExponentialMovingAverage(keras.layers.Layer):
             model.set_weights(own)
 
 
+def average_variables(name: str, weights: Sequence[keras.Variable]) -> list[keras.Variable]:
+    """Returns a variable for the average of each weight, with its shape and dtype, at zero.
+
+    Args:
+        name: of the layer that they belong to.
+        weights: weights of a model.
+    """
+    # Under tf.distribute each replica averages its own copy of the weights.
+    with keras.name_scope(name):
+        return [
+            keras.Variable(
+                "zeros",
+                shape=weight.shape,
+                dtype=weight.dtype,
+                trainable=False,
+                layout=_layout(weight),
+                name=f"average_{index}",
+            )
+            for index, weight in enumerate(weights)
+        ]
+
+
+def update_averages(
+    averages: Sequence[keras.Variable], weights: Sequence[keras.Variable], rate, changed
+) -> None:
+    """Moves averages towards the present weights.
+
+    Args:
+        averages, weights: in the same order.
+        rate: share of the way, a scalar.
+        changed: whether to move them at all, a scalar bool.
+    """
+    for average, weight in zip(averages, weights, strict=True):
+        step = ops.cast(rate, average.dtype) * (ops.stop_gradient(weight) - average)
+        # A product with 0 would be NaN for weights of a skipped step that are not finite.
+        average.assign(average + ops.where(changed, step, ops.zeros_like(step)))
+
+
 def _layout(weight: keras.Variable):
     """Returns how a weight is split over the devices of the model; None for one device."""
     distribution = keras.distribution.distribution()
@@ -81,22 +104,37 @@ def _layout(weight: keras.Variable):
 
 
 class AveragedModel(ImageChecks, keras.Model):
-    """A model whose training step also updates the EMA of a part of it, its `student`.
+    """A model whose training step also updates averages, such as the EMA of its `student`.
 
-    A subclass sets `student`, and `ema` to an `ExponentialMovingAverage` of the student or None.
-    The averages are variables of the model and are updated inside the step's program, on JAX
-    through the step's state. A step that changes no weight, because gradients are accumulated or
-    not finite, changes no average.
+    A subclass sets `student`, and `ema` to an `ExponentialMovingAverage` of the student or None. It
+    can update more in `after_step`. All of it are variables of the model that are updated inside
+    the step's program, on JAX through the step's state. A step that changes no weight, because
+    gradients are accumulated or not finite, changes no average.
     """
 
+    @property
+    def updates_after_step(self) -> bool:
+        """Whether `after_step` is to be called."""
+        return self.ema is not None
+
+    def after_step(self, changed, steps) -> None:
+        """Updates what follows the weights.
+
+        Args:
+            changed: whether the optimizer changed the weights in this step, a scalar bool.
+            steps: number of steps of the optimizer before this one, a scalar integer.
+        """
+        if self.ema is not None:
+            self.ema.update(self.student.weights, changed, steps)
+
     def train_step(self, *args):
-        if self.ema is None:
+        if not self.updates_after_step:
             return super().train_step(*args)
         if len(args) == 2:
             return self._stateless_train_step(*args)
         before = ops.add(self.optimizer.iterations, 0)
         logs = super().train_step(*args)
-        self.ema.update(self.student.weights, self.optimizer.iterations > before, before)
+        self.after_step(self.optimizer.iterations > before, before)
         return logs
 
     def _stateless_train_step(self, before, data):
@@ -104,8 +142,7 @@ class AveragedModel(ImageChecks, keras.Model):
         with self._state_scope(before):
             iterations = ops.add(self.optimizer.iterations, 0)
         with self._state_scope(after) as values:
-            changed = self.optimizer.iterations > iterations
-            self.ema.update(self.student.weights, changed, iterations)
+            self.after_step(self.optimizer.iterations > iterations, iterations)
             frozen = [values.get_current_value(v) for v in self.non_trainable_variables]
         trainable, _, *others = after
         return logs, (trainable, frozen, *others)

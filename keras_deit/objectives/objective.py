@@ -1,65 +1,26 @@
 """The base class of objectives: contents of a batch, loss, metrics, and their registry."""
 
-import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method, unknown_name
+from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
 from keras_deit.models.classifier import FUSED_LOGITS
+from keras_deit.objectives.batch import Batch, Features
+from keras_deit.objectives.length import TrainingLength
 from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
 if TYPE_CHECKING:
     # Importing it for real would import OpenCV.
-    from keras_deit.data import Augmentation
+    from keras_deit.data import Augmentation, View
+    from keras_deit.objectives.target_network import TargetNetwork
 
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-@dataclasses.dataclass
-class Batch:
-    """A batch inside a step.
-
-    Attributes:
-        images: (batch, height, width, 3), or (batch, views, height, width, 3) if the objective
-            asks for several views.
-        labels: integers (batch,), or distributions (batch, classes) in a training.
-        index: position of each image in its split, (batch,); None unless the objective asks for it.
-        sample_weight: weights of the images, (batch,), or None.
-        targets: result of `Objective.targets`.
-        outputs: result of `Objective.forward`; None before the forward pass.
-    """
-
-    images: Any
-    labels: Any
-    index: Any = None
-    sample_weight: Any = None
-    targets: dict = dataclasses.field(default_factory=dict)
-    outputs: Any = None
-
-    @classmethod
-    def unpack(cls, x, y, sample_weight=None, outputs=None) -> "Batch":
-        """Returns the batch for the x, y and sample_weight of Keras's step."""
-        rest = dict(y) if isinstance(y, dict) else {"labels": y}
-        labels, index = rest.pop("labels"), rest.pop("index", None)
-        return cls(x, labels, index, sample_weight, rest, outputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """The features of a split: the input of the class head for every image.
-
-    Attributes:
-        features: float32 (images, width).
-        labels: integers (images,).
-    """
-
-    features: Any
-    labels: Any
 
 
 class Objective:
@@ -82,10 +43,13 @@ class Objective:
     Attributes:
         teacher: the teacher that `use_teacher` has set, or None.
         replay: the stored labels of a teacher that `use_replay` has set, or None.
+        embedder: model from the student's features to the embeddings by which images are compared,
+            or None. `build` makes it. It is stored beside the weights of a run.
+        length: the length of the training that `use_length` has set, or None outside of a run.
     """
 
-    views: ClassVar[int] = 1
-    uses_index: ClassVar[bool] = False
+    views: int = 1
+    uses_index: bool = False
     losses: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     monitor: ClassVar[str] = "val_accuracy"
@@ -93,6 +57,8 @@ class Objective:
     flag_names: ClassVar[dict[str, str]] = {}
     teacher: Teacher | None = None
     replay: Replay | None = None
+    embedder: keras.Model | None = None
+    length: TrainingLength | None = None
 
     def __new__(cls, *args, **kwargs):
         objective = super().__new__(cls)
@@ -153,6 +119,24 @@ class Objective:
             InputError: it cannot.
         """
 
+    def augmented_views(self, augmentation: "Augmentation") -> "int | tuple[View, ...]":
+        """Returns the views of an image in a batch of a training, by default `views` equal ones.
+
+        Args:
+            augmentation: settings of the recipe.
+        """
+        return self.views
+
+    def image_equivalents(self, image_format: ImageFormat) -> float:
+        """Returns how many images of the student's format the views of an image amount to."""
+        return self.views
+
+    @property
+    def averages(self) -> "TargetNetwork | None":
+        """The averages of the student's weights that a run saves and scores as their EMA, unless
+        its optimization has one."""
+        return None
+
     @property
     def teacher_request(self) -> TeacherRequest | None:
         """The teacher that the objective needs; None for none.
@@ -187,6 +171,15 @@ class Objective:
             f"{type(self).__name__} cannot learn from stored labels; Distillation can. Received: "
             f"{replay.path}"
         )
+
+    def use_length(self, length: TrainingLength) -> None:
+        """Sets the length of the training, for schedules and for what is kept of every image.
+
+        A run calls it before `build`, and again when it starts or resumes: a time limit, or an
+        extension to more epochs, may have changed the steps. What a compiled step computes with
+        then has to be in a variable, which is assigned here.
+        """
+        self.length = length
 
     def build(self, model: keras.Model) -> None:
         """Creates further layers and variables, which are trained and checkpointed.
@@ -246,6 +239,17 @@ class Objective:
         logits = self.predictions(batch)
         return {"accuracy": hits(decisions(batch.labels, logits), logits)}
 
+    def after_step(self, changed, steps) -> None:
+        """Updates variables of the objective after a step, such as a `TargetNetwork`.
+
+        It is called inside the step's program, with the weights after the step. Accumulated
+        gradients and a step that is skipped, because it is not finite, change no weight.
+
+        Args:
+            changed: whether the optimizer changed the weights in this step, a scalar bool.
+            steps: number of steps of the optimizer before this one, a scalar integer.
+        """
+
     def fault(self, logs: dict) -> str | None:
         """Returns what the logs of a training or an evaluation reveal to be wrong with its data.
 
@@ -277,6 +281,19 @@ class Objective:
             Scores by name, such as {"knn_top1": 0.9}.
         """
         return None
+
+    def score_test(self, train: Features, validation: Features, test: Features) -> dict | None:
+        """Computes the scores of the test split, from the features of all three splits.
+
+        A subclass implements it if `validate` chooses something by the validation split, such as a
+        number of neighbors. By default it is `validate(train, test)`.
+        """
+        return self.validate(train, test)
+
+    @property
+    def chooses_by_validation(self) -> bool:
+        """Whether the class implements `score_test`."""
+        return type(self).score_test is not Objective.score_test
 
     @property
     def validates_features(self) -> bool:

@@ -65,15 +65,24 @@ def score(model: keras.Model, data, batches: int, title: str) -> Scores:
     }
 
 
-def compute_features(student: Classifier, data, batches: int, title: str, callbacks=()) -> Features:
+def compute_features(
+    student: Classifier,
+    data,
+    batches: int,
+    title: str,
+    callbacks=(),
+    embedder: keras.Model | None = None,
+) -> Features:
     """Computes the features of a split: the input of the class head for every image.
 
     Args:
         student: model of this package.
         data, batches, title: see `score`.
         callbacks: callbacks of Keras's `predict`.
+        embedder: model that follows, see `Objective`; None for none.
     """
-    found = compute_outputs(_feature_model(student), data, batches, title, callbacks)
+    model = embedding_model(student, embedder)
+    found = compute_outputs(model, data, batches, title, callbacks)
     return Features(found.outputs, found.labels)
 
 
@@ -130,9 +139,16 @@ def compute_outputs(model: keras.Model, data, batches: int, title: str, callback
 
 
 @functools.lru_cache(maxsize=1)
-def _feature_model(student: Classifier) -> keras.Model:
-    """Returns the same model at every validation, because each is compiled anew."""
-    return student.feature_model()
+def embedding_model(student: Classifier, embedder: keras.Model | None = None) -> keras.Model:
+    """Returns the model from images to features, and on to embeddings if there is an embedder.
+
+    It is the same model at every validation, because each is compiled anew.
+    """
+    features = student.feature_model()
+    if embedder is None:
+        return features
+    outputs = keras.layers.Activation("linear", dtype="float32")(embedder(features.output))
+    return keras.Model(features.input, outputs, name=f"{student.name}_embeddings")
 
 
 class Scorer(keras.Model):

@@ -18,6 +18,7 @@ from keras_deit.objectives.faults import FaultChecks, nan_unless
 from keras_deit.objectives.finite import FiniteMean, with_finite_statistics
 from keras_deit.objectives.jit import compiled_on_tensorflow, jit_plan
 from keras_deit.objectives.objective import Batch, Objective
+from keras_deit.objectives.target_network import TargetNetwork
 
 
 class TrainingModel(FaultChecks, AveragedModel):
@@ -147,6 +148,11 @@ class TrainingModel(FaultChecks, AveragedModel):
         top = max(group for _, group in groups)
         return [*groups, *((layer, top) for layer in self.objective_layers)]
 
+    @property
+    def averages(self) -> ExponentialMovingAverage | TargetNetwork | None:
+        """The averages of the student's weights: the EMA, or those of the objective."""
+        return self.objective.averages if self.ema is None else self.ema
+
     def call(self, images, training=False):
         """Computes the outputs of the objective, such as each head's logits by name."""
         return self.objective.forward(images, training=training and self.training_mode)
@@ -197,6 +203,15 @@ class TrainingModel(FaultChecks, AveragedModel):
         if self.skip_nonfinite:
             step = with_finite_statistics(step, self, self.student)
         return step(*state, data)
+
+    @property
+    def updates_after_step(self) -> bool:
+        overridden = type(self.objective).after_step is not Objective.after_step
+        return super().updates_after_step or overridden
+
+    def after_step(self, changed, steps):
+        super().after_step(changed, steps)
+        self.objective.after_step(changed, steps)
 
     def test_step(self, *args):
         *state, data = args
@@ -292,7 +307,7 @@ class TrainingModel(FaultChecks, AveragedModel):
     def _track_loss(self, name, loss, images):
         # Keras divided the loss by the number of replicas; the log shows that of the batch.
         self._trackers[name].update_state(
-            ops.stop_gradient(loss) * num_replicas_in_sync(), sample_weight=ops.shape(images)[0]
+            ops.stop_gradient(loss) * num_replicas_in_sync(), sample_weight=_count(images)
         )
 
     @contextlib.contextmanager
@@ -302,6 +317,11 @@ class TrainingModel(FaultChecks, AveragedModel):
             yield
         finally:
             self._evaluating = False
+
+
+def _count(images):
+    """Returns the number of images in a batch, which can have views of several sizes."""
+    return ops.shape(keras.tree.flatten(images)[0])[0]
 
 
 def _models_inside(layer: keras.layers.Layer) -> Iterator[keras.Model]:

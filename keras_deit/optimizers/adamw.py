@@ -44,7 +44,7 @@ class AdamW(GroupedOptimizer):
     def updates(self, gradient, variable, learning_rate):
         index, decay, _ = self.group_of(variable)
         if self.coupled and decay:
-            gradient = gradient + decay * variable
+            gradient = gradient + self.decay_now(decay, variable.dtype) * variable
         m, v = self._momentums[index], self._velocities[index]
         new_m = m + (gradient - m) * (1 - self.beta_1)
         new_v = v + (ops.square(gradient) - v) * (1 - self.beta_2)
@@ -53,7 +53,7 @@ class AdamW(GroupedOptimizer):
         )
         update = new_m / first / (ops.sqrt(new_v / second) + self.epsilon)
         if decay and not self.coupled:
-            update = update + decay * variable
+            update = update + self.decay_now(decay, variable.dtype) * variable
         yield m, new_m
         yield v, new_v
         ratio = self.trust_ratio(variable, update, decay)

@@ -76,6 +76,11 @@ def build_optimizer(
         "no_weight_decay": _without_weight_decay(model, optimization),
         "global_clipnorm": optimization.gradient_clip or None,
     }
+    if optimization.clip_each:
+        values["clipnorm"], values["global_clipnorm"] = values["global_clipnorm"], None
+    if optimization.final_weight_decay is not None:
+        values["final_weight_decay"] = optimization.final_weight_decay
+        values["total_steps"] = optimization.epochs * steps_per_epoch
     if optimization.accumulation_steps > 1:
         values["gradient_accumulation_steps"] = optimization.accumulation_steps
     if optimization.layer_decay != 1:

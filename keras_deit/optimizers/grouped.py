@@ -1,5 +1,6 @@
 """The base class of the optimizers: groups of variables, and steps that are skipped."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -31,6 +32,9 @@ class GroupedOptimizer(OptimizerHooks):
         weight_decay: factor of the weight decay; the subclass defines how it acts.
         no_weight_decay: paths of the variables without weight decay.
         learning_rate_factors: factors of the learning rate by path; 1 for the other variables.
+        final_weight_decay: weight decay of the last step, to which it changes by half a cosine;
+            None for the same in all steps.
+        total_steps: number of steps of the training, for `final_weight_decay`.
         **kwargs: arguments of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -45,11 +49,15 @@ class GroupedOptimizer(OptimizerHooks):
         weight_decay: float = 0.0,
         no_weight_decay: Iterable[str] = (),
         learning_rate_factors: Mapping[str, float] | None = None,
+        final_weight_decay: float | None = None,
+        total_steps: int | None = None,
         **kwargs,
     ):
         # Files of earlier versions have this name of the argument.
         no_weight_decay = kwargs.pop("undecayed", no_weight_decay)
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
+        self.final_weight_decay = final_weight_decay
+        self.total_steps = total_steps
         self.nonfinite_steps = self._counter("nonfinite_steps", 0)
         self.first_nonfinite_step = self._counter("first_nonfinite_step", -1)
         if isinstance(self.schedule, AdjustableCosine):
@@ -85,6 +93,18 @@ class GroupedOptimizer(OptimizerHooks):
         index = self.variable_index(variable)
         return index, self._decays[index], self._factors[index]
 
+    def decay_now(self, decay: float, dtype: str):
+        """Returns the weight decay of a group in this step: a number, or a scalar of a dtype."""
+        if self.final_weight_decay is None or not decay:
+            return decay
+        total = self.total_steps
+        if isinstance(self.schedule, AdjustableCosine):
+            total = ops.cast(self.schedule.lengths[0], "float32")
+        share = ops.clip(ops.cast(self.iterations, "float32") / total, 0.0, 1.0)
+        remaining = ops.square(ops.cos(share * (math.pi / 2)))
+        final = self.final_weight_decay
+        return ops.cast(final + (decay - final) * remaining, dtype)
+
     def set_schedule(self, total_steps: int, warmup_steps: int) -> None:
         """Sets the lengths of an `AdjustableCosine`, also after the training step is compiled."""
         for variable, length in zip(
@@ -98,8 +118,13 @@ class GroupedOptimizer(OptimizerHooks):
         )
 
     def get_config(self):
+        changing = {
+            "final_weight_decay": self.final_weight_decay,
+            "total_steps": self.total_steps,
+        }
         return {
             **super().get_config(),
+            **(changing if self.final_weight_decay is not None else {}),
             "no_weight_decay": list(self.no_weight_decay),
             "learning_rate_factors": dict(self.learning_rate_factors),
         }

@@ -49,6 +49,8 @@ class Optimization:
             never scaled.
         weight_decay: weight decay, which is multiplied by the learning rate at each step; decoupled
             in "adamw" and "lamb", added to the gradient in "adam" and "sgd".
+        final_weight_decay: weight decay at the end of the training, to which it changes by half a
+            cosine at every step, as in DINO; None for the same weight decay all the time.
         weight_decay_on: variables with weight decay: "kernels" for all but biases, norms, scales,
             positions and class tokens; or "all" for every variable.
         adam_epsilon: constant ε for numerical stability in "adamw", "adam" and "lamb".
@@ -56,6 +58,8 @@ class Optimization:
         nesterov: whether the momentum of "sgd" is Nesterov's.
         clip_norm: largest global norm of the gradients; 0 for no clipping. By default 1 for
             "lamb", which includes clipping, and 0 for the others.
+        clip_each: whether clip_norm limits the norm of the gradient of each variable by itself, as
+            in DINO's code.
         layer_decay: layer-wise learning rate decay: factor between the learning rates of a block
             and of the block above it; 1 for the same learning rate everywhere.
         trainable: weights to train: "all"; "attention" for the attention layers, the class head and
@@ -92,10 +96,12 @@ class Optimization:
     min_learning_rate: float = 1e-5
     weight_decay: float = 0.05
     weight_decay_on: str = "kernels"
+    final_weight_decay: float | None = None
     adam_epsilon: float = 1e-8
     momentum: float = 0.9
     nesterov: bool = True
     clip_norm: float | None = None
+    clip_each: bool = False
     layer_decay: float = 1.0
     trainable: str = "all"
     training_mode: bool = True
@@ -112,6 +118,9 @@ class Optimization:
             require(field, getattr(self, field), getattr(self, field) > 0, "above 0")
         for field in ("warmup_learning_rate", "min_learning_rate", "weight_decay"):
             require(field, getattr(self, field), getattr(self, field) >= 0, "0 or more")
+        final = self.final_weight_decay
+        changes = final is None or (final >= 0 and self.weight_decay > 0)
+        require("final_weight_decay", final, changes, "0 or more, with a weight_decay above 0")
         for field in ("momentum", "ema_decay"):
             value = getattr(self, field)
             require(field, value, 0 <= value < 1, "at least 0 and below 1")

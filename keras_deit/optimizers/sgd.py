@@ -38,7 +38,7 @@ class SGD(GroupedOptimizer):
     def updates(self, gradient, variable, learning_rate):
         index, decay, _ = self.group_of(variable)
         if decay:
-            gradient = gradient + decay * variable
+            gradient = gradient + self.decay_now(decay, variable.dtype) * variable
         buffer = self._momentums[index]
         new_buffer = self.momentum * buffer + gradient
         yield buffer, new_buffer

@@ -34,7 +34,11 @@ def activation_bytes(model: TrainingModel, images: int, backend: str, shards: in
         InputError: a layer does not say what it saves.
     """
     costs = dataclasses.replace(ACTIVATION_COSTS[backend], shards=shards)
-    student, views = model.student, model.objective.views
+    student = model.student
+    image_format = getattr(student, "image_format", None)
+    views = model.objective.views
+    if image_format is not None:
+        views = model.objective.image_equivalents(image_format)
     compute_bytes = 4 if student.compute_dtype == "float32" else 2
     asked = getattr(student, "saved_activations", None)
     saved = asked(costs) if asked else model_activations(student, costs)

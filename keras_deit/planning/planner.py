@@ -11,7 +11,7 @@ from keras_deit.data import DatasetSize, dataset_size
 from keras_deit.distributed import split_axes
 from keras_deit.layers.tracing import trace_calls
 from keras_deit.models import Classifier, abstract_model
-from keras_deit.objectives import TrainingModel
+from keras_deit.objectives import TrainingLength, TrainingModel
 from keras_deit.optimizers import check_accumulation, select_trainable
 from keras_deit.planning.activations import activation_bytes
 from keras_deit.planning.device import count_devices, device_memory
@@ -69,7 +69,8 @@ def make_plan(job: Job, overrides: PlanOverrides | None = None) -> Plan:
     job = dataclasses.replace(job, recipe=recipe)
     images = optimization.batch_size // (replicas * optimization.accumulation_steps)
     with precision(job.mixed_precision):
-        model = _abstract_training_model(job, dataset.classes)
+        length = TrainingLength(optimization.epochs * steps, steps, dataset.examples)
+        model = _abstract_training_model(job, dataset.classes, length)
         optimizer = optimizer_size(model, optimization)
         memory = _memory(job, model, optimizer, dataset.classes, images, shards)
         checkpoint = checkpoint_bytes(model, optimizer, optimization.ema_decay > 0)
@@ -104,8 +105,9 @@ def _dataset(job: Job, overrides: PlanOverrides) -> DatasetSize:
     return dataset_size(job.dataset, job.data_dir, job.test_share)
 
 
-def _abstract_training_model(job: Job, num_classes: int) -> TrainingModel:
+def _abstract_training_model(job: Job, num_classes: int, length: TrainingLength) -> TrainingModel:
     recipe, objective = job.recipe, job.recipe.objective.copy()
+    objective.use_length(length)
     student = abstract_model(recipe.model, num_classes=num_classes, **recipe.model_values)
     if job.activation_checkpointing:
         enable_activation_checkpointing(student)
@@ -149,7 +151,8 @@ def _memory(job, model, optimizer, num_classes: int, images: int, shards: int) -
 
 def _batch_bytes(model: TrainingModel, num_classes: int, images: int) -> int:
     image = model.student.image_format
-    numbers = model.objective.views * image.height * image.width * 3 + num_classes
+    views = model.objective.image_equivalents(image)
+    numbers = round(views * image.height * image.width * 3) + num_classes
     # JAX copies the next batch to the device while a step runs.
     return 4 * images * numbers * (2 if keras.backend.backend() == "jax" else 1)
 

@@ -191,7 +191,10 @@ def _started(variable: keras.Variable):
 
 
 def _finite(tensor: np.ndarray, name: str, file: TensorFile) -> np.ndarray:
-    if not np.isfinite(tensor).all():
+    with np.errstate(all="ignore"):
+        # Reads the tensor once and writes nothing. The sum of large numbers may overflow.
+        is_finite = np.isfinite(np.add.reduce(tensor, axis=None)) or np.isfinite(tensor).all()
+    if not is_finite:
         raise InputError(f"{file.source} is corrupt: {name} has values that are not finite.")
     return tensor
 

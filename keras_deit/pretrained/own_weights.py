@@ -29,6 +29,8 @@ RUN_WEIGHTS = {
     "best": f"best{OWN_SUFFIX}",
     "ema": f"ema{OWN_SUFFIX}",
 }
+# What follows the features of a model, if the objective has an embedder; see `Objective`.
+RUN_EMBEDDERS = {"final": "final.embedder.keras", "best": "best.embedder.keras"}
 
 SUMMARY = "summary.json"
 # What else the summary has digests of.
@@ -54,7 +56,7 @@ def run_model(folder: pathlib.Path) -> dict | None:
 
 def file_digests(folder: pathlib.Path) -> dict[str, str]:
     """Returns the digests of the files that a run consists of, by name, for its summary."""
-    names = (*_CHECKED_FILES, *RUN_WEIGHTS.values())
+    names = (*_CHECKED_FILES, *RUN_WEIGHTS.values(), *RUN_EMBEDDERS.values())
     return {name: _digest(folder / name) for name in names if (folder / name).is_file()}
 
 

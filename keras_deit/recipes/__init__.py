@@ -8,6 +8,8 @@ from keras_deit.recipes.cvit import CVIT
 from keras_deit.recipes.deit import DEIT_RECIPES
 from keras_deit.recipes.deit3 import DEIT3_RECIPES
 from keras_deit.recipes.digits import DIGITS
+from keras_deit.recipes.dino import DINO_RECIPES
+from keras_deit.recipes.grafit import GRAFIT_RECIPES
 from keras_deit.recipes.layer_scale import LAYER_SCALE_RECIPES
 from keras_deit.recipes.options import (
     Option,
@@ -52,7 +54,9 @@ for _recipe in (
     *SPT_LSA_RECIPES,
     BINARYVIT,
     CVIT,
+    *DINO_RECIPES,
     *TRANSFER_RECIPES,
+    *GRAFIT_RECIPES,
 ):
     add_recipe(_recipe)
 RECIPES.protect()

@@ -87,6 +87,7 @@ def load_calibration(
         identity.get("test_share"),
         config.get("max_image_pixels", MAX_IMAGE_PIXELS),
         source.view.exif_orientation,
+        identity.get("coarse"),
     )
     names = source.class_names if source.has_names else None
     classes, *_ = model_classes(data.class_names, names, source.model.num_classes, data.name)

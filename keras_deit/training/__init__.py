@@ -20,6 +20,8 @@ from keras_deit.training.run import Run, different_values, load_run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
 from keras_deit.training.teachers import resolve_teacher, teacher_of_run
 from keras_deit.training.trainer import default_run_dir, train_job
+from keras_deit.training.translation import train_translation
+from keras_deit.training.translation_job import TranslationJob
 from keras_deit.training.validation import score_split
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "OnProblem",
     "Run",
     "Stopped",
+    "TranslationJob",
     "check_output",
     "check_recipe",
     "data_summary",
@@ -53,5 +56,6 @@ __all__ = [
     "train_dataset",
     "train_job",
     "train_teacher",
+    "train_translation",
     "training_options",
 ]

@@ -1,5 +1,6 @@
 """What happens around the steps of a training: progress bars, events, finite checks, timing."""
 
+import importlib.util
 import logging
 import math
 import pathlib
@@ -78,42 +79,60 @@ class ProgressBar(keras.callbacks.Callback):
         )
 
 
-class Events(keras.callbacks.TensorBoard):
-    """Writes events for TensorBoard; if that fails, says so once and continues without."""
+class Events(keras.callbacks.Callback):
+    """Writes events for TensorBoard; if that fails, says so once and continues without.
 
-    def __init__(self, path, **kwargs):
-        super().__init__(path, **kwargs)
+    On other backends TensorFlow, which writes them, is imported at the end of the first epoch, so
+    that the training need not wait for it.
+
+    Args:
+        path: folder of the events.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        super().__init__()
+        self._path = path
+        self._events = None
         self._failed = False
 
     def on_epoch_end(self, epoch, logs=None):
-        self._try(super().on_epoch_end, epoch, logs)
+        self._try("on_epoch_end", epoch, logs)
 
     def on_train_end(self, logs=None):
-        self._try(super().on_train_end, logs)
+        if self._events is not None:
+            self._try("on_train_end", logs)
 
-    def _try(self, write, *args):
-        import tensorflow as tf
-
+    def _try(self, method: str, *args) -> None:
         if self._failed:
             return
         try:
-            write(*args)
-        except (OSError, tf.errors.OpError) as error:
-            self._failed = True
-            _logger.warning("Events for TensorBoard cannot be written: %s", first_line(error))
+            import tensorflow as tf
+
+            failures = (OSError, tf.errors.OpError)
+        except ImportError as error:
+            self._fail(error)
+            return
+        try:
+            if self._events is None:
+                self._events = keras.callbacks.TensorBoard(self._path, write_graph=False)
+                self._events.set_params(self.params)
+                self._events.set_model(self.model)
+                self._events.on_train_begin()
+            getattr(self._events, method)(*args)
+        except failures as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        _logger.warning("Events for TensorBoard cannot be written: %s", first_line(error))
 
 
 def tensorboard_events(path: pathlib.Path) -> list[keras.callbacks.Callback]:
     """Returns a callback that writes events if TensorBoard is installed and this process writes."""
-    if not is_writer():
-        return []
-    try:
-        # Keras writes the events with both, on every backend.
-        import tensorboard  # noqa: F401
-        import tensorflow  # noqa: F401
-    except ImportError:
-        return []
-    return [Events(path, write_graph=False)]
+    # Keras writes the events with both, on every backend.
+    needed = ("tensorboard", "tensorflow")
+    is_installed = all(importlib.util.find_spec(name) is not None for name in needed)
+    return [Events(path)] if is_installed and is_writer() else []
 
 
 # Keras's loss scale starts at 2¹⁵ and is halved at every step with non-finite gradients.

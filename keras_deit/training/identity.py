@@ -24,7 +24,15 @@ from keras_deit.training.job import Job
 
 FORMAT = 2
 
-_OF_JOB = ("test_share", "minutes", "train_examples", "seed", "mixed_precision", "monitor")
+_OF_JOB = (
+    "test_share",
+    "minutes",
+    "train_examples",
+    "seed",
+    "mixed_precision",
+    "monitor",
+    "coarse",
+)
 _OF_TEACHER_RECIPE = (
     *("image_size", "batch_norm_momentum", "minutes", "loss", "target_smoothing"),
     *("drop_path_rate", "train_image_size"),
@@ -156,6 +164,7 @@ def teacher_data(dataset: Dataset, by_contents: bool = True) -> dict:
         "examples": len(dataset.train),
         "backend": keras.backend.backend(),
         **({"exif_orientation": True} if dataset.exif_orientation else {}),
+        **({"coarse_of": dataset.coarse_of} if dataset.coarse_of else {}),
     }
 
 

@@ -14,6 +14,7 @@ from keras_deit.data import (
     Dataset,
     Shard,
     Source,
+    View,
     balanced_class_weights,
     evaluation_pipeline,
     source_labels,
@@ -43,6 +44,7 @@ class InputPipeline:
         views: augmented copies of an image in a training batch.
         with_index: whether the labels hold the position of each image in its split.
         replay: stored labels of a teacher, for the batches of the training; None for none.
+        views_of: returns the views for the augmentation of a recipe; None for `views` equal ones.
     """
 
     image_format: ImageFormat
@@ -53,6 +55,7 @@ class InputPipeline:
     views: int = 1
     with_index: bool = False
     replay: Replay | None = None
+    views_of: Callable[[Augmentation], int | tuple[View, ...]] | None = None
 
     def for_objective(self, objective: Objective) -> "InputPipeline":
         """Returns the pipeline whose batches hold what an objective asks for."""
@@ -61,6 +64,7 @@ class InputPipeline:
             views=objective.views,
             with_index=objective.uses_index,
             replay=objective.replay,
+            views_of=objective.augmented_views,
         )
 
     def train_batches(
@@ -81,7 +85,7 @@ class InputPipeline:
         return (*arguments, optimization.batch_size, seed), {
             "shard": Shard(*process_index_and_count(), optimization.accumulation_steps),
             "bad_images": self.bad_images,
-            "views": self.views,
+            "views": self.views_of(augmentation) if self.views_of else self.views,
             "with_index": self.with_index,
             "balanced": optimization.sampling == "balanced",
             "row_targets": self.replay and self.replay.targets,

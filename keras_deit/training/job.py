@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import user_path
-from keras_deit.data import MAX_IMAGE_PIXELS, full_name
+from keras_deit.data import MAX_IMAGE_PIXELS, full_name, read_grouping
 from keras_deit.distributed import Devices
 from keras_deit.recipes import Recipe
 
@@ -55,6 +56,8 @@ class Job:
             be read, and neither can a file of more than four bytes for each of them.
         exif_orientation: whether to turn the photographs of a folder upright as their EXIF data
             says. Those of TensorFlow Datasets are never turned, as in the published evaluations.
+        coarse: coarse labels to train on, as for `load_dataset`; a file is read here. The
+            evaluation sees the fine ones, too.
     """
 
     dataset: str
@@ -78,10 +81,13 @@ class Job:
     on_bad_image: OnProblem = "fail"
     max_image_pixels: int = MAX_IMAGE_PIXELS
     exif_orientation: bool = True
+    coarse: str | Mapping[str, str] | None = None
 
     def __post_init__(self):
         # A folder is the same one however its path is written.
         object.__setattr__(self, "dataset", full_name(self.dataset))
+        if self.coarse is not None:
+            object.__setattr__(self, "coarse", read_grouping(self.coarse))
         for name in ("data_dir", "teacher_dir"):
             path = getattr(self, name)
             object.__setattr__(self, name, path and str(user_path(path)))

@@ -70,6 +70,13 @@ def training_options() -> list[Option]:
     checkpointing = "activation_checkpointing"
     job[checkpointing] = dataclasses.replace(job[checkpointing], old_name="rematerialise")
     own = {option.name: option for option in data_options()}
+    own["coarse"] = Option(
+        "coarse",
+        str,
+        "Coarse labels to train on; the evaluation sees the fine ones too. JSON file with the "
+        'coarse class of every class; "folders" for folder:PATH with COARSE/FINE/*.jpg; or '
+        '"digits" for three groups of the digits.',
+    )
     own["mixed_precision"] = Option(
         "mixed_precision",
         str,

@@ -62,6 +62,7 @@ def dataset_of(job: Job) -> Dataset:
     return load_dataset(
         *(job.dataset, job.data_dir, job.on_bad_image, job.test_share, job.max_image_pixels),
         job.exif_orientation,
+        job.coarse,
     )
 
 
@@ -129,6 +130,11 @@ def compile_training(
         balanced_accuracy=not objective.validates_features
         and (balanced or job.monitor == "balanced_accuracy"),
     )
+    if model.ema is not None and objective.embedder is not None:
+        raise InputError(
+            f"{type(objective).__name__} has layers after the features, of which no moving average "
+            f"is kept: leave --ema_decay out. Received: {optimization.ema_decay}"
+        )
     adjustable = job.minutes is not None
     model.compile(build_optimizer(model, optimization, steps, adjustable))
     _check_monitor(job.monitor, model)

@@ -199,8 +199,11 @@ def _images(optimization: Optimization) -> str:
 
 def _optimizer(optimization: Optimization) -> str:
     values = [optimization.optimizer, f"weight decay {optimization.weight_decay:g}"]
+    if optimization.final_weight_decay is not None:
+        values[-1] += f" to {optimization.final_weight_decay:g}"
     if optimization.gradient_clip:
-        values.append(f"gradients clipped to {optimization.gradient_clip:g}")
+        each = ", each by itself" if optimization.clip_each else ""
+        values.append(f"gradients clipped to {optimization.gradient_clip:g}{each}")
     if optimization.layer_decay != 1:
         values.append(f"layer decay {optimization.layer_decay:g}")
     if optimization.ema_decay:

@@ -47,7 +47,9 @@ class Run:
     `metrics.csv` (the log by epoch), `train.log` (what was said, with the time), `tensorboard/`
     (its events), `checkpoints/` (what a stopped run resumes from), `best.weights.h5` (of the epoch
     with the best validation figure), `final.weights.h5` and `summary.json` (the result),
-    `ema.weights.h5` (the moving average, if there is one), `evaluation.json` and `mistakes.json`
+    `ema.weights.h5` (the moving average, if there is one), `final.embedder.keras` and
+    `best.embedder.keras` (what follows the features, if the objective has an embedder),
+    `evaluation.json` and `mistakes.json`
     (the figures of an evaluation and its worst answers, once there was one), and `report.html`.
 
     Args:

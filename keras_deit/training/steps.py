@@ -3,6 +3,7 @@
 from keras_deit.core.errors import InputError
 from keras_deit.core.processes import data_parallel_replicas, process_index_and_count
 from keras_deit.data import Dataset, Shard, steps_per_epoch
+from keras_deit.objectives import TrainingLength
 from keras_deit.optimizers import Optimization, learning_rate_schedule
 
 
@@ -60,3 +61,17 @@ def count_steps(
     optimization, steps = optimization.in_epochs(steps_per_epoch(images, batch_size))
     learning_rate_schedule(optimization, steps)
     return optimization, steps
+
+
+def training_length(
+    optimization: Optimization, steps_per_epoch: int, dataset: Dataset
+) -> TrainingLength:
+    """Returns the length of a training, as an objective gets it.
+
+    Args:
+        optimization: in epochs.
+        steps_per_epoch: steps of the optimizer in an epoch.
+        dataset: to train on.
+    """
+    steps = optimization.epochs * steps_per_epoch
+    return TrainingLength(steps, steps_per_epoch, len(dataset.train))

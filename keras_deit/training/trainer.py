@@ -7,13 +7,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import keras
-
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import disk_errors_as_input_errors, exclusive_lock
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import all_gather, barrier, is_writer
 from keras_deit.core.progress import progress_logger
+from keras_deit.core.random_state import set_random_seed
 from keras_deit.data import BadImages, Dataset, load_dataset
 from keras_deit.distributed import strategy_scope
 from keras_deit.objectives import Objective, TrainingModel
@@ -23,6 +22,7 @@ from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager
 from keras_deit.training.earlier_formats import as_started, run_digests
+from keras_deit.training.embedders import save_embedder
 from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
@@ -39,7 +39,7 @@ from keras_deit.training.preparation import (
 )
 from keras_deit.training.report import environment, start_report, training_summary
 from keras_deit.training.run import Run, flatten
-from keras_deit.training.steps import dataset_steps
+from keras_deit.training.steps import dataset_steps, training_length
 from keras_deit.training.teachers import teacher_fingerprint, values_of, with_teacher
 from keras_deit.training.time_limit import limit
 from keras_deit.training.validation import score_split
@@ -146,7 +146,7 @@ def _train(
     bad_images = BadImages(job.on_bad_image)
 
     # Build the student and its teacher. Weights may bring another normalization of the images.
-    keras.utils.set_random_seed(job.seed)
+    set_random_seed(job.seed)
     student = build_student(job, dataset.num_classes)
     image_format = student.image_format
     pipeline = InputPipeline(
@@ -154,7 +154,8 @@ def _train(
     )
     objective, teacher = with_teacher(job, run, objective, dataset, pipeline, print_fn)
     # Again, because it must make no difference whether a teacher was trained just now.
-    keras.utils.set_random_seed(job.seed)
+    set_random_seed(job.seed)
+    objective.use_length(training_length(optimization, steps, splits))
     class_weights = training_class_weights(optimization, splits)
     model = compile_training(job, student, objective, optimization, steps, class_weights)
     data = training_data(job, model, splits, pipeline, optimization, steps)
@@ -196,11 +197,13 @@ def _train(
 
         # Restore, then train and validate each epoch.
         loop.restore()
+        objective.use_length(training_length(optimization, steps, splits))
         with loop.running():
             while not loop.finished:
                 loop.train_epoch()
                 if loop.validate():
                     run.save_weights(student, run.best_weights)
+                    save_embedder(run, objective.embedder, "best")
                 run.write_metrics(loop.progress.history)
                 loop.end_epoch()
 
@@ -211,9 +214,10 @@ def _train(
             optimization.micro_batch_size,
         )
         run.save_weights(student, run.final_weights)
+        save_embedder(run, objective.embedder, "final")
         summary = {split: score(split), f"{split}_examples": len(getattr(dataset, split))}
-        if model.ema is not None:
-            with model.ema.swap_weights(student):
+        if model.averages is not None:
+            with model.averages.swap_weights(student):
                 run.save_weights(student, run.ema_weights)
                 summary[f"{split}_ema"] = score(f"{split}, EMA")
         summary["bad_images"] = all_gather(bad_images.names)
@@ -274,6 +278,7 @@ def _config(job, student, dataset, pipeline, teacher, effective) -> dict:
         "model": values,
         **({"image_mean": mean, "image_std": std} if mean else {}),
         "class_names": list(dataset.class_names),
+        **({"fine_class_names": list(dataset.fine_class_names)} if dataset.coarse_of else {}),
         "examples": dataset.examples,
         "on_bad_image": job.on_bad_image,
         "max_image_pixels": job.max_image_pixels,

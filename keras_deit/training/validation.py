@@ -1,10 +1,13 @@
 """Validating a model during its training, and scoring it on a split at the end."""
 
+import dataclasses
+
 import keras
+import numpy as np
 
 from keras_deit.data import Dataset, Source, num_batches
 from keras_deit.models import Classifier
-from keras_deit.objectives import Objective, TrainingModel
+from keras_deit.objectives import Features, Objective, TrainingModel
 from keras_deit.objectives.scoring import Scores, compute_features, score_student
 from keras_deit.training.input_pipeline import InputPipeline
 
@@ -32,13 +35,52 @@ def score_split(
     Returns:
         Figures by the names of the rows of the report.
     """
-    source, title = getattr(splits, split), title or split
-    data, batches = _pass_over(source, pipeline, batch_size)
     if not objective.validates_features:
-        return score_student(student, objective.teacher, data, batches, title)
-    train = compute_features(student, *_pass_over(splits.train, pipeline, batch_size), "train")
-    scored = compute_features(student, data, batches, title)
-    return {"features": objective.validate(train, scored)}
+        data, batches = _pass_over(getattr(splits, split), pipeline, batch_size)
+        return score_student(student, objective.teacher, data, batches, title or split)
+    names = ["train", "validation", split]
+    if split == "validation" or not objective.chooses_by_validation:
+        names.remove("validation")
+    features = [
+        split_features(
+            *(objective, student, splits, name, pipeline, batch_size),
+            title if name == split else None,
+        )
+        for name in names
+    ]
+    score = objective.validate if len(names) == 2 else objective.score_test
+    return {"features": score(*features)}
+
+
+def split_features(
+    objective: Objective,
+    student: Classifier,
+    splits: Dataset,
+    split: str,
+    pipeline: InputPipeline,
+    batch_size: int,
+    title: str | None = None,
+    callbacks=(),
+) -> Features:
+    """Returns the features of a split, with the labels of both levels if there are two.
+
+    Args:
+        objective, student, splits, pipeline, batch_size, title: as for `score_split`.
+        split: "train", "validation" or "test".
+        callbacks: of Keras's `predict`.
+    """
+    source = getattr(splits, split)
+    fine = getattr(source, "fine", None)
+    if fine is not None:
+        pipeline = dataclasses.replace(pipeline, num_classes=len(splits.fine_class_names))
+    data, batches = _pass_over(fine or source, pipeline, batch_size)
+    features = compute_features(
+        student, data, batches, title or split, callbacks, objective.embedder
+    )
+    if fine is None:
+        return features
+    labels = np.asarray(splits.coarse_of)[features.labels]
+    return Features(features.features, labels, features.labels)
 
 
 def validate_model(
@@ -64,9 +106,9 @@ def validate_model(
         )
         return model.evaluate(batches, callbacks=[callback], return_dict=True, verbose=0)
     train, validation = (
-        compute_features(
-            *(model.student, *_pass_over(getattr(splits, name), pipeline, batch_size)),
-            *(name, [callback]),
+        split_features(
+            *(objective, model.student, splits, name, pipeline, batch_size),
+            callbacks=[callback],
         )
         for name in ("train", "validation")
     )

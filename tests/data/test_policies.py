@@ -281,3 +281,25 @@ def test_affine_without_magnitude_changes_nothing_and_the_border_is_the_images()
     np.testing.assert_array_equal(moved[:, 9:], np.repeat(image[:, -1:], 3, axis=1))
     turned = apply(image[:, :9], [Step("Distort", ((0, -1, 1, 0), (0, 0)))], "nearest")
     np.testing.assert_array_equal(turned, np.rot90(image[:, :9]))
+
+
+def test_byol_draws_jitter_grayscale_blur_and_solarization():
+    drawn = draw("byol-b0.1-s0.2")
+    jitter = {"Brightness": (0.6, 1.4), "Contrast": (0.6, 1.4), "Color": (0.8, 1.2)}
+    shares = {**dict.fromkeys((*jitter, "Hue"), 0.8), "Grayscale": 0.2}
+    shares |= {"GaussianBlur": 0.1, "Solarize": 0.2}
+    for name, share in shares.items():
+        found = [step.argument for steps in drawn for step in steps if step.operation == name]
+        assert_frequencies([len(found), DRAWS - len(found)], [share, 1 - share])
+        low, high = {**jitter, "Hue": (-0.1, 0.1), "GaussianBlur": (0.1, 2)}.get(name, (0, 0))
+        if high:
+            assert stats.kstest(found, stats.uniform(low, high - low).cdf).pvalue > SIGNIFICANCE
+    first = [steps[0].operation for steps in drawn if len(steps) >= 4]
+    assert_frequencies([first.count(name) for name in (*jitter, "Hue")], [1] * 4)
+
+
+def test_the_hue_turns_around_the_color_circle():
+    red = np.full((2, 2, 3), (200, 0, 0), np.uint8)
+    green, back = (apply(red, [Step("Hue", shift)]) for shift in (1 / 3, 0.0))
+    np.testing.assert_allclose(green[0, 0], (0, 200, 0), atol=6)
+    np.testing.assert_allclose(back, red, atol=2)

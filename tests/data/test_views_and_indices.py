@@ -5,8 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
+from keras_deit.core.errors import InputError
 from keras_deit.core.image_format import ImageFormat
-from keras_deit.data import Augmentation, Shard, evaluation_pipeline, load_dataset, train_pipeline
+from keras_deit.data import (
+    Augmentation,
+    Shard,
+    View,
+    evaluation_pipeline,
+    load_dataset,
+    train_pipeline,
+)
 from keras_deit.data.source import ArraySource
 
 FORMAT = ImageFormat(8, 8)
@@ -74,3 +82,29 @@ def test_the_index_of_an_evaluated_image_is_that_of_its_source(weighted):
         indices.extend(labels["index"])
     # The padding consists of copies of the last example.
     assert indices == [*range(10), *([9, 9] if weighted else [])]
+
+
+def test_views_of_two_sizes_have_augmentations_of_their_own_and_do_not_depend_on_the_batch():
+    views = (View(PLAIN), View(Augmentation(crop_scale=(0.2, 0.2))), View(PLAIN, 4), View(PLAIN, 4))
+    found = {}
+    for size in (8, 4):
+        dataset = train_pipeline(
+            load_dataset("digits").train, FORMAT, PLAIN, 10, size, 0, views=views, with_index=True
+        )
+        batches = list(itertools.islice(dataset, 16 // size))
+        found[size] = [
+            np.concatenate([images[name] for images, _ in batches]) for name in ("global", "local")
+        ]
+    whole, local = found[8]
+    assert whole.shape == (16, 2, 8, 8, 3)
+    assert local.shape == (16, 2, 4, 4, 3)
+    np.testing.assert_array_equal(local[:, 0], local[:, 1])
+    assert (whole[:, 0] != whole[:, 1]).any((1, 2, 3)).all()
+    for one, other in zip(*found.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_views_of_two_sizes_are_not_mixed():
+    mixed = Augmentation(cutmix_alpha=0.0)
+    with pytest.raises(InputError, match="Mixup"):
+        train_pipeline(numbered(8), FORMAT, mixed, 5, 4, 0, views=(View(mixed), View(mixed, 4)))

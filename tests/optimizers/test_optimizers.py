@@ -205,3 +205,21 @@ def test_groups_of_unknown_variables_are_refused():
         optimizer.build(variables(start()))
     with pytest.raises(NotImplementedError, match="no_weight_decay"):
         AdamW(0.1).exclude_from_weight_decay(var_names=["bias"])
+
+
+@pytest.mark.parametrize("name", ["AdamW", pytest.param("SGD", marks=on_all_backends)])
+def test_the_weight_decay_changes_by_half_a_cosine(name):
+    kind, values, reference, last, _ = CASES[name]
+    optimizer = kind(0.01, 0.2, final_weight_decay=0.6, total_steps=STEPS, **values)
+    found = apply(optimizer, variables(start()), gradients())
+    expected = start()
+    states = [(0.0, 0.0) for _ in expected]
+    for step, all_gradients in enumerate(gradients()):
+        decay = 0.6 - 0.4 * (1 + np.cos(np.pi * step / STEPS)) / 2
+        for i, gradient in enumerate(all_gradients):
+            expected[i], states[i] = reference(
+                expected[i], gradient, states[i], step + 1, 0.01, decay, last
+            )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert type(optimizer).from_config(optimizer.get_config()).final_weight_decay == 0.6

@@ -7,7 +7,7 @@ import pytest
 
 from keras_deit import InputError
 from keras_deit.models import abstract_model, list_models, model_values
-from keras_deit.objectives import Distillation, Supervised
+from keras_deit.objectives import Distillation
 from keras_deit.optimizers import learning_rate_schedule
 from keras_deit.recipes import get_recipe, list_recipes, recipe_table
 from keras_deit.training import Job
@@ -240,7 +240,7 @@ def test_only_distillation_has_a_teacher():
     for name in list_recipes():
         distills = "distilled" in name or name in ("digits", "cait_finetune_448", "binaryvit")
         objective = get_recipe(name).objective
-        assert type(objective) is (Distillation if distills else Supervised)
+        assert (type(objective) is Distillation) == distills
         assert (objective.teacher_request is not None) == distills
         assert not distills or objective.kind == ("soft" if name == "binaryvit" else "hard")
 
@@ -300,3 +300,15 @@ def test_table_shows_every_value():
     resolved = recipe_table(recipe.for_model("deit3_small_patch16_224")).splitlines()
     assert "  learning_rate            0.004" in resolved
     assert not any(line.startswith("for ") for line in resolved)
+
+
+def test_grafit_has_the_values_of_the_paper():
+    """§4.1: cosine from 0.1 for 256 images, 600 epochs of batches of 1,024; table 2: the heads."""
+    recipe = get_recipe("grafit")
+    optimization = recipe.optimization
+    assert optimization.peak_learning_rate == pytest.approx(0.1 * 1024 / 256)
+    assert (optimization.epochs, optimization.batch_size) == (600, 1024)
+    assert (optimization.optimizer, optimization.nesterov) == ("sgd", True)
+    fc, plus = (get_recipe(name).objective.values for name in ("grafit_fc", "snca_plus"))
+    assert (fc["projector"], fc["projection_dim"]) == ("linear", 128)
+    assert (plus["projector"], plus["instance_weight"], plus["sigma"]) == ("mlp", 0.0, 0.05)

@@ -73,3 +73,24 @@ def test_what_needs_a_missing_package_is_refused_before_anything_is_written(
     message = result[case]
     assert all(word in message for word in words) and "\n" not in message
     assert {path.name for path in folder.iterdir()} == {"run"}
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_where_it_is_installed_building_and_training_do_not_import_it(backend):
+    values = "image_size=8, patch_size=4, embed_dim=12, depth=1, num_heads=2, num_classes=3"
+    script = f"""
+import sys
+import numpy as np
+import keras_deit
+from keras_deit.core.random_state import set_random_seed
+
+set_random_seed(0)
+model = keras_deit.create_model("cait_xxs24_224", {values}, class_depth=1)
+model.get_config()
+model.compile("sgd", "mse")
+model.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 3)), verbose=0)
+print("tensorflow" in sys.modules)
+from keras.src.utils.module_utils import tensorflow
+print(tensorflow.available)
+"""
+    assert end(start("-c", script, backend=backend)).split() == ["False", "True"]

@@ -1,0 +1,44 @@
+"""The embedders of a run: what follows the features of its model, beside the weights."""
+
+import keras
+
+from keras_deit.core.errors import InputError
+from keras_deit.core.files import atomic_write
+from keras_deit.core.keras_file import load_keras_file
+from keras_deit.core.processes import addressable, is_writer
+from keras_deit.pretrained.own_weights import RUN_EMBEDDERS, check_run_file, stored_digests
+from keras_deit.training.run import Run
+
+
+def save_embedder(run: Run, embedder: keras.Model | None, weights: str) -> None:
+    """Writes an objective's embedder atomically, in the process that writes.
+
+    Args:
+        run: of the training.
+        embedder: see `Objective`; None for none.
+        weights: the weights that it goes with, one of `RUN_EMBEDDERS`.
+    """
+    if is_writer() and embedder is not None:
+        path = run.path / RUN_EMBEDDERS[weights]
+        with addressable(embedder.weights), atomic_write(path) as partial:
+            embedder.save(partial)
+
+
+def load_embedder(run: Run, weights: str = "final") -> keras.Model | None:
+    """Returns what follows the features of the model of a run; None if it has no embedder.
+
+    Args:
+        run: finished.
+        weights: as for `Run.model`.
+
+    Raises:
+        InputError: the file is gone or corrupt, or the run has none for these weights.
+    """
+    name = RUN_EMBEDDERS.get(weights)
+    if name is not None and (run.path / name).is_file():
+        check_run_file(run.path / name)
+        return load_keras_file(run.path / name, str(run.path / name))
+    known = stored_digests(run.path)
+    if any(other in known for other in RUN_EMBEDDERS.values()):
+        raise InputError(f"{run.path} has no embedder for its weights {weights!r}.")
+    return None

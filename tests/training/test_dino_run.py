@@ -1,0 +1,67 @@
+"""A run of DINO: resumed after a kill, evaluated, planned, and as the start of another recipe."""
+
+import numpy as np
+import pytest
+from run_files import Killed, before_call, kill, quiet, result_bits
+from weight_files import stored_weights
+
+from keras_deit.evaluation import evaluate_run
+from keras_deit.training import make_job, train_job
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
+SMALL = {"embed_dim": 12, "depth": 1, "epochs": 3, "batch_size": 400, "local_crops": 1}
+
+
+@pytest.fixture(scope="module")
+def job():
+    small = {"prototypes": 16, "projector_width": 8, "bottleneck": 8, "freeze_epochs": 0.5}
+    return make_job(
+        dataset="digits",
+        recipe="dino_digits",
+        model="deit_tiny_patch16_224",
+        checkpoint_seconds=0.0,
+        validation_epochs=1,
+        **SMALL,
+        **small,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(job, tmp_path_factory, eager):
+    return train_job(job, str(tmp_path_factory.mktemp("dino") / "run"), quiet)
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_a_killed_run_ends_like_one_that_is_not(job, run, tmp_path, monkeypatch):
+    for number in (1, 4):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            before_call(patch, "step_ends", number, kill)
+            train_job(job, str(tmp_path), quiet)
+    assert result_bits(train_job(job, str(tmp_path), quiet)) == result_bits(run)
+
+
+def test_its_evaluation_shows_neighbors_and_a_linear_probe_of_student_and_teacher(run):
+    found = evaluate_run(str(run.path), batch_size=360)
+    for name, key in (("scores", "test"), ("ema_scores", "test_ema")):
+        assert set(found[name]["features"]) == {"knn_top1", "linear_top1"}
+        assert found[name] == run.summary[key]
+    # The teacher's weights are the averages, and it has no class head of its own.
+    student, teacher = stored_weights(run.final_weights), stored_weights(run.ema_weights)
+    same = {name for name in student if np.array_equal(student[name], teacher[name])}
+    assert 0 < len(same) < len(student)
+
+
+def test_its_weights_start_a_recipe_with_a_new_head(run, tmp_path):
+    job = make_job(
+        dataset="digits",
+        recipe="digits",
+        model="deit_tiny_patch16_224",
+        weights=str(run.path),
+        objective="supervised",
+        epochs=1,
+        batch_size=400,
+        embed_dim=SMALL["embed_dim"],
+        depth=SMALL["depth"],
+    )
+    started = train_job(job, str(tmp_path), quiet)
+    assert started.summary["steps"] == 3
