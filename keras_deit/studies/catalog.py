@@ -6,7 +6,7 @@ cores.
 """
 
 from keras_deit.recipes.augreg import LEVELS
-from keras_deit.studies.definition import Cell, Claim, StudyDefinition, register_study
+from keras_deit.studies.definition import Cell, Claim, Figure, StudyDefinition, register_study
 
 _THESIS = "H. Touvron's thesis"
 _TEACHER = "kerascv:csp_darknet_tiny"
@@ -129,6 +129,64 @@ register_study(
     )
 )
 
+_PAIRS = {
+    ("ground truth", "class"): 0.170,
+    ("ground truth", "distillation"): 0.169,
+    ("ground truth", "both"): 0.166,
+    ("teacher", "class"): 0.112,
+    ("teacher", "distillation"): 0.100,
+    ("teacher", "both"): 0.102,
+    ("class", "distillation"): 0.050,
+    ("class", "both"): 0.033,
+    ("distillation", "both"): 0.019,
+}
+_FIRST, _LAST = "cosine after the first block", "cosine after the last block"
+
+register_study(
+    StudyDefinition(
+        name="tokens",
+        title="what class and distillation token and their heads have in common",
+        source=f"{_THESIS}, §3.4 and table 3.4, DeiT-B at 224",
+        cells=(
+            Cell("distillation token", **_TOKEN),
+            Cell("two class tokens", {"distillation": "none", "distilled": True}),
+        ),
+        figures=(
+            *(
+                Figure(f"disagreement {' and '.join(pair)}", ("disagreement", *pair), published)
+                for pair, published in _PAIRS.items()
+            ),
+            Figure(_FIRST, ("token_cosine", 0), 0.06),
+            Figure(_LAST, ("token_cosine", -1), 0.93),
+        ),
+        claims=(
+            Claim(
+                "distillation token",
+                "distillation token",
+                "The distillation head agrees with the teacher more than the class head does.",
+                ("disagreement teacher and class", "disagreement teacher and distillation"),
+            ),
+            Claim(
+                "distillation token",
+                "distillation token",
+                "The two tokens become more alike from block to block.",
+                (_LAST, _FIRST),
+            ),
+            Claim(
+                "two class tokens",
+                "distillation token",
+                "Two class tokens are more alike than class and distillation token.",
+                (_LAST, _LAST),
+            ),
+        ),
+        datasets=("letters30",),
+        reason=_LETTERS,
+        small=_SMALL,
+        paper={**_IMAGENET, "recipe": "deit_distilled", "model": "deit_base_patch16_224"},
+        remarks="The published cosine of 0.06 is that of the tokens before the first block.",
+    )
+)
+
 _AUGMENTED = {"auto_augment": "rand-m9-mstd0.5-inc1", "mixup_alpha": 0.8, "cutmix_alpha": 1.0}
 _NONE = {
     "auto_augment": "none",
@@ -157,6 +215,10 @@ register_study(
         reason=_CROPS,
         small=_SMALL,
         paper={"dataset": "cifar10", "recipe": "cifar10_scratch", "epochs": 20},
+        figures=tuple(
+            Figure(name.replace("_", " "), ("figures", "fused", name))
+            for name in ("macro_precision", "macro_recall", "macro_f1", "macro_auc", "log_loss")
+        ),
     )
 )
 
@@ -310,5 +372,55 @@ register_study(
         reason=_CROPS,
         small={**_SMALL, **_AUGMENTED, "label_smoothing": 0.0},
         paper={**_IMAGENET, "recipe": "deit3_1k", "model": "deit3_small_patch16_224"},
+    )
+)
+
+_RATES = {"learning_rate": 3e-4, "warmup_steps": 0, "warmup_learning_rate": 0.0}
+# A step that changes nothing: the model is only evaluated at another size.
+_UNCHANGED = {"steps": 1, "learning_rate": 1e-12, "min_learning_rate": 0.0, "weight_decay": 0.0}
+
+register_study(
+    StudyDefinition(
+        name="resolution",
+        title="size of the images in training, fine-tuning and test, and the crop ratio",
+        source=f"{_THESIS}, tables 3.10 and 3.22, DeiT-B",
+        cells=(
+            Cell("trained at 224", small={"image_size": 24}, published=81.8),
+            Cell(
+                "trained at 224, tested at 384",
+                small={"image_size": 32, "weights": "run:trained at 224", **_UNCHANGED},
+                paper={"image_size": 384, "weights": "run:trained at 224", **_UNCHANGED},
+            ),
+            Cell(
+                "fine-tuned at 384",
+                small={"image_size": 32, "weights": "run:trained at 224", "steps": 200, **_RATES},
+                paper={"recipe": "deit_finetune_384", "weights": "run:trained at 224"},
+                published=83.1,
+            ),
+            Cell(
+                "fine-tuned at 384, crop ratio 0.875",
+                {"evaluation_crop_ratio": 0.875},
+                small={"image_size": 32, "weights": "run:fine-tuned at 384", **_UNCHANGED},
+                paper={"image_size": 384, "weights": "run:fine-tuned at 384", **_UNCHANGED},
+            ),
+        ),
+        claims=(
+            Claim("fine-tuned at 384", "trained at 224", "Fine-tuning at a larger size helps."),
+            Claim(
+                "fine-tuned at 384",
+                "trained at 224, tested at 384",
+                "It helps more than testing at the larger size alone.",
+            ),
+            Claim(
+                "fine-tuned at 384",
+                "fine-tuned at 384, crop ratio 0.875",
+                "A crop ratio of 1 is better than 0.875.",
+            ),
+        ),
+        datasets=("letters30",),
+        reason=_LETTERS,
+        small={**_SMALL, "patch_size": 4, "evaluation_crop_ratio": 1.0},
+        paper={**_IMAGENET, "recipe": "deit", "model": "deit_base_patch16_224"},
+        remarks="24 and 32 pixels stand for 224 and 384.",
     )
 )

@@ -8,20 +8,38 @@ from keras_deit.core.registry import Registry
 SCALES = ("small", "paper")
 # The heads of a distilled model, and their mean.
 ROWS = ("class", "distillation", "fused")
+TOP1 = "top-1"
+# Stands before the name of a cell in an option.
+RUN_OF = "run:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of a run besides its top-1, from its `evaluation.json`.
+
+    Attributes:
+        name: title of its column.
+        path: keys and indices that lead to it; of a disagreement the names of its two classifiers.
+        published: the figure of the source, or None.
+    """
+
+    name: str
+    path: tuple
+    published: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A row of the table: a training with several seeds, and the figure that counts.
+    """A row of the table: a training with several seeds, and the head whose top-1 counts.
 
     Attributes:
         name: what is different about it.
         options: options of `keras_deit.train`, besides those of the study. "run:CELL" stands for
-            the run of another cell with the first seed.
+            the run of another cell with the same seed: as `weights` to start from, or as `teacher`.
         small, paper: further ones at one of the scales.
-        row: the head whose top-1 counts: "class", "distillation", or "fused" for their mean.
+        row: "class", "distillation", or "fused" for the mean of the heads.
         runs_of: name of the cell whose runs are used; by default it has runs of its own.
-        published: top-1 of the paper in percent, or None.
+        published: top-1 of the source in percent, or None.
     """
 
     name: str
@@ -32,20 +50,32 @@ class Cell:
     runs_of: str | None = None
     published: float | None = None
 
+    @property
+    def needs(self) -> dict[str, str]:
+        """The cells whose runs it starts from, by the name of the option."""
+        values = {**self.options, **self.small, **self.paper}
+        return {
+            name: value.removeprefix(RUN_OF)
+            for name, value in values.items()
+            if isinstance(value, str) and value.startswith(RUN_OF)
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """That one cell is better than another.
+    """That one figure is larger than another.
 
     Attributes:
-        better: name of the cell whose top-1 is said to be larger.
+        better: name of the cell whose figure is said to be larger.
         worse: name of the other one.
         text: the claim in words.
+        figures: names of their figures.
     """
 
     better: str
     worse: str
     text: str
+    figures: tuple[str, str] = (TOP1, TOP1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +93,7 @@ class StudyDefinition:
         small: options of all cells at the scale "small".
         paper: options of all cells at the scale "paper", the published setting.
         seeds: the seeds, as `parse_seeds` takes them.
+        figures: figures besides the top-1.
         remarks: what differs from the published setting besides its size.
     """
 
@@ -76,21 +107,25 @@ class StudyDefinition:
     small: dict
     paper: dict
     seeds: str = "0:3"
+    figures: tuple[Figure, ...] = ()
     remarks: str = ""
 
     def __post_init__(self):
         names = [cell.name for cell in self.cells]
-        own = [cell.name for cell in self.cells if cell.runs_of is None]
+        figures = {TOP1, *(figure.name for figure in self.figures)}
         if twice := {name for name in names if names.count(name) > 1}:
             raise InputError(f"Study {self.name} has several cells {sorted(twice)}.")
-        for cell in self.cells:
+        trained = [cell.name for cell in self.trained]
+        for place, cell in enumerate(self.cells):
             if cell.row not in ROWS:
                 raise InputError(f"row should be one of {', '.join(ROWS)}. Received: {cell.row!r}")
-            if cell.runs_of is not None and cell.runs_of not in own:
+            if cell.runs_of is not None and cell.runs_of not in trained:
                 raise InputError(f"Cell {cell.name!r} uses the runs of no cell: {cell.runs_of!r}")
+            if not {*cell.needs.values()} <= {*names[:place]}:
+                raise InputError(f"Cell {cell.name!r} needs runs of cells before it.")
         for claim in self.claims:
-            if unknown := {claim.better, claim.worse} - {*names}:
-                raise InputError(f"A claim of study {self.name} is about no cell: {unknown}")
+            if {claim.better, claim.worse} - {*names} or {*claim.figures} - figures:
+                raise InputError(f"A claim of study {self.name} is about no cell: {claim}")
 
     @property
     def trained(self) -> list[Cell]:

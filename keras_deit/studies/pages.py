@@ -5,6 +5,7 @@ import html
 from keras_deit.evaluation.charts import figure
 from keras_deit.evaluation.html_parts import table, text, values_table
 from keras_deit.evaluation.page import filled_page
+from keras_deit.studies.definition import TOP1
 from keras_deit.version import __version__
 
 # Pixels of the chart.
@@ -23,9 +24,11 @@ def markdown_page(document: dict, command: str) -> str:
     lines += [f"The data: {document['reason']}.", "", "```sh", command, "```", ""]
     lines += [f"- {name}: {value}" for name, value in document["conditions"].items()]
     for dataset, part in document["data"].items():
-        lines += ["", f"## {dataset}", ""]
-        lines += ["| | top-1 | std | seeds | published |", "|---|---|---|---|---|"]
-        lines += [_row([name, *_numbers(cell)]) for name, cell in part["cells"].items()]
+        lines += ["", f"## {dataset}"]
+        for figure_name in _figure_names(part):
+            titles = ["", figure_name, "std", "seeds", "published"]
+            lines += ["", _row(titles), "|---|---|---|---|---|"]
+            lines += [_row([n, *_numbers(c[figure_name])]) for n, c in part["cells"].items()]
         lines += ["", "| claim | | difference | 95 % interval | p |", "|---|---|---|---|---|"]
         lines += [_row(_claim(claim, bold="**")) for claim in part["claims"]]
     lines += [
@@ -41,10 +44,13 @@ def html_page(document: dict, command: str) -> str:
     """Returns the page as HTML that needs no other file and no network."""
     parts = {}
     for dataset, part in document["data"].items():
-        cells = table(
-            "Top-1 in percent",
-            ("", "mean", "std", "seeds", "published"),
-            [(name, *_numbers(cell)) for name, cell in part["cells"].items()],
+        cells = "".join(
+            table(
+                figure_name,
+                ("", "mean", "std", "seeds", "published"),
+                [(n, *_numbers(c[figure_name])) for n, c in part["cells"].items()],
+            )
+            for figure_name in _figure_names(part)
         )
         claims = table(
             "Claims",
@@ -65,12 +71,21 @@ def html_page(document: dict, command: str) -> str:
     )
 
 
-def _numbers(cell: dict) -> list[str]:
-    """Returns mean, std, number of seeds and published top-1 as texts."""
-    shown = [cell["mean"], cell["std"]]
-    texts = ["–" if value is None else f"{value:.2f}" for value in shown]
-    published = "" if cell["published"] is None else f"{cell['published']:.1f}"
-    return [*texts, str(len(cell["values"])), published]
+def _figure_names(part: dict) -> list[str]:
+    """Returns the names of the figures of the cells, top-1 first."""
+    return list(next(iter(part["cells"].values())))
+
+
+def _numbers(figure: dict) -> list[str]:
+    """Returns mean, std, number of seeds and the published figure as texts."""
+    shown = [figure["mean"], figure["std"]]
+    texts = ["–" if value is None else _rounded(value) for value in shown]
+    published = "" if figure["published"] is None else f"{figure['published']:g}"
+    return [*texts, str(len(figure["values"])), published]
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def _claim(claim: dict, bold: str = "") -> list[str]:
@@ -81,8 +96,8 @@ def _claim(claim: dict, bold: str = "") -> list[str]:
     return [
         words,
         f"{bold}{claim['verdict']}{bold}",
-        f"{claim['difference']:+.2f}",
-        f"{low:+.2f} to {high:+.2f}",
+        f"{claim['difference']:+.3g}",
+        f"{low:+.3g} to {high:+.3g}",
         f"{claim['p']:.2g}",
     ]
 
@@ -93,7 +108,7 @@ def _row(cells: list[str]) -> str:
 
 def _chart(cells: dict) -> str:
     """Returns a chart with a line for each cell: a dot for each seed, and a mark at their mean."""
-    measured = {name: cell for name, cell in cells.items() if cell["values"]}
+    measured = {name: cell[TOP1] for name, cell in cells.items() if cell[TOP1]["values"]}
     if not measured:
         return ""
     values = [value for cell in measured.values() for value in cell["values"].values()]

@@ -1,34 +1,38 @@
 """The figures of a study, and what they say about its claims."""
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
 
-from keras_deit.evaluation import Study
+from keras_deit.evaluation.seed_study import run_figures
 from keras_deit.evaluation.study_comparison import LEVEL, holm, welch
-from keras_deit.studies.definition import StudyDefinition
+from keras_deit.studies.definition import TOP1, Cell, Figure, StudyDefinition
+from keras_deit.training import Run
 
+# A part of `evaluation.json` that is a matrix with names.
+DISAGREEMENT = "disagreement"
 HOLDS, FAILS, NOISE, UNKNOWN = "holds", "does not hold", "within noise", "not measured"
 
 
 def study_document(
-    study: StudyDefinition, found: Mapping[str, Mapping[str, Study]], conditions: dict
+    study: StudyDefinition, runs: Mapping[str, Mapping[str, Mapping[int, Run]]], conditions: dict
 ) -> dict:
     """Returns the figures of a study.
 
     Args:
         study: the study.
-        found: by the name of the data, the studies of seeds by the name of the cell.
+        runs: finished runs by the name of the data, the name of the cell, and the seed.
         conditions: what the figures were measured with, in words by name.
 
     Returns:
-        JSON values: `study`, its `title`, `source`, `reason` and `remarks`; `conditions`; and by
-        the name of the data in `data` the `cells`, each with `values`, the top-1 by seed, their
-        `mean` and `std` and the `published` top-1, all in percent, and the `claims`, each with its
-        `text`, `verdict`, and, if both cells were measured, the `difference` in points, its 95 %
-        `interval` and `p`, Welch's test with Holm's correction for the claims of the data.
+        JSON values: `study`, its `title`, `source`, `reason` and `remarks`; `conditions`; and in
+        `data` by its name the `cells` and the `claims`. A cell has by the name of the figure the
+        `values` by seed, their `mean` and `std`, and what is `published`; the top-1 are percents. A
+        claim has its `text`, its `verdict` and, if both figures were measured with several seeds,
+        the `difference`, its 95 % `interval` and `p`, of Welch's test with Holm's correction for
+        the claims of the data.
     """
-    data = {dataset: _of_data(study, studies) for dataset, studies in found.items()}
     return {
         "study": study.name,
         "title": study.title,
@@ -36,42 +40,70 @@ def study_document(
         "reason": study.reason,
         "remarks": study.remarks,
         "conditions": conditions,
-        "data": data,
+        "data": {dataset: _of_data(study, cells) for dataset, cells in runs.items()},
     }
 
 
-def _of_data(study: StudyDefinition, studies: Mapping[str, Study]) -> dict:
-    cells = {cell.name: _cell(cell, studies.get(cell.runs_of or cell.name)) for cell in study.cells}
+def _of_data(study: StudyDefinition, runs: Mapping[str, Mapping[int, Run]]) -> dict:
+    cells = {
+        cell.name: _figures(study, cell, runs.get(cell.runs_of or cell.name, {}))
+        for cell in study.cells
+    }
     return {"cells": cells, "claims": _claims(study, cells)}
 
 
-def _cell(cell, seeds: Study | None) -> dict:
-    results = seeds.config["results"] if seeds is not None else {}
-    values = {}
-    for seed, figures in results.items():
-        top1 = _top1(figures, cell.row)
-        if top1 is not None:
-            values[str(seed)] = 100 * top1
-    numbers = list(values.values())
-    return {
-        "values": values,
-        "mean": float(np.mean(numbers)) if numbers else None,
-        "std": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
-        "published": cell.published,
+def _figures(study: StudyDefinition, cell: Cell, runs: Mapping[int, Run]) -> dict:
+    top1 = {seed: _top1(run_figures(run), cell.row) for seed, run in runs.items()}
+    found = {TOP1: {**_summary(top1), "published": cell.published}}
+    evaluations = {
+        seed: json.loads(run.evaluation_file.read_text("utf-8"))
+        for seed, run in runs.items()
+        if study.figures and run.evaluation_file.is_file()
     }
+    for figure in study.figures:
+        values = {seed: _value(figure, held) for seed, held in evaluations.items()}
+        found[figure.name] = {**_summary(values), "published": figure.published}
+    return found
 
 
 def _top1(figures: Mapping[str, float], row: str) -> float | None:
     """Returns the top-1 of a head on the reported split; a model of one head has one row."""
-    found = {name.split(".")[1]: v for name, v in figures.items() if name.endswith(".top1")}
-    return found.get(row, next(iter(found.values()), None))
+    found = {n.split(".")[1]: v for n, v in figures.items() if n.endswith(".top1")}
+    value = found.get(row, next(iter(found.values()), None))
+    return None if value is None else 100 * value
+
+
+def _value(figure: Figure, evaluation: dict) -> float | None:
+    """Returns a figure of an evaluation; None if the model has none."""
+    first, *rest = figure.path
+    try:
+        value = evaluation[first]
+        if first == DISAGREEMENT:
+            rows, columns = (value["names"].index(name) for name in rest)
+            return value["matrix"][rows][columns]
+        for key in rest:
+            value = value[key]
+    except (KeyError, IndexError, ValueError):
+        return None
+    return float(value)
+
+
+def _summary(values: Mapping[int, float | None]) -> dict:
+    known = {str(seed): value for seed, value in values.items() if value is not None}
+    numbers = list(known.values())
+    return {
+        "values": known,
+        "mean": float(np.mean(numbers)) if numbers else None,
+        "std": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
+    }
 
 
 def _claims(study: StudyDefinition, cells: dict) -> list[dict]:
-    pairs = [
-        [[*cells[name]["values"].values()] for name in (c.worse, c.better)] for c in study.claims
-    ]
-    tests = [welch(*pair) if min(map(len, pair)) > 1 else None for pair in pairs]
+    tests = []
+    for claim in study.claims:
+        sides = zip((claim.better, claim.worse), claim.figures, strict=True)
+        better, worse = ([*cells[cell][figure]["values"].values()] for cell, figure in sides)
+        tests.append(welch(worse, better) if min(len(better), len(worse)) > 1 else None)
     measured = [test for test in tests if test is not None]
     for test, p in zip(measured, holm([test["p"] for test in measured]), strict=True):
         test["p"] = p

@@ -1,4 +1,4 @@
-"""Running a study: its trainings, one cell after the other, and its document."""
+"""Running a study: the trainings of its cells, one after the other, and its figures."""
 
 import pathlib
 import platform
@@ -12,17 +12,19 @@ from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.data import dataset_size
 from keras_deit.evaluation import train_seeds
 from keras_deit.evaluation.seed_study import Study, parse_seeds
-from keras_deit.planning import make_plan
+from keras_deit.models import abstract_model, count_macs
+from keras_deit.planning import Plan, make_plan
 from keras_deit.studies.data import study_dataset
-from keras_deit.studies.definition import SCALES, Cell, StudyDefinition, get_study
+from keras_deit.studies.definition import RUN_OF, SCALES, Cell, StudyDefinition, get_study
 from keras_deit.studies.results import study_document
-from keras_deit.training import make_job
+from keras_deit.training import Run, make_job
 from keras_deit.version import __version__
 
 DOCUMENT = "study.json"
-_RUN_OF = "run:"
 # The longest row of patches, as the recipe auto chooses them.
 _MAX_GRID = 8
+# Multiply-adds of a training step for each one of the forward pass.
+_STEP_MACS = 3
 
 
 def run_study(
@@ -59,31 +61,23 @@ def run_study(
         Stopped: by SIGTERM or Ctrl-C; everything is saved.
     """
     study = get_study(name)
+    numbers = parse_seeds(seeds or study.seeds)
     folder = study_folder(study, scale, output)
-    chosen = seeds or study.seeds
-    parse_seeds(chosen)
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder / DOCUMENT)
-    started, failed, found = time.monotonic(), [], {}
+    started, failed, runs = time.monotonic(), [], {}
     for dataset in study_datasets(study, scale, datasets):
-        found[dataset] = {}
+        runs[dataset] = {}
         for cell in study.trained:
+            trainings = _Trainings(study, cell, dataset, scale, folder)
             print_fn(f"{study.name}, {dataset}: {cell.name}")
-            options = cell_options(study, cell, dataset, scale, folder, chosen)
-            run_dir = cell_folder(folder, dataset, cell.name)
             try:
-                found[dataset][cell.name] = train_seeds(
-                    chosen,
-                    parallel_seeds,
-                    str(run_dir),
-                    imports,
-                    lambda line: print_fn(f"  {line}"),
-                    **options,
-                )
+                trainings.run(numbers, parallel_seeds, imports, lambda line: print_fn(f"  {line}"))
             except InputError as error:
                 failed.append(f"{dataset}, {cell.name}: {error}")
                 print_fn(f"  {error}")
-    document = study_document(study, found, _conditions(scale, chosen, started))
+            runs[dataset][cell.name] = trainings.finished(numbers)
+    document = study_document(study, runs, _conditions(scale, numbers, started))
     write_json(folder / DOCUMENT, document)
     if failed:
         raise InputError(f"{len(failed)} cells of {folder} have failed: {'; '.join(failed)}")
@@ -109,19 +103,63 @@ def study_datasets(
     return tuple(datasets or (published if scale == "paper" else study.datasets))
 
 
-def cell_folder(folder: pathlib.Path, dataset: str, cell: str) -> pathlib.Path:
-    """Returns the directory of the runs of a cell."""
-    words = ("".join(c if c.isalnum() else "_" for c in name) for name in (dataset, cell))
-    return folder.joinpath(*words)
+class _Trainings:
+    """The trainings of a cell, in studies of seeds.
+
+    All seeds are in one, unless they start from different runs.
+    """
+
+    def __init__(self, study, cell, dataset, scale, folder):
+        self._study, self._cell, self._dataset = study, cell, dataset
+        self._scale, self._folder = scale, folder
+
+    def run(self, seeds: Sequence[int], parallel_seeds, imports, print_fn) -> None:
+        groups = [[seed] for seed in seeds] if self._cell.needs else [seeds]
+        for group in groups:
+            train_seeds(
+                *(group, parallel_seeds, str(self._seeds(group).path), imports, print_fn),
+                **self._options(group[0]),
+            )
+
+    def finished(self, seeds: Sequence[int]) -> dict[int, Run]:
+        """Returns the finished runs by seed."""
+        groups = [[seed] for seed in seeds] if self._cell.needs else [seeds]
+        found = {seed: self._seeds(group).run(seed) for group in groups for seed in group}
+        return {
+            seed: run
+            for seed, run in found.items()
+            if run.config_file.is_file() and run.summary is not None
+        }
+
+    def _seeds(self, group: Sequence[int]) -> Study:
+        return _seeds(self._folder, self._dataset, self._cell, group[0])
+
+    def _options(self, seed: int) -> dict:
+        options = cell_options(self._study, self._cell, self._dataset, self._scale, self._folder)
+        for option, name in self._cell.needs.items():
+            if options.get(option) == f"{RUN_OF}{name}":
+                needed = next(cell for cell in self._study.cells if cell.name == name)
+                run = _seeds(self._folder, self._dataset, needed, seed).run(seed)
+                options[option] = _teacher_file(run) if option == "teacher" else str(run.path)
+        return options
+
+
+def _seeds(folder: pathlib.Path, dataset: str, cell: Cell, seed: int) -> Study:
+    """Returns the study of seeds that a seed of a cell belongs to."""
+    words = ["".join(c if c.isalnum() else "_" for c in name) for name in (dataset, cell.name)]
+    return Study(folder.joinpath(*words, *([f"from_{seed}"] if cell.needs else [])))
+
+
+def _teacher_file(run: Run) -> str:
+    """Returns the file of a run's model as a teacher, and writes it if there is none."""
+    file = run.path / "teacher.keras"
+    if not file.is_file():
+        run.model().save(file)
+    return str(file)
 
 
 def cell_options(
-    study: StudyDefinition,
-    cell: Cell,
-    dataset: str,
-    scale: str,
-    folder: pathlib.Path,
-    seeds: str,
+    study: StudyDefinition, cell: Cell, dataset: str, scale: str, folder: pathlib.Path
 ) -> dict:
     """Returns the options of a cell's trainings, without the seed."""
     is_small = scale == "small"
@@ -133,14 +171,7 @@ def cell_options(
         "dataset": data,
         "teacher_dir": str(folder / "teachers"),
     }
-    if is_small:
-        options = {**_sides(data), **options}
-    first = parse_seeds(seeds)[0]
-    for name, value in options.items():
-        if isinstance(value, str) and value.startswith(_RUN_OF):
-            runs = Study(cell_folder(folder, dataset, value.removeprefix(_RUN_OF)))
-            options[name] = str(runs.run(first).path)
-    return options
+    return {**_sides(data), **options} if is_small else options
 
 
 def _sides(dataset: str) -> dict:
@@ -152,15 +183,15 @@ def _sides(dataset: str) -> dict:
     return {"image_size": -(-side // patch) * patch, "patch_size": patch}
 
 
-def _conditions(scale: str, seeds: str, started: float) -> dict:
+def _conditions(scale: str, seeds: Sequence[int], started: float) -> dict:
     return {
         "scale": scale,
-        "seeds": seeds,
+        "seeds": len(seeds),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{platform.machine()}, {_processor()}",
         "software": f"keras-deit {__version__}, Keras {keras.__version__} on "
         f"{keras.backend.backend()}",
-        "minutes of this call": round((time.monotonic() - started) / 60, 1),
+        "minutes": round((time.monotonic() - started) / 60, 1),
     }
 
 
@@ -168,7 +199,14 @@ def _processor() -> str:
     file = pathlib.Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
+    return f"{len(names)} × {names[0]}" if names else platform.processor()
+
+
+def _macs(plan: Plan) -> int:
+    """Returns the multiply-adds of the forward pass of an image."""
+    recipe = plan.job.recipe
+    values = {**recipe.model_values, "num_classes": plan.dataset.classes}
+    return count_macs(abstract_model(recipe.model, **values))
 
 
 def study_plan(
@@ -181,11 +219,18 @@ def study_plan(
     """
     study = get_study(name)
     count = len(parse_seeds(seeds or study.seeds))
-    folder = study_folder(study, scale, None)
+    folder, total = study_folder(study, scale, None), 0
     for dataset in study_datasets(study, scale, datasets):
         for cell in study.trained:
-            options = cell_options(study, cell, dataset, scale, folder, seeds or study.seeds)
+            options = cell_options(study, cell, dataset, scale, folder)
+            # What they start from changes neither steps nor sizes.
+            options = {n: v for n, v in options.items() if n not in cell.needs}
             plan = make_plan(make_job(**options))
-            steps = plan.steps * count
-            images = steps * plan.job.recipe.optimization.batch_size
-            yield f"{dataset}, {cell.name}: {count} x {plan.steps:,} steps, {images:,} images"
+            images = plan.steps * plan.job.recipe.optimization.batch_size
+            macs = count * images * _STEP_MACS * _macs(plan)
+            total += macs
+            yield (
+                f"{dataset}, {cell.name}: {count} × {plan.steps:,} steps, "
+                f"{macs / 1e15:,.3g} × 10¹⁵ multiply-adds"
+            )
+    yield f"All: {total / 1e15:,.3g} × 10¹⁵ multiply-adds, without teachers."
