@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 import keras_deit
+from keras_deit.core.processes import num_replicas_in_sync
 
 
 @keras_deit.register_objective
@@ -52,7 +53,8 @@ class Contrastive(keras_deit.Objective):
         same = (image[:, None] == image) & (position != other_view[:, None])
         logits = ops.where(same, -1e9, logits)
         loss = keras.losses.sparse_categorical_crossentropy(other_view, logits, from_logits=True)
-        return {"loss": ops.mean(loss)}
+        # A strategy of TensorFlow adds up the gradients of its replicas.
+        return {"loss": ops.mean(loss) / num_replicas_in_sync()}
 
     def compute_metrics(self, batch):
         return {"similarity": ops.sum(batch.outputs[:, 0] * batch.outputs[:, 1], axis=-1)}

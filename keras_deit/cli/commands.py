@@ -1,7 +1,6 @@
 """The commands: the flags of each, and what it does."""
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Callable
 
@@ -17,7 +16,7 @@ from keras_deit.cli.seeds import compare, compare_options, seed_options
 from keras_deit.cli.studying import run_study_command, study_options
 from keras_deit.cli.translating import translate, translate_options
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import check_writable, user_path
+from keras_deit.core.files import check_output_file, user_path
 from keras_deit.core.startup import STARTED
 from keras_deit.evaluation import final_report, prune, train_seeds, train_with_report
 from keras_deit.models import get_spec, list_models, model_table
@@ -136,7 +135,9 @@ def _convert_options() -> list[Option]:
 def _convert(values: dict) -> None:
     weights, name = values.pop("weights"), values.pop("model", None)
     output = user_path(values.pop("output"))
-    _check_output(output, values.pop("overwrite", False))
+    if not output.name.endswith(OUTPUTS):
+        raise InputError(f"--output should end in {', '.join(OUTPUTS)}. Received: {str(output)!r}")
+    check_output_file(output, values.pop("overwrite", False))
     model = model_from(weights, name, **values)
     if name not in (None, model.name):
         raise InputError(f"{weights} holds a {model.name}, not a {name}.")
@@ -147,17 +148,6 @@ def _convert(values: dict) -> None:
         f"{len(model.weights)} weights, {model.count_params():,} parameters.\n"
         f"{output}, {output.stat().st_size / 1e6:.1f} MB."
     )
-
-
-def _check_output(output: pathlib.Path, overwrite: bool) -> None:
-    """Checks the output before anything is downloaded or read."""
-    if not output.name.endswith(OUTPUTS):
-        raise InputError(f"--output should end in {', '.join(OUTPUTS)}. Received: {str(output)!r}")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists already; give another --output, or --overwrite.")
-    if not output.parent.is_dir():
-        raise InputError(f"{output} cannot be written: there is no folder {output.parent}.")
-    check_writable(output)
 
 
 def _models_options() -> list[Option]:

@@ -3,6 +3,7 @@
 import csv
 import pathlib
 import sys
+from collections.abc import Callable
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import atomic_write, check_writable, user_path
@@ -35,6 +36,16 @@ def _predictor(values: dict, **arguments) -> Predictor:
     return Predictor(weights or model, model if weights else None, **arguments)
 
 
+def noting(errors: list[InputError]) -> Callable[[InputError], None]:
+    """Returns a function that prints why an image cannot be read, and adds it to a list."""
+
+    def note(error: InputError) -> None:
+        errors.append(error)
+        print(f"not read: {error}", file=sys.stderr)
+
+    return note
+
+
 def predict_options() -> list[Option]:
     return [
         *source_options(),
@@ -54,12 +65,7 @@ def predict(values: dict) -> None:
     predictor = _predictor(values, batch_size=values["batch_size"])
     found, errors = [], []
     width = min(max(map(len, values["images"])), _SHOWN)
-
-    def note(error: InputError) -> None:
-        errors.append(error)
-        print(f"not read: {error}", file=sys.stderr)
-
-    for prediction in predictor.iterate(values["images"], values["top_k"], note):
+    for prediction in predictor.iterate(values["images"], values["top_k"], noting(errors)):
         print(_line(prediction, width))
         if output:
             found.append(prediction)
@@ -108,5 +114,8 @@ def attention(values: dict) -> None:
         check_writable(path)
         picture = attention_picture(predictor, image, values["kind"], values.get("layer"))
         write_picture(path, picture)
-        best = predictor.predict(image, 1)[0]
-        print(f"{path}: {best.label} {best.probability:.3f}")
+        label = ""
+        if predictor.has_labels:
+            best = predictor.predict(image, 1)[0]
+            label = f": {best.label} {best.probability:.3f}"
+        print(f"{path}{label}")

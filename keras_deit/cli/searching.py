@@ -1,23 +1,27 @@
 """The commands index and search: images that look alike to a model."""
 
 import dataclasses
-import sys
+import os
 
-from keras_deit.cli.predicting import source_options
+import numpy as np
+
+from keras_deit.cli.predicting import noting, source_options
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import atomic_write, user_path
+from keras_deit.core.files import atomic_write, check_output_file, user_path
 from keras_deit.data.folder_files import printable
 from keras_deit.evaluation.image_index import (
     FAISS_IMAGES,
     Embedding,
-    check_output,
     index_folder,
     load_index,
+    votes,
 )
 from keras_deit.evaluation.search_page import search_page
 from keras_deit.recipes import Option
 
 INDEX, PAGE = "images.index.npz", "search.html"
+# Queries at a time, and classes with the most votes that are printed.
+_BATCH_SIZE, _SHOWN_CLASSES = 8, 5
 
 
 def index_options() -> list[Option]:
@@ -37,15 +41,10 @@ def index(values: dict) -> None:
     output = user_path(values["output"])
     if not output.name.endswith(".npz"):
         raise InputError(f"--output should end in .npz. Received: {str(output)!r}")
-    check_output(output, values.get("overwrite", False))
+    check_output_file(output, values.get("overwrite", False))
     errors: list[InputError] = []
-
-    def note(error: InputError) -> None:
-        errors.append(error)
-        print(f"not read: {error}", file=sys.stderr)
-
     embedding = _embedding(values, values["batch_size"])
-    found = index_folder(folder, embedding, note)
+    found = index_folder(folder, embedding, noting(errors))
     found.save(output)
     kind = "faiss" if len(found) >= FAISS_IMAGES else "exact search"
     print(
@@ -64,41 +63,50 @@ def search_options() -> list[Option]:
         *(dataclasses.replace(o, help=o.help.rstrip(".") + given) for o in source_options()),
         Option("index", str, "Index that keras-deit index has written.", default=INDEX),
         Option("top_k", int, "Number of images for each query.", default=10, minimum=1),
-        Option("output", str, "Page to write the images into.", default=PAGE),
+        Option("vote", int, "Number of the nearest images that vote on the class.", minimum=1),
+        Option("output", str, f"Page to write the images into; by default {PAGE}, replaced."),
         Option("overwrite", bool, "Whether to replace the output."),
     ]
 
 
 def search(values: dict) -> None:
     """Prints the nearest images of an index for each image, and writes a page with them."""
-    output = user_path(values["output"])
-    check_output(output, values.get("overwrite", False))
+    output = user_path(values.get("output", PAGE))
+    check_output_file(output, values.get("overwrite", False) or "output" not in values)
     images = load_index(values["index"])
+    top_k, voting = values["top_k"], values.get("vote", 0)
+    if voting and not any(map(os.path.dirname, images.paths)):
+        raise InputError(
+            f"--vote needs an index of a folder with a folder for each class. {images.folder} has "
+            "images only."
+        )
     if {"run_dir", "model", "weights"} & values.keys():
-        embedding = _embedding(values, 1)
+        embedding = _embedding(values, _BATCH_SIZE)
     else:
         record = images.record
-        embedding = Embedding(record["source"], record.get("model"), record["weights"], 1)
+        source = record["source"], record.get("model"), record["weights"]
+        embedding = Embedding(*source, batch_size=_BATCH_SIZE)
     images.check_model(embedding, values["index"])
     errors: list[InputError] = []
-
-    def note(error: InputError) -> None:
-        errors.append(error)
-        print(f"not read: {error}", file=sys.stderr)
-
-    queries, found = [], []
-    for names, embeddings in embedding.iterate(values["images"], note):
+    queries, rows = [], []
+    for names, embeddings in embedding.iterate(values["images"], noting(errors)):
         queries += names
-        found += images.search(embeddings, values["top_k"])
+        rows.append(embeddings)
+    # Together, because faiss reads its graph for each search.
+    found = images.search(np.concatenate(rows), max(top_k, voting)) if rows else []
     for query, matches in zip(queries, found, strict=True):
         print(printable(query))
-        for match in matches:
+        if voting:
+            shares = list(votes(matches[:voting]).items())[:_SHOWN_CLASSES]
+            print("  class: " + ", ".join(f"{printable(name)} {p:.3f}" for name, p in shares))
+        for match in matches[:top_k]:
             state = f"  ({match.state} since it was indexed)" if match.state else ""
             print(f"  {match.cosine:.4f}  {printable(match.path)}{state}")
     if queries:
         turned = embedding.predictor.turns_upright
+        shown = [matches[:top_k] for matches in found]
         with atomic_write(output) as partial:
-            partial.write_text(search_page(images, queries, found, turned), "utf-8")
+            partial.write_text(search_page(images, queries, shown, turned), "utf-8")
         print(f"Written: {output}")
     if errors:
         raise InputError(f"{len(errors)} of the images could not be read.")

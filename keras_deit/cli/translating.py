@@ -9,7 +9,7 @@ from keras_deit.distributed import Devices
 from keras_deit.recipes import Option
 from keras_deit.recipes.option_kinds import field_options
 from keras_deit.sequence import SEQUENCE_RECIPES, SequenceRecipe, Translator, sequence_recipe
-from keras_deit.sequence.blocks import MIXERS
+from keras_deit.sequence.mixers import MIXERS
 from keras_deit.sequence.recipes import OPTIMIZERS
 from keras_deit.training import TranslationJob, train_translation
 
@@ -111,10 +111,13 @@ def _train(values: dict, run_dir) -> None:
     recipe = dataclasses.replace(sequence_recipe(name), **changes)
     job = TranslationJob(recipe=recipe, epochs=epochs, devices=Devices(**of_devices), **values)
     summary = train_translation(job, run_dir)
-    print(
-        f"{summary['parameters']:,} parameters; best at step {summary['best_step']:,}, validation "
-        f"loss {summary['val_loss']:.4f}."
+    steps = summary.get("averaged_steps", [])
+    at = (
+        f"average of steps {', '.join(f'{step:,}' for step in steps)}"
+        if steps
+        else f"best at step {summary['best_step']:,}"
     )
+    print(f"{summary['parameters']:,} parameters; {at}, validation loss {summary['val_loss']:.4f}.")
     for split in ("validation", "test"):
         scores = summary[split]
         print(

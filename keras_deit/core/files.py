@@ -261,6 +261,19 @@ def check_writable(path: pathlib.Path) -> None:
         raise InputError(f"{path} cannot be written: {folder} is not a writable folder.")
 
 
+def check_output_file(path: pathlib.Path, overwrite: bool) -> None:
+    """Checks that an output can be written, before anything is downloaded or read.
+
+    Raises:
+        InputError: it exists, or its folder cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; give another --output, or --overwrite.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}.")
+    check_writable(path)
+
+
 @contextlib.contextmanager
 def exclusive_lock(
     path: pathlib.Path, wait_fn: Callable[[str], None] | None = None

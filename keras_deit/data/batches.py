@@ -79,19 +79,19 @@ class TrainBatches:
         labels, indices = np.empty(count, np.int32), np.empty(count, np.int32)
         generator = KeyedGenerator(self._seed, _AUGMENT)
         first = batch * self._batch_size
-        last = image = None
+        last = image = shown = None
         for place, row in enumerate(rows):
             sample = self._stream[first + row]
             example = (sample.epoch, sample.index, sample.occurrence)
             if example != last:
-                image, label = self._decode(sample, generator)
+                shown, image, label = self._decode(sample, generator)
                 last = example
             first_view = self._first_view(sample) + sample.copy * len(self._views)
             for view, out in enumerate(images):
                 rng = generator.at(sample.epoch, sample.index, first_view + view)
                 self._augment(image, view, rng, out[place])
             labels[place] = class_index(label, self._num_classes)
-            indices[place] = sample.index
+            indices[place] = shown
         targets = self._mix(batch, rows, images, labels)
         images = self._by_image(images)
         named = {"index": indices} if self._with_index else {}
@@ -137,12 +137,13 @@ class TrainBatches:
         size = self._format.height, self._format.width
         return draw_mixes(self._batch_size, *size, self._augmentation, rng)
 
-    def _decode(self, sample: Sample, generator: KeyedGenerator) -> tuple[DecodedImage, int]:
-        """Returns the image of a sample, or the next readable one in the source."""
+    def _decode(self, sample: Sample, generator: KeyedGenerator) -> tuple[int, DecodedImage, int]:
+        """Returns the index, the image and the label of a sample, or those of the next readable one
+        in the source."""
         count = len(self._source)
         for place in range(sample.index, sample.index + count):
             try:
-                return self._decode_at(place % count, sample, generator)
+                return place % count, *self._decode_at(place % count, sample, generator)
             except InputError as error:
                 self._bad_images.handle(error)
         raise InputError(f"None of the {count} training images can be read.")

@@ -13,10 +13,16 @@ from keras_deit.data.bad_images import BadImages
 from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
 from keras_deit.data.images import MAX_IMAGE_PIXELS
-from keras_deit.data.levels import DIGITS, FOLDERS, read_grouping, with_coarse_labels
+from keras_deit.data.levels import (
+    DIGITS,
+    FOLDERS,
+    coarse_classes,
+    read_grouping,
+    with_coarse_labels,
+)
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import fixed_permutation
-from keras_deit.data.tfds_source import load_tfds, tfds_size
+from keras_deit.data.tfds_source import load_tfds, tfds_class_names, tfds_size
 
 __all__ = [
     "Dataset",
@@ -142,20 +148,29 @@ def dataset_size(
     data_dir: str | None = None,
     test_share: float | None = None,
     with_side: bool = False,
+    coarse: str | Mapping[str, str] | None = None,
 ) -> DatasetSize:
     """Returns the size of a dataset, without preparing data.
 
     Args:
-        name, data_dir, test_share: as for `load_dataset`.
+        name, data_dir, test_share, coarse: as for `load_dataset`.
         with_side: whether to read some images for `side`.
 
     Raises:
-        InputError: the name is unknown, or the size is not known before the data is prepared.
+        InputError: the name is unknown, the size is not known before the data is prepared, or the
+            coarse labels do not fit.
     """
     is_folder = name.startswith(_FOLDER_PREFIX) or os.path.isdir(os.path.expanduser(name))
     if name != "digits" and not is_folder:
-        return DatasetSize(*tfds_size(name, data_dir, _OTHER_NAMES))
-    return loaded_size(load_dataset(name, on_bad_image="skip", test_share=test_share), with_side)
+        size = DatasetSize(*tfds_size(name, data_dir, _OTHER_NAMES))
+        if coarse is None:
+            return size
+        grouping = read_grouping(coarse)
+        _check_grouping(grouping, name)
+        names = tfds_class_names(name, data_dir, _OTHER_NAMES)
+        return dataclasses.replace(size, classes=len(coarse_classes(name, names, grouping)[0]))
+    dataset = load_dataset(name, on_bad_image="skip", test_share=test_share, coarse=coarse)
+    return loaded_size(dataset, with_side)
 
 
 def loaded_size(dataset: Dataset, with_side: bool = False) -> DatasetSize:

@@ -5,7 +5,7 @@ As in "Grafit: Learning fine-grained image representations with coarse labels" (
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import read_json, user_path
@@ -73,22 +73,7 @@ def with_coarse_labels(dataset: Dataset, grouping: str | Mapping[str, str]) -> D
             there are fewer than two coarse classes.
     """
     names = dataset.class_names
-    if grouping == FOLDERS:
-        grouping = {name: name.split("/")[0] for name in names}
-    elif grouping == DIGITS:
-        grouping = DIGIT_GROUPS
-    missing = [name for name in names if name not in grouping]
-    unknown = sorted({*grouping} - {*names})
-    if missing or unknown:
-        what = "has no coarse class for" if missing else "names what is no class of the data:"
-        raise InputError(
-            f"The grouping of the classes of {dataset.name} {what} {listed(missing or unknown)}. "
-            f"It should name each of the {len(names)} classes once."
-        )
-    coarse = tuple(sorted(set(grouping.values())))
-    if len(coarse) < 2:
-        raise InputError(f"At least two coarse classes are needed. Received: {listed([*coarse])}")
-    coarse_of = tuple(coarse.index(grouping[name]) for name in names)
+    coarse, coarse_of = coarse_classes(dataset.name, names, grouping)
     sources = {s: CoarseSource(getattr(dataset, s), coarse_of) for s in dataset.examples}
     note = f"labels: {len(coarse)} coarse classes, {len(names)} fine ones for the evaluation"
     return dataclasses.replace(
@@ -99,3 +84,31 @@ def with_coarse_labels(dataset: Dataset, grouping: str | Mapping[str, str]) -> D
         notes=(*dataset.notes, note),
         **sources,
     )
+
+
+def coarse_classes(
+    dataset: str, names: Sequence[str], grouping: str | Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Returns the names of the coarse classes, and the index of that of every fine one.
+
+    Args:
+        dataset: name of the dataset, for errors.
+        names: names of its classes.
+        grouping, and errors: as for `with_coarse_labels`.
+    """
+    if grouping == FOLDERS:
+        grouping = {name: name.split("/")[0] for name in names}
+    elif grouping == DIGITS:
+        grouping = DIGIT_GROUPS
+    missing = [name for name in names if name not in grouping]
+    unknown = sorted({*grouping} - {*names})
+    if missing or unknown:
+        what = "has no coarse class for" if missing else "names what is no class of the data:"
+        raise InputError(
+            f"The grouping of the classes of {dataset} {what} {listed(missing or unknown)}. "
+            f"It should name each of the {len(names)} classes once."
+        )
+    coarse = tuple(sorted(set(grouping.values())))
+    if len(coarse) < 2:
+        raise InputError(f"At least two coarse classes are needed. Received: {listed([*coarse])}")
+    return coarse, tuple(coarse.index(grouping[name]) for name in names)

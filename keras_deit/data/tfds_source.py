@@ -194,6 +194,13 @@ def tfds_size(
     return name, classes, len(_hold_out(sources)["train"])
 
 
+def tfds_class_names(
+    name: str, data_dir: str | None, other_names: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Returns the names of the classes, without preparing data; arguments as for `load_tfds`."""
+    return tuple(tfds_builder(name, data_dir, other_names).info.features["label"].names)
+
+
 def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
     """Returns the published splits to use as "train", "validation" and "test"; None if missing.
 

@@ -280,14 +280,20 @@ def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
     examples = identity.get("train_examples") if name is None else None
     share = identity.get("test_share") if name is None else None
     # What is unreadable in other splits does not matter here.
-    data = load_dataset(
-        *(name or identity["dataset"], config["data_dir"], "skip", share, max_pixels),
-        config.get("exif_orientation", False),
-        identity.get("coarse"),
+    wanted, coarse = config["class_names"], identity.get("coarse")
+    load = functools.partial(
+        *(load_dataset, name or identity["dataset"], config["data_dir"], "skip", share),
+        *(max_pixels, config.get("exif_orientation", False)),
     )
+    try:
+        data = load(coarse)
+    except InputError:
+        # Other data may have the coarse classes only.
+        data = load() if name is not None and coarse is not None else None
+        if data is None or {*data.class_names} != {*wanted}:
+            raise
     if examples is not None:
         data = dataclasses.replace(data, train=take_examples(data.train, examples))
-    wanted = config["class_names"]
     if list(data.class_names) == wanted:
         return data
     different = sorted({*wanted} ^ {*data.class_names})

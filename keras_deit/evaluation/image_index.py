@@ -2,16 +2,17 @@
 
 import dataclasses
 import json
+import math
 import os
-import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
-from keras_deit.core.files import atomic_write, check_writable, user_path
+from keras_deit.core.files import atomic_write, user_path
 from keras_deit.data.folder_files import image_files, printable
 from keras_deit.evaluation.predictions import Predictor
+from keras_deit.objectives.retrieval import SIGMA
 from keras_deit.training import load_run
 from keras_deit.training.checkpoints.state import fingerprint
 from keras_deit.training.embedders import load_embedder
@@ -76,11 +77,13 @@ class Match:
         path: of its file.
         cosine: of its embedding with that of the query.
         state: "" if the file is what was indexed, else "changed" or "gone".
+        label: its folder below the indexed one, which is its class; "" if it is in that itself.
     """
 
     path: str
     cosine: float
     state: str = ""
+    label: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,14 +161,17 @@ class ImageIndex:
         count = min(top_k, len(self))
         found = []
         for query, near in zip(queries, self._candidates(queries, count), strict=True):
-            cosines = self.embeddings[near] @ query
+            cosines = (self.embeddings if near is None else self.embeddings[near]) @ query
             order = np.argsort(-cosines, kind="stable")[:count]
-            found.append([self._match(near[i], cosines[i]) for i in order])
+            places = order if near is None else near[order]
+            pairs = zip(places, cosines[order], strict=True)
+            found.append([self._match(place, cosine) for place, cosine in pairs])
         return found
 
-    def _candidates(self, queries: np.ndarray, count: int) -> list[np.ndarray]:
+    def _candidates(self, queries: np.ndarray, count: int) -> list[np.ndarray | None]:
+        """Returns the places of the images to compare each query with; None for all."""
         if not len(self.graph):
-            return [np.arange(len(self))] * len(queries)
+            return [None] * len(queries)
         faiss = import_faiss()
         graph = faiss.deserialize_index(self.graph)
         graph.hnsw.efSearch = max(_SEARCH_WIDTH, _CANDIDATES * count)
@@ -179,7 +185,30 @@ class ImageIndex:
         state = "gone" if now == _GONE else "changed"
         if now == tuple(self.states[place]):
             state = ""
-        return Match(path, float(cosine), state)
+        return Match(path, float(cosine), state, os.path.dirname(self.paths[place]))
+
+
+def votes(matches: Sequence[Match], sigma: float = SIGMA) -> dict[str, float]:
+    """Returns the share of each class in the votes of images that a search has found.
+
+    Each votes for its class with the weight exp(cos / σ), as in "Grafit" (Touvron et al., 2021,
+    §3.3). Images without a class do not vote.
+
+    Args:
+        matches: found for one query.
+        sigma: temperature σ.
+
+    Returns:
+        The shares by class, the largest first; they sum to 1.
+    """
+    voting = [match for match in matches if match.label]
+    highest = max((match.cosine for match in voting), default=0.0)
+    sums: dict[str, float] = {}
+    for match in voting:
+        weight = math.exp((match.cosine - highest) / sigma)
+        sums[match.label] = sums.get(match.label, 0.0) + weight
+    total = sum(sums.values())
+    return {label: sums[label] / total for label in sorted(sums, key=sums.get, reverse=True)}
 
 
 def index_folder(
@@ -246,19 +275,6 @@ def load_index(path: str | os.PathLike) -> ImageIndex:
     if version > FORMAT:
         raise InputError(f"{file} was written by a newer version of keras_deit; index again.")
     return index
-
-
-def check_output(path: pathlib.Path, overwrite: bool, flag: str = "--output") -> None:
-    """Checks that a file can be written, before long work starts.
-
-    Raises:
-        InputError: it exists, or its folder cannot be written.
-    """
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; give another {flag}, or --overwrite.")
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}.")
-    check_writable(path)
 
 
 def import_faiss():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import user_path
 from keras_deit.core.precision import precision
 from keras_deit.data.folder import FileSource
@@ -24,7 +24,7 @@ from keras_deit.objectives.scoring import embedding_model
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.conversion import model_from
 from keras_deit.pretrained.sources import class_names_beside, find_weights
-from keras_deit.training import load_run
+from keras_deit.training import Run, load_run, objective_from
 
 _RUN = "config.json"
 
@@ -103,6 +103,8 @@ class Predictor:
             raise InputError(f"batch_size should be 1 or more. Received: {batch_size}")
         self._batch_size = batch_size
         self.model, view, own_names = load_classifier(source, model, weights)
+        run = _run_of(source)
+        self._why_no_labels = run and untrained_heads(run)
         self._exif_orientation = view.exif_orientation
         self._crop_ratio = view.crop_ratio if crop_ratio is None else crop_ratio
         self._interpolation = interpolation or view.interpolation
@@ -113,6 +115,11 @@ class Predictor:
             raise InputError(
                 f"{self.model.name} has {count} classes. Received: {len(self.class_names)} names"
             )
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the model has heads, and not those of a run that has trained none."""
+        return bool(self.model.num_classes) and not self._why_no_labels
 
     @property
     def turns_upright(self) -> bool:
@@ -127,7 +134,8 @@ class Predictor:
             top_k: number of classes that a prediction names.
 
         Raises:
-            InputError: an image cannot be read, `top_k` is below 1, or the model has no heads.
+            InputError: an image cannot be read, `top_k` is below 1, or the model has no heads, or
+                none that its run has trained.
         """
         return list(self.iterate(images, top_k))
 
@@ -143,6 +151,8 @@ class Predictor:
             raise InputError(f"top_k should be 1 or more. Received: {top_k}")
         if not self.model.num_classes:
             raise InputError(f"{self.model.name} has no heads; use embed.")
+        if self._why_no_labels:
+            raise InputError(self._why_no_labels)
         for names, logits in self._outputs(self.model, images, on_error):
             for name, row in zip(names, _softmax(logits), strict=True):
                 best = np.argsort(-row, kind="stable")[:top_k]
@@ -166,8 +176,8 @@ class Predictor:
 
         Args:
             images, on_error: as for `iterate`.
-            embedder: what follows the features, such as that of a run with `Grafit`; None for the
-                features themselves.
+            embedder: model from features to embeddings, such as that of a run with `Grafit`; None
+                for the features themselves.
 
         Returns:
             Pairs of names and float32 (images, width), each of length 1. What is not one vector, as
@@ -251,8 +261,7 @@ def load_classifier(
     if is_name and not pathlib.Path(source).exists():
         model = create_model(source, pretrained=True)
         return model, _published_view(model), None
-    if not str(source).startswith("hf://") and (user_path(source) / _RUN).is_file():
-        run = load_run(source)
+    if run := _run_of(source):
         config = run.config
         with precision(config["run"].get("mixed_precision", "float32")):
             model = run.model(weights)
@@ -260,6 +269,28 @@ def load_classifier(
     model = model_from(source, name)
     names = class_names_beside(find_weights(source).path, model.num_classes)
     return model, _published_view(model), names
+
+
+def untrained_heads(run: Run) -> str | None:
+    """Returns a sentence that says why the model of a run has no labels; None if it has some."""
+    try:
+        with corrupt_as_input_error(str(run.path)):
+            objective = objective_from(run.config["run"])
+    except InputError:  # Such as an objective of the user's own that is not imported here.
+        return None
+    if objective.trains_heads:
+        return None
+    return (
+        f"{type(objective).__name__} has not trained the heads of {run.path}, so it has no labels: "
+        "keras-deit index and search use its embeddings, and keras-deit train --weights "
+        f"{run.path} fine-tunes it."
+    )
+
+
+def _run_of(source) -> Run | None:
+    if isinstance(source, Classifier) or str(source).startswith("hf://"):
+        return None
+    return load_run(source) if (user_path(source) / _RUN).is_file() else None
 
 
 def view_of_run(config: dict) -> EvaluationView:

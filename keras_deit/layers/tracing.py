@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -150,6 +151,15 @@ def trace_calls(
             stack.enter_context(_recorded(leaf, calls))
         _Caller(layer)(keras.Input(batch_shape=(1, *input_shape[1:])))
     return calls
+
+
+def largest_call(layer: keras.layers.Layer, input_shape: tuple) -> int:
+    """Returns the number of values in inputs and outputs of the largest layer inside, of one image.
+
+    A forward pass that saves nothing holds about as many. The arguments are those of `trace_calls`.
+    """
+    calls = trace_calls(layer, input_shape)
+    return max(sum(map(math.prod, call.inputs + call.outputs)) for call in calls)
 
 
 class _Caller(keras.layers.Layer):

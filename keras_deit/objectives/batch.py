@@ -44,8 +44,11 @@ class Features:
         labels: integers (images,).
         fine_labels: of data with two levels of labels, the fine ones, integers (images,); else
             None.
+        probabilities: of the classes of the model by its heads, (images, classes), for the final
+            scores of data with two levels of labels, if the objective trains the heads; else None.
     """
 
     features: Any
     labels: Any
     fine_labels: Any = None
+    probabilities: Any = None

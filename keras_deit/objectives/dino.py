@@ -5,15 +5,17 @@ import logging
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.processes import num_replicas_in_sync
+from keras_deit.layers.tracing import largest_call
 from keras_deit.objectives.dino_head import Center, DinoHead
 from keras_deit.objectives.frozen import knn_top1, linear_probe_top1
 from keras_deit.objectives.objective import Batch, Features, Objective, register_objective
+from keras_deit.objectives.requirements import check_unmixed, pooled_features
 from keras_deit.objectives.resized_student import ResizedStudent, has_fixed_size
+from keras_deit.objectives.step_counter import StepCounter
 from keras_deit.objectives.target_network import TargetNetwork
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("keras_deit")
 _GLOBAL_CROPS = 2
+# The smallest area of a global crop that DINO's code advises where there are no local ones.
+_ADVISED_CROP = 0.14
 
 
 @register_objective
@@ -35,10 +39,11 @@ class Dino(Objective):
     not trained. The loss is the mean over images and pairs of views of −Σ p_t·log p_s, with
     p_s = softmax(s / student_temperature) and p_t = softmax((t − center) / target_temperature).
 
-    It logs `loss`; `target_entropy`, the entropy of p_t, and `usage`, that of the mean of p_t over
-    the batch, both as shares of ln K. Collapse shows in them: the same answer for all images makes
-    them equal, a single prototype makes both 0, equal shares make both 1. A validation computes
-    `knn_top1`, by which the best weights are selected, and `linear_top1` from frozen features.
+    It logs `loss`; `target_entropy`, the entropy of p_t, and `mean_target_entropy`, that of the
+    mean of p_t over the batch, both as shares of ln K. Collapse shows in them: the same answer for
+    all images makes them equal, a single prototype makes both 0, equal shares make both 1. A
+    validation computes `knn_top1` of frozen features, by which the best weights are selected; the
+    scores of a finished run have `linear_top1` too.
 
     The crop, policy and flip of the first global crop are those of the augmentation. A model of a
     fixed image size, as ResMLP, is trained with the global crops alone; DINO's code then advises
@@ -65,12 +70,14 @@ class Dino(Objective):
         local_auto_augment: augmentation policy of the local crops; by default that of the first
             global crop.
         neighbors: number of training images that vote on the class of an image in a validation.
-        linear_probe: whether a validation of DINO also fits a linear probe.
+        linear_probe: whether the scores of a finished run of DINO have those of a linear probe.
     """
 
-    losses = ("usage",)
+    losses = ("mean_target_entropy",)
     metrics = ("target_entropy",)
     monitor: ClassVar[str] = "val_knn_top1"
+    # Whether the student cannot see the local crops that were asked for.
+    _without_local_crops = False
 
     def __init__(
         self,
@@ -122,16 +129,17 @@ class Dino(Objective):
         return _GLOBAL_CROPS + self.local_crops
 
     def check(self, augmentation: "Augmentation") -> None:
-        if augmentation.mixup_alpha or augmentation.cutmix_alpha:
-            raise InputError(
-                "DINO learns without labels and does not mix images: mixup_alpha and cutmix_alpha "
-                f"should be 0. Received: {augmentation.mixup_alpha}, {augmentation.cutmix_alpha}"
-            )
+        check_unmixed(augmentation, "DINO learns without labels and does not mix images")
         self.augmented_views(augmentation)
 
     def augmented_views(self, augmentation: "Augmentation") -> "tuple[View, ...]":
         from keras_deit.data import View
 
+        if self._without_local_crops and augmentation.crop_scale[0] > _ADVISED_CROP:
+            _logger.warning(
+                "Without local crops DINO's code advises --crop_scale %s 1. Received: %s",
+                *(_ADVISED_CROP, " ".join(f"{value:g}" for value in augmentation.crop_scale)),
+            )
         second, local = (policy or augmentation.auto_augment for policy in self.policies)
         local = dataclasses.replace(
             augmentation, auto_augment=local, crop_scale=self.local_crop_scale
@@ -148,8 +156,8 @@ class Dino(Objective):
 
     def use_length(self, length):
         super().use_length(length)
-        if hasattr(self, "target"):
-            self.target.set_steps(length.steps)
+        if hasattr(self, "counter"):
+            self.counter.use_length(length)
 
     def build(self, model):
         super().build(model)
@@ -161,25 +169,19 @@ class Dino(Objective):
         if hasattr(model, "head_layers"):
             for head in model.head_layers.values():
                 head.trainable = False
-        self.features = model.feature_model()
-        if len(self.features.output_shape) != 2:
-            raise InputError(
-                f"DINO needs one vector of features for an image. Received: {model.name} with "
-                f"features of the shape {self.features.output_shape}"
-            )
+        self.features = pooled_features(model, "DINO")
         self.head = DinoHead(self.prototypes, *self.head_widths, name="dino_head")
         self.head.build(self.features.output_shape)
         layers = (self.features, self.head)
         self.target = TargetNetwork(layers, self.target_momentum, self.length.steps)
         self.center = Center(self.prototypes, self.center_momentum)
-        self.step = keras.Variable(0, dtype="int32", trainable=False, name="step")
+        self.counter = StepCounter(self.length)
         if self.local_crops and has_fixed_size(model):
             _logger.warning(
-                "%s takes images of one size only: DINO trains it with the two global crops alone, "
-                "for which DINO's code advises --crop_scale 0.14 1.",
+                "%s takes images of one size only: DINO trains it with the two global crops alone.",
                 model.name,
             )
-            self.local_crops = 0
+            self.local_crops, self._without_local_crops = 0, True
         self.resized = ResizedStudent(model, self.local_crop_size) if self.local_crops else None
 
     @property
@@ -195,7 +197,7 @@ class Dino(Objective):
             small = self.resized(_rows(crops["local"]), training=training)
             features.append(_by_image(small, self.local_crops))
         features = ops.concatenate(features, axis=1)
-        frozen = self.step < round(self.freeze_epochs * self.length.steps_per_epoch)
+        frozen = self.counter.share_of(self.freeze_epochs) < 1
         student = self.head(_rows(features), frozen=frozen)
         scores = self.target.predict(self._scores, _rows(crops["global"][:, :_GLOBAL_CROPS]))
         target = (scores - self.center.value) / self._temperature()
@@ -211,20 +213,28 @@ class Dino(Objective):
     def _temperature(self):
         """Returns the temperature of the teacher's answers in this step, a scalar."""
         start, end = self.target_warmup_temperature, self.target_temperature
-        steps = self.target_warmup_epochs * self.length.steps_per_epoch
-        share = ops.minimum(ops.cast(self.step, "float32") / max(steps, 1.0), 1.0)
-        return start + (end - start) * share if steps else end
+        return start + (end - start) * self.counter.share_of(self.target_warmup_epochs)
+
+    def activation_bytes(self, images):
+        prototypes, width = self.prototypes, self.head_widths[1]
+        # The student's scores, their log-softmax and the gradients of both; of the teacher its
+        # scores, answers and their logarithms.
+        scores = images * (4 * self.views + 3 * _GLOBAL_CROPS) * prototypes
+        # Student and teacher normalize the prototypes; the student's have gradients.
+        kernels = 6 * width * prototypes
+        shape = self.features.input_shape
+        return 4 * (scores + kernels + images * _GLOBAL_CROPS * largest_call(self.features, shape))
 
     def predictions(self, batch: Batch):
         return batch.outputs["student"][:, 0]
 
     def compute_loss(self, batch: Batch, training: bool) -> dict:
         outputs = batch.outputs
-        loss, usage = dino_loss(outputs["student"], outputs["target"], self.student_temperature)
+        loss, entropy = dino_loss(outputs["student"], outputs["target"], self.student_temperature)
         if training:
             self.center.collect(_rows(outputs["target_scores"]))
         replicas = num_replicas_in_sync()
-        return {"loss": loss / replicas, "usage": usage / replicas}
+        return {"loss": loss / replicas, "mean_target_entropy": entropy / replicas}
 
     def compute_metrics(self, batch: Batch) -> dict:
         target = batch.outputs["target"]
@@ -234,17 +244,20 @@ class Dino(Objective):
     def after_step(self, changed, steps):
         self.target.update(changed, steps)
         self.center.update(changed)
-        self.step.assign(ops.cast(steps, "int32") + ops.cast(changed, "int32"))
+        self.counter.update(changed, steps)
 
     def validate(self, train: Features, validation: Features) -> dict[str, float]:
-        scores = {"knn_top1": knn_top1(train, validation, self.neighbors)}
+        return {"knn_top1": knn_top1(train, validation, self.neighbors)}
+
+    def score_test(self, train: Features, validation: Features, test: Features) -> dict:
+        scores = self.validate(train, test)
         if self.linear_probe:
-            scores["linear_top1"] = linear_probe_top1(train, validation)
+            scores["linear_top1"] = linear_probe_top1(train, test)
         return scores
 
 
 def dino_loss(student, target, temperature: float):
-    """Returns the loss of DINO (§3.1, equation 3), and how evenly the prototypes are used.
+    """Returns the loss of DINO (§3.1, equation 3), and the entropy of the teacher's mean answer.
 
     Args:
         student: scores (batch, crops, prototypes), the global crops first.
@@ -254,7 +267,7 @@ def dino_loss(student, target, temperature: float):
 
     Returns:
         The mean of −Σ p_t·log p_s over images and pairs of a global crop and another crop: among
-        2 global and n local ones 2·(2 + n) − 2. And the entropy of the mean answer of the teacher
+        2 global and n local ones 2·(2 + n) − 2. And the entropy of the mean answer of the teacher,
         divided by ln K. Both are scalars.
     """
     crops, globals_ = student.shape[1], target.shape[1]

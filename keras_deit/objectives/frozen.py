@@ -1,10 +1,16 @@
 """What frozen features are worth: classes by their nearest neighbors and by a linear probe."""
 
+import logging
+
 import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.objectives import retrieval
 from keras_deit.objectives.batch import Features
+
+_logger = logging.getLogger("keras_deit")
+# With a thousand classes each array of the probe then takes 0.4 GB.
+PROBE_IMAGES = 100_000
 
 
 def knn_top1(
@@ -45,7 +51,8 @@ def linear_probe_top1(train: Features, scored: Features) -> float:
 
     It is scikit-learn's with its default regularization, fitted to convergence on the features of
     the evaluation view. DINO's `eval_linear.py` trains by SGD on augmented images instead, and
-    searches for the learning rate.
+    searches for the learning rate. Of more than `PROBE_IMAGES` training images it is fitted to so
+    many, drawn at random but the same every time, and a warning says so.
 
     Args:
         train: features that it is fitted to.
@@ -53,8 +60,15 @@ def linear_probe_top1(train: Features, scored: Features) -> float:
     """
     from sklearn.linear_model import LogisticRegression
 
-    mean, std = train.features.mean(axis=0), train.features.std(axis=0)
+    features, labels = train.features, train.labels
+    if len(labels) > PROBE_IMAGES:
+        _logger.warning(
+            "The linear probe is fitted to %d of the %d training images.", PROBE_IMAGES, len(labels)
+        )
+        chosen = np.random.default_rng(0).choice(len(labels), PROBE_IMAGES, replace=False)
+        features, labels = features[chosen], labels[chosen]
+    mean, std = features.mean(axis=0), features.std(axis=0)
     scale = 1 / np.where(std > 0, std, 1.0)
     probe = LogisticRegression(max_iter=1000)
-    probe.fit((train.features - mean) * scale, train.labels)
+    probe.fit((features - mean) * scale, labels)
     return float(probe.score((scored.features - mean) * scale, scored.labels))

@@ -1,5 +1,6 @@
 """Grafit: fine-grained embeddings from coarse labels."""
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import keras
@@ -7,7 +8,12 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.processes import gathered_from_replicas
+from keras_deit.core.processes import (
+    gathered_from_replicas,
+    mean_over_replicas,
+    num_replicas_in_sync,
+)
+from keras_deit.layers.tracing import largest_call
 from keras_deit.losses import label_loss
 from keras_deit.objectives.memory import Memory
 from keras_deit.objectives.objective import (
@@ -44,8 +50,8 @@ class Grafit(Objective):
     - The neighborhood loss is −log of the probability that the nearest image of the training set
       has the label of the image; the probability of image j is ∝ exp(cos(g(x), m_j) / σ), and the
       image itself is left out. m_j is the embedding of image j in a memory, which is a part of the
-      checkpoint: an image moves its own to the middle between it and the new one, at length 1
-      (§3.1).
+      checkpoint: when image j is in a batch, m_j becomes the mean of m_j and the new embedding,
+      scaled to length 1 (§3.1).
     - The instance loss is −1 times the mean cosine between what the predictor makes of one view and
       what the target, an average of trunk and projector, makes of another one (§3.2).
     - The cross-entropy of the heads is that of a classifier. Cross-entropy alone, the neighborhood
@@ -53,8 +59,9 @@ class Grafit(Objective):
 
     The neighborhood loss and the cross-entropy see the first view. Besides the losses it logs the
     `accuracy` of the heads if they are trained. A validation computes `knn_top1` for the labels of
-    the training and, if the data has two levels of labels, figures of the fine ones (see
-    `keras_deit.objectives.retrieval`).
+    the training and, if the data has two levels of labels, for the fine ones. The final scores also
+    have the mean average precision of rankings (see `keras_deit.objectives.retrieval`), for which
+    all training images are sorted for each query.
 
     Args:
         projector: layers between the pooled features and the embeddings: "none", "linear", or "mlp"
@@ -103,6 +110,10 @@ class Grafit(Objective):
     def label(self) -> str:
         used = "_".join(name for name, weight in self.weights.items() if weight)
         return f"grafit_{used}"
+
+    @property
+    def trains_heads(self) -> bool:
+        return self.weights["ce"] > 0
 
     def check(self, augmentation: "Augmentation") -> None:
         mixed = [name for name in _MIXING if getattr(augmentation, name)]
@@ -185,35 +196,46 @@ class Grafit(Objective):
         # As in BYOL the batch normalization of the target has the statistics of its batch.
         return self._embed(self.features(images, training=False), training=True)
 
+    def activation_bytes(self, images):
+        values = 0
+        if self.memory is not None:
+            # Cosines, probabilities and gradients of each image and each one of the memory, in
+            # float32, and masks; and a copy of the memory.
+            values += images * 5 * self.length.num_images + math.prod(self.memory.embeddings.shape)
+        if self.target is not None:
+            shape = self.features.input_shape
+            values += images * self.views * largest_call(self.features, shape)
+        return 4 * values
+
     def predictions(self, batch: Batch):
         return fused_logits(batch.outputs["logits"])
 
     def compute_loss(self, batch: Batch, training: bool) -> dict:
         terms, outputs = {}, batch.outputs
         if self.weights["knn"]:
-            terms["knn"] = self._knn_loss(batch)
+            terms["knn"] = self._knn_loss(batch, training)
         if self.weights["instance"]:
             losses = instance_losses(outputs["predictions"], outputs["targets"])
-            terms["instance"] = _mean(losses, batch.sample_weight)
+            # Under `tf.distribute` the losses of all replicas are summed up.
+            terms["instance"] = _mean(losses, batch.sample_weight) / num_replicas_in_sync()
         if self.weights["ce"]:
             logits = self.predictions(batch)
             terms["ce"] = self.label_loss(batch.labels, logits, batch.sample_weight)
         total = sum(self.weights[name] * term for name, term in terms.items())
         return {"loss": total, **dict(zip(self.losses, terms.values(), strict=True))}
 
-    def _knn_loss(self, batch: Batch):
+    def _knn_loss(self, batch: Batch, training: bool):
         embeddings = batch.outputs["embeddings"][:, 0]
         labels = decisions(batch.labels, self.predictions(batch))
         losses, counted = self.memory.losses(embeddings, labels, batch.index, self.sigma)
         weights = counted if batch.sample_weight is None else counted * batch.sample_weight
-        # Every replica remembers the images of all of them.
-        self.memory.update(
-            *(
-                gathered_from_replicas(x)
-                for x in (ops.stop_gradient(embeddings), labels, batch.index)
-            )
-        )
-        return ops.sum(losses * weights) / ops.maximum(ops.sum(counted), 1.0)
+        if training:
+            # Every replica remembers the images of all of them.
+            rows = (ops.stop_gradient(embeddings), labels, batch.index)
+            self.memory.update(*map(gathered_from_replicas, rows))
+        # Of all replicas together, whose losses are summed up.
+        count = mean_over_replicas(ops.sum(counted)) * num_replicas_in_sync()
+        return ops.sum(losses * weights) / ops.maximum(count, 1.0)
 
     def compute_metrics(self, batch: Batch) -> dict:
         if not self.weights["ce"]:
@@ -226,10 +248,13 @@ class Grafit(Objective):
             self.target.update(changed, steps)
 
     def validate(self, train: Features, validation: Features) -> dict[str, float]:
-        return self._figures(train, validation, self._neighbors(train, validation))
+        return self._votes(train, validation, self._neighbors(train, validation))
 
     def score_test(self, train: Features, validation: Features, test: Features) -> dict:
-        return self._figures(train, test, self._neighbors(train, validation))
+        return {
+            **self._votes(train, test, self._neighbors(train, validation)),
+            **self._rankings(train, test),
+        }
 
     def _neighbors(self, train: Features, validation: Features) -> dict[str, int]:
         """Returns the number of neighbors with the best top-1 on validation, by level."""
@@ -239,24 +264,28 @@ class Grafit(Objective):
             found[level] = max(top1, key=top1.get)
         return found
 
-    def _figures(self, train: Features, queries: Features, neighbors: dict) -> dict[str, float]:
-        images = queries.features, train.features
+    def _votes(self, train: Features, queries: Features, neighbors: dict) -> dict[str, float]:
         figures = {}
         for level, (labels, own) in _levels(train, queries).items():
             k = neighbors[level]
-            top1 = knn_top1(images[0], own, images[1], labels, (k,), self.sigma)[k]
+            top1 = knn_top1(queries.features, own, train.features, labels, (k,), self.sigma)[k]
             figures |= {f"{level}knn_top1": top1, f"{level}knn_neighbors": k}
-            pair = (images[0], own, images[1], labels)
+        return figures
+
+    def _rankings(self, train: Features, queries: Features) -> dict[str, float]:
+        figures = {}
+        for level, (labels, own) in _levels(train, queries).items():
+            pair = (queries.features, own, train.features, labels)
             figures[f"{level}map"] = mean_average_precision(*pair)
         if queries.fine_labels is not None:
-            classes = int(max(train.labels.max(), queries.labels.max())) + 1
-            chances = np.zeros((len(queries.labels), classes))
-            found = coarse_probabilities(*images, train.labels, self.sigma)
-            chances[:, : found.shape[1]] = found
-            known = {"conditional": chances, "oracle": np.eye(classes)[queries.labels]}
-            for name, values in known.items():
+            coarse = train.labels
+            oracle = np.eye(int(max(coarse.max(), queries.labels.max())) + 1)[queries.labels]
+            chances = queries.probabilities
+            if chances is None:
+                chances = coarse_probabilities(queries.features, train.features, coarse, self.sigma)
+            for name, values in {"conditional": chances, "oracle": oracle}.items():
                 bonus = conditional_bonus(values)
-                figures[f"fine_map_{name}"] = mean_average_precision(*pair, bonus, train.labels)
+                figures[f"fine_map_{name}"] = mean_average_precision(*pair, bonus, coarse)
         return figures
 
 
@@ -265,8 +294,16 @@ def instance_losses(predictions, targets):
 
     Args:
         predictions, targets: of length 1, (batch, T, dim).
+
+    Raises:
+        InputError: there is one view.
     """
     views = predictions.shape[1]
+    if views < 2:
+        raise InputError(
+            "The instance loss compares 2 or more views of an image: images should be (batch, "
+            "views, height, width, 3). Received one view."
+        )
     cosines = ops.einsum("bid,bjd->bij", predictions, targets)
     others = 1.0 - ops.eye(views, dtype=cosines.dtype)
     return -ops.sum(cosines * others, axis=(1, 2)) / (views * (views - 1))
@@ -294,8 +331,11 @@ def _mlp(width: int, hidden: int, dim: int, name: str) -> keras.Model:
 
 
 def _unit(x):
-    """Returns vectors of length 1, in float32."""
-    return ops.normalize(ops.cast(x, "float32"), axis=-1)
+    """Returns vectors of length 1, in float32; one of zeros stays so."""
+    x = ops.cast(x, "float32")
+    # The gradient of `ops.normalize` is NaN for zeros, which a projector of few units can give.
+    squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    return x * ops.rsqrt(ops.maximum(squares, 1e-12))
 
 
 def _mean(values, weights):

@@ -11,10 +11,10 @@ class Memory(keras.layers.Layer):
     """One embedding and one label for each training image.
 
     An image is in the memory once it has been in a batch; until then it is nobody's neighbor. Its
-    first embedding is kept as it is, and every later one moves the kept one: m ← (m + g(x)) / 2,
-    scaled to length 1 ("Grafit", Touvron et al. 2021, §3.1). All of it are variables that are not
-    trained, so that they are a part of checkpoints. Under a `tf.distribute` strategy every replica
-    has a copy, and on JAX every device of a data-parallel training.
+    first embedding is stored as it is, and later ones are averaged with the stored one:
+    m ← (m + g(x)) / 2, scaled to length 1 ("Grafit", Touvron et al. 2021, §3.1). All of it are
+    variables that are not trained, so that they are a part of checkpoints. Under a `tf.distribute`
+    strategy every replica has a copy, and on JAX every device of a data-parallel training.
 
     Args:
         num_images: number of training images N.

@@ -10,15 +10,15 @@ from keras_deit.core.errors import InputError, missing_method, unknown_name
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.registry import Registry
 from keras_deit.losses import are_distributions
-from keras_deit.models.classifier import FUSED_LOGITS
 from keras_deit.objectives.batch import Batch, Features
 from keras_deit.objectives.length import TrainingLength
+from keras_deit.objectives.requirements import check_heads
+from keras_deit.objectives.target_network import TargetNetwork
 from keras_deit.teachers import Replay, Teacher, TeacherRequest
 
 if TYPE_CHECKING:
     # Importing it for real would import OpenCV.
     from keras_deit.data import Augmentation, View
-    from keras_deit.objectives.target_network import TargetNetwork
 
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -132,7 +132,15 @@ class Objective:
         return self.views
 
     @property
-    def averages(self) -> "TargetNetwork | None":
+    def trains_heads(self) -> bool:
+        """Whether the heads of the student are trained, so that its labels mean something.
+
+        By default an objective with a `validate` of its own, by features, trains none.
+        """
+        return not self.validates_features
+
+    @property
+    def averages(self) -> TargetNetwork | None:
         """The averages of the student's weights that a run saves and scores as their EMA, unless
         its optimization has one."""
         return None
@@ -177,9 +185,12 @@ class Objective:
 
         A run calls it before `build`, and again when it starts or resumes: a time limit, or an
         extension to more epochs, may have changed the steps. What a compiled step computes with
-        then has to be in a variable, which is assigned here.
+        then has to be in a variable, which is assigned here; those of a `TargetNetwork` are.
         """
         self.length = length
+        for part in self.tracked():
+            if isinstance(part, TargetNetwork):
+                part.set_steps(length.steps)
 
     def build(self, model: keras.Model) -> None:
         """Creates further layers and variables, which are trained and checkpointed.
@@ -192,7 +203,7 @@ class Objective:
         Raises:
             InputError: it is a copy of a model with several heads that has lost them.
         """
-        _check_heads(model)
+        check_heads(model)
         self.model = model
         heads = getattr(model, "heads", None)
         self.heads = heads or keras.Model(model.input, {"class": model.output})
@@ -250,6 +261,18 @@ class Objective:
             steps: number of steps of the optimizer before this one, a scalar integer.
         """
 
+    def activation_bytes(self, images: int) -> int:
+        """Returns the bytes of the largest arrays in a step besides what layers save; an estimate.
+
+        They are those of the loss, such as images times classes that are many, and of the forward
+        pass of a target network. By default they are small in comparison, and 0. The objective is
+        built, but its variables may have no memory.
+
+        Args:
+            images: number of images that a device processes at once, whatever their views.
+        """
+        return 0
+
     def fault(self, logs: dict) -> str | None:
         """Returns what the logs of a training or an evaluation reveal to be wrong with its data.
 
@@ -270,8 +293,8 @@ class Objective:
         """Computes scores after an epoch, from the features of both splits.
 
         If a subclass implements this, it replaces the validation by loss and metrics, and also
-        computes the scores of the test split at the end. `keras-deit evaluate` calls it on an
-        objective that is not built, so it uses the arguments of the constructor and no layer.
+        computes the final scores, unless there is a `score_test`. `keras-deit evaluate` calls it on
+        an objective that is not built, so it uses the arguments of the constructor and no layer.
 
         Args:
             train: features of the training split, without augmentation.
@@ -283,15 +306,20 @@ class Objective:
         return None
 
     def score_test(self, train: Features, validation: Features, test: Features) -> dict | None:
-        """Computes the scores of the test split, from the features of all three splits.
+        """Computes the final scores, at the end of a run and of an evaluation.
 
         A subclass implements it if `validate` chooses something by the validation split, such as a
-        number of neighbors. By default it is `validate(train, test)`.
+        number of neighbors, or if some figures take too long for every validation. By default it
+        is `validate(train, test)`.
+
+        Args:
+            train, validation: features of these splits.
+            test: features of the split that is scored, which may be the validation split.
         """
         return self.validate(train, test)
 
     @property
-    def chooses_by_validation(self) -> bool:
+    def has_score_test(self) -> bool:
         """Whether the class implements `score_test`."""
         return type(self).score_test is not Objective.score_test
 
@@ -369,18 +397,3 @@ def hits(wanted, logits):
 
 def _argmax(scores):
     return ops.cast(ops.argmax(scores, axis=-1), "int32")
-
-
-def _check_heads(model: keras.Model) -> None:
-    """Refuses what `keras.models.clone_model` makes of a model with several heads.
-
-    It is a plain functional model, whose only output is their mean.
-    """
-    last = model.layers[-1] if getattr(model, "layers", None) else None
-    is_mean = isinstance(last, keras.layers.Average) and last.name == FUSED_LOGITS
-    if is_mean and not hasattr(model, "heads"):
-        raise InputError(
-            f"{model.name} is a {type(model).__name__} that gives the mean of {len(last.input)} "
-            "heads and not each of them, such as a copy by keras.models.clone_model. "
-            "type(model).from_config(model.get_config()) copies a model with its heads."
-        )

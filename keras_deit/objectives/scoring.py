@@ -72,6 +72,7 @@ def compute_features(
     title: str,
     callbacks=(),
     embedder: keras.Model | None = None,
+    with_probabilities: bool = False,
 ) -> Features:
     """Computes the features of a split: the input of the class head for every image.
 
@@ -79,11 +80,16 @@ def compute_features(
         student: model of this package.
         data, batches, title: see `score`.
         callbacks: callbacks of Keras's `predict`.
-        embedder: model that follows, see `Objective`; None for none.
+        embedder: model from features to embeddings, see `Objective`; None for none.
+        with_probabilities: whether to compute the `probabilities` of the classes, too.
     """
     model = embedding_model(student, embedder)
+    if with_probabilities:
+        chances = keras.layers.Activation("softmax", dtype="float32")(student.output)
+        model = keras.Model(student.input, [model.output, chances])
     found = compute_outputs(model, data, batches, title, callbacks)
-    return Features(found.outputs, found.labels)
+    features, chances = found.outputs if with_probabilities else (found.outputs, None)
+    return Features(features, found.labels, probabilities=chances)
 
 
 @dataclasses.dataclass(frozen=True)

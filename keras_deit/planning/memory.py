@@ -19,8 +19,8 @@ class Memory:
     """The bytes on each device. Those of the second group are estimates.
 
     Attributes:
-        weights: weights of the student and the objective, with batch statistics and the state of
-            random layers.
+        weights: weights of the student and the objective, with those of a target network, batch
+            statistics and the state of random layers.
         gradients: gradients of the trained weights.
         optimizer: slots, accumulated gradients and counters of the optimizer.
         ema: exponential moving average of the weights.
@@ -30,6 +30,7 @@ class Memory:
         activations: activations of the student and the objective.
         copies: copies of the weights in the dtype that the layers compute in.
         teacher_activations: input and output of the largest layer of the teacher.
+        loss: largest arrays of the loss, and of the forward pass of a target network.
     """
 
     weights: int
@@ -41,6 +42,7 @@ class Memory:
     activations: int
     copies: int
     teacher_activations: int
+    loss: int
 
     @property
     def total(self) -> int:

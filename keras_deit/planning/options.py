@@ -42,7 +42,8 @@ def plan_training(**options) -> Plan:
     if overrides.examples is not None:
         size = DatasetSize(dataset, overrides.classes, overrides.examples)
     elif default_recipe(dataset) == (values.get("recipe") or AUTO):
-        size = dataset_size(dataset, values.get("data_dir"), values.get("test_share"), True)
+        reading = (values.get(name) for name in ("data_dir", "test_share"))
+        size = dataset_size(dataset, *reading, True, values.get("coarse"))
     else:
         size = None
     return make_plan(make_job(size, **values), overrides)

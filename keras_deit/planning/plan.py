@@ -89,7 +89,7 @@ class Plan:
         optimization, memory = self.job.recipe.optimization, self.memory
         if keras.backend.backend() == "tensorflow" and self.replicas > 1:
             return None
-        with_images = memory.batches + memory.activations + memory.teacher_activations
+        with_images = memory.batches + memory.activations + memory.teacher_activations + memory.loss
         # Accumulation needs one array more for each gradient.
         others = memory.total - with_images
         others += memory.gradients * (optimization.accumulation_steps == 1)

@@ -1,7 +1,6 @@
 """Planning a training without building anything on a device."""
 
 import dataclasses
-import math
 
 import keras
 
@@ -9,7 +8,7 @@ from keras_deit.core.abstract import build_abstract
 from keras_deit.core.precision import precision
 from keras_deit.data import DatasetSize, dataset_size
 from keras_deit.distributed import split_axes
-from keras_deit.layers.tracing import trace_calls
+from keras_deit.layers.tracing import largest_call
 from keras_deit.models import Classifier, abstract_model
 from keras_deit.objectives import TrainingLength, TrainingModel
 from keras_deit.optimizers import check_accumulation, select_trainable
@@ -102,7 +101,7 @@ def _is_trained(request: TeacherRequest, num_classes: int) -> bool:
 def _dataset(job: Job, overrides: PlanOverrides) -> DatasetSize:
     if overrides.examples is not None:
         return DatasetSize(f"{job.dataset}, as given", overrides.classes, overrides.examples)
-    return dataset_size(job.dataset, job.data_dir, job.test_share)
+    return dataset_size(job.dataset, job.data_dir, job.test_share, coarse=job.coarse)
 
 
 def _abstract_training_model(job: Job, num_classes: int, length: TrainingLength) -> TrainingModel:
@@ -146,6 +145,7 @@ def _memory(job, model, optimizer, num_classes: int, images: int, shards: int) -
         activations=activation_bytes(model, images, keras.backend.backend(), shards),
         copies=held(weights) // 2 if lower else 0,
         teacher_activations=4 * images * _teacher_activations(teacher) if teacher else 0,
+        loss=build_abstract(lambda: model.objective.activation_bytes(images)),
     )
 
 
@@ -169,8 +169,7 @@ def _teacher_activations(teacher: Teacher) -> int:
         return 0  # What is inside is not known.
     image = teacher.contract.image_format
     shape = (None, image.height, image.width, 3)
-    calls = build_abstract(lambda: trace_calls(teacher.model, shape))
-    return max(sum(map(math.prod, call.inputs + call.outputs)) for call in calls)
+    return build_abstract(lambda: largest_call(teacher.model, shape))
 
 
 def _device(overrides: PlanOverrides, devices_here: int) -> tuple[int | None, str]:

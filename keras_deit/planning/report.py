@@ -14,8 +14,9 @@ _ROWS = {
     "activations": "activations",
     "copies": "weights, lower precision",
     "teacher_activations": "teacher's activations",
+    "loss": "loss, target network",
 }
-_ESTIMATED = ("activations", "copies", "teacher_activations")
+_ESTIMATED = ("activations", "copies", "teacher_activations", "loss")
 
 
 def plan_report(plan: Plan) -> str:

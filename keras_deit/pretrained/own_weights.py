@@ -29,8 +29,12 @@ RUN_WEIGHTS = {
     "best": f"best{OWN_SUFFIX}",
     "ema": f"ema{OWN_SUFFIX}",
 }
-# What follows the features of a model, if the objective has an embedder; see `Objective`.
+# The models from features to embeddings, if the objective has an embedder; see `Objective`.
 RUN_EMBEDDERS = {"final": "final.embedder.keras", "best": "best.embedder.keras"}
+# Of the files above those that no checkpoint has the weights of.
+RUN_BEST = (RUN_WEIGHTS["best"], RUN_EMBEDDERS["best"])
+# All files of a run that hold weights.
+WEIGHT_FILES = (*RUN_WEIGHTS.values(), *RUN_EMBEDDERS.values())
 
 SUMMARY = "summary.json"
 # What else the summary has digests of.
@@ -56,7 +60,7 @@ def run_model(folder: pathlib.Path) -> dict | None:
 
 def file_digests(folder: pathlib.Path) -> dict[str, str]:
     """Returns the digests of the files that a run consists of, by name, for its summary."""
-    names = (*_CHECKED_FILES, *RUN_WEIGHTS.values(), *RUN_EMBEDDERS.values())
+    names = (*_CHECKED_FILES, *WEIGHT_FILES)
     return {name: _digest(folder / name) for name in names if (folder / name).is_file()}
 
 
@@ -79,7 +83,7 @@ def check_run_file(path: pathlib.Path) -> None:
     held = stored_digests(path.parent).get(path.name)
     if held is None or held == _digest(path):
         return
-    remedy = _remedy(path.parent) if path.name in RUN_WEIGHTS.values() else ""
+    remedy = _remedy(path.parent) if path.name in WEIGHT_FILES else ""
     raise InputError(
         f"{path} is damaged or was changed: its SHA-256 is not the one in {SUMMARY}. {remedy}If it "
         f"is as you want it, remove its line from {SUMMARY}."
@@ -102,6 +106,11 @@ def stored_digests(folder: pathlib.Path) -> dict[str, str]:
     return digests
 
 
+def gone_file(folder: pathlib.Path, name: str) -> InputError:
+    """Returns the error for a file of weights or an embedder of a finished run that is gone."""
+    return InputError(f"{folder} is finished, but its {name} is gone. {_remedy(folder).rstrip()}")
+
+
 def missing_weights(folder: pathlib.Path, weights: str) -> InputError:
     """Returns the error for weights that a run does not have.
 
@@ -112,7 +121,7 @@ def missing_weights(folder: pathlib.Path, weights: str) -> InputError:
     name = RUN_WEIGHTS[weights]
     finished = (folder / SUMMARY).is_file()
     if finished and (weights == "final" or name in stored_digests(folder)):
-        return InputError(f"{folder} is finished, but its {name} is gone. {_remedy(folder)}")
+        return gone_file(folder, name)
     if finished or (folder / RUN_WEIGHTS["final"]).is_file():
         return InputError(f"{folder} has no weights {weights!r}: there is no {name}.")
     return InputError(
@@ -125,8 +134,8 @@ def _remedy(folder: pathlib.Path) -> str:
     """Returns a sentence that says how weights of a finished run come back, or what remains."""
     if any((folder / "checkpoints").glob("epoch-*")):
         return (
-            "The command that started the run writes final and averaged weights again, from its "
-            "last checkpoint. "
+            "The command that started the run writes the files of final and averaged weights "
+            "again, from its last checkpoint. "
         )
     left = ", ".join(name for name in RUN_WEIGHTS.values() if (folder / name).is_file())
     return f"There is no checkpoint to write it again from; of the weights there are: {left}. "

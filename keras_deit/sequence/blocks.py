@@ -3,14 +3,11 @@
 import keras
 from keras import ops
 
-from keras_deit.core.errors import unknown_name
 from keras_deit.layers.dense import Dense
 from keras_deit.layers.gelu import gelu
 from keras_deit.layers.mlp_blocks import Affine
 from keras_deit.layers.settings import CompositeLayer
-from keras_deit.sequence.mixers import Attention, LinearMixing
-
-MIXERS = ("attention", "linear")
+from keras_deit.sequence.mixers import Attention, LinearMixing, check_mixer
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -92,8 +89,7 @@ class _SequenceBlock(CompositeLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if mixer not in MIXERS:
-            raise unknown_name("mixer of positions", mixer, MIXERS)
+        check_mixer(mixer)
         self.mixer = mixer
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim

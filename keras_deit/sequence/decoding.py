@@ -110,7 +110,7 @@ class _Search:
         scores[:, (PADDING, START)] = _NEVER
         flat = scores.reshape(self._sources, beams * vocabulary)
         # Twice as many, because each of the beams may end.
-        found = np.argsort(-flat, axis=-1, kind="stable")[:, : 2 * beams]
+        found = [_largest(row, 2 * beams) for row in flat]
         tokens, order = np.empty((self._sources, beams), int), np.empty((self._sources, beams), int)
         for number, candidates in enumerate(found):
             rest = self._end(number, candidates, flat[number], vocabulary)
@@ -266,6 +266,15 @@ def _compiled(model: keras.Model) -> Callable:
         return forward(*([v.value for v in group] for group in variables), inputs)
 
     return run
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Returns the indices of the largest values in their order; of equal ones the first."""
+    falling = -values
+    last = np.partition(falling, count - 1)[count - 1]
+    # Not ≤, which would leave out what is not a number.
+    possible = np.flatnonzero(~(falling > last))
+    return possible[np.argsort(falling[possible], kind="stable")[:count]]
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -7,12 +7,33 @@ those before, its cache. Both ways compute the same.
 import keras
 from keras import ops
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.layers.dense import Dense
 from keras_deit.layers.settings import CompositeLayer
 
+MIXERS = ("attention", "linear")
 # Added to the logits of positions that an attention leaves out.
 _EXCLUDED = -1e9
+
+
+def check_mixer(mixer: str) -> None:
+    """Checks that there is a mixer of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if mixer not in MIXERS:
+        raise unknown_name("mixer of positions", mixer, MIXERS)
+
+
+def check_heads(width: int, num_heads: int) -> None:
+    """Checks that the heads of an attention can have the same width.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if width % num_heads:
+        raise InputError(f"{num_heads} heads do not divide the width {width} evenly.")
 
 
 @keras.saving.register_keras_serializable(package="keras_deit")
@@ -104,8 +125,7 @@ class Attention(CompositeLayer):
 
     def build(self, input_shape, mask_shape=None, others_shape=None):
         width = input_shape[-1]
-        if width % self.num_heads:
-            raise InputError(f"{self.num_heads} heads do not divide the width {width} evenly.")
+        check_heads(width, self.num_heads)
         for name in ("query", "key", "value", "projection"):
             dense = Dense(
                 width, kernel_initializer="glorot_uniform", dtype=self.dtype_policy, name=name

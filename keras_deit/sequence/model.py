@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
-from keras_deit.sequence.blocks import MIXERS, DecoderBlock, EncoderBlock
+from keras_deit.sequence.blocks import DecoderBlock, EncoderBlock
+from keras_deit.sequence.mixers import check_heads, check_mixer
 
 # The token of a padded position.
 PADDING = 0
@@ -164,11 +165,5 @@ def _check(arguments: dict) -> None:
         raise InputError(
             f"vocabulary should be 2 or more, padding included. Received: {arguments['vocabulary']}"
         )
-    if arguments["mixer"] not in MIXERS:
-        raise InputError(
-            f"mixer should be one of {', '.join(MIXERS)}. Received: {arguments['mixer']!r}"
-        )
-    if arguments["width"] % arguments["num_heads"]:
-        raise InputError(
-            f"{arguments['num_heads']} heads do not divide the width {arguments['width']} evenly."
-        )
+    check_mixer(arguments["mixer"])
+    check_heads(arguments["width"], arguments["num_heads"])

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import pathlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from keras_deit.core.errors import InputError
 
@@ -42,7 +42,7 @@ class Pairs:
 def read_pairs(path: pathlib.Path) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
     """Reads a file of a source and a target in each line, with a tab between them, in UTF-8.
 
-    Pairs with an empty side, and those that stand there a second time, are dropped.
+    Pairs with an empty side, and duplicate pairs but for the first, are dropped.
 
     Returns:
         The pairs, and a note for each reason for which some were dropped.
@@ -57,16 +57,16 @@ def read_pairs(path: pathlib.Path) -> tuple[list[tuple[str, str]], tuple[str, ..
             for number, line in enumerate(file, 1):
                 pair = _pair(line, f"{path}, line {number},", first=number == 1)
                 if not all(pair):
-                    dropped["with an empty side"] += 1
+                    dropped["pairs with an empty side"] += 1
                 elif pair in pairs:
-                    dropped["that stand there twice"] += 1
+                    dropped["duplicate pairs"] += 1
                 else:
                     pairs[pair] = None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if not pairs:
         raise InputError(f"{path} has no pair of texts: SOURCE, a tab, TARGET in each line.")
-    notes = tuple(f"{path.name}: {count:,} pairs {why} dropped" for why, count in dropped.items())
+    notes = tuple(f"{path.name}: {count:,} {what} dropped" for what, count in dropped.items())
     return list(pairs), notes
 
 
@@ -156,8 +156,13 @@ def _digest(pair: tuple[str, str]) -> str:
 
 
 def shared_texts(
-    pairs: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]
+    pairs: Sequence[tuple[str, str]], others: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str]]:
     """Returns the pairs of which a text is among those of others, on whatever side."""
-    known = {folded(text) for pair in others for text in pair}
+    texts = (folded(text) for pair in others for text in pair)
+    if len(pairs) < len(others):
+        # No set of the texts of millions of pairs.
+        known = {folded(text) for pair in pairs for text in pair}.intersection(texts)
+    else:
+        known = {*texts}
     return [pair for pair in pairs if any(folded(text) in known for text in pair)]

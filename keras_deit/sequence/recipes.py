@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.sequence.blocks import MIXERS
+from keras_deit.sequence.mixers import check_heads, check_mixer
 from keras_deit.sequence.training import InverseSquareRoot, LinearWarmup
 
 OPTIMIZERS = ("adam", "adagrad")
@@ -32,6 +32,8 @@ class SequenceRecipe:
         hidden_dim: width between the two feed-forward layers of a block.
         max_length: most sub-words of a text, its start or end included.
         vocabulary: most sub-words of the vocabulary of both languages.
+        averaged_checkpoints: after how many of the last validations the weights are averaged; 0 for
+            the weights of the lowest validation loss.
     """
 
     source: str
@@ -49,22 +51,23 @@ class SequenceRecipe:
     hidden_dim: int = 2048
     max_length: int = 256
     vocabulary: int = 37_000
+    averaged_checkpoints: int = 0
 
     def __post_init__(self):
-        for name, known in (("optimizer", OPTIMIZERS), ("mixer", MIXERS)):
-            if getattr(self, name) not in known:
-                raise unknown_name(name, getattr(self, name), known)
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        check_mixer(self.mixer)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and value < 1:
-                raise InputError(f"{field.name} should be 1 or more. Received: {value}")
+            least = 0 if field.name == "averaged_checkpoints" else 1
+            if field.type is int and value < least:
+                raise InputError(f"{field.name} should be {least} or more. Received: {value}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate should be above 0. Received: {self.learning_rate}")
         for name in ("label_smoothing", "dropout_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} should be in [0, 1). Received: {getattr(self, name)}")
-        if self.width % self.num_heads:
-            raise InputError(f"{self.num_heads} heads do not divide the width {self.width} evenly.")
+        check_heads(self.width, self.num_heads)
 
     def build_optimizer(self) -> keras.optimizers.Optimizer:
         """Returns the optimizer with its schedule.
@@ -93,7 +96,10 @@ _OF_MODEL = ("mixer", "width", "depth", "num_heads", "hidden_dim", "max_length",
 # pairs of WMT14. The thesis follows Ott et al. 2018, whose vocabularies they are, and states no
 # heads, steps or N_max; here those are the Transformer's.
 SEQUENCE_RECIPES = {
-    "transformer": SequenceRecipe("Vaswani et al. 2017, §5: WMT14 English-German, base model"),
+    "transformer": SequenceRecipe(
+        "Vaswani et al. 2017, §5 and §6.1: WMT14 English-German, base model",
+        averaged_checkpoints=5,
+    ),
     "resmlp_en_de": SequenceRecipe(
         "Touvron, thesis, §4.3.5: WMT14 English-German",
         optimizer="adagrad",

@@ -12,6 +12,9 @@ from keras_deit.sequence.model import PADDING
 class TokenCrossentropy(keras.losses.Loss):
     """The mean cross-entropy of the tokens of a batch that are not padded, with label smoothing.
 
+    With weights of the positions it is the mean over all positions of weight times cross-entropy,
+    as of Keras's losses; `PairBatches` has those for the mean over the tokens of all devices.
+
     The target of the right token is 1 − s, and that of each other one s / (vocabulary − 1), as in
     fairseq ("Scaling neural machine translation", Ott et al. 2018, §3).
 
@@ -26,6 +29,13 @@ class TokenCrossentropy(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
         self.label_smoothing = label_smoothing
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is None:
+            mask = ops.cast(ops.not_equal(y_true, PADDING), "float32")
+            # Keras takes the mean over all positions, so that it becomes that over the tokens.
+            sample_weight = mask / ops.maximum(ops.mean(mask), 1e-7)
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true, y_pred):
         log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"), axis=-1)
         labels = ops.cast(y_true, "int32")
@@ -33,10 +43,7 @@ class TokenCrossentropy(keras.losses.Loss):
         smoothing = self.label_smoothing
         others = ops.sum(log_probabilities, axis=-1) - right
         other = smoothing / (y_pred.shape[-1] - 1)
-        loss = -(1 - smoothing) * right - other * others
-        mask = ops.cast(ops.not_equal(labels, PADDING), "float32")
-        # Keras takes the mean over all positions, so that it becomes that over the tokens.
-        return loss * mask / ops.maximum(ops.mean(mask), 1e-7)
+        return -(1 - smoothing) * right - other * others
 
     def get_config(self):
         return {**super().get_config(), "label_smoothing": self.label_smoothing}

@@ -8,14 +8,13 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
+from keras_deit.sequence.batches import padded_length
 from keras_deit.sequence.decoding import END, decode, padded
 from keras_deit.sequence.model import SequenceToSequence
 from keras_deit.sequence.subwords import Subwords
 
 # The files of a run.
 MODEL_FILE, SUBWORDS_FILE = "model.keras", "subwords.model"
-# Sources are padded to a multiple of so many positions, because JAX compiles for each length.
-LENGTH_STEP = 16
 
 
 class Translator:
@@ -75,15 +74,14 @@ class Translator:
         Raises:
             InputError: a text has more, and is not to be shortened.
         """
-        most = self.model.max_length - 1
         tokens = self.subwords.encode(texts)
-        for number, each in enumerate(tokens, 1):
-            if len(each) > most and not shorten:
-                raise InputError(
-                    f"Text {number} has {len(each)} sub-words, more than the {most} that the model "
-                    f"takes: {texts[number - 1][:40]!r}..."
-                )
-        tokens = [each[:most] for each in tokens]
+        if not shorten and (too_long := self._too_long(tokens)):
+            first = too_long[0]
+            raise InputError(
+                f"Text {first + 1} has {len(tokens[first])} sub-words, more than the "
+                f"{self.longest} that the model takes: {texts[first][:40]!r}..."
+            )
+        tokens = [each[: self.longest] for each in tokens]
         results = [""] * len(texts)
         # Those of a batch have about the same length.
         order = sorted((i for i, each in enumerate(tokens) if each), key=lambda i: len(tokens[i]))
@@ -95,11 +93,23 @@ class Translator:
                 results[index] = text
         return results
 
+    @property
+    def longest(self) -> int:
+        """The most sub-words of a text that the model takes."""
+        return self.model.max_length - 1
+
+    def count_too_long(self, texts: Sequence[str]) -> int:
+        """Returns how many texts have more sub-words than the model takes."""
+        return len(self._too_long(self.subwords.encode(texts)))
+
+    def _too_long(self, tokens: list[list[int]]) -> list[int]:
+        return [index for index, each in enumerate(tokens) if len(each) > self.longest]
+
     def _translate(self, tokens: list[list[int]], rows: int) -> list[list[int]]:
         """Returns the translations of texts, of which there are at most `rows`."""
         source = padded([[*each, END] for each in tokens])
         count, length = source.shape
-        wanted = min(-(-length // LENGTH_STEP) * LENGTH_STEP, self.model.max_length)
+        wanted = padded_length(length, self.model.max_length)
         source = np.pad(source, ((0, 0), (0, wanted - length)))
         # The last batch repeats its last text, because JAX compiles for each number of rows.
         source = np.pad(source, ((0, rows - count), (0, 0)), mode="edge")

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import user_path
 from keras_deit.evaluation.class_names import default_class_names
-from keras_deit.evaluation.predictions import EvaluationView, load_classifier, view_of_run
+from keras_deit.evaluation.predictions import (
+    EvaluationView,
+    load_classifier,
+    untrained_heads,
+    view_of_run,
+)
 from keras_deit.models import Classifier, fold_layer_scale, folds_layer_scale
 from keras_deit.pretrained.conversion import change_model
 from keras_deit.pretrained.hub import PREFIX
@@ -75,6 +80,8 @@ def load_source(
 
 
 def _of_run(run: Run, weights: str) -> ExportSource:
+    if why_no_labels := untrained_heads(run):
+        raise InputError(why_no_labels)
     config = run.config
     model, names = run.model(weights, "float32"), config["class_names"]
     if len(names) != model.num_classes:

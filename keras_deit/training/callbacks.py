@@ -30,14 +30,24 @@ class ProgressBar(keras.callbacks.Callback):
         epochs: number of its epochs.
         done: steps that an earlier process has done.
         monitor: the validation figure to show.
+        steps_per_epoch: steps of an epoch, of which the last may have fewer; by default they divide
+            the steps evenly.
     """
 
     _SECONDS = 0.5
 
-    def __init__(self, title: str, total_steps: int, epochs: int, done: int = 0, monitor: str = ""):
+    def __init__(
+        self,
+        title: str,
+        total_steps: int,
+        epochs: int,
+        done: int = 0,
+        monitor: str = "",
+        steps_per_epoch: int | None = None,
+    ):
         super().__init__()
-        self._title, self._epochs = title, epochs
-        self._steps_per_epoch = total_steps // epochs
+        self._title, self._epochs, self._total_steps = title, epochs, total_steps
+        self._steps_per_epoch = steps_per_epoch or total_steps // epochs
         self._monitor = monitor
         self._validation = {}
         self._last = 0.0
@@ -71,7 +81,8 @@ class ProgressBar(keras.callbacks.Callback):
             for name, value in logs.items()
             if name in ("loss", "accuracy") or name.startswith("val_")
         )
-        steps, seconds = (epoch + 1) * self._steps_per_epoch, time.monotonic() - self._epoch_start
+        steps = min((epoch + 1) * self._steps_per_epoch, self._total_steps)
+        seconds = time.monotonic() - self._epoch_start
         say(
             f"{self._title}: epoch {epoch + 1} of {self._epochs}, step {steps:,}, {figures}"
             f"{seconds:.1f} s",

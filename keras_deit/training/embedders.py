@@ -1,4 +1,4 @@
-"""The embedders of a run: what follows the features of its model, beside the weights."""
+"""The embedders of a run: models from the features to the embeddings, beside the weights."""
 
 import keras
 
@@ -6,7 +6,12 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.files import atomic_write
 from keras_deit.core.keras_file import load_keras_file
 from keras_deit.core.processes import addressable, is_writer
-from keras_deit.pretrained.own_weights import RUN_EMBEDDERS, check_run_file, stored_digests
+from keras_deit.pretrained.own_weights import (
+    RUN_EMBEDDERS,
+    check_run_file,
+    gone_file,
+    stored_digests,
+)
 from keras_deit.training.run import Run
 
 
@@ -25,7 +30,7 @@ def save_embedder(run: Run, embedder: keras.Model | None, weights: str) -> None:
 
 
 def load_embedder(run: Run, weights: str = "final") -> keras.Model | None:
-    """Returns what follows the features of the model of a run; None if it has no embedder.
+    """Returns the model from features to embeddings of a run; None if it has no embedder.
 
     Args:
         run: finished.
@@ -39,6 +44,8 @@ def load_embedder(run: Run, weights: str = "final") -> keras.Model | None:
         check_run_file(run.path / name)
         return load_keras_file(run.path / name, str(run.path / name))
     known = stored_digests(run.path)
+    if name in known:
+        raise gone_file(run.path, name)
     if any(other in known for other in RUN_EMBEDDERS.values()):
         raise InputError(f"{run.path} has no embedder for its weights {weights!r}.")
     return None

@@ -175,13 +175,14 @@ def _size(given: dict) -> DatasetSize:
     data_dir = given.get("data_dir")
     data_dir = data_dir and str(user_path(data_dir))
     values = (given.get("dataset", DEFAULT_DATASET), data_dir, given.get("test_share"))
+    coarse = given.get("coarse")
     try:
-        return dataset_size(*values, with_side=True)
+        return dataset_size(*values, with_side=True, coarse=coarse)
     except InputError:
         # TFDS may know the size only after it has prepared the data. Other errors come again.
         name, data_dir, test_share = values
-        load_dataset(name, data_dir, test_share=test_share)
-        return dataset_size(*values, with_side=True)
+        load_dataset(name, data_dir, test_share=test_share, coarse=coarse)
+        return dataset_size(*values, with_side=True, coarse=coarse)
 
 
 _TEACHER_WEIGHTS = (

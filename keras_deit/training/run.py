@@ -22,6 +22,7 @@ from keras_deit.pretrained import create_model
 from keras_deit.pretrained.own_weights import (
     OWN_SUFFIX,
     RUN_WEIGHTS,
+    WEIGHT_FILES,
     check_run_file,
     check_sizes,
     file_digests,
@@ -48,9 +49,9 @@ class Run:
     (its events), `checkpoints/` (what a stopped run resumes from), `best.weights.h5` (of the epoch
     with the best validation figure), `final.weights.h5` and `summary.json` (the result),
     `ema.weights.h5` (the moving average, if there is one), `final.embedder.keras` and
-    `best.embedder.keras` (what follows the features, if the objective has an embedder),
-    `evaluation.json` and `mistakes.json`
-    (the figures of an evaluation and its worst answers, once there was one), and `report.html`.
+    `best.embedder.keras` (the model from features to embeddings, if the objective has one),
+    `evaluation.json` and `mistakes.json` (the figures of an evaluation and its worst answers, once
+    there was one), and `report.html`.
 
     Args:
         path: path of the directory; it need not exist.
@@ -142,14 +143,15 @@ class Run:
         return create_model(**values, weights=path)
 
     def lost_weights(self) -> list[str]:
-        """Returns which weight files of a finished run are gone or not what was written."""
+        """Returns which files of weights and embedders of a finished run are gone or not what was
+        written."""
         digests = stored_digests(self.path)
         # Earlier versions have written none.
         names = digests or [self.final_weights.name]
         return [
             name
             for name in names
-            if name.endswith(OWN_SUFFIX) and not _is_whole(self.path / name, digests.get(name))
+            if name in WEIGHT_FILES and not _is_whole(self.path / name, digests.get(name))
         ]
 
     def check_restorable(self, lost: Iterable[str]) -> None:

@@ -45,13 +45,7 @@ def count_steps(
         processes: that the devices belong to.
     """
     batch_size, micro_batches = optimization.batch_size, optimization.accumulation_steps
-    if batch_size % (replicas * micro_batches):
-        accumulated = (
-            f" in {micro_batches} micro-batches (accumulation_steps)" if micro_batches > 1 else ""
-        )
-        raise InputError(
-            f"{flag} {batch_size} cannot be divided evenly among {replicas} devices{accumulated}."
-        )
+    check_divisible(batch_size, replicas, micro_batches, flag)
     Shard(0, processes, micro_batches).train_size(batch_size)
     if batch_size > examples:
         raise InputError(
@@ -61,6 +55,29 @@ def count_steps(
     optimization, steps = optimization.in_epochs(steps_per_epoch(images, batch_size))
     learning_rate_schedule(optimization, steps)
     return optimization, steps
+
+
+def check_divisible(
+    batch_size: int, replicas: int, micro_batches: int = 1, flag: str = "batch_size"
+) -> None:
+    """Checks that the devices can share a batch.
+
+    Args:
+        batch_size: examples of a step.
+        replicas: copies of the model that share it.
+        micro_batches: that a step has on each of them.
+        flag: the name of the batch size in an error.
+
+    Raises:
+        InputError: it cannot be divided evenly among them.
+    """
+    if batch_size % (replicas * micro_batches):
+        accumulated = (
+            f" in {micro_batches} micro-batches (accumulation_steps)" if micro_batches > 1 else ""
+        )
+        raise InputError(
+            f"{flag} {batch_size} cannot be divided evenly among {replicas} devices{accumulated}."
+        )
 
 
 def training_length(

@@ -18,6 +18,7 @@ from keras_deit.distributed import strategy_scope
 from keras_deit.objectives import Objective, TrainingModel
 from keras_deit.objectives.scoring import Scores
 from keras_deit.optimizers import Optimization
+from keras_deit.pretrained.own_weights import RUN_BEST
 from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager
@@ -93,11 +94,11 @@ def train_job(
         train()
         return run
     lost = run.lost_weights()
-    if lost and lost != [run.best_weights.name]:
+    if {*lost} - {*RUN_BEST}:
         run.check_restorable(lost)
         print_fn(
             f"{run.path} holds this run, finished, but {', '.join(lost)} is gone or damaged: "
-            "final and averaged weights are written again from the last checkpoint."
+            "the files of final and averaged weights are written again from the last checkpoint."
         )
         train()
         lost = run.lost_weights()
@@ -167,7 +168,7 @@ def _train(
             # Before its new configuration: a run that is killed in between can be extended again.
             run.reopen()
         # Another process has finished it meanwhile, or it is whole again.
-        elif run.summary is not None and not set(run.lost_weights()) - {run.best_weights.name}:
+        elif run.summary is not None and not {*run.lost_weights()} - {*RUN_BEST}:
             return
         if end is not None:
             optimization, data = _within(end, run, model, data, optimization, splits)
@@ -223,7 +224,7 @@ def _train(
         summary["bad_images"] = all_gather(bad_images.names)
         # Of a run that was finished before and lost its weights, the figures of that time stay.
         summary = {**training_summary(loop, optimization, steps), **summary, **(finished or {})}
-        run.finish(summary, {*lost} & {run.best_weights.name} if finished else ())
+        run.finish(summary, {*lost} & {*RUN_BEST} if finished else ())
         progress_logger.info(f"finished: {json.dumps(summary)}")
         # Every process reads the summary that one of them has written.
         barrier("run")
@@ -262,7 +263,7 @@ def _within(
     split = getattr(splits, splits.reported_split)
     # Temperatures need the validation split once more.
     passes = len(split) / len(splits.validation) + (split is not splits.validation)
-    passes *= 2 if optimization.ema_decay else 1
+    passes *= 1 if model.averages is None else 2
     return limit(end, run.steps_file, model, data, optimization, passes)
 
 

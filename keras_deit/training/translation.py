@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import (
@@ -23,7 +24,7 @@ from keras_deit.core.files import (
 )
 from keras_deit.core.keras_internals import build_from_first_batch, sync_state
 from keras_deit.core.precision import training_precision
-from keras_deit.core.processes import is_writer
+from keras_deit.core.processes import data_parallel_replicas, is_writer
 from keras_deit.distributed import check_backend, strategy_scope
 from keras_deit.sequence import (
     PairBatches,
@@ -42,11 +43,17 @@ from keras_deit.training.callbacks import ProgressBar
 from keras_deit.training.checkpoints import CheckpointManager, Progress, TrainingState
 from keras_deit.training.interruption import Interruption, Stopped
 from keras_deit.training.report import environment
-from keras_deit.training.translation_job import TranslationJob
+from keras_deit.training.steps import check_divisible
+from keras_deit.training.translation_job import (
+    CONFIG_FILE,
+    TranslationJob,
+    check_no_other_run,
+    check_same_run,
+)
 
 # A validation comes after a pass over the pairs, but not before so many steps.
 _MIN_EPOCH_STEPS = 200
-_BEST_FILE = "best.weights.h5"
+_BEST_FILE, _AVERAGED_FILE = "best.weights.h5", "epoch-{}.weights.h5"
 _MONITOR = "val_loss"
 
 
@@ -67,34 +74,39 @@ def train_translation(
         The figures in `summary.json`.
 
     Raises:
-        InputError: what was asked for is not possible, or the directory holds another run.
+        InputError: what was asked for is not possible, or the directory holds something else.
         Stopped: by SIGTERM or Ctrl-C; everything is saved.
     """
     sacrebleu()  # Missed at the end, it would be missed late.
     check_backend(job.devices)
-    check_writable(run_dir / "translation.json")
-    pairs = load_pairs(job.train, job.validation, job.test, job.languages, job.data_dir)
-    identity = job.identity(pairs)
-    _check_same_run(run_dir, identity)
-    if (run_dir / "summary.json").is_file():
-        print_fn(f"{run_dir} holds this run, finished; its result:")
-        return read_json(run_dir / "summary.json", f"{run_dir} is damaged")
-    for note in (f"{pairs.name}: {_counts(pairs)}", *pairs.notes):
-        print_fn(note)
+    check_no_other_run(run_dir)
+    check_writable(run_dir / CONFIG_FILE)
+    with strategy_scope(job.devices), training_precision(job.mixed_precision):
+        check_divisible(job.recipe.batch_size, data_parallel_replicas())
+        pairs = load_pairs(job.train, job.validation, job.test, job.languages, job.data_dir)
+        check_same_run(run_dir, job.identity(pairs))
+        if (run_dir / "summary.json").is_file():
+            print_fn(f"{run_dir} holds this run, finished; its result:")
+            return read_json(run_dir / "summary.json", f"{run_dir} is damaged")
+        for note in (f"{pairs.name}: {_counts(pairs)}", *pairs.notes):
+            print_fn(note)
+        return _train(job, pairs, run_dir, print_fn)
+
+
+def _train(job: TranslationJob, pairs: Pairs, run_dir: pathlib.Path, print_fn) -> dict:
     run_dir.mkdir(parents=True, exist_ok=True)
     advice = "Once it can, the same command resumes from the last checkpoint."
     with (
         exclusive_lock(run_dir / "run.lock"),
         disk_errors_as_input_errors("The disk", advice),
-        strategy_scope(job.devices),
-        training_precision(job.mixed_precision),
     ):
-        subwords = _subwords(job, run_dir, pairs)
+        is_begun = (run_dir / CONFIG_FILE).is_file()
+        subwords = Subwords.read(run_dir / SUBWORDS_FILE) if is_begun else _subwords(job, pairs)
         train = _encoded(subwords, pairs.train, job, "train", print_fn)
         validation = _encoded(subwords, pairs.validation, job, "validation", print_fn)
-        config = {"format": 1, "run": identity, "recipe_source": job.recipe.source}
-        if not (run_dir / "translation.json").is_file() and is_writer():
-            write_json(run_dir / "translation.json", {**config, "environment": environment()})
+        if not is_begun and is_writer():
+            subwords.write(run_dir / SUBWORDS_FILE)
+            write_json(run_dir / CONFIG_FILE, {**job.config(pairs), "environment": environment()})
         keras.utils.set_random_seed(job.seed)
         model = SequenceToSequence(len(subwords), **job.recipe.model_values())
         print_fn(f"{model.count_params():,} parameters, {len(subwords):,} sub-words.")
@@ -103,24 +115,8 @@ def train_translation(
             TokenCrossentropy(job.recipe.label_smoothing),
             metrics=[TokenAccuracy()],
         )
-        _Loop(job, model, train, validation, run_dir, print_fn).run()
-        return _finish(job, model, subwords, pairs, run_dir)
-
-
-def _check_same_run(run_dir: pathlib.Path, identity: dict) -> None:
-    path = run_dir / "translation.json"
-    if not path.is_file():
-        return
-    stored = read_json(path, f"{run_dir} is damaged").get("run", {})
-    different = [
-        f"{name} was {stored.get(name)} and is {identity.get(name)}"
-        for name in sorted({*stored, *identity})
-        if stored.get(name) != identity.get(name)
-    ]
-    if different:
-        raise InputError(
-            f"{run_dir} holds another run: {'; '.join(different)}. Give another --run_dir."
-        )
+        kept = _Loop(job, model, train, validation, run_dir, print_fn).run()
+        return _finish(job, model, kept, subwords, pairs, run_dir, print_fn)
 
 
 def _counts(pairs: Pairs) -> str:
@@ -128,16 +124,9 @@ def _counts(pairs: Pairs) -> str:
     return ", ".join(f"{len(getattr(pairs, split)):,} {split}" for split in splits) + " pairs"
 
 
-def _subwords(job: TranslationJob, run_dir: pathlib.Path, pairs: Pairs) -> Subwords:
-    """Returns the sub-words of a run, which are learned from its training pairs at its start."""
-    path = run_dir / SUBWORDS_FILE
-    if path.is_file():
-        return Subwords.read(path)
+def _subwords(job: TranslationJob, pairs: Pairs) -> Subwords:
     texts = (text for pair in pairs.train for text in pair)
-    subwords = Subwords.learn(texts, job.recipe.vocabulary, job.seed)
-    if is_writer():
-        subwords.write(path)
-    return subwords
+    return Subwords.learn(texts, job.recipe.vocabulary, job.seed)
 
 
 def _encoded(subwords: Subwords, pairs, job: TranslationJob, split: str, print_fn) -> PairBatches:
@@ -162,7 +151,7 @@ class _Loop:
 
     def __init__(self, job, model, train: PairBatches, validation: PairBatches, run_dir, print_fn):
         self._model, self._train, self._validation = model, train, validation
-        self._run_dir = run_dir
+        self._run_dir, self._averaged = run_dir, job.recipe.averaged_checkpoints
         self._total = job.epochs * train.steps_per_pass if job.epochs else job.recipe.steps
         self._epoch_steps = min(max(train.steps_per_pass, _MIN_EPOCH_STEPS), self._total)
         self._epochs = -(-self._total // self._epoch_steps)
@@ -172,21 +161,52 @@ class _Loop:
             run_dir / "checkpoints", job.checkpoint_seconds, writes=is_writer(), print_fn=print_fn
         )
 
-    def run(self) -> None:
-        """Does the steps that are left, and restores the best weights."""
+    def run(self) -> dict:
+        """Does the steps that are left, restores the weights to keep, and returns their figures."""
         restored = self._restore()
-        bar = ProgressBar("translation", self._total, self._epochs, self._done, _MONITOR)
+        lengths = (self._total, self._epochs, self._done)
+        bar = ProgressBar("translation", *lengths, _MONITOR, self._epoch_steps)
         bar.set_model(self._model)
-        with self._interruption.active(), bar, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # A generator does not tell Keras how long a pass is.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            self._checkpoints.save_first(self._state, self._progress)
-            while self._progress.epoch < self._epochs:
-                bar.on_epoch_begin(self._progress.epoch)
-                logs = self._train_epoch(bar, restored)
-                restored = None
-                self._validate(bar, logs)
+            with self._interruption.active(), bar:
+                self._checkpoints.save_first(self._state, self._progress)
+                while self._progress.epoch < self._epochs:
+                    bar.on_epoch_begin(self._progress.epoch)
+                    logs = self._train_epoch(bar, restored)
+                    restored = None
+                    self._validate(bar, logs)
+            if self._averaged:
+                return self._average()
         self._model.load_weights(self._run_dir / _BEST_FILE)
+        best = self._progress.best
+        return {"best_step": self._steps(best["epoch"]), _MONITOR: best[_MONITOR]}
+
+    def _average(self) -> dict:
+        """Averages the weights after the last epochs ("Attention is all you need", §6.1)."""
+        variables, sums = self._model.trainable_variables, 0
+        numbers = [n for n in range(1, self._epochs + 1) if self._is_averaged(n)]
+        for number in numbers:
+            self._model.load_weights(self._run_dir / _AVERAGED_FILE.format(number))
+            # Copies, because some backends assign in place.
+            values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+            sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
+        for variable, value in zip(variables, sums, strict=True):
+            variable.assign(value / len(numbers))
+        steps = [self._steps(number) for number in numbers]
+        return {"averaged_steps": steps, _MONITOR: self._evaluate()[_MONITOR]}
+
+    def _is_averaged(self, number: int) -> bool:
+        return number > self._epochs - self._averaged
+
+    def _steps(self, epoch: int) -> int:
+        """Returns the steps until the end of an epoch, counted from 1."""
+        return min(epoch * self._epoch_steps, self._total)
+
+    def _evaluate(self) -> dict[str, float]:
+        figures = self._model.evaluate(_for_fit(self._validation.once), return_dict=True, verbose=0)
+        return {f"val_{name}": float(value) for name, value in figures.items()}
 
     @property
     def _done(self) -> int:
@@ -222,8 +242,7 @@ class _Loop:
 
     def _validate(self, bar: ProgressBar, logs: dict[str, float]) -> None:
         """Keeps the weights if they are the best, and checkpoints what is done."""
-        figures = self._model.evaluate(_for_fit(self._validation.once), return_dict=True, verbose=0)
-        logs = logs | {f"val_{name}": float(value) for name, value in figures.items()}
+        logs = logs | self._evaluate()
         for name in ("loss", _MONITOR):
             if not math.isfinite(logs[name]):
                 raise InputError(
@@ -233,16 +252,20 @@ class _Loop:
         best, number = self._progress.best, self._progress.epoch + 1
         if logs[_MONITOR] < best.get(_MONITOR, math.inf):
             best = {"epoch": number, _MONITOR: logs[_MONITOR]}
-            if is_writer():
-                with atomic_write(self._run_dir / _BEST_FILE) as partial:
-                    self._model.save_weights(partial)
-        steps = min(number * self._epoch_steps, self._total)
-        history = (*self._progress.history, {"step": steps, **logs})
+            self._save_weights(_BEST_FILE)
+        if self._is_averaged(number):
+            self._save_weights(_AVERAGED_FILE.format(number))
+        history = (*self._progress.history, {"step": self._steps(number), **logs})
         self._progress = Progress(epoch=number, history=history, best=best)
         if is_writer():
             _write_metrics(self._run_dir / "metrics.csv", history)
         bar.on_epoch_end(number - 1, logs)
         self._save_if_due(at_once=number == self._epochs)
+
+    def _save_weights(self, name: str) -> None:
+        if is_writer():
+            with atomic_write(self._run_dir / name) as partial:
+                self._model.save_weights(partial)
 
     def step_ended(self) -> None:
         """Counts a step, and checkpoints or stops if it is time to."""
@@ -315,7 +338,10 @@ def _for_fit(batches: Callable[[], Iterator], count: int | None = None):
     ids = tf.TensorSpec((None, None), tf.int32)
     return tf.data.Dataset.from_generator(
         lambda: itertools.islice(batches(), count),
-        output_signature=({"source": ids, "target": ids}, ids),
+        output_signature=(
+            *({"source": ids, "target": ids}, ids),
+            tf.TensorSpec((None, None), tf.float32),
+        ),
     ).prefetch(2)
 
 
@@ -329,17 +355,22 @@ def _write_metrics(path: pathlib.Path, history: tuple[dict, ...]) -> None:
 def _finish(
     job: TranslationJob,
     model: SequenceToSequence,
+    kept: dict,
     subwords: Subwords,
     pairs: Pairs,
     run_dir: pathlib.Path,
+    print_fn: Callable[[str], None],
 ) -> dict:
-    """Keeps the model, and scores it on validation and test."""
+    """Keeps the model, and scores it on validation and test.
+
+    Args:
+        job, model, subwords, pairs, run_dir, print_fn: of the training.
+        kept: the figures of the weights that the model has.
+    """
     translator = Translator(model, subwords, job.beams, job.length_penalty)
-    with (run_dir / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        best = min(csv.DictReader(file), key=lambda row: float(row[_MONITOR]))
     summary = {
-        "best_step": int(best["step"]),
-        _MONITOR: round(float(best[_MONITOR]), 4),
+        **kept,
+        _MONITOR: round(kept[_MONITOR], 4),
         "parameters": model.count_params(),
         "subwords": len(subwords),
     }
@@ -347,6 +378,12 @@ def _finish(
         sources, references = zip(*getattr(pairs, split), strict=True)
         found = translator.translate(sources, shorten=True)
         summary[split] = translation_scores(found, references)
+        shortened = summary[split]["shortened"] = translator.count_too_long(sources)
+        if shortened:
+            print_fn(
+                f"{split}: {shortened:,} sources with more than {translator.longest} sub-words "
+                "shortened"
+            )
         if is_writer():
             rows = zip(sources, references, found, strict=True)
             _write_translations(run_dir / f"{split}.tsv", rows)

@@ -38,18 +38,17 @@ def score_split(
     if not objective.validates_features:
         data, batches = _pass_over(getattr(splits, split), pipeline, batch_size)
         return score_student(student, objective.teacher, data, batches, title or split)
-    names = ["train", "validation", split]
-    if split == "validation" or not objective.chooses_by_validation:
-        names.remove("validation")
-    features = [
-        split_features(
+    names = ["train", "validation", split] if objective.has_score_test else ["train", split]
+    features = {
+        name: split_features(
             *(objective, student, splits, name, pipeline, batch_size),
             title if name == split else None,
+            with_probabilities=name == split and objective.trains_heads,
         )
-        for name in names
-    ]
-    score = objective.validate if len(names) == 2 else objective.score_test
-    return {"features": score(*features)}
+        for name in dict.fromkeys(names)
+    }
+    scores = objective.score_test(features["train"], features.get("validation"), features[split])
+    return {"features": scores}
 
 
 def split_features(
@@ -61,6 +60,7 @@ def split_features(
     batch_size: int,
     title: str | None = None,
     callbacks=(),
+    with_probabilities: bool = False,
 ) -> Features:
     """Returns the features of a split, with the labels of both levels if there are two.
 
@@ -68,6 +68,8 @@ def split_features(
         objective, student, splits, pipeline, batch_size, title: as for `score_split`.
         split: "train", "validation" or "test".
         callbacks: of Keras's `predict`.
+        with_probabilities: whether features of data with two levels of labels have the
+            `probabilities` of the classes, too.
     """
     source = getattr(splits, split)
     fine = getattr(source, "fine", None)
@@ -75,12 +77,13 @@ def split_features(
         pipeline = dataclasses.replace(pipeline, num_classes=len(splits.fine_class_names))
     data, batches = _pass_over(fine or source, pipeline, batch_size)
     features = compute_features(
-        student, data, batches, title or split, callbacks, objective.embedder
+        *(student, data, batches, title or split, callbacks, objective.embedder),
+        with_probabilities=with_probabilities and fine is not None,
     )
     if fine is None:
         return features
     labels = np.asarray(splits.coarse_of)[features.labels]
-    return Features(features.features, labels, features.labels)
+    return dataclasses.replace(features, labels=labels, fine_labels=features.labels)
 
 
 def validate_model(

@@ -22,6 +22,15 @@ def test_a_training_is_planned_but_not_done(folder):
     assert call("train", *FLAGS, "--plan", "--device_memory_gb=4").stdout == text
 
 
+def test_coarse_labels_are_planned_and_have_to_fit(tmp_path):
+    plain = "--mixup_alpha=0", "--cutmix_alpha=0"
+    assert "3 classes" in call("plan", *FLAGS, *plain, "--coarse=digits").stdout
+    file = tmp_path / "labels.json"
+    file.write_text('{"0": "round", "1": "straight"}')
+    with pytest.raises(InputError, match="has no coarse class for 2"):
+        run_command(["train", "--plan", *FLAGS, *plain, f"--coarse={file}"])
+
+
 def test_the_size_of_the_data_can_be_given():
     flags = ("--dataset=imagenet2012", "--recipe=deit", "--plan_examples=5000", "--plan_classes=7")
     text = call("plan", *FLAGS, *flags, "--plan_devices=2", "--strategy=mirrored").stdout

@@ -1,5 +1,6 @@
 """`keras-deit translate`: a training, translating by it, and what is refused."""
 
+import csv
 import io
 import json
 import sys
@@ -7,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from commands import call
+from commands import call, run_process
 
 from keras_deit import InputError
 from keras_deit.sequence import SequenceToSequence, Subwords
@@ -53,6 +54,29 @@ def test_a_training_says_its_figures(tmp_path):
     )
     rows = (tmp_path / "run" / "test.tsv").read_text().splitlines()
     assert len(rows) == 4 and all(row.count("\t") == 2 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.backends("tensorflow", "jax")
+def test_two_devices_train_what_one_does(tmp_path):
+    """The lengths differ, so the halves of a batch have not as many tokens."""
+    lines = [f"{'ab ' * (n % 5)}{n}\t{n}{' xy' * (n % 7)}\n" for n in range(60)]
+    (tmp_path / "pairs.tsv").write_text("".join(lines))
+    training = ("--epochs=1", "--batch_size=16", "--vocabulary=40", "--beams=1", "--max_length=40")
+    backend = keras.backend.backend()
+    strategy = {"tensorflow": "mirrored", "jax": "data_parallel"}[backend]
+    rows = []
+    for name, flags in (("one", ()), ("two", (f"--strategy={strategy}", "--virtual_devices=2"))):
+        output = run_process(
+            *(tmp_path, "translate", "--train=pairs.tsv", f"--run_dir={name}", "--dropout_rate=0"),
+            *(*SIZES[:4], "--learning_rate=0.1", "--warmup_steps=1", *training, *flags),
+            "--averaged_checkpoints=2",
+            backend=backend,
+        )
+        assert "average of steps 3, validation loss" in output.stdout
+        with (tmp_path / name / "metrics.csv").open(newline="") as file:
+            rows.append({key: float(value) for key, value in next(csv.DictReader(file)).items()})
+    assert rows[0] == pytest.approx(rows[1], rel=1e-3)
 
 
 def test_texts_and_lines_are_translated_in_their_order(run_dir, tmp_path, monkeypatch):

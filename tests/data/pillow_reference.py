@@ -24,6 +24,13 @@ def solarize_add(image, amount):
     return image.point([min(255, i + amount) if i < 128 else i for i in range(256)] * 3)
 
 
+def turned_hue(image, shift):
+    """As torchvision's `adjust_hue` of an image of Pillow."""
+    hue, saturation, value = image.convert("HSV").split()
+    turned = np.asarray(hue, np.uint8) + np.uint8(int(shift * 255) % 256)
+    return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
+
+
 def affine(image, *matrix):
     return image.transform(image.size, Image.Transform.AFFINE, matrix, BICUBIC, fillcolor=FILL)
 
@@ -52,6 +59,7 @@ OPERATIONS = {
     "Contrast": lambda image, factor: ImageEnhance.Contrast(image).enhance(factor),
     "Brightness": lambda image, factor: ImageEnhance.Brightness(image).enhance(factor),
     "Sharpness": lambda image, factor: ImageEnhance.Sharpness(image).enhance(factor),
+    "Hue": turned_hue,
     "Grayscale": lambda image: image.convert("L").convert("RGB"),
     "GaussianBlur": lambda image, radius: image.filter(ImageFilter.GaussianBlur(radius)),
     "Rotate": lambda image, degrees: image.rotate(degrees, BICUBIC, fillcolor=FILL),

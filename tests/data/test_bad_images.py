@@ -109,6 +109,15 @@ def test_by_default_the_loader_lists_all_bad_files(folder):
     assert 'on_bad_image="skip"' in str(caught.value)
 
 
+def test_with_skip_the_index_is_that_of_the_image_that_is_shown(folder):
+    train = skipping(folder)
+    options = {"bad_images": BadImages("skip"), "with_index": True}
+    augmentation = Augmentation(repeated_augmentation=1)
+    batches = TrainBatches(train, FORMAT, augmentation, 2, 12, 0, **options)
+    epoch = np.concatenate([batches[number][1]["index"] for number in range(2)])
+    assert sorted(epoch) == sorted(REPLACED.get(index, index) for index in range(2 * COUNT))
+
+
 def test_with_skip_the_loader_keeps_the_indices_of_all_files(folder):
     train = skipping(folder)
     assert len(train) == 2 * COUNT and train.labels.tolist() == [0] * COUNT + [1] * COUNT

@@ -7,7 +7,7 @@ import pytest
 from test_folder import COLORS, write_image
 
 from keras_deit.core.errors import InputError
-from keras_deit.data import load_dataset, take_examples
+from keras_deit.data import dataset_size, load_dataset, take_examples
 
 GROUPS = {"ant": "insect", "bee": "insect", "cat": "mammal"}
 
@@ -56,6 +56,8 @@ def test_folders_two_deep_group_the_classes(two_deep):
     dataset = load_dataset(f"folder:{two_deep}", coarse="folders")
     check(dataset, ("insect/ant", "insect/bee", "mammal/cat"))
     assert load_dataset(f"folder:{two_deep}").class_names == ("insect", "mammal")
+    size = dataset_size(f"folder:{two_deep}", coarse="folders")
+    assert (size.classes, size.examples) == (2, len(dataset.train))
 
 
 def test_digits_have_three_groups():

@@ -100,6 +100,11 @@ def test_files_prepared_on_disk(tmp_path):
     assert sorted(indices(dataset.train)) == list(range(30))
     assert sorted(indices(dataset.validation)) == list(range(30, 36))
     assert sorted(indices(dataset.test)) == list(range(36, 45))
+    groups = {"ant": "insect", "bee": "insect", "cat": "mammal"}
+    size = dataset_size("tiny_photos", str(tmp_path), coarse=groups)
+    assert size == DatasetSize("tiny_photos", 2, 30)
+    with pytest.raises(InputError, match="no coarse class for cat"):
+        dataset_size("tiny_photos", str(tmp_path), coarse={"ant": "a", "bee": "b"})
     for i in range(9):
         image, label = dataset.test[i]
         expected = example(int(image[0, 0, 0]))

@@ -11,19 +11,23 @@ from small_models import batch, small_student
 
 from keras_deit.core.processes import data_parallel_replicas
 from keras_deit.distributed import Devices, strategy_scope
-from keras_deit.objectives import Grafit, TrainingLength, TrainingModel
+from keras_deit.objectives import Grafit, TrainingLength, TrainingModel, grafit
 from keras_deit.optimizers import SGD
 
 IMAGES, BATCH_SIZE, EPOCHS = 16, 8, 3
+# Batch normalization would have the statistics of a replica's images.
+grafit._mlp = lambda width, hidden, dim, name: keras.Sequential(
+    [keras.Input((width,)), keras.layers.Dense(dim, name=f"{name}_output")], name=name
+)
 STRATEGY = {"tensorflow": "mirrored", "jax": "data_parallel"}[keras.backend.backend()]
 
 
 def train():
     """Trains on the devices of the current scope; returns their number, memory and weights."""
     keras.utils.set_random_seed(0)
-    x, labels, _ = batch(IMAGES)
-    # Batch normalization has the statistics of a replica's images.
-    objective = Grafit("linear", projection_dim=5, instance_weight=0.0, ce_weight=0.5, sigma=0.3)
+    x, labels, _ = batch(2 * IMAGES)
+    x, labels = x.reshape(IMAGES, 2, *x.shape[1:]), labels[:IMAGES]
+    objective = Grafit("linear", 5, augmentations=2, ce_weight=0.5, sigma=0.3)
     objective.use_length(TrainingLength(6, 2, IMAGES))
     model = TrainingModel(small_student(distilled=False), objective)
     model.compile(SGD(0.1, momentum=0.0))

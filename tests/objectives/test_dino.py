@@ -58,16 +58,16 @@ def test_the_loss_is_the_mean_over_pairs_of_different_views(local):
     ]
     assert len(terms) == 4 * (2 * (2 + local) - 2)
     mean = softmax(target).mean(axis=(0, 1))
-    loss, usage = dino_loss(*map(_tensor, (student, np.log(softmax(target)))), 0.3)
+    loss, entropy = dino_loss(*map(_tensor, (student, np.log(softmax(target)))), 0.3)
     assert float(loss) == pytest.approx(np.mean(terms), rel=1e-5)
-    assert float(usage) == pytest.approx(-(mean * np.log(mean)).sum() / math.log(K), rel=1e-5)
+    assert float(entropy) == pytest.approx(-(mean * np.log(mean)).sum() / math.log(K), rel=1e-5)
 
 
 def test_the_loss_is_ln_k_if_all_answers_are_uniform():
     uniform = np.full((3, 2, K), -math.log(K))
-    loss, usage = dino_loss(_tensor(np.zeros((3, 5, K))), _tensor(uniform), 0.1)
+    loss, entropy = dino_loss(_tensor(np.zeros((3, 5, K))), _tensor(uniform), 0.1)
     assert float(loss) == pytest.approx(math.log(K), rel=1e-5)
-    assert float(usage) == pytest.approx(1, rel=1e-5)
+    assert float(entropy) == pytest.approx(1, rel=1e-5)
 
 
 def test_the_center_converges_to_the_mean_and_waits_for_the_step():
@@ -97,11 +97,11 @@ def test_a_step_trains_the_student_and_moves_teacher_and_center():
     )
     weight = numpy(model.student.weights[0])
     logs = model.train_on_batch(x, np.zeros(4, "int32"), return_dict=True)
-    assert set(logs) == {"loss", "target_entropy", "usage"}
+    assert set(logs) == {"loss", "target_entropy", "mean_target_entropy"}
     assert float(logs["loss"]) == pytest.approx(_expected(before), rel=1e-4)
     scores = numpy(before["target_scores"])
     np.testing.assert_allclose(numpy(objective.center.value), 0.1 * scores.mean((0, 1)), atol=1e-6)
-    assert int(numpy(objective.step)) == 1
+    assert int(numpy(objective.counter.step)) == 1
     assert np.abs(numpy(model.student.weights[0]) - weight).max() > 1e-5
     moved = zip(objective.target.weights, target, strict=True)
     assert max(np.abs(numpy(one) - other).max() for one, other in moved) > 1e-5
@@ -135,9 +135,27 @@ def test_the_temperature_of_the_teacher_has_a_warmup():
     ).objective
     found = []
     for step in (0, 1, 3, 4, 9):
-        objective.step.assign(step)
+        objective.counter.step.assign(step)
         found.append(float(objective._temperature()))
     np.testing.assert_allclose(found, [0.02, 0.04, 0.08, 0.1, 0.1], rtol=1e-5)
+
+
+@on_all_backends
+def test_a_compiled_step_follows_another_length():
+    """A time limit makes epochs of other lengths after the step was compiled."""
+    model = built(length=TrainingLength(10, 1, 8), target_warmup_epochs=2.0, freeze_epochs=1.0)
+    objective, x = model.objective, crops(local=False)
+    before = numpy(objective.head.kernel)
+    model.train_on_batch(x, np.zeros(4, "int32"))
+    objective.use_length(TrainingLength(60, 6, 8))
+    model.train_on_batch(x, np.zeros(4, "int32"))
+    np.testing.assert_array_equal(numpy(objective.head.kernel), before)
+    assert float(objective.counter.share_of(2.0)) == pytest.approx(2 / 12)
+    momentum = 1 - float(objective.target.rate_at(30))
+    assert momentum == pytest.approx(1 - 0.004 / 2, rel=1e-6)
+    objective.use_length(TrainingLength(10, 1, 8))
+    model.train_on_batch(x, np.zeros(4, "int32"))
+    assert np.abs(numpy(objective.head.kernel) - before).max() > 1e-5
 
 
 @on_all_backends
@@ -161,14 +179,18 @@ def test_a_model_of_a_fixed_size_is_trained_with_the_global_crops_alone(caplog):
     student = ResMLP(image_size=8, patch_size=4, embed_dim=8, depth=1, num_classes=3)
     with caplog.at_level(logging.WARNING):
         model = built(student)
-    assert "global crops alone" in caplog.text
-    assert model.objective.views == len(model.objective.augmented_views(plain())) == 2
+    assert "global crops alone" in caplog.text and "--crop_scale" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        model.objective.augmented_views(plain(crop_scale=(0.14, 1.0)))
+        assert "--crop_scale" not in caplog.text
+        assert model.objective.views == len(model.objective.augmented_views(plain())) == 2
+    assert "--crop_scale 0.14 1. Received: 0.4 1" in caplog.text
     logs = model.train_on_batch(crops(local=False), np.zeros(4, "int32"), return_dict=True)
     assert np.isfinite(logs["loss"])
 
 
-def plain():
-    return Augmentation(mixup_alpha=0.0, cutmix_alpha=0.0)
+def plain(crop_scale=(0.4, 1.0)):
+    return Augmentation(crop_scale=crop_scale, mixup_alpha=0.0, cutmix_alpha=0.0)
 
 
 def test_what_does_not_fit_is_refused():

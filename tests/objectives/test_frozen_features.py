@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_deit.core.errors import InputError
-from keras_deit.objectives import Features
+from keras_deit.objectives import Features, frozen
 from keras_deit.objectives.frozen import knn_top1, linear_probe_top1
 
 
@@ -30,3 +30,11 @@ def test_a_linear_probe_finds_a_direction():
     values[:, 4] = 1
     train, scored = (features(values[rows], labels[rows]) for rows in (slice(150), slice(150, 200)))
     assert linear_probe_top1(train, scored) > 0.95
+
+
+def test_a_linear_probe_is_fitted_to_so_many_images_as_it_can_bear(monkeypatch, caplog):
+    monkeypatch.setattr(frozen, "PROBE_IMAGES", 20)
+    values = np.repeat([[0.0], [1.0]], 50, axis=0)
+    train = features(values, np.repeat([0, 1], 50))
+    assert linear_probe_top1(train, train) == 1.0
+    assert "20 of the 100 training images" in caplog.text

@@ -1,5 +1,7 @@
 """Grafit's losses are those of the paper, its target follows its rule, its memory is kept."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ from small_models import JIT, batch, small_student
 
 from keras_deit import InputError
 from keras_deit.data import Augmentation
-from keras_deit.objectives import Features, Grafit, TrainingLength, TrainingModel
+from keras_deit.objectives import Batch, Features, Grafit, TrainingLength, TrainingModel, grafit
 from keras_deit.objectives.grafit import instance_losses
 from keras_deit.objectives.memory import Memory
+from keras_deit.objectives.scoring import compute_features
 from keras_deit.optimizers import SGD
 
 IMAGES, SIGMA = 12, 0.5
@@ -71,7 +74,7 @@ def test_probabilities_sum_to_one_without_the_image_itself(memory):
     assert (float(losses[0]), float(counted[0])) == (0, 0)
 
 
-def test_an_image_moves_its_embedding_to_the_middle(memory):
+def test_a_new_embedding_is_averaged_with_the_stored_one(memory):
     memory, rows, _ = memory
     new = unit(np.random.default_rng(2).normal(size=(3, 4)))
     # Two copies of image 1, and one that was not seen yet.
@@ -100,13 +103,11 @@ def test_the_instance_loss_of_identical_views_and_an_identity_predictor_is_minus
 
 
 @on_every_backend
-def test_the_target_moves_by_its_rule_and_gets_no_gradient():
+def test_the_target_moves_by_its_rule():
     objective = Grafit(augmentations=2, target_momentum=0.9, **SIZES)
     model = training(objective)
     x, y = views_of(6, 2)
     before = objective.target.get_weights()
-    trained = {id(variable) for variable in model.trainable_variables}
-    assert not trained & {id(variable) for variable in objective.target.variables}
     model.train_on_batch(x, y)
     after = objective.target.get_weights()
     now = [numpy(w) for part in (objective.features, objective.embedder) for w in part.weights]
@@ -130,6 +131,36 @@ def test_a_step_fills_the_memory_and_trains_no_head():
     np.testing.assert_allclose(numpy(objective.memory.embeddings)[:6], first, rtol=1e-3, atol=1e-5)
     assert model.train_on_batch(x, y, return_dict=True)["knn_loss"] > 0
     assert not any("class_head" in variable.path for variable in model.trainable_variables)
+
+
+@on_every_backend
+def test_an_evaluation_leaves_the_memory_alone_and_needs_the_views():
+    objective = Grafit(augmentations=2, **SIZES)
+    model = training(objective)
+    x, y = views_of(6, 2)
+    model.train_on_batch(x, y)
+    before = objective.memory.get_weights()
+    other = {"labels": y["labels"], "index": y["index"] + 6}
+    assert np.isfinite(model.test_on_batch(x, other, return_dict=True)["loss"])
+    for old, new in zip(before, objective.memory.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(InputError, match="2 or more views"):
+        model.test_on_batch(x[:, 0], y)
+
+
+def test_the_losses_of_two_replicas_sum_up_to_that_of_both(monkeypatch):
+    objective = Grafit(augmentations=2, ce_weight=0.0, **SIZES)
+    model = training(objective)
+    x, y = views_of(6, 2)
+    model.train_on_batch(x, y)
+    tensors = [keras.ops.convert_to_tensor(value) for value in (y["labels"], y["index"])]
+    batch = Batch(x, *tensors, outputs=model(x, training=False))
+    alone = objective.compute_loss(batch, training=False)
+    # The other replica has as many images.
+    monkeypatch.setattr(grafit, "num_replicas_in_sync", lambda: 2)
+    monkeypatch.setattr(grafit, "mean_over_replicas", lambda value: value)
+    for name, loss in objective.compute_loss(batch, training=False).items():
+        assert numpy(loss) == pytest.approx(numpy(alone[name]) / 2, rel=1e-5), name
 
 
 @pytest.mark.backends("tensorflow")
@@ -188,5 +219,23 @@ def test_the_number_of_neighbors_is_chosen_on_validation():
     assert chosen["knn_top1"] == 1 and found["knn_top1"] == 0
     for name in ("knn_neighbors", "fine_knn_neighbors"):
         assert found[name] == chosen[name]
-    assert {"fine_map", "fine_map_conditional", "fine_map_oracle"} <= found.keys()
-    assert chosen["fine_map_oracle"] >= chosen["fine_map"]
+    # No ranking of all training images at every validation of a training.
+    rankings = {"map", "fine_map", "fine_map_conditional", "fine_map_oracle"}
+    assert rankings <= found.keys() and not rankings & chosen.keys()
+    assert found["fine_map_oracle"] >= found["fine_map"]
+    # The classifier, where one is trained, decides on the coarse class.
+    known = dataclasses.replace(test, probabilities=np.eye(2)[test.labels])
+    again = objective.score_test(train, validation, known)
+    assert again["fine_map_conditional"] == found["fine_map_oracle"]
+    assert found["fine_map_conditional"] < found["fine_map_oracle"]
+
+
+def test_features_have_the_probabilities_of_the_heads_beside_them():
+    student, (x, labels, _) = small_student(), batch(6)
+    data = [(x[:4], labels[:4]), (x[4:], labels[4:])]
+    alone = compute_features(student, data, 2, "test")
+    found = compute_features(student, data, 2, "test", with_probabilities=True)
+    assert alone.probabilities is None
+    np.testing.assert_allclose(found.features, alone.features, rtol=1e-5, atol=1e-6)
+    expected = keras.ops.softmax(student(x))
+    np.testing.assert_allclose(found.probabilities, numpy(expected), rtol=1e-4, atol=1e-6)

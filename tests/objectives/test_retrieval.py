@@ -30,16 +30,20 @@ def average_precision(scores, relevant):
 
 def test_neighbors_vote_with_the_exponential_of_their_cosine(data, monkeypatch):
     monkeypatch.setattr(retrieval, "BLOCK", 4)
-    collection, fine, _, queries, _, _ = data
+    collection, fine, _, queries, query_fine, _ = data
     found = retrieval.knn_predictions(queries, collection, fine, (3, 7, 100), sigma=0.5)
+    hits = dict.fromkeys(found, 0)
     for k, predicted in found.items():
-        for query, label in zip(queries, predicted, strict=True):
+        for query, label, wanted in zip(queries, predicted, query_fine, strict=True):
             cosines = [cosine(query, image) for image in collection]
             sums = dict.fromkeys(range(6), 0.0)
             for place in sorted(range(40), key=lambda i: -cosines[i])[:k]:
                 sums[fine[place]] += np.exp(cosines[place] / 0.5)
             assert label == max(sums, key=sums.get)
-    assert retrieval.knn_top1(queries, found[3], collection, fine, (3,), 0.5) == {3: 1.0}
+            hits[k] += label == wanted
+    assert 0 < hits[7] < 9
+    top1 = retrieval.knn_top1(queries, query_fine, collection, fine, (3, 7, 100), 0.5)
+    assert top1 == pytest.approx({k: count / 9 for k, count in hits.items()})
 
 
 def test_average_precision_is_that_of_every_ranking(data, monkeypatch):

@@ -12,12 +12,17 @@ from two_views import TwoViews
 from keras_deit import InputError, Supervised, create_model
 from keras_deit.core.abstract import build_abstract
 from keras_deit.core.precision import precision
+from keras_deit.data import Augmentation
 from keras_deit.models import abstract_model
-from keras_deit.objectives import TrainingModel
+from keras_deit.objectives import Dino, Grafit, TrainingLength, TrainingModel
 from keras_deit.optimizers import build_optimizer, select_trainable
 from keras_deit.planning import PlanOverrides, advice, make_plan, plan_report
 from keras_deit.planning.device import device_memory
-from keras_deit.planning.memory import optimizer_size, variable_bytes
+from keras_deit.planning.memory import (
+    optimizer_size,
+    trained_model_variables,
+    variable_bytes,
+)
 from keras_deit.teachers import load_teacher_model
 from keras_deit.training import train_job
 from keras_deit.training.checkpoints.file import write_checkpoint
@@ -102,6 +107,43 @@ def test_bytes_of_an_objective_with_layers_of_its_own(tiny_job, policy):
     assert planned.teacher_parameters is None
     count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     assert planned.parameters.startswith(f"{count:,}, ")
+
+
+FEATURES = {
+    # 8 arrays of the student's scores and 6 of the teacher's, and 6 of the prototypes.
+    "dino": (
+        Dino(prototypes=1000, projector_width=8, bottleneck=4, local_crops=0),
+        4 * (400 * 14 * 1000 + 6 * 4 * 1000),
+    ),
+    # Five arrays of images times those of the memory, and a copy of this.
+    "grafit": (
+        Grafit(projection_dim=4, projection_hidden_dim=6, augmentations=2),
+        4 * (400 * 5 * 1257 + 1257 * 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_plan_counts_the_arrays_of_the_loss_and_the_target_network(tiny_job, name):
+    objective, loss = FEATURES[name]
+    job = tiny_job({"ema_decay": 0.0}, objective=objective, augmentation=plain_augmentation())
+    memory = plan(job).memory
+    objective = objective.copy()
+    objective.use_length(TrainingLength(6, 3, 1257))
+    model = built(job, objective)
+    assert memory.weights == nbytes(trained_model_variables(model))
+    assert nbytes(objective.target.weights) > nbytes(objective.features.weights)
+    assert memory.weights > nbytes(objective.target.weights) + nbytes(model.student.weights)
+    # Its MLP has 24 inputs, 96 hidden units and 24 outputs for each of the 17 tokens and more.
+    target = memory.loss - loss
+    assert 4 * 2 * 400 * 17 * (24 + 96) <= target <= 4 * 2 * 400 * 20 * (24 + 4 * 96)
+    assert f"{memory.loss / 1e6:.2f} MB  (estimate)" in plan_report(plan(job))
+    small = tiny_job({"batch_size": 200}, objective=objective, augmentation=plain_augmentation())
+    assert plan(small).memory.loss < 0.51 * memory.loss
+
+
+def plain_augmentation():
+    return Augmentation(mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0)
 
 
 class _Unbuilt(TwoViews):

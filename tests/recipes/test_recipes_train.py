@@ -13,6 +13,10 @@ from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_mode
 
 SMALL = {"image_size": 16, "patch_size": 8, "embed_dim": 24, "num_heads": 2, "depth": 1}
 SMALL["class_depth"] = 1
+SMALL_OBJECTIVE = {
+    **{"projection_hidden_dim": 8, "augmentations": 2},
+    **{"prototypes": 32, "projector_width": 16, "bottleneck": 8, "local_crops": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +39,10 @@ def test_a_recipe_trains(name, teacher, tmp_path):
         sizes |= {"stem_depths": (1,), "stem_channels": (4,)}
     if "widths" in known:  # A convnet.
         sizes |= {"widths": (8, 8), "group_width": 8, "stem_width": 8}
-    if "projection_hidden_dim" in recipe.objective.values:
-        sizes |= {"projection_hidden_dim": 8, "augmentations": 2}
     if name == "binaryvit":
         sizes |= {"reduction": 1, "mlp_ratio": 2}  # One stage.
     values = {**sizes, "epochs": 1, "batch_size": 600, "warmup_epochs": 0}
-    # Of the objective, not of the model.
-    for key in ("projection_hidden_dim", "augmentations"):
-        sizes.pop(key, None)
+    values |= {k: v for k, v in SMALL_OBJECTIVE.items() if k in recipe.objective.values}
     if recipe.objective.teacher_request is not None:
         values |= {"teacher": teacher, "accept_teacher": True}
     if recipe.fine_tunes:

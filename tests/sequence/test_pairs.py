@@ -17,6 +17,7 @@ from keras_deit.sequence import (
     read_pairs,
     split_pairs,
 )
+from keras_deit.sequence.pairs import shared_texts
 
 
 def write(path, *lines):
@@ -33,7 +34,7 @@ def test_files_are_read_and_what_is_dropped_is_said(tmp_path):
     pairs, notes = read_pairs(path)
     assert pairs == [("one", "eins"), ("two three", "zwei"), ("four", "vier")]
     assert sorted(notes) == [
-        "pairs.tsv: 1 pairs that stand there twice dropped",
+        "pairs.tsv: 1 duplicate pairs dropped",
         "pairs.tsv: 2 pairs with an empty side dropped",
     ]
 
@@ -154,14 +155,36 @@ def test_batches_depend_on_their_number_alone():
     assert batches.steps_per_pass == 6
     straight = list(itertools.islice(batches.iterate(0), 15))
     for number in (0, 5, 6, 13):
-        inputs, labels = next(batches.iterate(number))
+        inputs, labels, _ = next(batches.iterate(number))
         np.testing.assert_array_equal(labels, straight[number][1])
         assert inputs["source"].shape == labels.shape and labels.shape[1] in (16, 32)
-    seen = {tuple(row[row > 0][:-1]) for inputs, _ in straight[:6] for row in inputs["source"]}
+    seen = {tuple(row[row > 0][:-1]) for inputs, *_ in straight[:6] for row in inputs["source"]}
     assert len(seen) == 48
-    inputs, labels = straight[0]
+    inputs, labels, _ = straight[0]
     row = labels[0][labels[0] > 0]
     np.testing.assert_array_equal(inputs["target"][0][: len(row)], [START, *row[:-1]])
     np.testing.assert_array_equal(inputs["source"][0][: len(row)], [*row[:-1][::-1], END])
     once = list(batches.once())
-    assert len(once) == 7 and sum((labels[:, 0] > 0).sum() for _, labels in once) == 50
+    assert len(once) == 7 and sum((labels[:, 0] > 0).sum() for _, labels, _ in once) == 50
+
+
+@pytest.mark.parametrize("batch_size", [3, 8, 50])
+def test_weighted_means_are_those_over_the_tokens(batch_size):
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(4, 9, rng.integers(1, 30)).tolist() for _ in range(50)]
+    batches = PairBatches(rows, rows, batch_size, max_length=40)
+
+    def means(found):
+        return [(labels * weights).mean() for _, labels, weights in found]
+
+    tokens = [token for row in rows for token in (*row, END)]
+    assert np.mean(means(batches.once())) == pytest.approx(np.mean(tokens), rel=1e-5)
+    inputs, labels, weights = next(batches.iterate(0))
+    assert means([(inputs, labels, weights)]) == pytest.approx([labels[labels > 0].mean()])
+
+
+def test_shared_texts_are_found_whichever_are_more():
+    few = [("One", "eins"), ("two", "zwei"), ("x", "Three")]
+    many = [("three", "drei"), ("ONE", "un"), ("four", "vier"), ("five", "fünf")]
+    assert shared_texts(few, many) == [few[0], few[2]]
+    assert shared_texts(many, few) == many[:2]

@@ -124,7 +124,7 @@ def test_the_transformer_has_as_many_parameters_as_published():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mixer": "convolution"}, "attention, linear"),
+        ({"mixer": "convolution"}, "mixer of positions .*attention"),
         ({"width": 15}, "evenly"),
         ({"depth": 0}, "depth"),
         ({"vocabulary": 1}, "vocabulary"),
@@ -155,6 +155,20 @@ def test_decoding_is_compiled_once_and_follows_the_weights(monkeypatch):
     for weight in model.weights:
         weight.assign(-weight)
     assert decode(model, source, 2, 11) != before
+
+
+@pytest.mark.backends("tensorflow")
+@pytest.mark.parametrize("count", [2, 5, 60])
+def test_the_largest_are_those_of_a_full_sort(count):
+    rng = np.random.default_rng(0)
+    # Many ties, and what is never chosen.
+    values = rng.integers(0, 12, 60).astype(float)
+    values[rng.random(60) < 0.3] = -np.inf
+    expected = np.argsort(-values, kind="stable")[:count]
+    np.testing.assert_array_equal(decoding._largest(values, count), expected)
+    values[:58] = np.nan
+    expected = np.argsort(-values, kind="stable")[:count]
+    np.testing.assert_array_equal(decoding._largest(values, count), expected)
 
 
 @pytest.mark.backends("tensorflow")

@@ -35,6 +35,18 @@ def test_the_loss_is_the_mean_over_the_tokens(smoothing):
     np.testing.assert_allclose(float(found), np.mean(expected), rtol=1e-5)
 
 
+def test_weights_replace_the_mean_over_the_tokens():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 4, 7)).astype("float32")
+    labels = np.array([[3, 2, 0, 0], [1, 6, 5, 2]])
+    loss, weights = TokenCrossentropy(0.1), (labels > 0) * np.float32(8 / 6)
+    found = float(loss(labels, logits, weights))
+    assert found == pytest.approx(float(loss(labels, logits)), rel=1e-5)
+    # Each device has a row, and the mean over the devices is that over all tokens.
+    parts = [float(loss(labels[[n]], logits[[n]], weights[[n]])) for n in (0, 1)]
+    assert np.mean(parts) == pytest.approx(found, rel=1e-5)
+
+
 def test_accuracy_leaves_padding_out():
     accuracy = TokenAccuracy()
     labels = np.array([[1, 2, 0], [2, 0, 0]])

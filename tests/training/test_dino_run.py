@@ -6,6 +6,7 @@ from run_files import Killed, before_call, kill, quiet, result_bits
 from weight_files import stored_weights
 
 from keras_deit.evaluation import evaluate_run
+from keras_deit.planning import PlanOverrides, make_plan
 from keras_deit.training import make_job, train_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
@@ -49,6 +50,21 @@ def test_its_evaluation_shows_neighbors_and_a_linear_probe_of_student_and_teache
     student, teacher = stored_weights(run.final_weights), stored_weights(run.ema_weights)
     same = {name for name in student if np.array_equal(student[name], teacher[name])}
     assert 0 < len(same) < len(student)
+
+
+def test_a_linear_probe_is_fitted_at_the_end_alone(run):
+    assert all(row["val_knn_top1"] > 0 for row in run.history)
+    assert not any("val_linear_top1" in row for row in run.history)
+    assert run.summary["test"]["features"]["linear_top1"] > 0
+
+
+def test_its_plan_has_its_steps_and_the_size_of_its_checkpoint(job, run):
+    planned = make_plan(job, PlanOverrides(device_memory_gb=1))
+    assert planned.steps == run.summary["steps"]
+    (file, *_) = sorted((run.path / "checkpoints").glob("*.safetensors"))
+    # The names of so small weights take more bytes than their values.
+    header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
+    assert file.stat().st_size - header == pytest.approx(planned.checkpoint, rel=0.1)
 
 
 def test_its_weights_start_a_recipe_with_a_new_head(run, tmp_path):

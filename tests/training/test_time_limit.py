@@ -7,17 +7,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from run_files import Killed, before_call, kill, quiet, result_bits
+from weight_files import stored_weights
 
 from keras_deit import InputError
+from keras_deit.data import Augmentation
 from keras_deit.evaluation import evaluate_run, final_report
-from keras_deit.objectives import Distillation
+from keras_deit.objectives import Dino, Distillation, Grafit
 from keras_deit.optimizers import Optimization
 from keras_deit.recipes import (
     FINE_TUNING_TEACHER_RECIPE,
     FROM_SCRATCH_TEACHER_RECIPE,
     default_teacher_recipe,
 )
-from keras_deit.training import make_job, time_limit, train_job
+from keras_deit.training import make_job, time_limit, train_job, trainer
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -64,6 +66,56 @@ def test_a_killed_training_keeps_its_number_of_steps(seven_steps, tiny_job, tmp_
     monkeypatch.setattr(time_limit, "steps_until", lambda *args: 900)
     resumed = train_job(job, path, quiet)
     assert result_bits(resumed) == result_bits(whole)
+
+
+FEATURES = {
+    "dino": Dino(
+        prototypes=16,
+        projector_width=8,
+        bottleneck=8,
+        freeze_epochs=0.5,
+        target_warmup_temperature=0.02,
+        target_warmup_epochs=1.0,
+        local_crops=0,
+        linear_probe=False,
+    ),
+    "grafit": Grafit(projection_dim=8, projection_hidden_dim=32, augmentations=2),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_killed_training_of_features_keeps_its_schedules(
+    name, seven_steps, tiny_job, tmp_path, monkeypatch
+):
+    """They are of the epochs that the time limit makes, in the first process too."""
+    passes, limit = [], trainer.limit
+
+    def limited(*args):
+        passes.append(args[-1])
+        return limit(*args)
+
+    monkeypatch.setattr(trainer, "limit", limited)
+    job = tiny_job(
+        {"batch_size": 400},
+        {"minutes": 0.02, "checkpoint_seconds": 0.0},
+        FEATURES[name],
+        augmentation=Augmentation(mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0),
+    )
+    whole = train_job(job, str(tmp_path / "whole"), quiet)
+    path = str(tmp_path / "killed")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        before_call(patch, "step_ends", 4, kill)
+        train_job(job, path, quiet)
+    resumed = train_job(job, path, quiet)
+    assert whole.summary["steps"] == resumed.summary["steps"] == 7
+    assert whole.summary["test"] == resumed.summary["test"]
+    assert whole.metrics_file.read_text() == resumed.metrics_file.read_text()
+    expected, found = (stored_weights(run.final_weights) for run in (whole, resumed))
+    assert all(np.array_equal(expected[key], found[key]) for key in expected)
+    # The test split, twice as large as the validation split, and this; DINO's teacher again.
+    assert passes == [{"dino": 6, "grafit": 3}[name]] * 3
 
 
 def test_a_damaged_number_of_steps_is_one_line(tmp_path):
