@@ -20,12 +20,10 @@ class Figure:
     Attributes:
         name: title of its column.
         path: keys and indices that lead to it; of a disagreement the names of its two classifiers.
-        published: the figure of the source, or None.
     """
 
     name: str
     path: tuple
-    published: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Cell:
         row: "class", "distillation", or "fused" for the mean of the heads.
         runs_of: name of the cell whose runs are used; by default it has runs of its own.
         published: top-1 of the source in percent, or None.
+        published_figures: other figures of the source, by name.
     """
 
     name: str
@@ -49,6 +48,7 @@ class Cell:
     row: str = "fused"
     runs_of: str | None = None
     published: float | None = None
+    published_figures: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def needs(self) -> dict[str, str]:
@@ -121,6 +121,8 @@ class StudyDefinition:
                 raise InputError(f"row should be one of {', '.join(ROWS)}. Received: {cell.row!r}")
             if cell.runs_of is not None and cell.runs_of not in trained:
                 raise InputError(f"Cell {cell.name!r} uses the runs of no cell: {cell.runs_of!r}")
+            if unknown := cell.published_figures.keys() - figures:
+                raise InputError(f"Cell {cell.name!r} has figures of no name: {sorted(unknown)}")
             if not {*cell.needs.values()} <= {*names[:place]}:
                 raise InputError(f"Cell {cell.name!r} needs runs of cells before it.")
         for claim in self.claims:

@@ -62,7 +62,8 @@ def _figures(study: StudyDefinition, cell: Cell, runs: Mapping[int, Run]) -> dic
     }
     for figure in study.figures:
         values = {seed: _value(figure, held) for seed, held in evaluations.items()}
-        found[figure.name] = {**_summary(values), "published": figure.published}
+        published = cell.published_figures.get(figure.name)
+        found[figure.name] = {**_summary(values), "published": published}
     return found
 
 
