@@ -35,7 +35,7 @@ def study_options() -> list[Option]:
         ),
         Option("parallel_seeds", int, "Number of seeds that are trained at once.", minimum=1),
         Option("output_dir", str, "Directory of the study; by default one below runs/."),
-        Option("plan", bool, "Only print what the trainings would take."),
+        Option("plan", bool, "Only write the data and print what the trainings would take."),
     ]
 
 
@@ -49,11 +49,11 @@ def run_study_command(values: dict) -> None:
         return
     study, datasets = get_study(name), values.get("dataset")
     scale = values["scale"]
+    output = values.get("output_dir")
     if values.get("plan"):
-        for line in study_plan(study.name, datasets, values.get("seeds"), scale):
+        for line in study_plan(study.name, datasets, values.get("seeds"), scale, output):
             print(line)
         return
-    output = values.get("output_dir")
     document = run_study(
         study.name,
         datasets,

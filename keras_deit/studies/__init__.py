@@ -13,8 +13,9 @@ from keras_deit.studies.definition import (
     study_list,
 )
 from keras_deit.studies.pages import html_page, markdown_page
+from keras_deit.studies.planned import study_plan
 from keras_deit.studies.results import study_document
-from keras_deit.studies.running import run_study, study_folder, study_plan
+from keras_deit.studies.running import run_study, study_folder
 
 STUDIES.protect()
 

@@ -50,13 +50,15 @@ class Cell:
     published: float | None = None
     published_figures: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    @property
-    def needs(self) -> dict[str, str]:
-        """The cells whose runs it starts from, by the name of the option."""
-        values = {**self.options, **self.small, **self.paper}
+    def options_at(self, scale: str) -> dict:
+        """Returns the options at a scale, besides those of the study."""
+        return {**self.options, **(self.small if scale == "small" else self.paper)}
+
+    def needs(self, scale: str) -> dict[str, str]:
+        """Returns the cells whose runs it starts from at a scale, by the name of the option."""
         return {
             name: value.removeprefix(RUN_OF)
-            for name, value in values.items()
+            for name, value in self.options_at(scale).items()
             if isinstance(value, str) and value.startswith(RUN_OF)
         }
 
@@ -123,7 +125,8 @@ class StudyDefinition:
                 raise InputError(f"Cell {cell.name!r} uses the runs of no cell: {cell.runs_of!r}")
             if unknown := cell.published_figures.keys() - figures:
                 raise InputError(f"Cell {cell.name!r} has figures of no name: {sorted(unknown)}")
-            if not {*cell.needs.values()} <= {*names[:place]}:
+            needed = {name for scale in SCALES for name in cell.needs(scale).values()}
+            if not needed <= {*trained} & {*names[:place]}:
                 raise InputError(f"Cell {cell.name!r} needs runs of cells before it.")
         for claim in self.claims:
             if {claim.better, claim.worse} - {*names} or {*claim.figures} - figures:

@@ -3,7 +3,7 @@
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -12,19 +12,16 @@ from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.data import dataset_size
 from keras_deit.evaluation import train_seeds
 from keras_deit.evaluation.seed_study import Study, parse_seeds
-from keras_deit.models import abstract_model, count_macs
-from keras_deit.planning import Plan, make_plan
+from keras_deit.recipes import AUTO
 from keras_deit.studies.data import study_dataset
-from keras_deit.studies.definition import RUN_OF, SCALES, Cell, StudyDefinition, get_study
+from keras_deit.studies.definition import SCALES, Cell, StudyDefinition, get_study
 from keras_deit.studies.results import study_document
-from keras_deit.training import Run, make_job
+from keras_deit.training import Run
 from keras_deit.version import __version__
 
 DOCUMENT = "study.json"
 # The longest row of patches, as the recipe auto chooses them.
 _MAX_GRID = 8
-# Multiply-adds of a training step for each one of the forward pass.
-_STEP_MACS = 3
 
 
 def run_study(
@@ -114,8 +111,7 @@ class _Trainings:
         self._scale, self._folder = scale, folder
 
     def run(self, seeds: Sequence[int], parallel_seeds, imports, print_fn) -> None:
-        groups = [[seed] for seed in seeds] if self._cell.needs else [seeds]
-        for group in groups:
+        for group in self._groups(seeds):
             train_seeds(
                 *(group, parallel_seeds, str(self._seeds(group).path), imports, print_fn),
                 **self._options(group[0]),
@@ -123,31 +119,37 @@ class _Trainings:
 
     def finished(self, seeds: Sequence[int]) -> dict[int, Run]:
         """Returns the finished runs by seed."""
-        groups = [[seed] for seed in seeds] if self._cell.needs else [seeds]
-        found = {seed: self._seeds(group).run(seed) for group in groups for seed in group}
+        found = {
+            seed: self._seeds(group).run(seed) for group in self._groups(seeds) for seed in group
+        }
         return {
             seed: run
             for seed, run in found.items()
             if run.config_file.is_file() and run.summary is not None
         }
 
+    def _groups(self, seeds: Sequence[int]) -> list[Sequence[int]]:
+        """Returns the seeds of each study of seeds."""
+        return [[seed] for seed in seeds] if self._cell.needs(self._scale) else [seeds]
+
     def _seeds(self, group: Sequence[int]) -> Study:
-        return _seeds(self._folder, self._dataset, self._cell, group[0])
+        return self._seeds_of(self._cell, group[0])
+
+    def _seeds_of(self, cell: Cell, seed: int) -> Study:
+        """Returns the study of seeds that a seed of a cell belongs to."""
+        words = [
+            "".join(c if c.isalnum() else "_" for c in name) for name in (self._dataset, cell.name)
+        ]
+        own = [f"from_{seed}"] if cell.needs(self._scale) else []
+        return Study(self._folder.joinpath(*words, *own))
 
     def _options(self, seed: int) -> dict:
         options = cell_options(self._study, self._cell, self._dataset, self._scale, self._folder)
-        for option, name in self._cell.needs.items():
-            if options.get(option) == f"{RUN_OF}{name}":
-                needed = next(cell for cell in self._study.cells if cell.name == name)
-                run = _seeds(self._folder, self._dataset, needed, seed).run(seed)
-                options[option] = _teacher_file(run) if option == "teacher" else str(run.path)
+        for option, name in self._cell.needs(self._scale).items():
+            needed = next(cell for cell in self._study.cells if cell.name == name)
+            run = self._seeds_of(needed, seed).run(seed)
+            options[option] = _teacher_file(run) if option == "teacher" else str(run.path)
         return options
-
-
-def _seeds(folder: pathlib.Path, dataset: str, cell: Cell, seed: int) -> Study:
-    """Returns the study of seeds that a seed of a cell belongs to."""
-    words = ["".join(c if c.isalnum() else "_" for c in name) for name in (dataset, cell.name)]
-    return Study(folder.joinpath(*words, *([f"from_{seed}"] if cell.needs else [])))
 
 
 def _teacher_file(run: Run) -> str:
@@ -161,17 +163,17 @@ def _teacher_file(run: Run) -> str:
 def cell_options(
     study: StudyDefinition, cell: Cell, dataset: str, scale: str, folder: pathlib.Path
 ) -> dict:
-    """Returns the options of a cell's trainings, without the seed."""
-    is_small = scale == "small"
+    """Returns the options of a cell's trainings, without the seed; None leaves an option out."""
     data = study_dataset(dataset, folder / "data")
     options = {
-        **(study.small if is_small else study.paper),
-        **cell.options,
-        **(cell.small if is_small else cell.paper),
+        **(study.small if scale == "small" else study.paper),
+        **cell.options_at(scale),
         "dataset": data,
         "teacher_dir": str(folder / "teachers"),
     }
-    return {**_sides(data), **options} if is_small else options
+    if options.get("recipe") == AUTO:
+        options = {**_sides(data), **options}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _sides(dataset: str) -> dict:
@@ -200,37 +202,3 @@ def _processor() -> str:
     lines = file.read_text().splitlines() if file.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} × {names[0]}" if names else platform.processor()
-
-
-def _macs(plan: Plan) -> int:
-    """Returns the multiply-adds of the forward pass of an image."""
-    recipe = plan.job.recipe
-    values = {**recipe.model_values, "num_classes": plan.dataset.classes}
-    return count_macs(abstract_model(recipe.model, **values))
-
-
-def study_plan(
-    name: str, datasets: Sequence[str] | None = None, seeds: str | None = None, scale: str = "small"
-) -> Iterator[str]:
-    """Yields what the trainings of a study would take, as lines of text.
-
-    Args:
-        name, datasets, seeds, scale: as for `run_study`.
-    """
-    study = get_study(name)
-    count = len(parse_seeds(seeds or study.seeds))
-    folder, total = study_folder(study, scale, None), 0
-    for dataset in study_datasets(study, scale, datasets):
-        for cell in study.trained:
-            options = cell_options(study, cell, dataset, scale, folder)
-            # What they start from changes neither steps nor sizes.
-            options = {n: v for n, v in options.items() if n not in cell.needs}
-            plan = make_plan(make_job(**options))
-            images = plan.steps * plan.job.recipe.optimization.batch_size
-            macs = count * images * _STEP_MACS * _macs(plan)
-            total += macs
-            yield (
-                f"{dataset}, {cell.name}: {count} × {plan.steps:,} steps, "
-                f"{macs / 1e15:,.3g} × 10¹⁵ multiply-adds"
-            )
-    yield f"All: {total / 1e15:,.3g} × 10¹⁵ multiply-adds, without teachers."

@@ -22,7 +22,7 @@ from keras_deit.studies import (
     run_study,
     study_dataset,
 )
-from keras_deit.studies.running import cell_options
+from keras_deit.studies.planned import planned_options
 from keras_deit.training import make_job
 
 
@@ -62,16 +62,18 @@ def small_study(**changes) -> StudyDefinition:
 
 @pytest.mark.parametrize("name", list_studies())
 @pytest.mark.parametrize("scale", ["small", "paper"])
-def test_every_cell_is_a_training(name, scale, letters, tmp_path):
+def test_every_cell_is_a_training(name, scale, letters, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # The file of Grafit's published setting, which a user has to bring.
+    (tmp_path / "imagenet_coarse.json").write_text('{"tench": "fish", "goldfinch": "bird"}')
     study = get_study(name)
     dataset = letters if scale == "small" else study.paper["dataset"]
     for cell in study.trained:
-        options = cell_options(study, cell, dataset, scale, tmp_path)
-        options = {name: value for name, value in options.items() if name not in cell.needs}
-        if "weights" in cell.needs:
+        options = planned_options(study, cell, dataset, scale, tmp_path)
+        if "weights" in cell.needs(scale):
             options["weights"] = "some.safetensors"
         job = make_job(**options)
-        for option in cell.options.keys() & job.recipe.model_values.keys():
+        for option in cell.options_at(scale).keys() & job.recipe.model_values.keys():
             assert job.recipe.model_values[option] == options[option]
 
 

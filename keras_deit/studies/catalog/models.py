@@ -51,7 +51,7 @@ register_study(
         datasets=("letters10",),
         reason=LETTERS,
         # Four times fewer patches, so that 36 blocks take no longer than four of the others.
-        small={**SMALL, "embed_dim": 48, "image_size": 16, "patch_size": 4, "steps": 300},
+        small={**SMALL, "embed_dim": 48, "image_size": 16, "patch_size": 4, "steps": 312},
         paper=IMAGENET,
         seeds="0:5",
         remarks="Width 48 stands for 384; images of 28 pixels are reduced to 16.",
@@ -64,6 +64,8 @@ _VARIANTS = {
     "LSA": {"lsa": True},
     "both": {"spt": True, "lsa": True},
 }
+# Sizes and stem of DeiT, which not all models have.
+_OF_DEIT = ("stem", "patch_size", "depth", "num_heads")
 # Of the models for small data: the published one, its small one, and top-1 on CIFAR-100.
 _SMALL_STAGES = {"embed_dim": 32, "depth": (1, 2, 1), "num_heads": (1, 2, 4)}
 _SMALL_MODELS = {
@@ -72,7 +74,11 @@ _SMALL_MODELS = {
         {"depth": 4, "num_heads": 4, "patch_size": 4},
         (73.81, 76.92),
     ),
-    "T2T": ("t2t_small_data_32", {"depth": 4, "num_heads": 2, "token_dim": 16}, (77.00, 77.36)),
+    "T2T": (
+        "t2t_small_data_32",
+        {"depth": 4, "num_heads": 2, "token_dim": 16, "patch_size": None},
+        (77.00, 77.36),
+    ),
     "CaiT": (
         "cait_small_data_patch4_32",
         {"depth": 3, "class_depth": 1, "num_heads": 2, "head_dim": 32, "patch_size": 4},
@@ -127,9 +133,9 @@ register_study(
         datasets=("letters30",),
         reason=LETTERS,
         small={
-            **{name: value for name, value in SMALL.items() if name != "stem"},
+            **{name: value for name, value in SMALL.items() if name not in _OF_DEIT},
             "image_size": 32,
-            "steps": 300,
+            "steps": 360,
         },
         paper={"dataset": "cifar100", "recipe": "spt_lsa_cifar100"},
         seeds="0:5",
