@@ -45,7 +45,7 @@ register_study(
         ),
         datasets=("letters30",),
         reason=LETTERS,
-        small=SMALL,
+        small={**SMALL, "steps": 480},
         paper=DEIT_BASE,
         seeds="0:5",
     )

@@ -51,10 +51,10 @@ register_study(
         datasets=("letters10",),
         reason=LETTERS,
         # Four times fewer patches, so that 36 blocks take no longer than four of the others.
-        small={**SMALL, "embed_dim": 48, "image_size": 16, "patch_size": 4, "steps": 312},
+        small={**SMALL, "embed_dim": 32, "image_size": 16, "patch_size": 4, "steps": 312},
         paper=IMAGENET,
         seeds="0:5",
-        remarks="Width 48 stands for 384; images of 28 pixels are reduced to 16.",
+        remarks="Width 32 stands for 384, and images of 28 pixels are reduced to 16.",
     )
 )
 

@@ -81,7 +81,7 @@ register_study(
         small={
             **SMALL,
             **_AUGMENTED,
-            "steps": 300,
+            "steps": 360,
             "erase_probability": 0.25,
             "drop_path_rate": 0.1,
             "repeated_augmentation": 3,
@@ -103,8 +103,8 @@ def _level(name: str, regularized: bool) -> dict:
 
 
 _SIZES = {
-    "small": ({"embed_dim": 48, "num_heads": 2}, {"model": "vit_small_patch16_224"}),
-    "base": ({"embed_dim": 96, "num_heads": 3}, {"model": "vit_base_patch16_224"}),
+    "small": ({"embed_dim": 32, "num_heads": 1}, {"model": "vit_small_patch16_224"}),
+    "base": ({"embed_dim": 64, "num_heads": 2}, {"model": "vit_base_patch16_224"}),
 }
 
 
@@ -133,9 +133,9 @@ register_study(
         ),
         datasets=("crops40",),
         reason=CROPS,
-        small={**SMALL, "steps": 250, "cutmix_alpha": 0.0, "stem": "linear"},
+        small={**SMALL, "steps": 200, "cutmix_alpha": 0.0, "stem": "linear"},
         paper={**IMAGENET, "recipe": "augreg_none"},
-        remarks="Widths 48 and 96 stand for ViT-S and ViT-B.",
+        remarks="Widths 32 and 64 stand for ViT-S and ViT-B.",
     )
 )
 
@@ -192,7 +192,7 @@ register_study(
             ),
             Cell(
                 "fine-tuned at 384",
-                small={"image_size": 32, "weights": "run:trained at 224", "steps": 200, **_RATES},
+                small={"image_size": 32, "weights": "run:trained at 224", "steps": 240, **_RATES},
                 paper={"recipe": "deit_finetune_384", "weights": "run:trained at 224"},
                 published=83.1,
             ),
