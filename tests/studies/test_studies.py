@@ -96,9 +96,9 @@ def test_a_wrong_definition_is_refused(changes):
 @pytest.fixture
 def fonts(monkeypatch):
     """Twenty names of fonts, all of which are the one of Pillow: matplotlib is not needed."""
-    default = ImageFont.load_default
+    typeface = ImageFont.load_default(70)
     monkeypatch.setattr(data, "_fonts", lambda: [f"font{index}" for index in range(20)])
-    monkeypatch.setattr(ImageFont, "truetype", lambda font, size: default(size))
+    monkeypatch.setattr(ImageFont, "truetype", lambda font, size: typeface)
 
 
 @pytest.mark.parametrize("name", ["letters2", "crops2"])
@@ -147,7 +147,7 @@ def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):
     cells = ["--dataset=digits", "--seeds=0:2", f"--output_dir={tmp_path / 'study'}"]
     run_command(["study", "tokens", "--plan", *cells])
     *rows, total = capsys.readouterr().out.splitlines()
-    assert ["2 × 600 steps" in row for row in rows] == [True, True]
+    assert ["2 × 585 steps" in row for row in rows] == [True, True]
     assert "with 1 training of a teacher" in total and "4 trainings" in total
     assert "two cores" in total
 
