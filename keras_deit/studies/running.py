@@ -16,6 +16,7 @@ from keras_deit.recipes import AUTO
 from keras_deit.studies.data import study_dataset
 from keras_deit.studies.definition import SCALES, Cell, StudyDefinition, get_study
 from keras_deit.studies.results import study_document
+from keras_deit.teachers import TeacherContract, save_teacher_model
 from keras_deit.training import Run
 from keras_deit.version import __version__
 
@@ -62,7 +63,7 @@ def run_study(
     folder = study_folder(study, scale, output)
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder / DOCUMENT)
-    started, failed, runs = time.monotonic(), [], {}
+    failed, runs = [], {}
     for dataset in study_datasets(study, scale, datasets):
         runs[dataset] = {}
         for cell in study.trained:
@@ -74,7 +75,7 @@ def run_study(
                 failed.append(f"{dataset}, {cell.name}: {error}")
                 print_fn(f"  {error}")
             runs[dataset][cell.name] = trainings.finished(numbers)
-    document = study_document(study, runs, _conditions(scale, numbers, started))
+    document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
     if failed:
         raise InputError(f"{len(failed)} cells of {folder} have failed: {'; '.join(failed)}")
@@ -156,7 +157,9 @@ def _teacher_file(run: Run) -> str:
     """Returns the file of a run's model as a teacher, and writes it if there is none."""
     file = run.path / "teacher.keras"
     if not file.is_file():
-        run.model().save(file)
+        model, classes = run.model(), list(run.config["class_names"])
+        contract = TeacherContract(model.image_format, "logits", len(classes))
+        save_teacher_model(model, contract, file, classes=classes)
     return str(file)
 
 
@@ -185,7 +188,7 @@ def _sides(dataset: str) -> dict:
     return {"image_size": -(-side // patch) * patch, "patch_size": patch}
 
 
-def _conditions(scale: str, seeds: Sequence[int], started: float) -> dict:
+def _conditions(scale: str, seeds: Sequence[int]) -> dict:
     return {
         "scale": scale,
         "seeds": len(seeds),
@@ -193,7 +196,6 @@ def _conditions(scale: str, seeds: Sequence[int], started: float) -> dict:
         "machine": f"{platform.machine()}, {_processor()}",
         "software": f"keras-deit {__version__}, Keras {keras.__version__} on "
         f"{keras.backend.backend()}",
-        "minutes": round((time.monotonic() - started) / 60, 1),
     }
 
 

@@ -39,7 +39,13 @@ def small_study(**changes) -> StudyDefinition:
         "cells": (
             Cell("short", {"epochs": 1}, published=50.0),
             Cell("long", {"epochs": 4}),
-            Cell("on top", {"epochs": 1, "weights": "run:short"}),
+            Cell(
+                "on top",
+                {
+                    **{"epochs": 1, "weights": "run:short"},
+                    **{"teacher": "run:short", "distillation": "hard", "accept_teacher": True},
+                },
+            ),
         ),
         "claims": (Claim("long", "short", "Longer is better."),),
         "datasets": ("digits",),
