@@ -28,11 +28,13 @@ SMALL = {
     "validation_epochs": 100,
     "distillation": "none",
 }
-# A convolutional network that is trained on the same images first, at no more than 32 pixels.
+# A convolutional network that is trained on the same images first, at the size and for the steps
+# that the recipe auto has for 28 pixels. At 32 pixels and 324 steps it was right for 0.20 of the
+# letters, less than its students.
 TEACHER = {
     "teacher": "kerascv:csp_darknet_tiny",
-    "teacher_image_size": 32,
-    "teacher_steps": 400,
+    "teacher_image_size": 64,
+    "teacher_steps": 720,
 }
 DEIT_BASE = {**IMAGENET, "recipe": "deit_distilled", "model": "deit_base_patch16_224"}
 HARD = {"distillation": "hard", "alpha": 0.5}

@@ -45,7 +45,7 @@ register_study(
         ),
         datasets=("letters30",),
         reason=LETTERS,
-        small={**SMALL, "steps": 480},
+        small={**SMALL, "steps": 360},
         paper=DEIT_BASE,
         seeds="0:5",
     )
@@ -68,14 +68,14 @@ register_study(
             Cell(
                 "convolutional, weak",
                 {**HARD, "distilled": True},
-                small={**TEACHER, "teacher_steps": 100, "accept_teacher": True},
+                small={**TEACHER, "teacher_steps": 180, "accept_teacher": True},
                 paper={"teacher": "regnety_040"},
                 published=82.7,
             ),
             Cell(
                 "convolutional, middling",
                 {**HARD, "distilled": True},
-                small={**TEACHER, "teacher_steps": 200, "accept_teacher": True},
+                small={**TEACHER, "teacher_steps": 360, "accept_teacher": True},
                 paper={"teacher": "regnety_080"},
                 published=82.7,
             ),
