@@ -3,6 +3,7 @@
 #   make train                      train on the embedded digits, evaluate, print a table
 #   make train ARGS="--seed 1"      any flag of keras-deit train
 #   make test                       the whole test suite, on TensorFlow, JAX and PyTorch
+#   make test-all                   with the tests that are marked nightly: before a release
 #   make check                      lint and the fast tests, on TensorFlow
 #   make newest                     the test suite with the newest versions that pyproject.toml allows
 #   make docs                       the generated table in docs/models.md
@@ -33,7 +34,7 @@ SOAK_DIR ?= /tmp/keras-deit-soak
 SEED ?= 0
 KILLS ?= 50
 
-.PHONY: train test check lint docs newest clean soak $(SOAKS) $(RUNS)
+.PHONY: train test test-all check lint docs newest clean soak $(SOAKS) $(RUNS)
 
 train: $(VENV)/installed
 	$(BIN)/keras-deit train $(ARGS)
@@ -42,6 +43,9 @@ test: $(VENV)/installed-test lint
 	@echo "$(JOBS) at once. The output of each is printed when it ends, the first after some minutes."
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going $(SYNC) \
 		$(FIRST) $(filter-out $(FIRST),$(RUNS))
+
+test-all:
+	PYTEST_ADDOPTS="$(PYTEST_ADDOPTS) --nightly" $(MAKE) test
 
 $(RUNS):
 	KERAS_BACKEND=$(firstword $(subst @, ,$@)) $(BIN)/python -m pytest $(lastword $(subst @, ,$@))

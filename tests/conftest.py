@@ -16,13 +16,19 @@ gc.freeze()
 gc.set_threshold(10_000, 10, 10)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--nightly", action="store_true", help="Runs what is marked nightly, too.")
+
+
 def pytest_collection_modifyitems(config, items):
-    """Deselects what is not for this backend.
+    """Deselects what is not for this backend, and what is marked nightly unless asked for.
 
     A test runs on TensorFlow only, unless it or its module has the mark `backends` with the names
-    of others: those that it can tell apart. What is the same on all is tested once.
+    of others: those that it can tell apart. What is the same on all is tested once. The mark
+    `nightly` may have names of backends too, and then is for these alone.
     """
     present = keras.backend.backend()
+    nightly = config.getoption("nightly")
     chosen, others = [], []
     for item in items:
         # That of a parameter is behind that of its function, and counts instead of it.
@@ -31,7 +37,10 @@ def pytest_collection_modifyitems(config, items):
         backends = mark.args if mark else ("tensorflow",)
         if unknown := {*backends} - {"tensorflow", "jax", "torch"}:
             raise pytest.UsageError(f"{item.nodeid}: there is no backend {unknown}")
-        (chosen if present in backends else others).append(item)
+        rare = not nightly and any(
+            not mark.args or present in mark.args for mark in item.iter_markers("nightly")
+        )
+        (chosen if present in backends and not rare else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = chosen

@@ -47,6 +47,7 @@ def test_readme_is_short():
 
 
 @pytest.mark.slow
+@pytest.mark.backends("torch")
 def test_the_python_examples_of_readme_run_as_they_stand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

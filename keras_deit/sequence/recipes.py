@@ -75,15 +75,17 @@ class SequenceRecipe:
         Adagrad is PyTorch's, on which fairseq is built: its sums begin at 0, where those of Keras
         begin at 0.1, and ε = 1e-10 is added to their square root.
         """
-        values = (self.learning_rate, self.warmup_steps)
         if self.optimizer == "adagrad":
             # Keras adds its ε to the sum, before the square root.
             return keras.optimizers.Adagrad(
-                LinearWarmup(*values), initial_accumulator_value=0.0, epsilon=1e-20
+                self.schedule(), initial_accumulator_value=0.0, epsilon=1e-20
             )
-        return keras.optimizers.Adam(
-            InverseSquareRoot(*values), beta_1=0.9, beta_2=0.98, epsilon=1e-9
-        )
+        return keras.optimizers.Adam(self.schedule(), beta_1=0.9, beta_2=0.98, epsilon=1e-9)
+
+    def schedule(self) -> keras.optimizers.schedules.LearningRateSchedule:
+        """Returns the learning rates by step."""
+        kind = LinearWarmup if self.optimizer == "adagrad" else InverseSquareRoot
+        return kind(self.learning_rate, self.warmup_steps)
 
     def model_values(self) -> dict:
         """Returns the arguments of `SequenceToSequence`, without the vocabulary."""

@@ -30,24 +30,14 @@ class ProgressBar(keras.callbacks.Callback):
         epochs: number of its epochs.
         done: steps that an earlier process has done.
         monitor: the validation figure to show.
-        steps_per_epoch: steps of an epoch, of which the last may have fewer; by default they divide
-            the steps evenly.
     """
 
     _SECONDS = 0.5
 
-    def __init__(
-        self,
-        title: str,
-        total_steps: int,
-        epochs: int,
-        done: int = 0,
-        monitor: str = "",
-        steps_per_epoch: int | None = None,
-    ):
+    def __init__(self, title: str, total_steps: int, epochs: int, done: int = 0, monitor: str = ""):
         super().__init__()
-        self._title, self._epochs, self._total_steps = title, epochs, total_steps
-        self._steps_per_epoch = steps_per_epoch or total_steps // epochs
+        self._title, self._epochs = title, epochs
+        self._steps_per_epoch = total_steps // epochs
         self._monitor = monitor
         self._validation = {}
         self._last = 0.0
@@ -81,8 +71,7 @@ class ProgressBar(keras.callbacks.Callback):
             for name, value in logs.items()
             if name in ("loss", "accuracy") or name.startswith("val_")
         )
-        steps = min((epoch + 1) * self._steps_per_epoch, self._total_steps)
-        seconds = time.monotonic() - self._epoch_start
+        steps, seconds = (epoch + 1) * self._steps_per_epoch, time.monotonic() - self._epoch_start
         say(
             f"{self._title}: epoch {epoch + 1} of {self._epochs}, step {steps:,}, {figures}"
             f"{seconds:.1f} s",
@@ -201,7 +190,7 @@ class FiniteCheck(keras.callbacks.Callback):
                 self._stop(f"The {title} became {value} in epoch {epoch + 1}")
 
     def require_finite(self) -> None:
-        """Checks the optimizer's count of skipped steps.
+        """Checks the optimizer's count of skipped steps, if it has one.
 
         Raises:
             InputError: it has skipped a step and `on_nan` is "fail"; or no loss scale is small
@@ -213,6 +202,8 @@ class FiniteCheck(keras.callbacks.Callback):
             optimizer = optimizer.inner_optimizer
             if scale < _MIN_LOSS_SCALE:
                 self._stop(f"The gradients are not finite even at a loss scale of {scale:.3g}")
+        if not hasattr(optimizer, "nonfinite_steps"):
+            return
         self.skipped = int(keras.ops.convert_to_numpy(optimizer.nonfinite_steps))
         if self.skipped and self._on_nan != "skip":
             first = int(keras.ops.convert_to_numpy(optimizer.first_nonfinite_step))

@@ -6,7 +6,7 @@ import itertools
 import math
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 
@@ -32,6 +32,7 @@ class TrainingData:
         validate: called with a callback, returns the figures of a validation; None for none.
         validation_epochs: epochs from one validation to the next; the last one always has one.
         bad_images: those that `batches` could not read; they are part of a checkpoint.
+        as_dataset: called with an iterator over the batches of an epoch, returns what `fit` takes.
     """
 
     batches: Callable[[int], Iterator]
@@ -39,6 +40,7 @@ class TrainingData:
     validate: Callable[[keras.callbacks.Callback], dict[str, float]] | None = None
     validation_epochs: int = 1
     bad_images: BadImages = dataclasses.field(default_factory=BadImages)
+    as_dataset: Callable[[Iterator], Iterable] = lambda batches: batches
 
 
 class TrainingLoop:
@@ -60,12 +62,16 @@ class TrainingLoop:
         model: compiled.
         title: title of the progress bar.
         data: to train on.
-        optimization: for the epochs and the learning rates.
+        epochs: number of epochs.
+        learning_rate: called with a number of steps, returns the learning rate.
+        monitor: figure of the validation, with "val_", that chooses the best epoch.
+        mode: "max" or "min".
+        teacher: layer whose state is no part of a checkpoint.
+        micro_batches: batches whose gradients are accumulated in a step of the optimizer.
         checkpoints: None for no checkpoints.
         callbacks: further ones. They get the events of the training, not of its validation.
         on_nan: "fail", or "skip" to skip steps with non-finite gradients; None if the user cannot
             choose.
-        monitor: figure of the validation that chooses the best epoch; None for the objective's.
 
     Attributes:
         progress: how far the training has come.
@@ -75,34 +81,31 @@ class TrainingLoop:
 
     def __init__(
         self,
-        model: TrainingModel,
+        model: keras.Model,
         title: str,
         data: TrainingData,
-        optimization: Optimization,
+        epochs: int,
+        learning_rate: Callable,
+        monitor: str,
+        mode: str,
+        teacher: keras.layers.Layer | None = None,
+        micro_batches: int = 1,
         checkpoints: CheckpointManager | None = None,
         callbacks: tuple[keras.callbacks.Callback, ...] = (),
         on_nan: str | None = None,
-        monitor: str | None = None,
     ):
         self.progress = Progress()
         self.timer = StepTimer()
         self.checkpoints = checkpoints or CheckpointManager(None)
         self._model = model
         self._title = title
-        objective = model.objective
-        self._monitor, self._mode = objective.monitor, objective.mode
-        if monitor is not None:
-            self._monitor = f"val_{monitor}"
-            self._mode = "min" if monitor.endswith("loss") else "max"
         self._data = data
-        self._epochs = optimization.epochs
-        self._micro_batches = optimization.accumulation_steps
-        steps = data.steps_per_epoch // self._micro_batches
-        self.finite = FiniteCheck(
-            steps, on_nan, lambda: self.checkpoints.latest, self._micro_batches
-        )
+        self._epochs, self._learning_rate = epochs, learning_rate
+        self._monitor, self._mode = monitor, mode
+        self._teacher, self._micro_batches = teacher, micro_batches
+        steps = data.steps_per_epoch // micro_batches
+        self.finite = FiniteCheck(steps, on_nan, lambda: self.checkpoints.latest, micro_batches)
         self._given_callbacks = [self.finite, *callbacks]
-        self._schedule = learning_rate_schedule(optimization, steps)
         self._interruption = Interruption()
         self._to_restore_in_epoch = None
 
@@ -129,7 +132,7 @@ class TrainingLoop:
         _require_agreement(f"epoch {progress.epoch + 1}, step {progress.step}")
         batches = self._data.batches(self._steps_done)
         self._batches = build_from_first_batch(self._model, batches)
-        self._state = TrainingState(self._model, self._model.objective.teacher)
+        self._state = TrainingState(self._model, self._teacher)
         self._data.bad_images.restore(progress.bad_images)
         if tensors is not None:
             source = str(self.checkpoints.latest)
@@ -170,7 +173,7 @@ class TrainingLoop:
         epoch, spent = self.progress.epoch, self.checkpoints.seconds_spent
         steps = _Steps(self)
         self._model.fit(
-            _first(self._batches, left),
+            self._data.as_dataset(_first(self._batches, left)),
             initial_epoch=epoch,
             epochs=epoch + 1,
             steps_per_epoch=left,
@@ -182,7 +185,7 @@ class TrainingLoop:
             raise RuntimeError(f"Keras did {steps.done} of {left} steps of epoch {epoch + 1}.")
         self.timer.epoch_ended(left, self.checkpoints.seconds_spent - spent)
         first_step = epoch * self._data.steps_per_epoch // self._micro_batches
-        rate = float(keras.ops.convert_to_numpy(self._schedule(first_step)))
+        rate = float(keras.ops.convert_to_numpy(self._learning_rate(first_step)))
         self.progress = dataclasses.replace(
             self.progress,
             step=self._data.steps_per_epoch,
@@ -216,12 +219,12 @@ class TrainingLoop:
 
     def _best(self, number: int, logs: dict) -> dict:
         """Returns number and figure of the best epoch, after epoch `number`."""
-        objective, best = self._model.objective, self.progress.best
-        name, sign = self._monitor, -1 if self._mode == "min" else 1
+        best, name = self.progress.best, self._monitor
+        sign = -1 if self._mode == "min" else 1
         if name not in logs:
             raise InputError(
-                f"{type(objective).__name__} monitors {name}, which is not among the figures of an "
-                f"epoch: {', '.join(logs)}."
+                f"The best epoch is that of {name}, which is not among the figures of an epoch: "
+                f"{', '.join(logs)}."
             )
         if sign * logs[name] > sign * best.get(name, -sign * math.inf):
             return {"epoch": number, name: logs[name]}
@@ -282,6 +285,35 @@ class TrainingLoop:
         bad_images = tuple(self._data.bad_images.names)
         self.progress = dataclasses.replace(self.progress, bad_images=bad_images)
         return self.checkpoints.save(self._state, self.progress)
+
+
+def objective_loop(
+    model: TrainingModel,
+    title: str,
+    data: TrainingData,
+    optimization: Optimization,
+    checkpoints: CheckpointManager | None = None,
+    callbacks: tuple[keras.callbacks.Callback, ...] = (),
+    on_nan: str | None = None,
+    monitor: str | None = None,
+) -> TrainingLoop:
+    """Returns the loop that trains a model with its objective.
+
+    Args:
+        model, title, data, checkpoints, callbacks, on_nan: as for `TrainingLoop`.
+        optimization: for the epochs and the learning rates.
+        monitor: figure of the validation, without "val_", that chooses the best epoch; None for
+            the objective's.
+    """
+    objective, micro_batches = model.objective, optimization.accumulation_steps
+    name, mode = objective.monitor, objective.mode
+    if monitor is not None:
+        name, mode = f"val_{monitor}", "min" if monitor.endswith("loss") else "max"
+    schedule = learning_rate_schedule(optimization, data.steps_per_epoch // micro_batches)
+    return TrainingLoop(
+        *(model, title, data, optimization.epochs, schedule, name, mode),
+        *(objective.teacher, micro_batches, checkpoints, callbacks, on_nan),
+    )
 
 
 class _Steps(keras.callbacks.Callback):

@@ -309,18 +309,8 @@ class Run:
 
     def write_metrics(self, history: Iterable[dict]) -> None:
         """Writes `metrics.csv`: a row for each epoch, empty where it has no such figure."""
-        if not is_writer():
-            return
-        rows = list(history)
-        # Figures that only some epochs have, those of a validation, come last.
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        with (
-            atomic_write(self.metrics_file) as partial,
-            partial.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        if is_writer():
+            write_rows(self.metrics_file, list(history))
 
     def save_weights(self, model: Classifier, path: pathlib.Path) -> None:
         """Writes a `.weights.h5` file atomically, in the process that writes."""
@@ -355,6 +345,15 @@ def load_run(path: str | pathlib.Path) -> Run:
     run = Run(path)
     _ = run.config
     return run
+
+
+def write_rows(path: pathlib.Path, rows: list[dict]) -> None:
+    """Writes a CSV file, with figures that only some rows have, as those of a validation, last."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _is_whole(path: pathlib.Path, digest: str | None) -> bool:

@@ -35,7 +35,7 @@ from keras_deit.training.checkpoints import CheckpointManager, fingerprint
 from keras_deit.training.earlier_formats import upgraded_teacher_metadata
 from keras_deit.training.identity import teacher_recipe_identity
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
-from keras_deit.training.loop import TrainingData, TrainingLoop
+from keras_deit.training.loop import TrainingData, objective_loop
 from keras_deit.training.report import weights_line
 from keras_deit.training.steps import dataset_steps
 from keras_deit.training.time_limit import limit
@@ -207,7 +207,7 @@ def fit_teacher(
     if end is not None:
         steps_file = folder / "steps.json"
         optimization, data = limit(end, steps_file, training_model, data, optimization)
-    loop = TrainingLoop(training_model, "teacher", data, optimization, checkpoints)
+    loop = objective_loop(training_model, "teacher", data, optimization, checkpoints)
     loop.restore()
     with loop.running():
         while not loop.finished:

@@ -28,7 +28,7 @@ from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.log import LogFile, log_file
-from keras_deit.training.loop import TrainingData, TrainingLoop
+from keras_deit.training.loop import TrainingData, objective_loop
 from keras_deit.training.preparation import (
     build_student,
     check_recipe,
@@ -190,7 +190,7 @@ def _train(
         log.start()
         checkpoints = _checkpoints(job, run, splits, objective, print_fn)
         events = tuple(tensorboard_events(run.tensorboard))
-        loop = TrainingLoop(
+        loop = objective_loop(
             *(model, "student", data, optimization, checkpoints, events),
             on_nan=job.on_nan,
             monitor=job.monitor,

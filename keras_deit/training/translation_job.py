@@ -9,6 +9,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.files import read_json
 from keras_deit.distributed import Devices
 from keras_deit.sequence import Pairs, SequenceRecipe
+from keras_deit.training.run import different_values
 
 # What a run was asked for.
 CONFIG_FILE = "translation.json"
@@ -113,11 +114,10 @@ def check_same_run(run_dir: pathlib.Path, identity: dict) -> None:
         return
     stored = read_json(path, f"{run_dir} is damaged").get("run", {})
     different = [
-        f"{name} was {stored.get(name)} and is {identity.get(name)}"
-        for name in sorted({*stored, *identity})
-        if stored.get(name) != identity.get(name)
+        f"{name} {there} there, {here} here"
+        for name, (there, here) in different_values(stored, identity).items()
     ]
     if different:
         raise InputError(
-            f"{run_dir} holds another run: {'; '.join(different)}. Give another --run_dir."
+            f"{run_dir} holds a different run ({', '.join(different)}); give another --run_dir."
         )

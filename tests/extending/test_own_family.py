@@ -19,7 +19,7 @@ VALUES = {"image_size": 16, "patch_size": 2, "embed_dim": 12, "depth": 2, "num_c
 
 @pytest.fixture(scope="module")
 def run_dir(pyramid):
-    return pyramid.train_in_process("whole", *RESUMED, backend="tensorflow")
+    return pyramid.train_in_process("whole", *RESUMED, backend="torch")
 
 
 def test_the_file_has_about_a_hundred_lines():
@@ -74,7 +74,7 @@ def test_what_is_not_known_is_named(pyramid, method, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bits(pyramid, run_dir):
-    killed = pyramid.kill_and_resume("killed", *RESUMED, backend="tensorflow")
+    killed = pyramid.kill_and_resume("killed", *RESUMED, backend="torch")
     expected, found = (stored_weights(d / "final.weights.h5") for d in (run_dir, killed))
     assert expected.keys() == found.keys()
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
@@ -131,6 +131,7 @@ def test_layer_wise_decay_knows_its_blocks(pyramid):
 
 
 @pytest.mark.slow
+@pytest.mark.backends("torch")
 def test_it_trains_with_layer_wise_decay_and_attention_alone(pyramid):
     run = pyramid.train("tuned", "--epochs=2", "--layer_decay=0.7", "--trainable=attention")
     identity = json.loads((run / "config.json").read_text())["run"]
@@ -154,6 +155,7 @@ def test_its_blocks_give_tokens_and_attention_maps(pyramid):
 
 
 @pytest.mark.slow
+@pytest.mark.backends("torch")
 def test_activation_checkpointing_and_accumulation_work_together_with_it(pyramid):
     flags = ("--epochs=1", "--activation_checkpointing", "--accumulation_steps=2")
     assert load_run(pyramid.train("checkpointed", *flags)).summary["steps"] == 3

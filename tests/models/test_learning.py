@@ -50,6 +50,7 @@ MODELS = {
         **{"num_heads": (2, 4), "mlp_ratio": 2, "reduction": (2, 1), "num_classes": 10},
     },
 }
+_BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def digits(side: int):
@@ -61,9 +62,10 @@ def digits(side: int):
 
 
 def case(number, name):
-    # On PyTorch, and on one of the two backends that compile, which takes most of the time.
-    backends = pytest.mark.backends("torch", ("tensorflow", "jax")[number % 2])
-    return pytest.param(name, marks=[backends, *([] if number == 0 else [pytest.mark.slow])])
+    # Each on one backend, and nightly on all: that they compute the same is tested elsewhere.
+    others = [name for i, name in enumerate(_BACKENDS) if i != number % len(_BACKENDS)]
+    marks = [pytest.mark.backends(*_BACKENDS), pytest.mark.nightly(*others)]
+    return pytest.param(name, marks=[*marks, *([] if number == 0 else [pytest.mark.slow])])
 
 
 def test_every_architecture_is_here():

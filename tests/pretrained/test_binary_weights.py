@@ -47,6 +47,7 @@ def logits(model):
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.nightly("jax")
 def test_the_logits_are_the_same(model, tmp_path):
     path = tmp_path / "bits.safetensors"
     save_safetensors(model, path, binary=True)

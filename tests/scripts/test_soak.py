@@ -16,6 +16,7 @@ def soak(work_dir, *arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_what_is_killed_ends_like_what_is_not(tmp_path):
     work = tmp_path / "work"
     flags = ("--kills=2", "--epochs=2", "--backends=jax", "--subjects", "student", "convert")

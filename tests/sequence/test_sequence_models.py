@@ -53,6 +53,7 @@ def test_padding_changes_nothing(model):
     np.testing.assert_allclose(found, logits(model, source, target), rtol=0, atol=1e-5)
 
 
+@pytest.mark.nightly("jax")
 def test_what_is_remembered_is_what_would_be_computed_again(model):
     beams = 3
     source = padded([[5, 6, 7, 2], [8, 2], [9, 10, 11, 12, 13, 2]])

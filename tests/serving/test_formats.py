@@ -82,8 +82,16 @@ def assert_answers_are_those_of(model, name, folder):
             np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-4)
 
 
+# In `make test`; the others, whose layers these mostly have too, nightly.
+_OFTEN = ("deit_tiny_distilled_patch16_224", "cait_xxs24_224", "sl_pit_patch2_32")
+_OFTEN += ("vit_small_r26_s32_224", "patchconvnet_s60_multi_224", "binary_vit_small_patch4_224")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("model_name", MODELS)
+@pytest.mark.parametrize(
+    "model_name",
+    [pytest.param(x, marks=[] if x in _OFTEN else pytest.mark.nightly) for x in MODELS],
+)
 def test_answers_are_those_of_the_keras_model(model_name, tmp_path):
     need(*FORMATS)
     model = create_model(model_name, **{**SMALL, **MODELS[model_name]})

@@ -6,7 +6,7 @@ import pytest
 
 from keras_deit.core.errors import InputError
 from keras_deit.optimizers import SGD
-from keras_deit.training.callbacks import FiniteCheck, ProgressBar, StepTimer
+from keras_deit.training.callbacks import FiniteCheck, StepTimer
 
 on_every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
 
@@ -15,15 +15,6 @@ def _model():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     model.compile(SGD(0.1), loss="mse")
     return model, np.ones((3, 2), "float32"), np.ones((3, 2), "float32")
-
-
-def test_an_epoch_says_its_last_step(capsys):
-    bar = ProgressBar("translation", 3000, 5, 0, "val_loss", 700)
-    for epoch in (0, 4):
-        bar.on_epoch_begin(epoch)
-        bar.on_epoch_end(epoch, {"val_loss": 1.0})
-    assert "epoch 1 of 5, step 700," in (said := capsys.readouterr().err)
-    assert "epoch 5 of 5, step 3,000," in said
 
 
 @on_every_backend
