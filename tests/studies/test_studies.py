@@ -26,6 +26,7 @@ from keras_deit.studies import (
     results,
     run_study,
     study_dataset,
+    study_plan,
 )
 from keras_deit.studies.planned import planned_options
 from keras_deit.training import make_job
@@ -147,6 +148,14 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"matplotlib.*keras-deit\[study\]"):
         study_dataset("letters30", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_studies())
+def test_every_small_model_can_be_built(name, tmp_path):
+    study = get_study(name)
+    *rows, total = study_plan(name, ["digits"], output=str(tmp_path))
+    assert len(rows) == len(study.trained) and "two cores" in total
 
 
 def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):

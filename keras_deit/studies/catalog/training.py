@@ -141,9 +141,10 @@ register_study(
 
 _WIDER = {
     "small": {"embed_dim": 96, "num_heads": 3},
-    "paper": {"model": "deit3_base_patch16_224"},
+    "paper": {"model": "deit_base_patch16_224"},
 }
-_DEIT3 = {"loss": "binary_cross_entropy", "auto_augment": "3a", "layer_scale_init": 1e-4}
+_LAYER_SCALE = {"residual": "layer_scale", "layer_scale_init": 1e-4}
+_DEIT3 = {"loss": "binary_cross_entropy", "auto_augment": "3a", **_LAYER_SCALE}
 
 register_study(
     StudyDefinition(
@@ -155,7 +156,7 @@ register_study(
             Cell("binary cross-entropy", {"loss": "binary_cross_entropy"}, published=79.8),
             Cell(
                 "and LayerScale",
-                {"loss": "binary_cross_entropy", "layer_scale_init": 1e-4},
+                {"loss": "binary_cross_entropy", **_LAYER_SCALE},
                 published=80.1,
             ),
             Cell("and 3-Augment", _DEIT3, published=80.4),
@@ -169,14 +170,21 @@ register_study(
         ),
         datasets=("crops40",),
         reason=CROPS,
-        small={**SMALL, **_AUGMENTED, "label_smoothing": 0.0},
-        paper={**IMAGENET, "recipe": "deit3_1k", "model": "deit3_small_patch16_224"},
+        small={**SMALL, **_AUGMENTED, "steps": 400, "label_smoothing": 0.0},
+        paper={
+            **IMAGENET,
+            **{"recipe": "deit3_1k", "model": "deit_small_patch16_224"},
+            "auto_augment": _AUGMENTED["auto_augment"],
+        },
     )
 )
 
 _RATES = {"learning_rate": 3e-4, "warmup_steps": 0, "warmup_learning_rate": 0.0}
 # A step that changes nothing: the model is only evaluated at another size.
-_UNCHANGED = {"steps": 1, "learning_rate": 1e-12, "min_learning_rate": 0.0, "weight_decay": 0.0}
+_UNCHANGED = {
+    **{"steps": 1, "warmup_steps": 0},
+    **{"learning_rate": 1e-12, "min_learning_rate": 0.0, "weight_decay": 0.0},
+}
 
 register_study(
     StudyDefinition(
