@@ -182,9 +182,13 @@ register_study(
 _RATES = {"learning_rate": 3e-4, "warmup_steps": 0, "warmup_learning_rate": 0.0}
 # A step that changes nothing: the model is only evaluated at another size.
 _UNCHANGED = {
-    **{"steps": 1, "warmup_steps": 0},
-    **{"learning_rate": 1e-12, "min_learning_rate": 0.0, "weight_decay": 0.0},
+    "steps": 1,
+    "learning_rate": 1e-12,
+    "min_learning_rate": 0.0,
+    "weight_decay": 0.0,
 }
+_SMALL_UNCHANGED = {**_UNCHANGED, "warmup_steps": 0}
+_PAPER_UNCHANGED = {**_UNCHANGED, "warmup_epochs": 0}
 
 register_study(
     StudyDefinition(
@@ -195,8 +199,8 @@ register_study(
             Cell("trained at 224", small={"image_size": 24}, published=81.8),
             Cell(
                 "trained at 224, tested at 384",
-                small={"image_size": 32, "weights": "run:trained at 224", **_UNCHANGED},
-                paper={"image_size": 384, "weights": "run:trained at 224", **_UNCHANGED},
+                small={"image_size": 32, "weights": "run:trained at 224", **_SMALL_UNCHANGED},
+                paper={"image_size": 384, "weights": "run:trained at 224", **_PAPER_UNCHANGED},
             ),
             Cell(
                 "fine-tuned at 384",
@@ -207,8 +211,8 @@ register_study(
             Cell(
                 "fine-tuned at 384, crop ratio 0.875",
                 {"evaluation_crop_ratio": 0.875},
-                small={"image_size": 32, "weights": "run:fine-tuned at 384", **_UNCHANGED},
-                paper={"image_size": 384, "weights": "run:fine-tuned at 384", **_UNCHANGED},
+                small={"image_size": 32, "weights": "run:fine-tuned at 384", **_SMALL_UNCHANGED},
+                paper={"image_size": 384, "weights": "run:fine-tuned at 384", **_PAPER_UNCHANGED},
             ),
         ),
         claims=(
