@@ -50,7 +50,7 @@ LEVELS = (
     {"pretrained", "data", "losses", "optimizers", "distributed"},
     *({"teachers", "sequence"}, {"objectives"}, {"recipes"}, {"training"}),
     {"planning", "evaluation"},
-    *({"serving"}, {"benchmarking"}, {"cli"}, {"scripts"}),
+    *({"studies"}, {"serving"}, {"benchmarking"}, {"cli"}, {"scripts"}),
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 

@@ -9,10 +9,11 @@ import pytest
 from keras_deit.models import list_models, registered_families
 
 ROOT = pathlib.Path(__file__).parents[1]
-# A benchmark says which model was measured.
+# A study is data as a recipe is; a benchmark says which model was measured.
 FREE = (
     *(ROOT / "keras_deit" / folder for folder in ("models", "recipes")),
     ROOT / "keras_deit" / "sequence" / "recipes.py",
+    ROOT / "keras_deit" / "studies" / "catalog",
     ROOT / "scripts" / "benchmarks",
 )
 FILES = [

@@ -13,6 +13,7 @@ from keras_deit.cli.predicting import attention, attention_options, predict, pre
 from keras_deit.cli.reporting import report, report_options
 from keras_deit.cli.searching import index, index_options, search, search_options
 from keras_deit.cli.seeds import compare, compare_options, seed_options
+from keras_deit.cli.studying import run_study_command, study_options
 from keras_deit.cli.translating import translate, translate_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import check_output_file, user_path
@@ -326,6 +327,14 @@ COMMANDS = {
         "plan --model NAME --recipe NAME --plan_examples 1281167 --plan_classes 1000",
         lambda: [*training_options(), *plan_options()],
         _plan,
+    ),
+    "study": Command(
+        "Run a study of a published table, with seeds and verdicts; study list names them.",
+        "study distillation --seeds 0:5 --output_dir runs/distillation",
+        study_options,
+        run_study_command,
+        "study",
+        takes_imports=True,
     ),
     "train-teacher": Command(
         "Train or fine-tune a teacher, and keep it for --teacher FILE.",

@@ -102,20 +102,43 @@ def page(contents: Contents) -> str:
         "data": ("Data", _data(contents)),
         "reproduce": ("Reproduce", _reproduce(contents)),
     }
+    name = contents.run.path.resolve().name
+    model = contents.run.config["model"].get("name", "A model")
+    return filled_page(
+        title=f"{name}: report of a run",
+        name=name,
+        subtitle=f"{model} on {contents.run.config['run']['dataset']}",
+        lead=_lead(contents),
+        parts=parts,
+        footer=f"Written by keras-deit {__version__} from {contents.run.path.resolve()}.",
+    )
+
+
+def filled_page(
+    title: str, name: str, subtitle: str, lead: str, parts: dict[str, tuple[str, str]], footer: str
+) -> str:
+    """Returns a page with the style of this package, as HTML that needs no other file.
+
+    Args:
+        title: title of the window.
+        name: the heading.
+        subtitle: text below it.
+        lead: HTML before the contents.
+        parts: title and HTML of each section by its key; those without HTML are left out.
+        footer: text at the end.
+    """
     shown = {key: (title, content) for key, (title, content) in parts.items() if content}
     links = "".join(f'<li><a href="#{key}">{text(t)}</a></li>' for key, (t, _) in shown.items())
     file = importlib.resources.files("keras_deit.evaluation") / _TEMPLATE
-    name = contents.run.path.resolve().name
-    model = contents.run.config["model"].get("name", "A model")
     return string.Template(file.read_text("utf-8")).substitute(
-        title=text(f"{name}: report of a run"),
+        title=text(title),
         name=text(name),
-        subtitle=text(f"{model} on {contents.run.config['run']['dataset']}"),
+        subtitle=text(subtitle),
         generator=text(f"keras-deit {__version__}"),
-        lead=_lead(contents),
+        lead=lead,
         contents=links,
         sections="\n".join(section(key, *part) for key, part in shown.items()),
-        footer=text(f"Written by keras-deit {__version__} from {contents.run.path.resolve()}."),
+        footer=text(footer),
     )
 
 

@@ -19,7 +19,7 @@ _RATES = {
     "deit_small_d36_patch16_224": 0.25,
 }
 # By the end of the recipe's name: `residual` of the model, and top-1 with 12, 18, 24 and 36 blocks.
-_METHODS = {
+METHODS = {
     "": ("layer_scale", (80.5, 81.7, 82.4, 82.9)),
     "_baseline": ("none", (79.9, 80.7, 81.0, 81.9)),
     "_rezero": ("rezero", (78.3, 80.1, 80.8, 81.6)),
@@ -47,4 +47,4 @@ def _recipe(suffix: str, residual: str, results: tuple[float, ...]) -> Recipe:
     )
 
 
-LAYER_SCALE_RECIPES = tuple(_recipe(suffix, *values) for suffix, values in _METHODS.items())
+LAYER_SCALE_RECIPES = tuple(_recipe(suffix, *values) for suffix, values in METHODS.items())

@@ -1,0 +1,203 @@
+"""Studies of models: their depth, what they gain on little data, binary and pruned ones."""
+
+from keras_deit.recipes.layer_scale import METHODS
+from keras_deit.studies.catalog.common import IMAGENET, LETTERS, SMALL, THESIS
+from keras_deit.studies.definition import Cell, Claim, StudyDefinition, register_study
+
+_DEPTHS = (12, 18, 24, 36)
+_WEIGHTINGS = {"plain": "_baseline", "ReZero": "_rezero", "Fixup": "_fixup", "LayerScale": ""}
+
+
+def _depth_cell(depth: int, weighting: str) -> Cell:
+    recipe = f"layerscale{_WEIGHTINGS[weighting]}"
+    residual, top1 = METHODS[_WEIGHTINGS[weighting]]
+    infix = "" if depth == 12 else f"_d{depth}"
+    return Cell(
+        f"{depth} blocks, {weighting}",
+        small={"depth": depth, "residual": residual},
+        paper={"recipe": recipe, "model": f"deit_small{infix}_patch16_224"},
+        published=top1[_DEPTHS.index(depth)],
+    )
+
+
+register_study(
+    StudyDefinition(
+        name="depth",
+        title="depth, weighted residual branches, and a class token that enters late",
+        source=f"{THESIS}, tables 3.11 to 3.13, DeiT-S",
+        cells=(
+            *(
+                _depth_cell(depth, weighting)
+                for depth in _DEPTHS
+                for weighting in ("plain", "ReZero", "LayerScale")
+            ),
+            Cell(
+                "12 blocks, class token at 8",
+                {"class_token_at": 8},
+                small={"depth": 12},
+                paper={"recipe": "deit", "model": "deit_small_patch16_224"},
+            ),
+        ),
+        claims=(
+            Claim("36 blocks, LayerScale", "36 blocks, plain", "LayerScale helps deep models."),
+            Claim("36 blocks, LayerScale", "36 blocks, ReZero", "It is better than ReZero."),
+            Claim("36 blocks, LayerScale", "12 blocks, LayerScale", "With it, depth helps."),
+            Claim(
+                "12 blocks, class token at 8",
+                "12 blocks, plain",
+                "A class token that enters late is better.",
+            ),
+        ),
+        datasets=("letters10",),
+        reason=LETTERS,
+        # Four times fewer patches, so that 36 blocks take no longer than four of the others.
+        small={**SMALL, "embed_dim": 32, "image_size": 16, "patch_size": 4, "steps": 312},
+        paper=IMAGENET,
+        seeds="0:5",
+        remarks="Width 32 stands for 384, and images of 28 pixels are reduced to 16.",
+    )
+)
+
+_VARIANTS = {
+    "plain": {},
+    "SPT": {"spt": True},
+    "LSA": {"lsa": True},
+    "both": {"spt": True, "lsa": True},
+}
+# Sizes and stem of DeiT, which not all models have.
+_OF_DEIT = ("stem", "patch_size", "depth", "num_heads")
+# Of the models for small data: the published one, its small one, and top-1 on CIFAR-100.
+_SMALL_STAGES = {"embed_dim": 32, "depth": (1, 2, 1), "num_heads": (1, 2, 4)}
+_SMALL_MODELS = {
+    "ViT": (
+        "vit_small_data_patch4_32",
+        {"depth": 4, "num_heads": 4, "patch_size": 4},
+        (73.81, 76.92),
+    ),
+    "T2T": (
+        "t2t_small_data_32",
+        {"depth": 4, "num_heads": 2, "token_dim": 16, "patch_size": None},
+        (77.00, 77.36),
+    ),
+    "CaiT": (
+        "cait_small_data_patch4_32",
+        {"depth": 3, "class_depth": 1, "num_heads": 2, "head_dim": 32, "patch_size": 4},
+        (76.89, 80.32),
+    ),
+    "PiT": (
+        "pit_small_data_patch2_32",
+        {**_SMALL_STAGES, "head_dim": 24, "patch_size": 4},
+        (74.99, 79.00),
+    ),
+    "Swin": (
+        "swin_small_data_patch2_32",
+        {**_SMALL_STAGES, "window_size": 4, "patch_size": 2},
+        (76.87, 79.99),
+    ),
+}
+
+
+def _small_data_cell(model: str, variant: str) -> Cell:
+    name, values, (plain, both) = _SMALL_MODELS[model]
+    return Cell(
+        f"{model}, {variant}",
+        _VARIANTS[variant],
+        small={"model": name, **values},
+        paper={"model": name},
+        published={"plain": plain, "both": both}.get(variant),
+    )
+
+
+register_study(
+    StudyDefinition(
+        name="small_data",
+        title="shifted patch tokenization (SPT) and locality self-attention (LSA)",
+        source="Vision Transformer for Small-Size Datasets (Lee et al., 2021), CIFAR-100",
+        cells=(
+            *(_small_data_cell("ViT", variant) for variant in _VARIANTS),
+            *(
+                _small_data_cell(model, variant)
+                for model in ("T2T", "CaiT", "PiT", "Swin")
+                for variant in ("plain", "both")
+            ),
+        ),
+        claims=(
+            Claim("ViT, SPT", "ViT, plain", "SPT helps."),
+            Claim("ViT, LSA", "ViT, plain", "LSA helps."),
+            Claim("ViT, both", "ViT, SPT", "LSA helps beside SPT."),
+            *(
+                Claim(f"{model}, both", f"{model}, plain", f"Both help {model}.")
+                for model in _SMALL_MODELS
+            ),
+        ),
+        datasets=("letters30",),
+        reason=LETTERS,
+        small={
+            **{name: value for name, value in SMALL.items() if name not in _OF_DEIT},
+            "image_size": 32,
+            "steps": 360,
+        },
+        paper={"dataset": "cifar100", "recipe": "spt_lsa_cifar100"},
+        seeds="0:5",
+        remarks="The models have four blocks, and letters are enlarged to 32 pixels.",
+    )
+)
+
+_BINARY = {"distillation": "soft", "alpha": 1.0, "temperature": 1.0}
+_FLAT = {"depth": 4, "num_heads": 2, "embed_dim": 64, "patch_size": 4}
+_PYRAMID = {
+    **{"patch_size": 2, "embed_dim": (16, 32, 64), "depth": (1, 2, 1), "num_heads": (1, 1, 2)},
+    **{"mlp_ratio": (8, 8, 4), "reduction": (4, 2, 1)},
+}
+
+
+def _binary_cell(name: str, model: str, published: float) -> Cell:
+    return Cell(
+        name,
+        small={
+            **_BINARY,
+            **(_FLAT if "deit" in model else _PYRAMID),
+            "model": model,
+            "teacher": "run:full precision",
+        },
+        paper={"recipe": "binaryvit", "model": model},
+        published=published,
+    )
+
+
+register_study(
+    StudyDefinition(
+        name="binary",
+        title="binary weights and activations, from DeiT-S to BinaryViT",
+        source="BinaryViT (Le and Li, 2023), tables 2 and 3",
+        cells=(
+            Cell(
+                "full precision",
+                {"distillation": "none"},
+                small={"stem": "linear", **_FLAT},
+                paper={"recipe": "deit", "model": "deit_small_patch16_224"},
+                published=79.9,
+            ),
+            _binary_cell("binary DeiT", "binary_deit_small_patch16_224", 48.5),
+            _binary_cell("and mean of the tokens", "binary_deit_small_patch16_gap_224", 56.4),
+            _binary_cell("and branches", "binary_deit_small_patch16_gap_branches_224", 60.2),
+            _binary_cell("and affine", "binary_deit_small_patch16_gap_branches_affine_224", 61.8),
+            _binary_cell("BinaryViT", "binary_vit_small_patch4_224", 67.7),
+            _binary_cell("BinaryViT*", "binary_vit_small_patch4_star_224", 70.6),
+        ),
+        claims=(
+            Claim("full precision", "BinaryViT*", "A binary model pays for its bits."),
+            Claim("and mean of the tokens", "binary DeiT", "The mean of the tokens helps."),
+            Claim("and branches", "and mean of the tokens", "Branches of averages help."),
+            Claim("BinaryViT", "and affine", "A pyramid helps."),
+            Claim("BinaryViT*", "BinaryViT", "Merging in full precision helps."),
+        ),
+        datasets=("letters30",),
+        reason=LETTERS,
+        small={
+            **{name: SMALL[name] for name in ("recipe", "model", "validation_epochs")},
+            **{"image_size": 32, "steps": 600, "warmup_steps": 60},
+        },
+        paper=IMAGENET,
+    )
+)

@@ -1,0 +1,123 @@
+"""The figures of a study, and what they say about its claims."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_deit.evaluation.seed_study import run_figures
+from keras_deit.evaluation.study_comparison import LEVEL, holm, welch
+from keras_deit.studies.definition import TOP1, Cell, Figure, StudyDefinition
+from keras_deit.training import Run
+
+# A part of `evaluation.json` that is a matrix with names.
+DISAGREEMENT = "disagreement"
+HOLDS, FAILS, NOISE, UNKNOWN = "holds", "does not hold", "within noise", "not measured"
+
+
+def study_document(
+    study: StudyDefinition, runs: Mapping[str, Mapping[str, Mapping[int, Run]]], conditions: dict
+) -> dict:
+    """Returns the figures of a study.
+
+    Args:
+        study: the study.
+        runs: finished runs by the name of the data, the name of the cell, and the seed.
+        conditions: what the figures were measured with, in words by name.
+
+    Returns:
+        JSON values: `study`, its `title`, `source`, `reason` and `remarks`; `conditions`; and in
+        `data` by its name the `cells` and the `claims`. A cell has by the name of the figure the
+        `values` by seed, their `mean` and `std`, and what is `published`; the top-1 are percents. A
+        claim has what it is about, its `verdict` and, if both figures were measured with several
+        seeds, the `difference`, its 95 % `interval` and `p`, of Welch's test with Holm's
+        correction for the claims of the data.
+    """
+    return {
+        "study": study.name,
+        "title": study.title,
+        "source": study.source,
+        "reason": study.reason,
+        "remarks": study.remarks,
+        "conditions": conditions,
+        "data": {dataset: _of_data(study, cells) for dataset, cells in runs.items()},
+    }
+
+
+def _of_data(study: StudyDefinition, runs: Mapping[str, Mapping[int, Run]]) -> dict:
+    cells = {
+        cell.name: _figures(study, cell, runs.get(cell.runs_of or cell.name, {}))
+        for cell in study.cells
+    }
+    return {"cells": cells, "claims": _claims(study, cells)}
+
+
+def _figures(study: StudyDefinition, cell: Cell, runs: Mapping[int, Run]) -> dict:
+    top1 = {seed: _top1(run_figures(run), cell.row) for seed, run in runs.items()}
+    found = {TOP1: {**_summary(top1), "published": cell.published}}
+    evaluations = {
+        seed: json.loads(run.evaluation_file.read_text("utf-8"))
+        for seed, run in runs.items()
+        if study.figures and run.evaluation_file.is_file()
+    }
+    for figure in study.figures:
+        values = {seed: _value(figure, held) for seed, held in evaluations.items()}
+        published = cell.published_figures.get(figure.name)
+        found[figure.name] = {**_summary(values), "published": published}
+    return found
+
+
+def _top1(figures: Mapping[str, float], row: str) -> float | None:
+    """Returns the top-1 of a head on the reported split; a model of one head has one row."""
+    found = {n.split(".")[1]: v for n, v in figures.items() if n.endswith(".top1")}
+    value = found.get(row, next(iter(found.values()), None))
+    return None if value is None else 100 * value
+
+
+def _value(figure: Figure, evaluation: dict) -> float | None:
+    """Returns a figure of an evaluation; None if the model has none."""
+    first, *rest = figure.path
+    try:
+        value = evaluation[first]
+        if first == DISAGREEMENT:
+            rows, columns = (value["names"].index(name) for name in rest)
+            return value["matrix"][rows][columns]
+        for key in rest:
+            value = value[key]
+    except (KeyError, IndexError, ValueError):
+        return None
+    return float(value)
+
+
+def _summary(values: Mapping[int, float | None]) -> dict:
+    known = {str(seed): value for seed, value in values.items() if value is not None}
+    numbers = list(known.values())
+    return {
+        "values": known,
+        "mean": float(np.mean(numbers)) if numbers else None,
+        "std": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
+    }
+
+
+def _claims(study: StudyDefinition, cells: dict) -> list[dict]:
+    tests = []
+    for claim in study.claims:
+        sides = zip((claim.better, claim.worse), claim.figures, strict=True)
+        better, worse = ([*cells[cell][figure]["values"].values()] for cell, figure in sides)
+        tests.append(welch(worse, better) if min(len(better), len(worse)) > 1 else None)
+    measured = [test for test in tests if test is not None]
+    for test, p in zip(measured, holm([test["p"] for test in measured]), strict=True):
+        test["p"] = p
+    return [
+        {**dataclasses.asdict(claim), "figures": list(claim.figures), **_verdict(test)}
+        for claim, test in zip(study.claims, tests, strict=True)
+    ]
+
+
+def _verdict(test: dict | None) -> dict:
+    if test is None:
+        return {"verdict": UNKNOWN}
+    differs = test["p"] < LEVEL
+    verdict = NOISE if not differs else HOLDS if test["difference"] > 0 else FAILS
+    return {"verdict": verdict, **{n: test[n] for n in ("difference", "interval", "p")}}

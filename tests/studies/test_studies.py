@@ -1,0 +1,249 @@
+"""Studies: their definitions, data, verdicts and pages, and one that runs."""
+
+import collections
+import dataclasses
+import json
+import sys
+import types
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ImageFont
+
+from keras_deit import InputError
+from keras_deit.cli.main import run_command
+from keras_deit.studies import (
+    Cell,
+    Claim,
+    StudyDefinition,
+    data,
+    get_study,
+    html_page,
+    list_studies,
+    markdown_page,
+    register_study,
+    results,
+    run_study,
+    study_dataset,
+    study_plan,
+)
+from keras_deit.studies.planned import planned_options
+from keras_deit.training import make_job
+
+
+def small_study(**changes) -> StudyDefinition:
+    values = {
+        "name": "tiny",
+        "title": "a short and a long training",
+        "source": "nowhere",
+        "cells": (
+            Cell("short", {"epochs": 1}, published=50.0),
+            Cell("long", {"epochs": 4}),
+            Cell(
+                "on top",
+                {
+                    **{"epochs": 1, "weights": "run:short"},
+                    **{"teacher": "run:short", "distillation": "hard", "accept_teacher": True},
+                },
+            ),
+        ),
+        "claims": (Claim("long", "short", "Longer is better."),),
+        "datasets": ("digits",),
+        "reason": "they are there",
+        "small": {
+            "recipe": "digits",
+            "distillation": "none",
+            "model": "deit_tiny_patch16_224",
+            "embed_dim": 24,
+            "depth": 1,
+            "num_heads": 2,
+            "batch_size": 128,
+            "train_examples": 256,
+        },
+        "paper": {"dataset": "imagenet2012"},
+        "seeds": "0:2",
+    }
+    return StudyDefinition(**{**values, **changes})
+
+
+@pytest.mark.parametrize("name", list_studies())
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # The file of Grafit's published setting, which a user has to bring.
+    (tmp_path / "imagenet_coarse.json").write_text('{"tench": "fish", "goldfinch": "bird"}')
+    study = get_study(name)
+    dataset = "digits" if scale == "small" else study.paper["dataset"]
+    for cell in study.trained:
+        options = planned_options(study, cell, dataset, scale, tmp_path)
+        if "weights" in cell.needs(scale):
+            options["weights"] = "some.safetensors"
+        job = make_job(**options)
+        for option in cell.options_at(scale).keys() & job.recipe.model_values.keys():
+            assert job.recipe.model_values[option] == options[option]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cells": (Cell("same"), Cell("same"))},
+        {"cells": (Cell("a", row="both"),)},
+        {"cells": (Cell("a", runs_of="b"),)},
+        {"cells": (Cell("a", {"weights": "run:b"}), Cell("b"))},
+        {"claims": (Claim("long", "longest", ""),)},
+        {"claims": (Claim("long", "short", "", ("top-1", "top-9")),)},
+    ],
+)
+def test_a_wrong_definition_is_refused(changes):
+    with pytest.raises(InputError):
+        small_study(**changes)
+
+
+@pytest.fixture
+def fonts(monkeypatch):
+    """Twenty names of fonts, all of which are the one of Pillow: matplotlib is not needed."""
+    typeface = ImageFont.load_default(70)
+    monkeypatch.setattr(data, "_fonts", lambda: [f"font{index}" for index in range(20)])
+    monkeypatch.setattr(ImageFont, "truetype", lambda font, size: typeface)
+
+
+@pytest.mark.parametrize("name", ["letters2", "crops2"])
+def test_data_of_packages_have_all_splits_and_are_the_same_again(name, fonts, tmp_path):
+    first, second = (study_dataset(name, tmp_path / place) for place in "ab")
+    files = sorted((tmp_path / "a").rglob("*.png"))
+    assert first == f"folder:{tmp_path / 'a' / name}" and first != second
+    counts = collections.Counter(file.parts[-3] for file in files)
+    classes = len({file.parts[-2] for file in files})
+    assert counts == {"train": 2 * classes, "validation": 20 * classes, "test": 100 * classes}
+    again = sorted((tmp_path / "b").rglob("*.png"))
+    assert all(f.read_bytes() == g.read_bytes() for f, g in zip(files, again, strict=True))
+    pixels = [cv2.imread(str(file)) for file in files[:: len(files) // 20]]
+    assert all(np.ptp(image) > 20 for image in pixels)
+
+
+def test_no_font_is_in_two_splits(fonts, monkeypatch):
+    monkeypatch.setattr(data, "_drawn", lambda letter, font, rng: font)
+    splits = {}
+    for place, font in data._letters(30):
+        splits.setdefault(font, set()).add(place.split("/")[0])
+    assert len(splits) > 15 and all(len(found) == 1 for found in splits.values())
+
+
+def test_mnist_has_each_image_once(monkeypatch):
+    pixels = np.arange(1000)[:, None] * np.ones(784)
+    package = types.SimpleNamespace(mnist_data=lambda: (pixels, np.arange(1000) % 10))
+    monkeypatch.setattr(data, "_package", lambda name: package)
+    places = [place.split("/") for place, _ in data._mnist(30)]
+    assert sorted(int(file[: -len(".png")]) for *_, file in places) == list(range(1000))
+    assert all(int(file[: -len(".png")]) % 10 == int(label) for _, label, file in places)
+    counts = collections.Counter(split for split, *_ in places)
+    assert counts == {"train": 300, "validation": 200, "test": 500}
+    with pytest.raises(InputError, match="mnist61"):
+        list(data._mnist(61))
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"matplotlib.*keras-deit\[study\]"):
+        study_dataset("letters30", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_studies())
+def test_every_small_model_can_be_built(name, tmp_path):
+    study = get_study(name)
+    *rows, total = study_plan(name, ["digits"], output=str(tmp_path))
+    assert len(rows) == len(study.trained) and "two cores" in total
+
+
+def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):
+    cells = ["--dataset=digits", "--seeds=0:2", f"--output_dir={tmp_path / 'study'}"]
+    run_command(["study", "tokens", "--plan", *cells])
+    *rows, total = capsys.readouterr().out.splitlines()
+    assert ["2 × 585 steps" in row for row in rows] == [True, True]
+    assert "with 1 training of a teacher" in total and "4 trainings" in total
+    assert "two cores" in total
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "verdict"),
+    [
+        ([90.0, 91.0, 92.0], [70.0, 71.0, 72.0], "holds"),
+        ([70.0, 71.0, 72.0], [90.0, 91.0, 92.0], "does not hold"),
+        ([70.0, 80.0, 90.0], [71.0, 79.0, 88.0], "within noise"),
+        ([70.0], [90.0], "not measured"),
+    ],
+)
+def test_a_claim_holds_or_not_by_what_the_seeds_say(better, worse, verdict):
+    study = small_study()
+    cells = {
+        name: {"top-1": results._summary(dict(enumerate(values)))}
+        for name, values in {"long": better, "short": worse}.items()
+    }
+    (claim,) = results._claims(study, cells)
+    assert claim["verdict"] == verdict
+    if len(better) > 1:
+        assert claim["difference"] == pytest.approx(np.mean(better) - np.mean(worse))
+
+
+def test_figures_of_an_evaluation_are_found_by_their_path():
+    from keras_deit.studies.definition import Figure
+
+    evaluation = {
+        "figures": {"fused": {"macro_f1": 0.5}},
+        "token_cosine": [0.1, 0.9],
+        "disagreement": {"names": ["class", "teacher"], "matrix": [[0, 0.25], [0.25, 0]]},
+    }
+    paths = {
+        ("figures", "fused", "macro_f1"): 0.5,
+        ("token_cosine", -1): 0.9,
+        ("disagreement", "teacher", "class"): 0.25,
+        ("disagreement", "teacher", "both"): None,
+        ("absent",): None,
+    }
+    assert {path: results._value(Figure("", path), evaluation) for path in paths} == paths
+
+
+@pytest.mark.slow
+def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {})
+    study = register_study(small_study())
+    document = run_study("tiny", output=str(tmp_path), print_fn=lambda line: None)
+    cells = document["data"]["digits"]["cells"]
+    assert all(len(cell["top-1"]["values"]) == 2 for cell in cells.values())
+    assert cells["short"]["top-1"]["published"] == 50.0
+    assert json.loads((tmp_path / "study.json").read_text()) == document
+    runs = list(tmp_path.rglob("final.weights.h5"))
+    times = [file.stat().st_mtime_ns for file in runs]
+    assert len(runs) == 6
+
+    run_command(["study", "tiny", f"--output_dir={tmp_path}"])
+    assert "Longer is better." in capsys.readouterr().out
+    assert [file.stat().st_mtime_ns for file in runs] == times
+    page = (tmp_path / "study.html").read_text("utf-8")
+    assert page.count("<circle") == 6 and "http" not in page.split("</style>")[1]
+    longer = dataclasses.replace(study, cells=(*study.cells, Cell("longer", {"epochs": 2})))
+    monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {"tiny": longer})
+    document = run_study("tiny", output=str(tmp_path), print_fn=lambda line: None)
+    assert len(document["data"]["digits"]["cells"]["longer"]["top-1"]["values"]) == 2
+    assert [file.stat().st_mtime_ns for file in runs] == times
+    assert markdown_page(document, "keras-deit study tiny").count("\n| ") >= 6
+    assert "Longer is better." in html_page(document, "keras-deit study tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing"], "study"),
+        (["distillation", "depth"], "one study"),
+        (["distillation", "--scale=large"], "scale"),
+        (["distillation", "--seeds=3:1"], "seeds"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_written(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=words):
+        run_command(["study", *arguments])
+    assert not list(tmp_path.iterdir())
