@@ -100,7 +100,7 @@ class TrainingLoop:
         self._model = model
         self._title = title
         self._data = data
-        self._epochs, self._learning_rate = epochs, learning_rate
+        self._epochs, self._schedule = epochs, learning_rate
         self._monitor, self._mode = monitor, mode
         self._teacher, self._micro_batches = teacher, micro_batches
         steps = data.steps_per_epoch // micro_batches
@@ -185,7 +185,7 @@ class TrainingLoop:
             raise RuntimeError(f"Keras did {steps.done} of {left} steps of epoch {epoch + 1}.")
         self.timer.epoch_ended(left, self.checkpoints.seconds_spent - spent)
         first_step = epoch * self._data.steps_per_epoch // self._micro_batches
-        rate = float(keras.ops.convert_to_numpy(self._learning_rate(first_step)))
+        rate = float(keras.ops.convert_to_numpy(self._schedule(first_step)))
         self.progress = dataclasses.replace(
             self.progress,
             step=self._data.steps_per_epoch,

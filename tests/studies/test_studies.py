@@ -150,7 +150,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", list_studies())
 def test_every_small_model_can_be_built(name, tmp_path):
     study = get_study(name)
@@ -206,7 +206,9 @@ def test_figures_of_an_evaluation_are_found_by_their_path():
     assert {path: results._value(Figure("", path), evaluation) for path in paths} == paths
 
 
+# Its processes run on PyTorch, because they start fastest and compile nothing.
 @pytest.mark.slow
+@pytest.mark.backends("torch")
 def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {})
     study = register_study(small_study())

@@ -5,7 +5,7 @@ from keras_deit.studies.catalog.common import IMAGENET, LETTERS, SMALL, THESIS
 from keras_deit.studies.definition import Cell, Claim, StudyDefinition, register_study
 
 _DEPTHS = (12, 18, 24, 36)
-_WEIGHTINGS = {"plain": "_baseline", "ReZero": "_rezero", "Fixup": "_fixup", "LayerScale": ""}
+_WEIGHTINGS = {"plain": "_baseline", "ReZero": "_rezero", "LayerScale": ""}
 
 
 def _depth_cell(depth: int, weighting: str) -> Cell:
