@@ -169,25 +169,25 @@ def test_an_average_of_checkpoints_is_the_same_to_the_bit_after_kills(job, tmp_p
     job = dataclasses.replace(job, recipe=recipe)
     straight = train_translation(job, tmp_path / "straight", lambda line: None)
     assert len(straight["averaged_steps"]) == 2
-    real, saved = translation._Loop._save_weights, []
+    real, saved = translation._save_weights, []
 
-    def save_and_be_killed(self, name):
-        real(self, name)
-        if name.startswith("epoch-") and name not in saved:
+    def save_and_be_killed(model, path):
+        real(model, path)
+        if path.name.startswith("epoch-") and path.name not in saved:
             # Before the checkpoint that says that the epoch is done.
-            saved.append(name)
+            saved.append(path.name)
             raise Killed
 
-    def be_killed(self, *arguments):
+    def be_killed(*arguments):
         raise Killed
 
     # Once in each of the averaged epochs, and once between the training and its scores.
     for count in (1, 2, 3):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             if count < 3:
-                patch.setattr(translation._Loop, "_save_weights", save_and_be_killed)
+                patch.setattr(translation, "_save_weights", save_and_be_killed)
             else:
-                patch.setattr(translation._Loop, "_average", be_killed)
+                patch.setattr(translation, "_average", be_killed)
             train_translation(job, tmp_path / "killed", lambda line: None)
     files = sorted(path.name for path in (tmp_path / "straight").glob("epoch-*.weights.h5"))
     assert len(files) == 2 and saved == files
