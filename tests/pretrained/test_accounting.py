@@ -120,9 +120,9 @@ def test_a_distilled_file_is_not_loaded_into_a_plain_model_unasked(source, tmp_p
 
 
 def test_tensors_of_an_unknown_family(tmp_path):
-    convnet = {"conv1.weight": np.ones((8, 3, 7, 7), "float32"), "fc.bias": np.ones(9, "float32")}
-    line = refused("deit", convnet, tmp_path)
-    assert "conv1.weight, fc.bias" in line and "\n" not in line
+    kernel, bias = np.ones((8, 3, 3, 3), "float32"), np.ones(9, "float32")
+    line = refused("deit", {"features.0.weight": kernel, "scores.bias": bias}, tmp_path)
+    assert "features.0.weight, scores.bias" in line and "\n" not in line
 
 
 def test_tensors_that_are_not_weights_are_ignored_by_their_full_name(tmp_path):
