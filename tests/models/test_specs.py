@@ -11,6 +11,9 @@ from keras_deit import count_macs, list_models
 from keras_deit.layers import LayerScale
 from keras_deit.models import abstract_model, get_spec
 
+# PyTorch builds models fastest, and the counts are the same on every backend.
+pytestmark = pytest.mark.backends("torch")
+
 # One small model of each family; the others take half a minute.
 FAST = {
     *("deit_tiny_distilled_patch16_224", "deit3_tiny_patch16_224", "cait_xxs24_224"),

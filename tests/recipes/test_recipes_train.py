@@ -6,7 +6,7 @@ import pytest
 
 from keras_deit import create_model, list_recipes, train
 from keras_deit.core.image_format import NORMALIZATIONS
-from keras_deit.models import model_values
+from keras_deit.models import get_spec, model_values
 from keras_deit.pretrained import save_safetensors
 from keras_deit.recipes import get_recipe
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
@@ -29,16 +29,29 @@ def teacher(tmp_path_factory):
     return path
 
 
+def cases():
+    """Yields all recipes, nightly those with family, objective and optimizer of one before."""
+    kinds = set()
+    for name in list_recipes():
+        recipe = get_recipe(name)
+        family, optimizer = get_spec(recipe.model).family, recipe.optimization.optimizer
+        kind = (family, type(recipe.objective), optimizer, recipe.fine_tunes)
+        yield pytest.param(name, marks=[pytest.mark.nightly] if kind in kinds else [])
+        kinds.add(kind)
+
+
 @pytest.mark.backends("torch")
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", cases())
 def test_a_recipe_trains(name, teacher, tmp_path):
     recipe = get_recipe(name)
     known = model_values(recipe.model)
     sizes = {key: value for key, value in SMALL.items() if key in known}
     if "stem_channels" in known:
         sizes |= {"stem_depths": (1,), "stem_channels": (4,)}
-    if "widths" in known:  # A convnet.
+    if "widths" in known:  # A RegNet.
         sizes |= {"widths": (8, 8), "group_width": 8, "stem_width": 8}
+    elif "stem_depths" not in known and "stem_width" in known:  # A ResNet.
+        sizes["stem_width"] = 8
     if name == "binaryvit":
         sizes |= {"reduction": 1, "mlp_ratio": 2}  # One stage.
     values = {**sizes, "epochs": 1, "batch_size": 600, "warmup_epochs": 0}
