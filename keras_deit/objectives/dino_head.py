@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_deit.core.processes import mean_over_replicas
+from keras_deit.core.processes import mean_over_replicas, num_replicas_in_sync
 from keras_deit.layers.dense import Dense
 
 _EPSILON = 1e-12
@@ -123,8 +123,13 @@ class Center(keras.layers.Layer):
 
 
 def _norm_and_gelu(number: int) -> list[keras.layers.Layer]:
-    """Returns the layers behind the dense layer of this number, with PyTorch's momentum."""
-    norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{number}")
+    """Returns the layers behind the dense layer of this number, with PyTorch's momentum.
+
+    As in the authors' training, replicas share the statistics of a batch.
+    """
+    norm = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=num_replicas_in_sync() > 1, name=f"norm{number}"
+    )
     return [norm, keras.layers.Activation("gelu", name=f"gelu{number}")]
 
 

@@ -322,8 +322,14 @@ def _mlp(width: int, hidden: int, dim: int, name: str) -> keras.Model:
     layers = [
         keras.Input((width,)),
         keras.layers.Dense(hidden, name=f"{name}_hidden"),
-        # BYOL's momentum: a short training has seen enough batches, too.
-        keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm"),
+        # BYOL's momentum: a short training has seen enough batches, too. As there, replicas share
+        # the statistics of a batch.
+        keras.layers.BatchNormalization(
+            momentum=0.9,
+            epsilon=1e-5,
+            synchronized=num_replicas_in_sync() > 1,
+            name=f"{name}_norm",
+        ),
         keras.layers.ReLU(name=f"{name}_relu"),
         keras.layers.Dense(dim, name=f"{name}_output"),
     ]

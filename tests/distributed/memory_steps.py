@@ -11,14 +11,10 @@ from small_models import batch, small_student
 
 from keras_deit.core.processes import data_parallel_replicas
 from keras_deit.distributed import Devices, strategy_scope
-from keras_deit.objectives import Grafit, TrainingLength, TrainingModel, grafit
+from keras_deit.objectives import Grafit, TrainingLength, TrainingModel
 from keras_deit.optimizers import SGD
 
 IMAGES, BATCH_SIZE, EPOCHS = 16, 8, 3
-# Batch normalization would have the statistics of a replica's images.
-grafit._mlp = lambda width, hidden, dim, name: keras.Sequential(
-    [keras.Input((width,)), keras.layers.Dense(dim, name=f"{name}_output")], name=name
-)
 STRATEGY = {"tensorflow": "mirrored", "jax": "data_parallel"}[keras.backend.backend()]
 
 

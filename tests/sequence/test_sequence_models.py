@@ -8,6 +8,7 @@ import pytest
 from harness import numpy
 
 from keras_deit import InputError
+from keras_deit.core.precision import precision
 from keras_deit.sequence import END, START, SequenceToSequence, decode, decoding, padded
 
 pytestmark = pytest.mark.backends("tensorflow", "jax", "torch")
@@ -51,6 +52,17 @@ def test_padding_changes_nothing(model):
     more = [np.pad(ids, ((0, 0), (0, count))) for ids, count in ((source, 3), (target, 2))]
     found = logits(model, *more)[:, :6]
     np.testing.assert_allclose(found, logits(model, source, target), rtol=0, atol=1e-5)
+
+
+def test_mixed_precision_is_close_to_float32(model):
+    with precision("mixed_bfloat16"):
+        mixed = build(model.get_config()["mixer"])
+    mixed.set_weights(model.get_weights())
+    assert {weight.dtype for weight in mixed.weights} == {"float32"}
+    source, target = tokens(3, 7), tokens(3, 6)
+    expected, found = (logits(each, source, target) for each in (model, mixed))
+    difference = np.abs(found.astype("float32") - expected).max()
+    assert 0 < difference < 0.05 * np.abs(expected).max()
 
 
 @pytest.mark.nightly("jax")
