@@ -34,9 +34,11 @@ class Cell:
         name: what is different about it.
         options: options of `keras_deit.train`, besides those of the study. "run:CELL" stands for
             the run of another cell with the same seed: as `weights` to start from, or as `teacher`.
+            With a `pruning_rate`, options of `keras_deit.prune` instead.
         small, paper: further ones at one of the scales.
         row: "class", "distillation", or "fused" for the mean of the heads.
         runs_of: name of the cell whose runs are used; by default it has runs of its own.
+        pruning_rate: the runs of `runs_of` are pruned at this rate, and those that come out used.
         published: top-1 of the source in percent, or None.
         published_figures: other figures of the source, by name.
     """
@@ -47,8 +49,14 @@ class Cell:
     paper: dict = dataclasses.field(default_factory=dict)
     row: str = "fused"
     runs_of: str | None = None
+    pruning_rate: float | None = None
     published: float | None = None
     published_figures: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Name of the cell whose runs have its figures."""
+        return self.name if self.runs_of is None or self.pruning_rate else self.runs_of
 
     def options_at(self, scale: str) -> dict:
         """Returns the options at a scale, besides those of the study."""
@@ -123,6 +131,8 @@ class StudyDefinition:
                 raise InputError(f"row should be one of {', '.join(ROWS)}. Received: {cell.row!r}")
             if cell.runs_of is not None and cell.runs_of not in trained:
                 raise InputError(f"Cell {cell.name!r} uses the runs of no cell: {cell.runs_of!r}")
+            if cell.pruning_rate is not None and cell.runs_of is None:
+                raise InputError(f"Cell {cell.name!r} needs runs_of: the runs to prune.")
             if unknown := cell.published_figures.keys() - figures:
                 raise InputError(f"Cell {cell.name!r} has figures of no name: {sorted(unknown)}")
             needed = {name for scale in SCALES for name in cell.needs(scale).values()}
@@ -136,6 +146,11 @@ class StudyDefinition:
     def trained(self) -> list[Cell]:
         """The cells that have runs of their own."""
         return [cell for cell in self.cells if cell.runs_of is None]
+
+    @property
+    def pruned(self) -> list[Cell]:
+        """The cells whose runs are pruned ones of another cell."""
+        return [cell for cell in self.cells if cell.pruning_rate is not None]
 
 
 STUDIES: Registry[StudyDefinition] = Registry("study")

@@ -14,6 +14,8 @@ from keras_deit.training import make_job
 
 # Multiply-adds of a training step for each one of the forward pass.
 _STEP_MACS = 3
+# Length of each phase of a pruning, of that of the training.
+_PHASE = 1 / 3
 # By the scale: what does the trainings, its multiply-adds in a second, and the seconds that a
 # training takes besides, for imports, the program of the step, and the evaluation.
 _SPEEDS = {"small": ("two cores", 20e9, 15), "paper": ("one accelerator", 50e12, 600)}
@@ -38,6 +40,7 @@ def study_plan(
     count = len(parse_seeds(seeds or study.seeds))
     macs, starts, teachers = 0, 0, {}
     for dataset in study_datasets(study, scale, datasets):
+        whole, gated = {}, set()
         for cell in study.trained:
             plan = make_plan(make_job(**planned_options(study, cell, dataset, scale, folder)))
             teacher = None if "teacher" in cell.needs(scale) else _teacher(plan)
@@ -46,10 +49,15 @@ def study_plan(
                 steps = _teacher_images(plan)
                 teachers[dataset, steps] = _STEP_MACS * steps * teacher
             macs, starts = macs + own, starts + count
-            yield (
-                f"{dataset}, {cell.name}: {count} × {plan.steps:,} steps, "
-                f"{own / 1e12:,.3g} × 10¹² multiply-adds"
-            )
+            whole[cell.name] = own, plan.steps
+            yield _row(dataset, cell.name, count, plan.steps, own)
+        for cell in study.pruned:
+            # The gates, which the rates share, and then the pruned model take a third as long.
+            own, steps = (round(_PHASE * value) for value in whole[cell.runs_of])
+            phases = 1 if cell.runs_of in gated else 2
+            gated.add(cell.runs_of)
+            macs, starts = macs + phases * own, starts + count
+            yield _row(dataset, cell.name, count, phases * steps, phases * own)
     macs += sum(teachers.values())
     device, rate, seconds = _SPEEDS[scale]
     trainings = f"{len(teachers)} training{'' if len(teachers) == 1 else 's'} of a teacher"
@@ -58,6 +66,11 @@ def study_plan(
         f"multiply-adds, {starts} trainings. At {rate / 1e9:,.0f} × 10⁹ multiply-adds a second and "
         f"{seconds} s for each start, {device} take {_duration(macs / rate + seconds * starts)}."
     )
+
+
+def _row(dataset: str, cell: str, count: int, steps: int, macs: float) -> str:
+    amount = f"{macs / 1e12:,.3g} × 10¹² multiply-adds"
+    return f"{dataset}, {cell}: {count} × {steps:,} steps, {amount}"
 
 
 def planned_options(

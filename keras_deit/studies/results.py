@@ -46,10 +46,7 @@ def study_document(
 
 
 def _of_data(study: StudyDefinition, runs: Mapping[str, Mapping[int, Run]]) -> dict:
-    cells = {
-        cell.name: _figures(study, cell, runs.get(cell.runs_of or cell.name, {}))
-        for cell in study.cells
-    }
+    cells = {cell.name: _figures(study, cell, runs.get(cell.source, {})) for cell in study.cells}
     return {"cells": cells, "claims": _claims(study, cells)}
 
 

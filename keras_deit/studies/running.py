@@ -10,7 +10,7 @@ import keras
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.data import dataset_size
-from keras_deit.evaluation import train_seeds
+from keras_deit.evaluation import prune, train_seeds
 from keras_deit.evaluation.seed_study import Study, parse_seeds
 from keras_deit.recipes import AUTO
 from keras_deit.studies.data import study_dataset
@@ -75,11 +75,29 @@ def run_study(
                 failed.append(f"{dataset}, {cell.name}: {error}")
                 print_fn(f"  {error}")
             runs[dataset][cell.name] = trainings.finished(numbers)
+        for cell in study.pruned:
+            print_fn(f"{study.name}, {dataset}: {cell.name}")
+            unpruned = runs[dataset][cell.runs_of]
+            place = folder.joinpath(_word(dataset), f"pruned_{_word(cell.runs_of)}")
+            runs[dataset][cell.name] = {
+                seed: _pruned(run, cell, scale, place / f"seed_{seed}", print_fn)
+                for seed, run in unpruned.items()
+            }
     document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
     if failed:
         raise InputError(f"{len(failed)} cells of {folder} have failed: {'; '.join(failed)}")
     return document
+
+
+def _pruned(run: Run, cell: Cell, scale: str, folder: pathlib.Path, print_fn) -> Run:
+    """Returns what comes out if a run is pruned; cells of other rates share its gates."""
+    result = prune(
+        lambda line: print_fn(f"  {line}"),
+        **{"run_dir": str(run.path), "rate": [cell.pruning_rate], "output": str(folder)},
+        **cell.options_at(scale),
+    )
+    return Run(result["rows"][-1]["run_dir"])
 
 
 def study_folder(study: StudyDefinition, scale: str, output: str | None) -> pathlib.Path:
@@ -138,9 +156,7 @@ class _Trainings:
 
     def _seeds_of(self, cell: Cell, seed: int) -> Study:
         """Returns the study of seeds that a seed of a cell belongs to."""
-        words = [
-            "".join(c if c.isalnum() else "_" for c in name) for name in (self._dataset, cell.name)
-        ]
+        words = [_word(self._dataset), _word(cell.name)]
         own = [f"from_{seed}"] if cell.needs(self._scale) else []
         return Study(self._folder.joinpath(*words, *own))
 
@@ -151,6 +167,11 @@ class _Trainings:
             run = self._seeds_of(needed, seed).run(seed)
             options[option] = _teacher_file(run) if option == "teacher" else str(run.path)
         return options
+
+
+def _word(name: str) -> str:
+    """Returns a name of a directory."""
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def _teacher_file(run: Run) -> str:

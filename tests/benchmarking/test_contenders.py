@@ -125,7 +125,7 @@ def test_distillation_beside_peers_and_one_that_is_not_installed(timm):
     "mode, precision, backend",
     [
         ("inference", "float32", "tensorflow"),
-        ("train", "bfloat16", "jax"),
+        pytest.param("train", "bfloat16", "jax", marks=pytest.mark.nightly),
         ("inference", "bfloat16", "openvino"),
     ],
 )

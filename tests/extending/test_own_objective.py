@@ -47,8 +47,8 @@ def test_its_value_is_a_flag_and_part_of_the_run(run_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.backends("tensorflow", "jax")
-@pytest.mark.nightly("tensorflow")
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.nightly("tensorflow", "jax")
 def test_a_killed_training_resumes_to_the_same_bits(contrastive, run_dir):
     killed = contrastive.kill_and_resume("killed", *FLAGS, backend=BACKEND)
     for file in ("final.weights.h5", "best.weights.h5"):

@@ -85,6 +85,7 @@ def test_computed_output_shape_equals_the_real_one(case):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @by_layer
 def test_mixed_bfloat16_computes_in_bfloat16_on_float32_weights(case):
     layer, exact = case.build_random(dtype="mixed_bfloat16"), case.build_random()

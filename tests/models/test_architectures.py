@@ -59,7 +59,9 @@ def test_every_constructor_argument_has_an_effect_in_the_table(case):
     assert {effect.argument for effect in case.effects} == constructor_arguments(case.kind)
 
 
+# PyTorch builds and runs models without compiling, in half the time.
 @pytest.mark.slow
+@pytest.mark.backends("torch")
 @by_effect
 def test_argument_has_an_effect_and_is_in_the_configuration(case, effect):
     assert_effect(case, effect)
@@ -111,6 +113,7 @@ def test_keras_file_round_trip(case, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.backends("torch")
 @by_case
 def test_weights_file_fits_models_of_every_drop_path_rate(case, tmp_path):
     """With a rate above 0 a model has seed generators, whose state is not in the file."""

@@ -121,6 +121,7 @@ def results(model):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @pytest.mark.parametrize("case", cases(PYRAMID) + cases(FLAT), ids=str)
 def test_model(case, tmp_path):
     model = binary_vit(case)

@@ -69,6 +69,7 @@ def results(model):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @by_case()
 def test_everything_equals_the_original(case, tmp_path):
     with skip_init():

@@ -16,6 +16,7 @@ def channels_first():
     keras.config.set_image_data_format(before)
 
 
+@pytest.mark.backends("torch")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_models_are_built_loaded_and_copied_with_the_same_logits(case, channels_first, tmp_path):
     model = case.build_random()

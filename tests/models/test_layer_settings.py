@@ -79,6 +79,7 @@ def through_json(model):
     return type(model).from_config(json.loads(json.dumps(model.get_config())))
 
 
+@pytest.mark.nightly("jax")
 @by_settings
 def test_files_and_copies_keep_what_is_set(change, tmp_path):
     model = DISTILLED.build()

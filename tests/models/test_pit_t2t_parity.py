@@ -99,6 +99,7 @@ def build(case, kind, known, defaults):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @by_case("models.pit.PiT")
 def test_pit(case, tmp_path):
     model = build(case, SmallDataPiT, PIT, PIT_DEFAULTS)
@@ -156,6 +157,7 @@ def with_positions(case, positions):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @by_case("models.t2t.T2T_ViT")
 def test_t2t(case, tmp_path):
     model = build(case, SmallDataT2T, T2T, T2T_DEFAULTS)

@@ -73,6 +73,7 @@ def block_results(model):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @by_case("models.vit.ViT")
 def test_vit(case, tmp_path):
     model = vit(case)
@@ -93,6 +94,7 @@ def test_vit(case, tmp_path):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @by_case("models.cait.CaiT")
 def test_cait(case, tmp_path):
     model = cait(case)

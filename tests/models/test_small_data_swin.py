@@ -90,6 +90,7 @@ def results(model):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 @by_case("models.swin.SwinTransformer")
 def test_swin_is_that_of_the_authors(case, tmp_path):
     with skip_init():

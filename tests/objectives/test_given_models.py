@@ -49,6 +49,7 @@ USES = {
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.nightly("jax")
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_images_in_0_255_are_warned_of_once_and_normalized_ones_never(use):
     with pytest.warns(UserWarning, match=r"image_format\.normalize") as caught:

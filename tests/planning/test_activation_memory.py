@@ -74,17 +74,29 @@ STEPS = {
 }
 
 
+# A compilation with all optimizations takes long: the others are for the nightly tests.
+OFTEN = {"deit", "cait", "resmlp", "two views"}
+
+
 @pytest.fixture(scope="module")
-def step_memory():
+def step_memory(request):
     """The estimate and what JAX's compiled step needs, in bytes, by case."""
     script = pathlib.Path(__file__).with_name("step_memory.py")
+    nightly = request.config.getoption("nightly")
+    cases = {name: case for name, case in STEPS.items() if nightly or name in OFTEN}
     # The memory is that of the optimized program, which a cached one does not tell.
     settings = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0", "JAX_COMPILATION_CACHE_DIR": ""}
-    return json.loads(end(start(script, json.dumps(STEPS), backend="jax", **settings)))
+    return json.loads(end(start(script, json.dumps(cases), backend="jax", **settings)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", STEPS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(name, marks=() if name in OFTEN else pytest.mark.nightly, id=name)
+        for name in STEPS
+    ],
+)
 def test_activations_are_nearly_what_jax_needs(case, step_memory):
     estimated, needed = step_memory[case]
     assert estimated == pytest.approx(needed, rel=0.2)

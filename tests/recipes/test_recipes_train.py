@@ -69,14 +69,22 @@ def test_a_recipe_trains(name, teacher, tmp_path):
         assert run.model().image_format.mean == mean
 
 
+# For each of the other backends what runs on it nightly alone.
+RARE_ON = {
+    "augreg": "tensorflow",
+    "augreg_finetune": "jax",
+    "deit3_1k": "tensorflow",
+    "cait_distilled": "jax",
+    "attention_only": "jax",
+    "spt_lsa": "tensorflow",
+}
+
+
 @pytest.mark.slow
 @pytest.mark.backends("tensorflow", "jax")
 @pytest.mark.parametrize(
     "name",
-    [
-        *("augreg", "augreg_finetune", "deit3_1k", "cait_distilled", "attention_only"),
-        "spt_lsa",
-    ],
+    [pytest.param(name, marks=pytest.mark.nightly(other)) for name, other in RARE_ON.items()],
 )
 def test_a_recipe_of_each_kind_trains_on_the_other_backends(name, teacher, tmp_path):
     """The start of the heads, plain momentum, binary cross-entropy with LAMB, distillation,

@@ -2,11 +2,14 @@
 
 import pathlib
 
+import pytest
 from processes import start
 
 SOAK = pathlib.Path(__file__).parents[2] / "scripts" / "soak_files.py"
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_damaged_files_are_one_line_or_the_same_values(tmp_path):
     arguments = ("--files=4", "--seed=3", f"--work_dir={tmp_path / 'files'}")
     process = start(SOAK, *arguments, backend="jax")

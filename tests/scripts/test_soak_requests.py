@@ -10,6 +10,7 @@ SOAK = pathlib.Path(__file__).parents[2] / "scripts" / "soak_requests.py"
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_some_hundred_requests_are_answered_rightly_in_flat_memory():
     process = start(SOAK, "--requests=400", backend="tensorflow")
     printed, errors = process.communicate(timeout=580)

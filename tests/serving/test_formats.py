@@ -84,7 +84,7 @@ def assert_answers_are_those_of(model, name, folder):
 
 # In `make test`; the others, whose layers these mostly have too, nightly.
 _OFTEN = ("deit_tiny_distilled_patch16_224", "cait_xxs24_224", "sl_pit_patch2_32")
-_OFTEN += ("vit_small_r26_s32_224", "patchconvnet_s60_multi_224", "binary_vit_small_patch4_224")
+_OFTEN += ("vit_small_r26_s32_224", "patchconvnet_s60_multi_224")
 
 
 @pytest.mark.slow
@@ -187,6 +187,7 @@ export_model(run.path, formats=[sys.argv[2]], output_dir=sys.argv[3])
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_of_another_backend_is_exported_there(tmp_path):
     formats = {"jax": "onnx", "torch": "litert"}
     need(*formats.values())

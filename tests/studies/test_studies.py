@@ -40,6 +40,7 @@ def small_study(**changes) -> StudyDefinition:
         "cells": (
             Cell("short", {"epochs": 1}, published=50.0),
             Cell("long", {"epochs": 4}),
+            Cell("pruned", pruning_rate=0.4, runs_of="short"),
             Cell(
                 "on top",
                 {
@@ -68,7 +69,7 @@ def small_study(**changes) -> StudyDefinition:
 
 
 @pytest.mark.parametrize("name", list_studies())
-@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("scale", ["small", pytest.param("paper", marks=pytest.mark.nightly)])
 def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The file of Grafit's published setting, which a user has to bring.
@@ -90,6 +91,7 @@ def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
         {"cells": (Cell("same"), Cell("same"))},
         {"cells": (Cell("a", row="both"),)},
         {"cells": (Cell("a", runs_of="b"),)},
+        {"cells": (Cell("a", pruning_rate=0.4),)},
         {"cells": (Cell("a", {"weights": "run:b"}), Cell("b"))},
         {"claims": (Claim("long", "longest", ""),)},
         {"claims": (Claim("long", "short", "", ("top-1", "top-9")),)},
@@ -211,7 +213,8 @@ def test_figures_of_an_evaluation_are_found_by_their_path():
 @pytest.mark.backends("torch")
 def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {})
-    study = register_study(small_study())
+    whole = small_study()
+    register_study(dataclasses.replace(whole, cells=whole.cells[:2]))
     document = run_study("tiny", output=str(tmp_path), print_fn=lambda line: None)
     cells = document["data"]["digits"]["cells"]
     assert all(len(cell["top-1"]["values"]) == 2 for cell in cells.values())
@@ -219,17 +222,18 @@ def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys
     assert json.loads((tmp_path / "study.json").read_text()) == document
     runs = list(tmp_path.rglob("final.weights.h5"))
     times = [file.stat().st_mtime_ns for file in runs]
-    assert len(runs) == 6
+    assert len(runs) == 4
 
     run_command(["study", "tiny", f"--output_dir={tmp_path}"])
     assert "Longer is better." in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in runs] == times
     page = (tmp_path / "study.html").read_text("utf-8")
-    assert page.count("<circle") == 6 and "http" not in page.split("</style>")[1]
-    longer = dataclasses.replace(study, cells=(*study.cells, Cell("longer", {"epochs": 2})))
-    monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {"tiny": longer})
+    assert page.count("<circle") == 4 and "http" not in page.split("</style>")[1]
+    monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {"tiny": whole})
     document = run_study("tiny", output=str(tmp_path), print_fn=lambda line: None)
-    assert len(document["data"]["digits"]["cells"]["longer"]["top-1"]["values"]) == 2
+    cells = document["data"]["digits"]["cells"]
+    assert len(cells["on top"]["top-1"]["values"]) == len(cells["pruned"]["top-1"]["values"]) == 2
+    assert cells["pruned"]["top-1"] != cells["short"]["top-1"]
     assert [file.stat().st_mtime_ns for file in runs] == times
     assert markdown_page(document, "keras-deit study tiny").count("\n| ") >= 6
     assert "Longer is better." in html_page(document, "keras-deit study tiny")

@@ -36,7 +36,7 @@ def run(job, tmp_path_factory, eager):
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
-@pytest.mark.nightly("torch")
+@pytest.mark.nightly("tensorflow", "torch")
 def test_a_killed_run_ends_like_one_that_is_not(job, run, tmp_path, monkeypatch):
     for number in (1, 4):
         with monkeypatch.context() as patch, pytest.raises(Killed):

@@ -85,6 +85,7 @@ FEATURES = {
 
 @pytest.mark.slow
 @pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.nightly("tensorflow", "jax")
 @pytest.mark.parametrize("name", FEATURES)
 def test_a_killed_training_of_features_keeps_its_schedules(
     name, seven_steps, tiny_job, tmp_path, monkeypatch

@@ -201,3 +201,30 @@ register_study(
         paper=IMAGENET,
     )
 )
+
+# Published are λ = 1e-4 and 100 epochs; so short a training moves the gates with a larger one only.
+_PRUNING = {"runs_of": "unpruned", "small": {"l1": 1e-3}}
+
+register_study(
+    StudyDefinition(
+        name="pruning",
+        title="channels that a trained model can do without",
+        source="Vision Transformer Pruning (Zhu et al., 2021), table 1, DeiT-B",
+        cells=(
+            Cell("unpruned", published=81.8),
+            Cell("rate 0.2", pruning_rate=0.2, published=81.3, **_PRUNING),
+            Cell("rate 0.4", pruning_rate=0.4, published=80.7, **_PRUNING),
+            Cell("rate 0.6", pruning_rate=0.6, **_PRUNING),
+        ),
+        claims=(
+            Claim("unpruned", "rate 0.2", "A fifth of the gates costs accuracy."),
+            Claim("unpruned", "rate 0.4", "Two fifths cost accuracy."),
+            Claim("rate 0.2", "rate 0.6", "More gates cost more."),
+        ),
+        datasets=("letters30",),
+        reason=LETTERS,
+        small=SMALL,
+        paper={**IMAGENET, "recipe": "deit", "model": "deit_base_patch16_224"},
+        remarks="Gates and pruned model are trained for a third of the steps each.",
+    )
+)
