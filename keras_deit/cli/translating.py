@@ -12,6 +12,7 @@ from keras_deit.sequence import SEQUENCE_RECIPES, SequenceRecipe, Translator, se
 from keras_deit.sequence.mixers import MIXERS
 from keras_deit.sequence.recipes import OPTIMIZERS
 from keras_deit.training import TranslationJob, train_translation
+from keras_deit.training.options import PRECISIONS
 
 _CHOICES = {"mixer": MIXERS, "optimizer": OPTIMIZERS}
 _RECIPE = "small"
@@ -35,7 +36,6 @@ def _training_options() -> list[Option]:
         "Pairs to train on: a .tsv file of SOURCE, tab, TARGET; names:en-de for names in two "
         "languages that Babel ships; or a dataset of TFDS, wmt14_translate/de-en."
     )
-    policies = ("float32", "mixed_bfloat16", "mixed_float16")
     return [
         Option("train", str, train),
         Option("validation", str, "File of the pairs for validation, held out by default."),
@@ -46,7 +46,7 @@ def _training_options() -> list[Option]:
         *_recipe_options(),
         Option("epochs", int, "Passes over the pairs, instead of --steps.", minimum=1),
         Option("seed", int, "Seed of weights, orders and dropout."),
-        Option("mixed_precision", str, "Precision of the training.", policies),
+        Option("mixed_precision", str, "Precision of the training.", tuple(PRECISIONS)),
         Option("checkpoint_seconds", float, "Seconds from one checkpoint to the next."),
         *field_options(Devices, ("strategy", "virtual_devices")),
     ]
@@ -109,6 +109,8 @@ def _train(values: dict, run_dir) -> None:
     if epochs is not None and "steps" in changes:
         raise InputError("Give --steps or --epochs, not both.")
     recipe = dataclasses.replace(sequence_recipe(name), **changes)
+    if "mixed_precision" in values:
+        values["mixed_precision"] = PRECISIONS[values["mixed_precision"]]
     job = TranslationJob(recipe=recipe, epochs=epochs, devices=Devices(**of_devices), **values)
     summary = train_translation(job, run_dir)
     steps = summary.get("averaged_steps", [])

@@ -142,8 +142,8 @@ class Dino(Objective):
 
         if self._without_local_crops and augmentation.crop_scale[0] > _ADVISED_CROP:
             _logger.warning(
-                "Without local crops DINO's code advises --crop_scale %s 1. Received: %s",
-                *(_ADVISED_CROP, " ".join(f"{value:g}" for value in augmentation.crop_scale)),
+                "Without local crops DINO's code advises --crop_scale %s,1. Received: %s",
+                *(_ADVISED_CROP, ",".join(f"{value:g}" for value in augmentation.crop_scale)),
             )
         second, local = (policy or augmentation.auto_augment for policy in self.policies)
         local = dataclasses.replace(

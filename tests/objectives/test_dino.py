@@ -213,7 +213,7 @@ def test_a_model_of_a_fixed_size_is_trained_with_the_global_crops_alone(caplog):
         model.objective.augmented_views(plain(crop_scale=(0.14, 1.0)))
         assert "--crop_scale" not in caplog.text
         assert model.objective.views == len(model.objective.augmented_views(plain())) == 2
-    assert "--crop_scale 0.14 1. Received: 0.4 1" in caplog.text
+    assert "--crop_scale 0.14,1. Received: 0.4,1" in caplog.text
     logs = model.train_on_batch(crops(local=False), np.zeros(4, "int32"), return_dict=True)
     assert np.isfinite(logs["loss"])
 
