@@ -5,15 +5,7 @@ import sys
 
 from keras_deit.core.errors import InputError
 from keras_deit.recipes import Option
-from keras_deit.studies import (
-    get_study,
-    html_page,
-    markdown_page,
-    run_study,
-    study_folder,
-    study_list,
-    study_plan,
-)
+from keras_deit.studies import get_study, markdown_page, run_study, study_list, study_plan
 from keras_deit.studies.definition import SCALES
 
 
@@ -54,6 +46,7 @@ def run_study_command(values: dict) -> None:
         for line in study_plan(study.name, datasets, values.get("seeds"), scale, output):
             print(line)
         return
+    command = shlex.join(["keras-deit", *sys.argv[1:]])
     document = run_study(
         study.name,
         datasets,
@@ -62,9 +55,6 @@ def run_study_command(values: dict) -> None:
         output,
         values.get("parallel_seeds", 1),
         values.get("imports", ()),
+        command=command,
     )
-    command = shlex.join(["keras-deit", *sys.argv[1:]])
-    folder = study_folder(study, scale, output)
-    for suffix, page in {"md": markdown_page, "html": html_page}.items():
-        (folder / f"study.{suffix}").write_text(page(document, command), "utf-8")
     print(markdown_page(document, command))

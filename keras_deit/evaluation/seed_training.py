@@ -66,6 +66,10 @@ _OF_ONE_RUN = {
 }
 
 
+class SeedsFailed(InputError):
+    """Some seeds of a study have failed; the others are finished."""
+
+
 def train_seeds(
     seeds: str | Iterable[int],
     parallel_seeds: int = 1,
@@ -93,8 +97,8 @@ def train_seeds(
         The study; `config` has its figures.
 
     Raises:
-        InputError: what was asked for is not possible, the directory holds something else, or a
-            seed has failed; the others are trained before that.
+        InputError: what was asked for is not possible, or the directory holds something else.
+        SeedsFailed: a seed has failed; the others are trained before that.
         Stopped: by SIGTERM or Ctrl-C; everything is saved.
     """
     seeds = parse_seeds(seeds)
@@ -125,7 +129,7 @@ def train_seeds(
         failed = trainer.train(seeds, parallel_seeds, job.devices.strategy == "none")
     print_fn(study_table(study))
     if failed:
-        raise InputError(
+        raise SeedsFailed(
             f"Seeds {seeds_text(failed)} of {study.path} have failed; the same command trains them "
             "again."
         )

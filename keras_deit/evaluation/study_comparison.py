@@ -155,6 +155,30 @@ def welch(first: Sequence[float], second: Sequence[float]) -> dict:
     }
 
 
+def paired(first: Sequence[float], second: Sequence[float]) -> dict:
+    """Tests whether two figures of the same runs have the same mean, by the paired t-test.
+
+    Args:
+        first, second: values, at least two, in the same order of the runs.
+
+    Returns:
+        `difference` of the means, second minus first; its 95 % `interval`; and `p`. If all
+        differences are the same the t-test has no scale, and `p` is that of the sign test.
+    """
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    difference = float(np.mean(second - first))
+    if np.ptp(second - first) == 0:
+        p = min(1.0, 2 * 0.5 ** len(first)) if difference else 1.0
+        return {"difference": difference, "interval": [difference] * 2, "p": p}
+    found = stats.ttest_rel(second, first)
+    low, high = found.confidence_interval(1 - LEVEL)
+    return {
+        "difference": difference,
+        "interval": [float(low), float(high)],
+        "p": float(found.pvalue),
+    }
+
+
 def _without_variance(first: np.ndarray, second: np.ndarray) -> dict:
     """Returns the result of the permutation test for samples of one value each.
 

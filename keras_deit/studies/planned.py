@@ -46,8 +46,8 @@ def study_plan(
             teacher = None if "teacher" in cell.needs(scale) else _teacher(plan)
             own = count * _macs(plan, teacher)
             if teacher is not None and plan.trains_teacher:
-                steps = _teacher_images(plan)
-                teachers[dataset, steps] = _STEP_MACS * steps * teacher
+                request = str(plan.job.recipe.objective.teacher_request)
+                teachers[dataset, request] = _STEP_MACS * _teacher_images(plan) * teacher
             macs, starts = macs + own, starts + count
             whole[cell.name] = own, plan.steps
             yield _row(dataset, cell.name, count, plan.steps, own)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_deit.evaluation.seed_study import run_figures
-from keras_deit.evaluation.study_comparison import LEVEL, holm, welch
+from keras_deit.evaluation.study_comparison import LEVEL, holm, paired, welch
 from keras_deit.studies.definition import TOP1, Cell, Figure, StudyDefinition
 from keras_deit.training import Run
 
 # A part of `evaluation.json` that is a matrix with names.
 DISAGREEMENT = "disagreement"
-HOLDS, FAILS, NOISE, UNKNOWN = "holds", "does not hold", "within noise", "not measured"
+HOLDS, FAILS, NOISE = "holds", "does not hold", "within noise"
+UNKNOWN, ONE_SEED = "not measured", "one seed, no verdict"
 
 
 def study_document(
@@ -31,8 +32,9 @@ def study_document(
         `data` by its name the `cells` and the `claims`. A cell has by the name of the figure the
         `values` by seed, their `mean` and `std`, and what is `published`; the top-1 are percents. A
         claim has what it is about, its `verdict` and, if both figures were measured with several
-        seeds, the `difference`, its 95 % `interval` and `p`, of Welch's test with Holm's
-        correction for the claims of the data.
+        seeds, the `difference`, its 95 % `interval` and `p`: of Welch's test, or of the paired
+        t-test if both figures are of the same runs. `p` has Holm's correction for the claims of
+        the data, the interval has not.
     """
     return {
         "study": study.name,
@@ -46,12 +48,12 @@ def study_document(
 
 
 def _of_data(study: StudyDefinition, runs: Mapping[str, Mapping[int, Run]]) -> dict:
-    cells = {cell.name: _figures(study, cell, runs.get(cell.source, {})) for cell in study.cells}
+    cells = {cell.name: _figures(study, cell, runs.get(cell.runs_from, {})) for cell in study.cells}
     return {"cells": cells, "claims": _claims(study, cells)}
 
 
 def _figures(study: StudyDefinition, cell: Cell, runs: Mapping[int, Run]) -> dict:
-    top1 = {seed: _top1(run_figures(run), cell.row) for seed, run in runs.items()}
+    top1 = {seed: _top1(run_figures(run), cell) for seed, run in runs.items()}
     found = {TOP1: {**_summary(top1), "published": cell.published}}
     evaluations = {
         seed: json.loads(run.evaluation_file.read_text("utf-8"))
@@ -65,10 +67,14 @@ def _figures(study: StudyDefinition, cell: Cell, runs: Mapping[int, Run]) -> dic
     return found
 
 
-def _top1(figures: Mapping[str, float], row: str) -> float | None:
+def _top1(figures: Mapping[str, float], cell: Cell) -> float | None:
     """Returns the top-1 of a head on the reported split; a model of one head has one row."""
-    found = {n.split(".")[1]: v for n, v in figures.items() if n.endswith(".top1")}
-    value = found.get(row, next(iter(found.values()), None))
+    found = {}
+    for name, value in figures.items():
+        split, *rest = name.split(".")
+        if rest[1:] == ["top1"] and split.endswith("_ema") == cell.averaged:
+            found[rest[0]] = value
+    value = found.get(cell.head, next(iter(found.values()), None))
     return None if value is None else 100 * value
 
 
@@ -98,23 +104,31 @@ def _summary(values: Mapping[int, float | None]) -> dict:
 
 
 def _claims(study: StudyDefinition, cells: dict) -> list[dict]:
-    tests = []
+    runs_from = {cell.name: cell.runs_from for cell in study.cells}
+    tests, counts = [], []
     for claim in study.claims:
         sides = zip((claim.better, claim.worse), claim.figures, strict=True)
-        better, worse = ([*cells[cell][figure]["values"].values()] for cell, figure in sides)
-        tests.append(welch(worse, better) if min(len(better), len(worse)) > 1 else None)
+        better, worse = (cells[cell][figure]["values"] for cell, figure in sides)
+        counts.append(min(len(better), len(worse)))
+        if counts[-1] < 2:
+            tests.append(None)
+        elif runs_from[claim.better] == runs_from[claim.worse]:
+            seeds = [seed for seed in better if seed in worse]
+            tests.append(paired([worse[s] for s in seeds], [better[s] for s in seeds]))
+        else:
+            tests.append(welch([*worse.values()], [*better.values()]))
     measured = [test for test in tests if test is not None]
     for test, p in zip(measured, holm([test["p"] for test in measured]), strict=True):
         test["p"] = p
     return [
-        {**dataclasses.asdict(claim), "figures": list(claim.figures), **_verdict(test)}
-        for claim, test in zip(study.claims, tests, strict=True)
+        {**dataclasses.asdict(claim), "figures": list(claim.figures), **_verdict(test, count)}
+        for claim, test, count in zip(study.claims, tests, counts, strict=True)
     ]
 
 
-def _verdict(test: dict | None) -> dict:
+def _verdict(test: dict | None, seeds: int) -> dict:
     if test is None:
-        return {"verdict": UNKNOWN}
+        return {"verdict": ONE_SEED if seeds else UNKNOWN}
     differs = test["p"] < LEVEL
     verdict = NOISE if not differs else HOLDS if test["difference"] > 0 else FAILS
     return {"verdict": verdict, **{n: test[n] for n in ("difference", "interval", "p")}}

@@ -1,7 +1,9 @@
-"""Running a study: the trainings of its cells, one after the other, and its figures."""
+"""Running a study: the trainings of its cells, one after the other, its figures, and its pages."""
 
+import json
 import pathlib
 import platform
+import shlex
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,18 +13,21 @@ from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.data import dataset_size
 from keras_deit.evaluation import prune, train_seeds
-from keras_deit.evaluation.seed_study import Study, parse_seeds
+from keras_deit.evaluation.seed_study import Study, parse_seeds, seeds_text
+from keras_deit.evaluation.seed_training import SeedsFailed
 from keras_deit.recipes import AUTO
 from keras_deit.studies.data import study_dataset
 from keras_deit.studies.definition import SCALES, Cell, StudyDefinition, get_study
+from keras_deit.studies.pages import html_page, markdown_page
 from keras_deit.studies.results import study_document
 from keras_deit.teachers import TeacherContract, save_teacher_model
 from keras_deit.training import Run
 from keras_deit.version import __version__
 
 DOCUMENT = "study.json"
-# The longest row of patches, as the recipe auto chooses them.
+# The longest row of patches and the sides of images, as the recipe auto chooses them on a CPU.
 _MAX_GRID = 8
+_SIDES = (16, 64)
 
 
 def run_study(
@@ -34,11 +39,13 @@ def run_study(
     parallel_seeds: int = 1,
     imports: Sequence[str] = (),
     print_fn: Callable[[str], None] = print,
+    command: str | None = None,
 ) -> dict:
     """Trains the cells of a study that are not finished, and returns its figures.
 
     Each cell is a study of seeds, see `train_seeds`, in a directory of its own. The same call goes
-    on where it was stopped. A teacher that has to be trained is trained once for all cells.
+    on where it was stopped. A teacher that has to be trained is trained once for all cells. At the
+    end the directory has `study.json`, `study.md` and `study.html`, also if a training has failed.
 
     Args:
         name: name of the study.
@@ -49,12 +56,13 @@ def run_study(
         parallel_seeds: number of seeds that are trained at once.
         imports: Python files of the user, see `train_seeds`.
         print_fn: called with each line for the user.
+        command: the command that the pages show; by default one that does the same.
 
     Returns:
-        The document, see `study_document`, which is also written.
+        The document, see `study_document`.
 
     Raises:
-        InputError: there is no such study, or a cell has failed; the others are trained before
+        InputError: there is no such study, or a training has failed; the others are finished before
             that.
         Stopped: by SIGTERM or Ctrl-C; everything is saved.
     """
@@ -65,39 +73,29 @@ def run_study(
     check_writable(folder / DOCUMENT)
     failed, runs = [], {}
     for dataset in study_datasets(study, scale, datasets):
-        runs[dataset] = {}
-        for cell in study.trained:
-            trainings = _Trainings(study, cell, dataset, scale, folder)
-            print_fn(f"{study.name}, {dataset}: {cell.name}")
-            try:
-                trainings.run(numbers, parallel_seeds, imports, lambda line: print_fn(f"  {line}"))
-            except InputError as error:
-                failed.append(f"{dataset}, {cell.name}: {error}")
-                print_fn(f"  {error}")
-            runs[dataset][cell.name] = trainings.finished(numbers)
-        for cell in study.pruned:
-            print_fn(f"{study.name}, {dataset}: {cell.name}")
-            unpruned = runs[dataset][cell.runs_of]
-            place = folder.joinpath(_word(dataset), f"pruned_{_word(cell.runs_of)}")
-            runs[dataset][cell.name] = {
-                seed: _pruned(run, cell, scale, place / f"seed_{seed}", print_fn)
-                for seed, run in unpruned.items()
-            }
+        trainings = _Trainings(study, dataset, scale, folder, failed, print_fn)
+        runs[dataset] = {
+            cell.name: trainings.run(cell, numbers, parallel_seeds, imports)
+            for cell in study.trained
+        }
+        runs[dataset] |= trainings.prune(runs[dataset])
     document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
+    command = command or _command(name, datasets, seeds, scale, output)
+    for suffix, page in {"md": markdown_page, "html": html_page}.items():
+        (folder / f"study.{suffix}").write_text(page(document, command), "utf-8")
     if failed:
-        raise InputError(f"{len(failed)} cells of {folder} have failed: {'; '.join(failed)}")
+        raise InputError(f"{len(failed)} trainings of {folder} have failed: {'; '.join(failed)}")
     return document
 
 
-def _pruned(run: Run, cell: Cell, scale: str, folder: pathlib.Path, print_fn) -> Run:
-    """Returns what comes out if a run is pruned; cells of other rates share its gates."""
-    result = prune(
-        lambda line: print_fn(f"  {line}"),
-        **{"run_dir": str(run.path), "rate": [cell.pruning_rate], "output": str(folder)},
-        **cell.options_at(scale),
-    )
-    return Run(result["rows"][-1]["run_dir"])
+def _command(name, datasets, seeds, scale, output) -> str:
+    words = ["keras-deit", "study", name]
+    if datasets:
+        words += ["--dataset", *datasets]
+    given = {"seeds": seeds, "scale": None if scale == "small" else scale, "output_dir": output}
+    words += [w for flag, v in given.items() if v is not None for w in (f"--{flag}", v)]
+    return shlex.join(words)
 
 
 def study_folder(study: StudyDefinition, scale: str, output: str | None) -> pathlib.Path:
@@ -120,39 +118,74 @@ def study_datasets(
 
 
 class _Trainings:
-    """The trainings of a cell, in studies of seeds.
+    """The trainings of a study on some data, in studies of seeds.
 
-    All seeds are in one, unless they start from different runs.
+    All seeds of a cell are in one, unless they start from different runs. What fails is added to
+    `failed` in a line.
     """
 
-    def __init__(self, study, cell, dataset, scale, folder):
-        self._study, self._cell, self._dataset = study, cell, dataset
-        self._scale, self._folder = scale, folder
+    def __init__(self, study, dataset, scale, folder, failed, print_fn):
+        self._study, self._dataset, self._scale = study, dataset, scale
+        self._folder, self._failed, self._print = folder, failed, print_fn
 
-    def run(self, seeds: Sequence[int], parallel_seeds, imports, print_fn) -> None:
-        for group in self._groups(seeds):
-            train_seeds(
-                *(group, parallel_seeds, str(self._seeds(group).path), imports, print_fn),
-                **self._options(group[0]),
-            )
+    def run(self, cell: Cell, seeds: Sequence[int], parallel_seeds, imports) -> dict[int, Run]:
+        """Trains the seeds of a cell, and returns the finished runs by seed."""
+        self._print(f"{self._study.name}, {self._dataset}: {cell.name}")
+        finished = {}
+        for group in [[seed] for seed in seeds] if cell.needs(self._scale) else [seeds]:
+            seeds_study = self._seeds_of(cell, group[0])
+            at_once = min(parallel_seeds, len(group))
+            try:
+                train_seeds(
+                    *(group, at_once, str(seeds_study.path), imports, self._indented),
+                    **self._options(cell, group[0]),
+                )
+            except SeedsFailed as error:
+                self._fail(cell, error)
+            except InputError as error:
+                # What is there may be of another recipe.
+                self._fail(cell, error)
+                continue
+            finished |= {
+                seed: seeds_study.run(seed)
+                for seed in group
+                if seed in seeds_study.config["results"]
+            }
+        return finished
 
-    def finished(self, seeds: Sequence[int]) -> dict[int, Run]:
-        """Returns the finished runs by seed."""
-        found = {
-            seed: self._seeds(group).run(seed) for group in self._groups(seeds) for seed in group
-        }
-        return {
-            seed: run
-            for seed, run in found.items()
-            if run.config_file.is_file() and run.summary is not None
-        }
+    def prune(self, runs: dict[str, dict[int, Run]]) -> dict[str, dict[int, Run]]:
+        """Returns the runs of the pruned cells; those of other rates share the gates of a run."""
+        groups = {}
+        for cell in self._study.pruned:
+            options = json.dumps(cell.options_at(self._scale), sort_keys=True)
+            groups.setdefault((cell.runs_of, options), []).append(cell)
+        found = {cell.name: {} for cell in self._study.pruned}
+        for (name, options), cells in groups.items():
+            place = self._folder.joinpath(_word(self._dataset), f"from_{_word(cells[0].name)}")
+            for seed, run in runs[name].items():
+                self._print(f"{self._study.name}, {self._dataset}: seed {seed} is pruned")
+                try:
+                    rows = prune(
+                        self._indented,
+                        run_dir=str(run.path),
+                        rate=[cell.pruning_rate for cell in cells],
+                        output=str(place / f"seed_{seed}"),
+                        **json.loads(options),
+                    )["rows"]
+                except InputError as error:
+                    self._fail(cells[0], error)
+                    continue
+                by_rate = {row["rate"]: Run(row["run_dir"]) for row in rows}
+                for cell in cells:
+                    found[cell.name][seed] = by_rate[cell.pruning_rate]
+        return found
 
-    def _groups(self, seeds: Sequence[int]) -> list[Sequence[int]]:
-        """Returns the seeds of each study of seeds."""
-        return [[seed] for seed in seeds] if self._cell.needs(self._scale) else [seeds]
+    def _indented(self, line: str) -> None:
+        self._print(f"  {line}")
 
-    def _seeds(self, group: Sequence[int]) -> Study:
-        return self._seeds_of(self._cell, group[0])
+    def _fail(self, cell: Cell, error: InputError) -> None:
+        self._failed.append(f"{self._dataset}, {cell.name}: {error}")
+        self._indented(str(error))
 
     def _seeds_of(self, cell: Cell, seed: int) -> Study:
         """Returns the study of seeds that a seed of a cell belongs to."""
@@ -160,10 +193,10 @@ class _Trainings:
         own = [f"from_{seed}"] if cell.needs(self._scale) else []
         return Study(self._folder.joinpath(*words, *own))
 
-    def _options(self, seed: int) -> dict:
-        options = cell_options(self._study, self._cell, self._dataset, self._scale, self._folder)
-        for option, name in self._cell.needs(self._scale).items():
-            needed = next(cell for cell in self._study.cells if cell.name == name)
+    def _options(self, cell: Cell, seed: int) -> dict:
+        options = cell_options(self._study, cell, self._dataset, self._scale, self._folder)
+        for option, name in cell.needs(self._scale).items():
+            needed = next(other for other in self._study.cells if other.name == name)
             run = self._seeds_of(needed, seed).run(seed)
             options[option] = _teacher_file(run) if option == "teacher" else str(run.path)
         return options
@@ -202,7 +235,8 @@ def cell_options(
 
 def _sides(dataset: str) -> dict:
     """Returns the side of the images and of the patches for small data, as the recipe auto does."""
-    side = dataset_size(dataset, with_side=True).side
+    least, most = _SIDES
+    side = min(max(dataset_size(dataset, with_side=True).side or most, least), most)
     patch = 2
     while side / patch > _MAX_GRID:
         patch *= 2
@@ -212,7 +246,7 @@ def _sides(dataset: str) -> dict:
 def _conditions(scale: str, seeds: Sequence[int]) -> dict:
     return {
         "scale": scale,
-        "seeds": len(seeds),
+        "seeds": seeds_text(seeds),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{platform.machine()}, {_processor()}",
         "software": f"keras-deit {__version__}, Keras {keras.__version__} on "

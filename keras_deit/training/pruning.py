@@ -28,7 +28,7 @@ from keras_deit.training.run import Run, load_run
 # Published: 5e-5 for 512 images in a step, where DeiT is trained with 5e-4, and 100 epochs, where
 # DeiT has 300.
 _SHARE_OF_LEARNING_RATE = 0.1
-_SHARE_OF_EPOCHS = 1 / 3
+_SHARE_OF_LENGTH = 1 / 3
 # What the two phases set themselves, or what is of no use to them.
 _NOT_OPTIONS = (
     *("objective", "epochs", "steps", "minutes", "extend", "gates", "run_dir", "weights"),
@@ -48,7 +48,7 @@ class Pruning:
         weights: where its weights are.
         folder: directory of the result.
         rates: shares of the gates to remove, one after the other.
-        gate_epochs, finetune_epochs: lengths of the two phases.
+        gate_length, finetune_length: lengths of the two phases: {"epochs": N} or {"steps": N}.
         l1: λ of the training of the gates.
         equal_heads: as for `choose`.
         distillation: values of the `Distillation` of the fine-tuning; empty for the labels alone.
@@ -58,8 +58,8 @@ class Pruning:
     weights: str
     folder: pathlib.Path
     rates: tuple[float, ...]
-    gate_epochs: int
-    finetune_epochs: int
+    gate_length: dict[str, int]
+    finetune_length: dict[str, int]
     l1: float
     equal_heads: bool = True
     distillation: dict = dataclasses.field(default_factory=dict)
@@ -90,7 +90,7 @@ class Pruning:
     def gate_job(self) -> Job:
         """Returns the training of the gates together with the weights."""
         objective = Sparsity(**_label_loss(self.job.recipe), l1=self.l1)
-        return self._phase(self.gate_epochs, self.weights, objective, {"gates": True})
+        return self._phase(self.gate_length, self.weights, objective, {"gates": True})
 
     def finetuning_job(self, rate: float, kept: Sequence[dict]) -> Job:
         """Returns the fine-tuning of the model that is pruned at a rate.
@@ -105,13 +105,13 @@ class Pruning:
             teacher = {**self.distillation, "teacher": str(self.teacher_file)}
             objective = Distillation(loss=values["loss"], **teacher)
         return self._phase(
-            self.finetune_epochs, str(self.weights_of(rate)), objective, {"kept": list(kept)}
+            self.finetune_length, str(self.weights_of(rate)), objective, {"kept": list(kept)}
         )
 
-    def _phase(self, epochs: int, weights: str, objective, values: dict) -> Job:
+    def _phase(self, length: dict[str, int], weights: str, objective, values: dict) -> Job:
         recipe = self.job.recipe
         recipe = dataclasses.replace(
-            apply_options(dataclasses.replace(recipe, objective=objective), {"epochs": epochs}),
+            apply_options(dataclasses.replace(recipe, objective=objective), length),
             model_values={**recipe.model_values, **values},
             weights=weights,
             fine_tunes=False,
@@ -184,20 +184,35 @@ def make_pruning(**given) -> Pruning:
     recipe = job.recipe
     if "learning_rate" not in given:
         recipe = dataclasses.replace(recipe, optimization=_slower(recipe.optimization))
-    length = max(1, round(recipe.optimization.epochs * _SHARE_OF_EPOCHS))
+    length = _length(recipe.optimization, run)
+    lengths = {
+        phase: {"epochs": own[f"{phase}_epochs"]} if own[f"{phase}_epochs"] else length
+        for phase in ("gate", "finetune")
+    }
     pruning = Pruning(
         dataclasses.replace(job, recipe=recipe),
         weights,
         user_path(own["output"] or default_folder),
         rates,
-        own["gate_epochs"] or length,
-        own["finetune_epochs"] or length,
+        lengths["gate"],
+        lengths["finetune"],
         l1,
         equal_heads,
         {"kind": kind, **distillation} if kind != "none" else {},
     )
     _check(pruning)
     return pruning
+
+
+def _length(optimization: Optimization, run: Run | None) -> dict[str, int]:
+    """Returns the length of a phase, in steps where that of the training is."""
+    steps = optimization.steps
+    summary = None if run is None else run.summary
+    if summary and (steps is not None or run.config["run"].get("minutes") is not None):
+        # With minutes it has as many as have fit into them.
+        steps = summary["steps"]
+    unit, whole = ("epochs", optimization.epochs) if steps is None else ("steps", steps)
+    return {unit: max(1, round(whole * _SHARE_OF_LENGTH))}
 
 
 def _rates(given) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """`prune`: the trained gates, a pruned run for each rate, resuming, and bad input."""
 
 import json
+import types
 
 import keras
 import numpy as np
@@ -10,8 +11,9 @@ from keras_deit import InputError, evaluate_run, load_run
 from keras_deit.evaluation import prune
 from keras_deit.evaluation.pruning import relative_speed
 from keras_deit.models import count_macs
+from keras_deit.optimizers import Optimization
 from keras_deit.pretrained.conversion import model_from, save_model
-from keras_deit.training import train_job
+from keras_deit.training import pruning, train_job
 
 ONE_EPOCH = {"gate_epochs": 1, "finetune_epochs": 1}
 
@@ -120,3 +122,16 @@ def test_bad_input_is_one_line_before_anything_is_trained(trained, tmp_path):
             prune(lambda line: None, **options)
         assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "summary", "minutes", "expected"),
+    [
+        ({"epochs": 30}, {"steps": 900}, None, {"epochs": 10}),
+        ({"steps": 600}, {"steps": 585}, None, {"steps": 195}),
+        ({"epochs": 300}, {"steps": 90}, 10.0, {"steps": 30}),
+    ],
+)
+def test_a_phase_has_a_third_of_the_length_of_the_training(values, summary, minutes, expected):
+    run = types.SimpleNamespace(summary=summary, config={"run": {"minutes": minutes}})
+    assert pruning._length(Optimization(**values), run) == expected

@@ -89,7 +89,7 @@ def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
     "changes",
     [
         {"cells": (Cell("same"), Cell("same"))},
-        {"cells": (Cell("a", row="both"),)},
+        {"cells": (Cell("a", head="both"),)},
         {"cells": (Cell("a", runs_of="b"),)},
         {"cells": (Cell("a", pruning_rate=0.4),)},
         {"cells": (Cell("a", {"weights": "run:b"}), Cell("b"))},
@@ -124,6 +124,12 @@ def test_data_of_packages_have_all_splits_and_are_the_same_again(name, fonts, tm
     assert all(np.ptp(image) > 20 for image in pixels)
 
 
+def test_fewer_training_images_are_the_first_ones_and_the_test_is_the_same(fonts):
+    few, more = ({place: pixels for place, pixels in data._letters(n)} for n in (2, 3))
+    assert few.keys() < more.keys()
+    assert all(np.array_equal(few[place], more[place]) for place in few)
+
+
 def test_no_font_is_in_two_splits(fonts, monkeypatch):
     monkeypatch.setattr(data, "_drawn", lambda letter, font, rng: font)
     splits = {}
@@ -141,8 +147,9 @@ def test_mnist_has_each_image_once(monkeypatch):
     assert all(int(file[: -len(".png")]) % 10 == int(label) for _, label, file in places)
     counts = collections.Counter(split for split, *_ in places)
     assert counts == {"train": 300, "validation": 200, "test": 500}
-    with pytest.raises(InputError, match="mnist61"):
-        list(data._mnist(61))
+    for number in (0, 61):
+        with pytest.raises(InputError, match=f"mnist{number}"):
+            list(data._mnist(number))
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
@@ -157,7 +164,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
 def test_every_small_model_can_be_built(name, tmp_path):
     study = get_study(name)
     *rows, total = study_plan(name, ["digits"], output=str(tmp_path))
-    assert len(rows) == len(study.trained) and "two cores" in total
+    assert len(rows) == len(study.trained) + len(study.pruned) and "two cores" in total
 
 
 def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):
@@ -175,7 +182,8 @@ def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):
         ([90.0, 91.0, 92.0], [70.0, 71.0, 72.0], "holds"),
         ([70.0, 71.0, 72.0], [90.0, 91.0, 92.0], "does not hold"),
         ([70.0, 80.0, 90.0], [71.0, 79.0, 88.0], "within noise"),
-        ([70.0], [90.0], "not measured"),
+        ([70.0], [90.0], "one seed, no verdict"),
+        ([], [90.0], "not measured"),
     ],
 )
 def test_a_claim_holds_or_not_by_what_the_seeds_say(better, worse, verdict):
@@ -188,6 +196,38 @@ def test_a_claim_holds_or_not_by_what_the_seeds_say(better, worse, verdict):
     assert claim["verdict"] == verdict
     if len(better) > 1:
         assert claim["difference"] == pytest.approx(np.mean(better) - np.mean(worse))
+
+
+def test_figures_of_the_same_runs_are_compared_by_pairs():
+    study = small_study(
+        cells=(Cell("both"), Cell("class", runs_of="both", head="class")),
+        claims=(Claim("both", "class", "Both are better."),),
+    )
+    # The runs differ more than the heads of a run.
+    values = {"both": [70.0, 80.5, 91.0], "class": [69.0, 79.6, 90.1]}
+    cells = {n: {"top-1": results._summary(dict(enumerate(v)))} for n, v in values.items()}
+    (claim,) = results._claims(study, cells)
+    assert claim["verdict"] == "holds"
+    low, high = claim["interval"]
+    assert low < claim["difference"] < high
+    # t = mean / (std / sqrt(3)) of the differences 1, 0.9 and 0.9; its quantile for 2 degrees.
+    differences = np.subtract(values["both"], values["class"])
+    half = 4.302653 * differences.std(ddof=1) / np.sqrt(3)
+    assert [low, high] == pytest.approx([differences.mean() - half, differences.mean() + half])
+
+
+def test_a_top1_is_that_of_the_final_weights_unless_the_averaged_ones_are_asked_for():
+    figures = {
+        **{"test.class.top1": 0.5, "test.fused.top1": 0.6, "test.fused.top5": 0.9},
+        **{"test_ema.class.top1": 0.7, "test_ema.fused.top1": 0.8, "val_accuracy": 0.1},
+    }
+    found = [
+        results._top1(figures, Cell("a", **values))
+        for values in ({}, {"head": "class"}, {"averaged": True})
+    ]
+    assert found == pytest.approx([60.0, 50.0, 80.0])
+    # A model of one head has one row.
+    assert results._top1({"test.class.top1": 0.5}, Cell("a")) == 50.0
 
 
 def test_figures_of_an_evaluation_are_found_by_their_path():
@@ -220,6 +260,7 @@ def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys
     assert all(len(cell["top-1"]["values"]) == 2 for cell in cells.values())
     assert cells["short"]["top-1"]["published"] == 50.0
     assert json.loads((tmp_path / "study.json").read_text()) == document
+    assert "keras-deit study tiny" in (tmp_path / "study.md").read_text("utf-8")
     runs = list(tmp_path.rglob("final.weights.h5"))
     times = [file.stat().st_mtime_ns for file in runs]
     assert len(runs) == 4
