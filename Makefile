@@ -17,12 +17,25 @@ ARGS ?=
 CONSTRAINTS ?= constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable
 
-# Marks say on which backends a test runs (tests/conftest.py). On TensorFlow each folder has a
-# process of its own, because TensorFlow keeps whatever it has compiled until its process ends.
+# Marks say on which backends a test runs (tests/conftest.py). On TensorFlow the large folders have
+# a process of their own each, because TensorFlow keeps whatever it has compiled until its process
+# ends. The others have two each, so that none is the last one for long. + stands between paths.
+empty :=
+space := $(empty) $(empty)
+together = $(subst $(space),+,$(strip $(1)))
 FOLDERS = $(sort $(dir $(wildcard tests/*/test_*.py)))
-RUNS = $(addprefix tensorflow@,$(FOLDERS) $(wildcard tests/test_*.py)) jax@tests torch@tests
+FILES = $(wildcard tests/test_*.py)
+SMALL = $(foreach name,benchmarking compatibility core losses planning recipes scripts sequence \
+	studies teachers,tests/$(name)/) $(FILES)
+NUMERICS = $(foreach name,layers losses models objectives optimizers pretrained sequence \
+	teachers,tests/$(name)/)
+OTHERS = $(filter-out $(NUMERICS),$(FOLDERS)) $(FILES)
+HALVES = $(foreach backend,jax torch,$(backend)@$(call together,$(NUMERICS)) \
+	$(backend)@$(call together,$(OTHERS)))
+RUNS = $(addprefix tensorflow@,$(filter-out $(SMALL),$(FOLDERS)) $(call together,$(SMALL))) \
+	$(HALVES)
 # The longest first, so that they do not end alone.
-FIRST = jax@tests tensorflow@tests/models/ tensorflow@tests/training/ torch@tests tensorflow@tests/data/
+FIRST = $(HALVES) tensorflow@tests/models/ tensorflow@tests/training/
 # So many at once, also on two cores, because processes wait for each other and for files. All together
 # take up to 10 GB of memory. The output of each is kept together.
 JOBS ?= 3
@@ -48,7 +61,8 @@ test-all:
 	PYTEST_ADDOPTS="$(PYTEST_ADDOPTS) --nightly" $(MAKE) test
 
 $(RUNS):
-	KERAS_BACKEND=$(firstword $(subst @, ,$@)) $(BIN)/python -m pytest $(lastword $(subst @, ,$@))
+	KERAS_BACKEND=$(firstword $(subst @, ,$@)) $(BIN)/python -m pytest \
+		$(subst +, ,$(lastword $(subst @, ,$@)))
 
 check: $(VENV)/installed-test lint
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -23,6 +23,7 @@ FILES = [
     if not any(free in (path, *path.parents) for free in FREE)
 ]
 FAMILIES = {family.__name__ for family in registered_families()}
+MODEL_NAMES = re.compile("|".join(map(re.escape, list_models())))
 FAMILIES |= {family.__module__.split(".")[2] for family in registered_families()}
 # How layers and blocks are named, as a pattern, a format or a test of a name would have it.
 BLOCK_NAMES = re.compile(
@@ -54,7 +55,7 @@ def names_and_strings(path):
 
 def family_in(text):
     words = set(re.split(r"[\W_]+", text.replace("keras_deit", "").replace("keras-deit", "")))
-    return (words & FAMILIES) | {name for name in list_models() if name in text}
+    return (words & FAMILIES) | {*MODEL_NAMES.findall(text)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -126,7 +126,7 @@ def test_distillation_beside_peers_and_one_that_is_not_installed(timm):
     [
         ("inference", "float32", "tensorflow"),
         pytest.param("train", "bfloat16", "jax", marks=pytest.mark.nightly),
-        ("inference", "bfloat16", "openvino"),
+        pytest.param("inference", "bfloat16", "openvino", marks=pytest.mark.nightly),
     ],
 )
 def test_a_step_on_a_backend(mode, precision, backend):

@@ -41,7 +41,7 @@ def installed(tmp_path_factory):
 
 def run_outside(installed, cwd, *command):
     """Runs a program that finds the installed package only, and returns what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(installed), "KERAS_BACKEND": "tensorflow"}
+    environment = {**os.environ, "PYTHONPATH": str(installed), "KERAS_BACKEND": "torch"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -15,7 +15,8 @@ from keras_deit.evaluation import evaluate_run, final_report, score_table
 from keras_deit.objectives import Supervised
 from keras_deit.training import Run, train_job
 
-pytestmark = pytest.mark.usefixtures("eager")
+# What happens around the steps is the same on all backends, and PyTorch compiles nothing.
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 
 
 @pytest.fixture(scope="module")

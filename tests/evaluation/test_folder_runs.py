@@ -13,7 +13,8 @@ from keras_deit.evaluation import evaluate_run, final_report
 from keras_deit.evaluation.measuring import answer
 from keras_deit.training import load_run
 
-pytestmark = pytest.mark.usefixtures("eager")
+# What happens around the steps is the same on all backends, and PyTorch compiles nothing.
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 
 COLORS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
 FLAGS = {

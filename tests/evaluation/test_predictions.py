@@ -63,6 +63,7 @@ def run(folder, tmp_path_factory):
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.nightly("jax")
 def test_top1_over_a_folder_is_that_of_the_evaluation(run, folder):
     predictions = Predictor(run, batch_size=7).predict(folder / "test", top_k=2)
     assert len(predictions) == 30

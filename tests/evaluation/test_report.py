@@ -21,7 +21,8 @@ from keras_deit.evaluation.page import Contents, page
 from keras_deit.objectives import Objective, register_objective
 from keras_deit.training import Run
 
-pytestmark = pytest.mark.usefixtures("eager")
+# What happens around the steps is the same on all backends, and PyTorch compiles nothing.
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 HOSTILE = "<script>alert('&\"1\"')</script>"
 SECTIONS = ["result", "curves", "confusion", "classes", "calibration", "mistakes"]
 SECTIONS += ["disagreement", "inside", "recipe", "machine", "data", "reproduce"]

@@ -73,6 +73,7 @@ def test_what_is_not_known_is_named(pyramid, method, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_training_resumes_to_the_same_bits(pyramid, run_dir):
     killed = pyramid.kill_and_resume("killed", *RESUMED, backend="torch")
     expected, found = (stored_weights(d / "final.weights.h5") for d in (run_dir, killed))

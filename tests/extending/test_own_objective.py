@@ -29,6 +29,7 @@ def test_the_objective_has_at_most_sixty_lines():
     assert len(code_lines(text[start:end])) <= 60
 
 
+@pytest.mark.backends("torch")
 def test_the_run_reports_its_figure_and_keeps_the_best_weights(run_dir, contrastive, capsys):
     run = load_run(run_dir)
     assert set(run.summary["test"]["features"]) == {"knn_top1"}
@@ -41,6 +42,7 @@ def test_the_run_reports_its_figure_and_keeps_the_best_weights(run_dir, contrast
     assert f"{run.summary['test']['features']['knn_top1']:.4f}" in capsys.readouterr().out
 
 
+@pytest.mark.backends("torch")
 def test_its_value_is_a_flag_and_part_of_the_run(run_dir):
     objective = load_run(run_dir).config["run"]["objective"]
     assert objective == {"name": "contrastive", "projection": 8}

@@ -48,6 +48,7 @@ def test_it_counts_and_learns_with_fit_alone(local, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.backends("torch")
 def test_its_recipe_trains(local):
     run = load_run(local.train("run", "--epochs=1"))
     assert run.summary["test"]

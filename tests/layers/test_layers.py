@@ -51,6 +51,7 @@ def test_output_equals_numpy(case):
 
 
 @by_effect
+@pytest.mark.backends("torch")
 def test_argument_has_an_effect_and_is_in_the_configuration(case, effect):
     assert_effect(case, effect)
 
@@ -102,6 +103,7 @@ def test_mixed_bfloat16_computes_in_bfloat16_on_float32_weights(case):
     [case for case in CASES if case.kind is not layers.StochasticDepth],
     ids=lambda case: case.kind.__name__,
 )
+@pytest.mark.backends("torch")
 def test_gradient_reaches_every_weight(case):
     layer = case.build()
     inputs = keras.Input(case.input_shape[1:])

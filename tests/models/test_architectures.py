@@ -97,6 +97,7 @@ def test_training_without_stochastic_depth_changes_no_output(case):
 
 
 @by_case
+@pytest.mark.backends("torch")
 def test_keras_file_round_trip(case, tmp_path):
     with precision("mixed_bfloat16"):
         model = case.build_random(name="mine", drop_path_rate=0.2)
@@ -140,6 +141,7 @@ def dataset_shapes(path):
 
 
 @by_case
+@pytest.mark.backends("torch")
 def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     exact = case.build()
     for head in exact.head_layers.values():
@@ -163,6 +165,7 @@ def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
         for name, case in CASES.items()
     ],
 )
+@pytest.mark.backends("torch")
 def test_gradient_reaches_every_trainable_variable(case):
     model = case.build_random()
     variables = model.trainable_variables

@@ -41,6 +41,7 @@ def test_every_name_is_below():
     "name",
     [pytest.param(name, marks=() if "_gap_224" in name else pytest.mark.slow) for name in NAMES],
 )
+@pytest.mark.backends("torch")
 def test_parameters_and_operations_are_the_published_ones(name):
     built, published = abstract_model(name), PUBLISHED[f"{NAMES[name]}_224px_1000"]
     assert size(built.trainable_weights) == published["params"]

@@ -84,6 +84,7 @@ def test_features_of_every_family(name):
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
 @pytest.mark.parametrize("name", [*map(case, STAGED)])
+@pytest.mark.nightly("jax")
 def test_features_of_stages(name):
     """The tokens are those of the last stage; each block has the grid of its own."""
     model = small(name)
@@ -126,6 +127,7 @@ def test_a_block_that_is_not_there_is_refused():
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.backends("torch")
 def test_without_classes_a_model_returns_what_its_heads_would_take(name, tmp_path):
     model, bare = small(name), create_model(name, **{**SIZES, **ALL[name], "num_classes": 0})
     own = {weight.path: weight for weight in model.weights}
@@ -142,6 +144,7 @@ def test_without_classes_a_model_returns_what_its_heads_would_take(name, tmp_pat
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.backends("torch")
 def test_reset_classifier_keeps_all_but_the_heads(name):
     model = small(name)
     model.set_normalization((0.5,) * 3, (0.5,) * 3)
@@ -161,6 +164,7 @@ def test_one_token_per_class_needs_classes():
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.backends("torch")
 def test_a_model_takes_images_of_other_channels(name, channels):
     model = small(name, in_channels=channels)
     assert model(images(channels)).shape == (2, 5)

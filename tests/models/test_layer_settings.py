@@ -107,7 +107,7 @@ def test_clones_of_layers_keep_what_is_set(change):
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=name) for name, case in CASES.items() if case.effects]
 )
-@on_tensorflow
+@pytest.mark.backends("torch")
 def test_every_family_keeps_what_is_frozen_and_quantized(case, tmp_path):
     model = case.build()
     # Keras takes a third of a second for each layer.
@@ -160,6 +160,7 @@ def test_regularizers_constraints_and_rates_come_into_force_as_in_a_plain_model(
     assert sum(map(float, loaded.losses)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.nightly("jax")
 def test_a_distiller_in_a_file_keeps_what_is_set_on_its_student_and_teacher(tmp_path):
     student, teacher = DISTILLED.build(name="student"), DISTILLED.build(name="teacher")
     adapt_quantized_and_frozen(student)

@@ -64,7 +64,7 @@ def digits(side: int):
 
 def case(name):
     # PyTorch compiles nothing. That all backends compute the same is tested elsewhere.
-    often = name in ("resmlp_12_224", "deit_tiny_distilled_patch16_224")
+    often = name == "resmlp_12_224"
     marks = [pytest.mark.backends(*_BACKENDS)]
     return pytest.param(
         name,

@@ -217,6 +217,7 @@ def test_layers_of_t2t(case, kind, table, tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n in PUBLISHED if n.startswith(("pit", "t2t"))])
+@pytest.mark.backends("torch")
 def test_parameters_of_the_published_configurations(name):
     """The authors' norm that is never called has 1,152 values."""
     kind, size, classes = name.replace("px_", "_").split("_")

@@ -205,6 +205,7 @@ def test_the_gates_are_trained_on_the_labels_and_towards_0():
     assert total < expected / 0.01
 
 
+@pytest.mark.backends("torch")
 def test_the_most_informative_inputs_have_the_largest_gates():
     """32 inputs, of which 8 decide the class: the paper's λ, scaled to the size, finds them."""
     rng = np.random.default_rng(5)

@@ -34,6 +34,7 @@ MACS = {
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.backends("torch")
 def test_parameters_are_the_published_ones(family, data):
     for part, values in PARTS.items():
         model = build_abstract(lambda values=values: FAMILIES[family](**DATA[data], **values))
@@ -46,6 +47,7 @@ def test_lsa_has_one_value_for_each_head_of_each_block():
 
 
 @pytest.mark.parametrize("name", MACS)
+@pytest.mark.backends("torch")
 def test_a_name_has_the_cost_and_the_normalization_of_its_data(name):
     model = abstract_model(name)
     assert round(count_macs(model) / 1e6, 1) == MACS[name]

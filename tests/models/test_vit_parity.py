@@ -21,13 +21,15 @@ TIMM_VALUES = {
     "standardization": "variance",
 }
 every_backend = pytest.mark.backends("tensorflow", "jax", "torch")
+# Models of the published sizes: the small ones are of the same layers.
+_FULL = [pytest.mark.slow, pytest.mark.nightly("jax")]
 
 
 def by_case(*originals, full=None):
     found = [case for original in originals for case in parity_systems.cases(original, full)]
     return pytest.mark.parametrize(
         "case",
-        [pytest.param(case, marks=pytest.mark.slow if case.is_full else ()) for case in found],
+        [pytest.param(case, marks=_FULL if case.is_full else ()) for case in found],
         ids=str,
     )
 

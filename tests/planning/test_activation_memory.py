@@ -75,7 +75,7 @@ STEPS = {
 
 
 # A compilation with all optimizations takes long: the others are for the nightly tests.
-OFTEN = {"deit", "cait", "resmlp", "two views"}
+OFTEN = {"cait", "resmlp", "two views"}
 
 
 @pytest.fixture(scope="module")

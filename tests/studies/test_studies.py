@@ -70,6 +70,7 @@ def small_study(**changes) -> StudyDefinition:
 
 @pytest.mark.parametrize("name", list_studies())
 @pytest.mark.parametrize("scale", ["small", pytest.param("paper", marks=pytest.mark.nightly)])
+@pytest.mark.backends("torch")
 def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The file of Grafit's published setting, which a user has to bring.
@@ -271,9 +272,9 @@ def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys
     page = (tmp_path / "study.html").read_text("utf-8")
     assert page.count("<circle") == 4 and "http" not in page.split("</style>")[1]
     monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {"tiny": whole})
-    document = run_study("tiny", output=str(tmp_path), print_fn=lambda line: None)
+    document = run_study("tiny", seeds="1", output=str(tmp_path), print_fn=lambda line: None)
     cells = document["data"]["digits"]["cells"]
-    assert len(cells["on top"]["top-1"]["values"]) == len(cells["pruned"]["top-1"]["values"]) == 2
+    assert len(cells["on top"]["top-1"]["values"]) == len(cells["pruned"]["top-1"]["values"]) == 1
     assert cells["pruned"]["top-1"] != cells["short"]["top-1"]
     assert [file.stat().st_mtime_ns for file in runs] == times
     assert markdown_page(document, "keras-deit study tiny").count("\n| ") >= 6

@@ -17,7 +17,8 @@ from keras_deit.evaluation import evaluate_run
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
 from keras_deit.training import Run, teachers, train_teacher
 
-pytestmark = pytest.mark.usefixtures("eager")
+# What happens around the steps is the same on all backends, and PyTorch compiles nothing.
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 
 NAMES = ("blue", "green", "red")
 FLAGS = {

@@ -86,6 +86,7 @@ def whole(job, tmp_path_factory, eager):
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 def test_a_training_with_a_foreign_teacher_resumes_to_the_bit(
     job, foreign, whole, tmp_path, monkeypatch
 ):

@@ -7,7 +7,8 @@ from keras_deit import InputError, Supervised
 from keras_deit.training import train_job
 from keras_deit.training.loop import TrainingLoop
 
-pytestmark = pytest.mark.usefixtures("eager")
+# What happens around the steps is the same on all backends, and PyTorch compiles nothing.
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 
 
 class Unknown(Supervised):

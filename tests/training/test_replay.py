@@ -76,6 +76,7 @@ def test_a_replayed_teacher_is_the_live_one_to_the_bit(job, labels, live, tmp_pa
 
 
 @every_backend
+@pytest.mark.nightly("jax")
 def test_soft_labels_train_nearly_like_the_teacher(job, tmp_path):
     job = with_objective(job, kind="soft", temperature=2.0)
     stored = label_job(job, tmp_path / "soft", print_fn=quiet)
@@ -85,6 +86,7 @@ def test_soft_labels_train_nearly_like_the_teacher(job, tmp_path):
     assert_close(run, live, "final_weights", atol=1e-3)
 
 
+@pytest.mark.backends("torch")
 def test_another_student_learns_from_the_same_labels(job, labels, live, tmp_path):
     again = replaying(job, labels)
     values = {**again.recipe.model_values, "embed_dim": 12, "num_heads": 1}

@@ -170,6 +170,7 @@ def _make_not_finite(monkeypatch, step):
 
 
 @on_every_backend
+@pytest.mark.nightly("jax")
 def test_a_step_that_is_not_finite_stops_a_run_which_can_resume_without_it(
     job, tmp_path, monkeypatch
 ):
@@ -202,6 +203,7 @@ def test_a_full_disk_stops_a_run_which_resumes_from_what_is_there(
 
 
 @on_every_backend
+@pytest.mark.nightly("jax")
 def test_a_run_resumes_with_another_number_of_micro_batches(tiny_job, tmp_path, monkeypatch):
     def job(micro_batches):
         return tiny_job(
@@ -231,6 +233,7 @@ def test_a_run_resumes_with_another_number_of_micro_batches(tiny_job, tmp_path, 
         assert found == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.backends("torch")
 def test_a_model_for_small_data_resumes(tiny_job, tmp_path, monkeypatch):
     """Its tokens, mixtures and factors of attention are weights as all others."""
     job = tiny_job(

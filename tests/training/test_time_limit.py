@@ -21,7 +21,8 @@ from keras_deit.recipes import (
 )
 from keras_deit.training import make_job, time_limit, train_job, trainer
 
-pytestmark = pytest.mark.usefixtures("eager")
+# What happens around the steps is the same on all backends, and PyTorch compiles nothing.
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,8 @@ from keras_deit.training.checkpoints.file import read_checkpoint
 from keras_deit.training.identity import run_identity
 from keras_deit.training.trainer import default_run_dir
 
-pytestmark = pytest.mark.usefixtures("eager")
+# What happens around the steps is the same on all backends, and PyTorch compiles nothing.
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
 

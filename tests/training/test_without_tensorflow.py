@@ -75,7 +75,7 @@ def test_what_needs_a_missing_package_is_refused_before_anything_is_written(
     assert {path.name for path in folder.iterdir()} == {"run"}
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.nightly), "torch"])
 def test_where_it_is_installed_building_and_training_do_not_import_it(backend):
     values = "image_size=8, patch_size=4, embed_dim=12, depth=1, num_heads=2, num_classes=3"
     script = f"""
