@@ -167,7 +167,8 @@ def paired(first: Sequence[float], second: Sequence[float]) -> dict:
     """
     first, second = np.asarray(first, float), np.asarray(second, float)
     difference = float(np.mean(second - first))
-    if np.ptp(second - first) == 0:
+    # The differences of percents are equal but for rounding.
+    if np.ptp(second - first) <= 1e-9 * max(1.0, np.abs([first, second]).max()):
         p = min(1.0, 2 * 0.5 ** len(first)) if difference else 1.0
         return {"difference": difference, "interval": [difference] * 2, "p": p}
     found = stats.ttest_rel(second, first)

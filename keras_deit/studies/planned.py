@@ -19,8 +19,8 @@ _PHASE = 1 / 3
 # By the scale: what does the trainings, its multiply-adds in a second, and the seconds that a
 # training takes besides, for imports, the program of the step, and the evaluation.
 _SPEEDS = {"small": ("two cores", 20e9, 15), "paper": ("one accelerator", 50e12, 600)}
-# Takes the place of a teacher that is the run of another cell, in a plan.
-_ANY_TEACHER = "kerascv:csp_darknet_tiny"
+# Take the place of the runs of other cells, in a plan.
+_PLACEHOLDERS = {"teacher": "kerascv:csp_darknet_tiny", "weights": "run.weights.h5"}
 
 
 def study_plan(
@@ -76,14 +76,11 @@ def _row(dataset: str, cell: str, count: int, steps: int, macs: float) -> str:
 def planned_options(
     study: StudyDefinition, cell: Cell, dataset: str, scale: str, folder: pathlib.Path
 ) -> dict:
-    """Returns the options of a cell without the runs that it starts from, which need not exist.
-
-    They change neither the steps nor the sizes of its trainings.
+    """Returns the options of a cell with other names for the runs that it starts from, which need
+    not exist. They change neither the steps nor the sizes of its trainings.
     """
-    needed = cell.needs(scale)
     options = cell_options(study, cell, dataset, scale, folder)
-    options = {name: value for name, value in options.items() if name not in needed}
-    return {**options, "teacher": _ANY_TEACHER} if "teacher" in needed else options
+    return {**options, **{name: _PLACEHOLDERS[name] for name in cell.needs(scale)}}
 
 
 def _macs(plan: Plan, teacher: int | None) -> int:

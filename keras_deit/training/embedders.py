@@ -1,5 +1,8 @@
 """The embedders of a run: models from the features to the embeddings, beside the weights."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 
 from keras_deit.core.errors import InputError
@@ -25,8 +28,25 @@ def save_embedder(run: Run, embedder: keras.Model | None, weights: str) -> None:
     """
     if is_writer() and embedder is not None:
         path = run.path / RUN_EMBEDDERS[weights]
-        with addressable(embedder.weights), atomic_write(path) as partial:
+        with (
+            addressable(embedder.weights),
+            _of_one_replica(embedder),
+            atomic_write(path) as partial,
+        ):
             embedder.save(partial)
+
+
+@contextlib.contextmanager
+def _of_one_replica(embedder: keras.Model) -> Iterator[None]:
+    """Lets the file load on all backends: only TensorFlow knows synchronized norms."""
+    norms = [layer for layer in embedder.layers if getattr(layer, "synchronized", False)]
+    try:
+        for norm in norms:
+            norm.synchronized = False
+        yield
+    finally:
+        for norm in norms:
+            norm.synchronized = True
 
 
 def load_embedder(run: Run, weights: str = "final") -> keras.Model | None:

@@ -13,6 +13,7 @@ from PIL import ImageFont
 
 from keras_deit import InputError
 from keras_deit.cli.main import run_command
+from keras_deit.evaluation.study_comparison import paired
 from keras_deit.studies import (
     Cell,
     Claim,
@@ -79,8 +80,6 @@ def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
     dataset = "digits" if scale == "small" else study.paper["dataset"]
     for cell in study.trained:
         options = planned_options(study, cell, dataset, scale, tmp_path)
-        if "weights" in cell.needs(scale):
-            options["weights"] = "some.safetensors"
         job = make_job(**options)
         for option in cell.options_at(scale).keys() & job.recipe.model_values.keys():
             assert job.recipe.model_values[option] == options[option]
@@ -215,6 +214,12 @@ def test_figures_of_the_same_runs_are_compared_by_pairs():
     differences = np.subtract(values["both"], values["class"])
     half = 4.302653 * differences.std(ddof=1) / np.sqrt(3)
     assert [low, high] == pytest.approx([differences.mean() - half, differences.mean() + half])
+
+
+def test_equal_differences_of_percents_are_no_proof():
+    first = [100 * hits / 2600 for hits in (2001, 1987, 2042)]
+    test = paired(first, [value + 100 / 2600 for value in first])
+    assert test["p"] == 0.25
 
 
 def test_a_top1_is_that_of_the_final_weights_unless_the_averaged_ones_are_asked_for():

@@ -254,6 +254,7 @@ register_study(
 _AS_BEFORE = {
     **{f.name: getattr(SMALL_DATA_AUGMENTATION, f.name) for f in fields(SMALL_DATA_AUGMENTATION)},
     **{"evaluation_interpolation": "bilinear", "batch_size": 32, "layer_decay": 1.0},
+    "drop_path_rate": 0.0,
     **{"warmup_steps": 0, "warmup_learning_rate": 0.0},
 }
 # A step that changes nothing, not even the statistics of batch normalization: the model is only
