@@ -58,7 +58,8 @@ class Cell:
     @property
     def runs_from(self) -> str:
         """Name of the cell whose runs have its figures."""
-        return self.name if self.runs_of is None or self.pruning_rate else self.runs_of
+        is_own = self.runs_of is None or self.pruning_rate is not None
+        return self.name if is_own else self.runs_of
 
     def options_at(self, scale: str) -> dict:
         """Returns the options at a scale, besides those of the study."""

@@ -71,6 +71,7 @@ def run_study(
     folder = study_folder(study, scale, output)
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder / DOCUMENT)
+    command = command or _command(name, datasets, seeds, scale, output)
     failed, runs = [], {}
     for dataset in study_datasets(study, scale, datasets):
         trainings = _Trainings(study, dataset, scale, folder, failed, print_fn)
@@ -81,7 +82,6 @@ def run_study(
         runs[dataset] |= trainings.prune(runs[dataset])
     document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
-    command = command or _command(name, datasets, seeds, scale, output)
     for suffix, page in {"md": markdown_page, "html": html_page}.items():
         (folder / f"study.{suffix}").write_text(page(document, command), "utf-8")
     if failed:
@@ -93,8 +93,12 @@ def _command(name, datasets, seeds, scale, output) -> str:
     words = ["keras-deit", "study", name]
     if datasets:
         words += ["--dataset", *datasets]
-    given = {"seeds": seeds, "scale": None if scale == "small" else scale, "output_dir": output}
-    words += [w for flag, v in given.items() if v is not None for w in (f"--{flag}", v)]
+    given = {
+        "seeds": seeds_text(parse_seeds(seeds)) if seeds else None,
+        "scale": None if scale == "small" else scale,
+        "output_dir": output,
+    }
+    words += [w for flag, v in given.items() if v is not None for w in (f"--{flag}", str(v))]
     return shlex.join(words)
 
 
@@ -146,11 +150,9 @@ class _Trainings:
                 # What is there may be of another recipe.
                 self._fail(cell, error)
                 continue
-            finished |= {
-                seed: seeds_study.run(seed)
-                for seed in group
-                if seed in seeds_study.config["results"]
-            }
+            known = seeds_study.config["results"]
+            runs = {seed: seeds_study.run(seed) for seed in group if seed in known}
+            finished |= {seed: run for seed, run in runs.items() if run.summary is not None}
         return finished
 
     def prune(self, runs: dict[str, dict[int, Run]]) -> dict[str, dict[int, Run]]:

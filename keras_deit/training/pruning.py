@@ -210,7 +210,7 @@ def _length(optimization: Optimization, run: Run | None) -> dict[str, int]:
     summary = None if run is None else run.summary
     if summary and (steps is not None or run.config["run"].get("minutes") is not None):
         # With minutes it has as many as have fit into them.
-        steps = summary["steps"]
+        steps = summary.get("steps", steps)
     unit, whole = ("epochs", optimization.epochs) if steps is None else ("steps", steps)
     return {unit: max(1, round(whole * _SHARE_OF_LENGTH))}
 
