@@ -121,7 +121,8 @@ def test_data_of_packages_have_all_splits_and_are_the_same_again(name, fonts, tm
     again = sorted((tmp_path / "b").rglob("*.png"))
     assert all(f.read_bytes() == g.read_bytes() for f, g in zip(files, again, strict=True))
     pixels = [cv2.imread(str(file)) for file in files[:: len(files) // 20]]
-    assert all(np.ptp(image) > 20 for image in pixels)
+    # Some pieces of a photograph are of a clear sky.
+    assert np.mean([np.ptp(image) > 20 for image in pixels]) > 0.9
 
 
 def test_fewer_training_images_are_the_first_ones_and_the_test_is_the_same(fonts):
