@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
 
 @pytest.fixture(scope="module")
 def training(tiny_job):
-    return tiny_job({"epochs": 1, "warmup_epochs": 0, "ema_decay": 0.75})
+    return tiny_job({"epochs": 1, "warmup_epochs": 0, "ema_decay": 0.75, "learning_rate": 0.01})
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,6 @@ def dataset_shapes(path):
 
 
 @by_case
-@pytest.mark.backends("torch")
 def test_mixed_bfloat16_keeps_logits_and_weights_in_float32(case):
     exact = case.build()
     for head in exact.head_layers.values():
