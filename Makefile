@@ -35,7 +35,8 @@ HALVES = $(foreach backend,jax torch,$(backend)@$(call together,$(NUMERICS)) \
 RUNS = $(addprefix tensorflow@,$(filter-out $(SMALL),$(FOLDERS)) $(call together,$(SMALL))) \
 	$(HALVES)
 # The longest first, so that they do not end alone.
-FIRST = $(HALVES) tensorflow@tests/models/ tensorflow@tests/training/
+FIRST = $(HALVES) $(foreach name,cli training objectives,tensorflow@tests/$(name)/) \
+	tensorflow@$(call together,$(SMALL))
 # So many at once, also on two cores, because processes wait for each other and for files. All together
 # take up to 10 GB of memory. The output of each is kept together.
 JOBS ?= 3

@@ -79,8 +79,12 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def default_run(home):
-    """The training of a user who gives no data, teacher and directory, in another folder."""
-    return run_process(home, "train", *ONE_EPOCH)
+    """The training of a user who gives no data, teacher and directory, in another folder.
+
+    It is on two replicas, in a process of its own, because TensorFlow splits the CPU only before
+    the CPU is used.
+    """
+    return run_process(home, "train", *ONE_EPOCH, "--strategy=mirrored", "--virtual_devices=2")
 
 
 @pytest.mark.slow
@@ -89,6 +93,15 @@ def test_the_default_teacher_is_trained_first(default_run, home):
     assert len(table_rows(default_run.stdout)) == 4
     path = pathlib.Path(re.search(r"^Run directory: (.+)$", default_run.stdout, re.M)[1])
     assert (home / path / "summary.json").is_file() and not path.is_absolute()
+
+
+@pytest.mark.slow
+def test_two_replicas_train_teacher_and_student(default_run, home):
+    assert "64 on 2 device(s)" in default_run.stdout
+    # The training of the teacher and the evaluation of the run measured the same accuracy.
+    (record,) = home.glob("runs/teachers/*.json")
+    top1 = json.loads(record.read_text())["top1"]["test"]
+    assert table_rows(default_run.stdout)[0].split()[1] == f"{top1:.4f}"
 
 
 @pytest.mark.slow
@@ -120,20 +133,6 @@ def test_a_folder_of_images_is_trained_on(tmp_path, teacher_file, monkeypatch):
     with pytest.raises(InputError, match=r"truncated\.png"):
         call("train", *ONE_EPOCH, *arguments, "--run_dir=never")
     assert not (tmp_path / "never").exists()
-
-
-@pytest.mark.slow
-def test_two_replicas_train_teacher_and_student(tmp_path):
-    # In a separate process, because TensorFlow splits the CPU only before it is used.
-    arguments = ("--strategy=mirrored", "--virtual_devices=2", "--teacher_dir=teachers")
-    output = run_process(tmp_path, "train", *ONE_EPOCH, *arguments, "--run_dir=mirrored")
-    assert "64 on 2 device(s)" in output.stdout
-    rows = table_rows(output.stdout)
-    assert len(rows) == 4
-    # The training of the teacher and the evaluation of the run measured the same accuracy.
-    (record,) = tmp_path.glob("teachers/*.json")
-    top1 = json.loads(record.read_text())["top1"]["test"]
-    assert rows[0].split()[1] == f"{top1:.4f}"
 
 
 @pytest.mark.slow
