@@ -15,8 +15,9 @@ STEPS = pathlib.Path(__file__).with_name("target_steps.py")
 def test_two_devices_average_like_one():
     process = start(STEPS, backend=keras.backend.backend(), CUDA_VISIBLE_DEVICES="-1")
     result = json.loads(end(process).splitlines()[-1])
-    for found in result.values():
+    for case, found in result.items():
         assert found["replicas"] == 2
-        # The variance of two devices is a mean of squares less the squared mean.
-        assert found["difference"] < 5e-5 * max(1, found["moved"])
+        # In DINO's head the variance of two devices is a mean of squares less the squared mean.
+        bound = 5e-5 if case == "dino" else 1e-5
+        assert found["difference"] < bound * max(1, found["moved"])
         assert found["moved"] > 1e-3
