@@ -180,9 +180,9 @@ def _objective(situation: Situation) -> Objective:
 def _teacher_reason(teacher: str | None) -> str:
     if teacher is None:
         return (
-            "no teacher: it would have to be trained first, and in about ten minutes that was no "
-            "better than the student alone on four small folders, one seed each; --teacher auto "
-            "trains one, and --teacher FILE.keras is one that knows these classes"
+            "no teacher: it would have to be trained first, and on four small folders that gained "
+            "no more in ten minutes than seeds differ; --teacher auto trains one, and --teacher "
+            "FILE.keras is one that knows these classes"
         )
     return (
         "the teacher's softened distribution is distilled, with little weight on the labels: on "
