@@ -198,6 +198,10 @@ def test_the_training_of_a_teacher_resumes(folder):
         keras.saving.load_model(folder / f"{name}-teacher.keras", compile=False).get_weights()
         for name in ("stopped", "whole")
     )
+    # The batch normalization takes the bias of the convolution away, so its gradient is nothing but
+    # rounding errors, which differ between processors.
+    bias = 1
+    del resumed[bias], whole[bias]
     for first, second in zip(resumed, whole, strict=True):
         np.testing.assert_allclose(first, second, **TOLERANCE)
     expected = json.loads((folder / "whole-teacher.json").read_text())["top1"]
