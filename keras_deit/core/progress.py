@@ -74,6 +74,12 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def set_total(self, total: int) -> None:
+        """Sets how many parts the task has."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def show(self, figures: dict[str, str]) -> None:
         """Sets the figures that are shown beside the progress, by name."""
         self._figures = "".join(f", {name} {value}" for name, value in figures.items())

@@ -155,7 +155,7 @@ class Optimization:
             warmup_steps = min(warmup_steps, int(max_warmup * steps))
         return dataclasses.replace(self, steps=steps, warmup_steps=warmup_steps)
 
-    def in_epochs(self, steps_per_epoch: int) -> tuple["Optimization", int]:
+    def in_epochs(self, steps_per_epoch: int, min_epochs: int = 1) -> tuple["Optimization", int]:
         """Returns the same training in epochs, and the number of steps in one of them.
 
         With `steps` an epoch is at least 100 steps, in whole passes over the data, or all steps if
@@ -164,13 +164,15 @@ class Optimization:
 
         Args:
             steps_per_epoch: number of steps in the passes over the training data of an epoch.
+            min_epochs: number of epochs for which epochs of `steps` are made shorter than that.
         """
         if self.steps is None:
             return self, steps_per_epoch
         passes = -(-_MIN_EPOCH_STEPS // steps_per_epoch)
-        steps_per_epoch = min(self.steps, passes * steps_per_epoch)
+        whole = min(self.steps, passes * steps_per_epoch)
+        steps_per_epoch = min(max(1, self.steps // min_epochs), whole)
         epochs = self.steps // steps_per_epoch
-        share = min(1, epochs / self.epochs)
+        share = min(1, self.steps // whole / self.epochs) * whole / steps_per_epoch
         changes = {"epochs": epochs, "warmup_epochs": self.warmup_epochs * share, "steps": None}
         if self.schedule == "step":
             changes["decay_epochs"] = self.decay_epochs * share

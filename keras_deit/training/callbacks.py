@@ -51,6 +51,11 @@ class ProgressBar(keras.callbacks.Callback):
     def __exit__(self, *error):
         self._progress.__exit__(*error)
 
+    def set_epochs(self, epochs: int) -> None:
+        """Sets the number of epochs of the whole training."""
+        self._epochs = epochs
+        self._progress.set_total(epochs * self._steps_per_epoch)
+
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_start = time.monotonic()
 

@@ -7,6 +7,7 @@ import math
 import pathlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -19,6 +20,9 @@ from keras_deit.optimizers import Optimization, learning_rate_schedule
 from keras_deit.training.callbacks import FiniteCheck, ProgressBar, StepTimer
 from keras_deit.training.checkpoints import CheckpointManager, Progress, TrainingState
 from keras_deit.training.interruption import Interruption, Stopped
+
+if TYPE_CHECKING:
+    from keras_deit.training.time_limit import TimeLimit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +76,10 @@ class TrainingLoop:
         callbacks: further ones. They get the events of the training, not of its validation.
         on_nan: "fail", or "skip" to skip steps with non-finite gradients; None if the user cannot
             choose.
+        time_limit: changes the number of epochs so that they fit into a time; None for none.
 
     Attributes:
+        epochs: number of epochs.
         progress: how far the training has come.
         timer: has the times of the steps of this process.
         finite: counts the skipped steps.
@@ -93,14 +99,16 @@ class TrainingLoop:
         checkpoints: CheckpointManager | None = None,
         callbacks: tuple[keras.callbacks.Callback, ...] = (),
         on_nan: str | None = None,
+        time_limit: "TimeLimit | None" = None,
     ):
+        self.epochs = epochs
         self.progress = Progress()
         self.timer = StepTimer()
         self.checkpoints = checkpoints or CheckpointManager(None)
         self._model = model
         self._title = title
         self._data = data
-        self._epochs, self._schedule = epochs, learning_rate
+        self._schedule, self._time_limit = learning_rate, time_limit
         self._monitor, self._mode = monitor, mode
         self._teacher, self._micro_batches = teacher, micro_batches
         steps = data.steps_per_epoch // micro_batches
@@ -111,7 +119,7 @@ class TrainingLoop:
 
     @property
     def finished(self) -> bool:
-        return self.progress.epoch >= self._epochs
+        return self.progress.epoch >= self.epochs
 
     @property
     def _steps_done(self) -> int:
@@ -139,15 +147,19 @@ class TrainingLoop:
             self._state.assign(tensors, source, progress.micro_batches)
             in_epoch = self.progress.step and self.progress.logs is None
             self._to_restore_in_epoch = tensors if in_epoch else None
+        if self._time_limit is not None:
+            self._time_limit.start(self.progress)
+            self._take_epochs()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Shows a progress bar and handles signals during the block."""
-        total = self._epochs * self._data.steps_per_epoch
-        bar = ProgressBar(self._title, total, self._epochs, self._steps_done, self._monitor)
+        total = self.epochs * self._data.steps_per_epoch
+        bar = ProgressBar(self._title, total, self.epochs, self._steps_done, self._monitor)
         self._callbacks = keras.callbacks.CallbackList(
             [*self._given_callbacks, bar], model=self._model
         )
+        self._bar = bar
         with self._interruption.active(), bar, warnings.catch_warnings():
             # Neither Grain nor a generator tells Keras how long a pass is.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
@@ -186,6 +198,10 @@ class TrainingLoop:
         self.timer.epoch_ended(left, self.checkpoints.seconds_spent - spent)
         first_step = epoch * self._data.steps_per_epoch // self._micro_batches
         rate = float(keras.ops.convert_to_numpy(self._schedule(first_step)))
+        if self._time_limit is not None:
+            self._time_limit.epoch_ended(epoch + 1)
+            self._take_epochs()
+            self._bar.set_epochs(self.epochs)
         self.progress = dataclasses.replace(
             self.progress,
             step=self._data.steps_per_epoch,
@@ -205,8 +221,10 @@ class TrainingLoop:
         """
         number, every = self.progress.epoch + 1, self._data.validation_epochs
         logs, best = dict(self.progress.logs), self.progress.best
-        if self._data.validate is not None and (number % every == 0 or number == self._epochs):
+        if self._data.validate is not None and (number % every == 0 or number == self.epochs):
             figures = self._data.validate(_StopInValidation(self))
+            if self._time_limit is not None:
+                self._time_limit.validated()
             logs |= {f"val_{name}": float(value) for name, value in figures.items()}
             best = self._best(number, logs)
         self._callbacks.on_epoch_end(self.progress.epoch, dict(logs))
@@ -216,6 +234,11 @@ class TrainingLoop:
             self.progress, epoch=number, step=0, logs=None, history=history, best=best
         )
         return improved
+
+    def _take_epochs(self) -> None:
+        """Takes over the number of epochs of the time limit."""
+        self.epochs, self._schedule = self._time_limit.epochs, self._time_limit.schedule
+        self.progress = dataclasses.replace(self.progress, epochs=self.epochs)
 
     def _best(self, number: int, logs: dict) -> dict:
         """Returns number and figure of the best epoch, after epoch `number`."""
@@ -282,8 +305,11 @@ class TrainingLoop:
         if 0 < self.progress.step < self._data.steps_per_epoch:
             self._state.capture_random_state()
         self.finite.require_finite()
-        bad_images = tuple(self._data.bad_images.names)
-        self.progress = dataclasses.replace(self.progress, bad_images=bad_images)
+        self.progress = dataclasses.replace(
+            self.progress,
+            bad_images=tuple(self._data.bad_images.names),
+            seconds_left=self._time_limit and self._time_limit.seconds_left,
+        )
         return self.checkpoints.save(self._state, self.progress)
 
 
@@ -296,11 +322,12 @@ def objective_loop(
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
     on_nan: str | None = None,
     monitor: str | None = None,
+    time_limit: "TimeLimit | None" = None,
 ) -> TrainingLoop:
     """Returns the loop that trains a model with its objective.
 
     Args:
-        model, title, data, checkpoints, callbacks, on_nan: as for `TrainingLoop`.
+        model, title, data, checkpoints, callbacks, on_nan, time_limit: as for `TrainingLoop`.
         optimization: for the epochs and the learning rates.
         monitor: figure of the validation, without "val_", that chooses the best epoch; None for
             the objective's.
@@ -312,7 +339,7 @@ def objective_loop(
     schedule = learning_rate_schedule(optimization, data.steps_per_epoch // micro_batches)
     return TrainingLoop(
         *(model, title, data, optimization.epochs, schedule, name, mode),
-        *(objective.teacher, micro_batches, checkpoints, callbacks, on_nan),
+        *(objective.teacher, micro_batches, checkpoints, callbacks, on_nan, time_limit),
     )
 
 

@@ -48,7 +48,7 @@ def start_report(
         **_balance(optimization, model, splits),
         "teacher": teacher or "none",
         "images per step": _images(optimization),
-        "steps": f"{steps * optimization.epochs:,} ({optimization.epochs} epochs of {steps})",
+        "steps": _steps(job, optimization, steps),
         "optimizer": _optimizer(optimization),
         "schedule": _schedule(optimization),
         "peak learning rate": f"{optimization.peak_learning_rate:.3g}",
@@ -130,7 +130,7 @@ def training_summary(loop: TrainingLoop, optimization: Optimization, steps: int)
     """Returns what `summary.json` says of a training, without its scores."""
     checkpoints = loop.checkpoints
     return {
-        "steps": steps * optimization.epochs,
+        "steps": steps * loop.epochs,
         "skipped_steps": loop.finite.skipped,
         "best": loop.progress.best,
         "checkpoints": {
@@ -195,6 +195,12 @@ def _images(optimization: Optimization) -> str:
     count = optimization.accumulation_steps
     accumulated = f", in {count} micro-batches" if count > 1 else ""
     return f"{optimization.batch_size} on {data_parallel_replicas()} device(s){accumulated}"
+
+
+def _steps(job: Job, optimization: Optimization, steps: int) -> str:
+    epochs = optimization.epochs
+    adjusted = "" if job.minutes is None else ", fewer or more if the speed changes"
+    return f"{steps * epochs:,} ({epochs} epochs of {steps}){adjusted}"
 
 
 def _optimizer(optimization: Optimization) -> str:

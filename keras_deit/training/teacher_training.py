@@ -38,7 +38,7 @@ from keras_deit.training.input_pipeline import InputPipeline, training_class_wei
 from keras_deit.training.loop import TrainingData, objective_loop
 from keras_deit.training.report import weights_line
 from keras_deit.training.steps import dataset_steps
-from keras_deit.training.time_limit import limit
+from keras_deit.training.time_limit import TimeLimit
 
 # The teacher is the same for every seed of the student.
 _TEACHER_SEED = 0
@@ -204,10 +204,13 @@ def fit_teacher(
         dataset.train, recipe.augmentation, optimization, _TEACHER_SEED
     )
     data = TrainingData(batches, steps, bad_images=pipeline.bad_images)
+    time_limit = None
     if end is not None:
-        steps_file = folder / "steps.json"
-        optimization, data = limit(end, steps_file, training_model, data, optimization)
-    loop = objective_loop(training_model, "teacher", data, optimization, checkpoints)
+        time_limit = TimeLimit(end, folder / "steps.json", training_model, data, optimization)
+        optimization, data = time_limit.optimization, time_limit.data
+    loop = objective_loop(
+        training_model, "teacher", data, optimization, checkpoints, time_limit=time_limit
+    )
     loop.restore()
     with loop.running():
         while not loop.finished:

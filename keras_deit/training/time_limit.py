@@ -1,4 +1,4 @@
-"""Trainings with a time limit: how many steps fit into it is measured once, and remembered."""
+"""Trainings with a time limit: how many steps fit into it is measured before and meanwhile."""
 
 import dataclasses
 import math
@@ -13,9 +13,10 @@ from keras_deit.core.errors import corrupt_as_input_error
 from keras_deit.core.files import read_json, write_json
 from keras_deit.core.keras_internals import build_from_first_batch
 from keras_deit.core.processes import all_gather, barrier, is_writer
+from keras_deit.core.progress import progress_logger
 from keras_deit.objectives import TrainingModel
 from keras_deit.optimizers import Optimization, learning_rate_schedule
-from keras_deit.training.checkpoints import TrainingState
+from keras_deit.training.checkpoints import Progress, TrainingState
 from keras_deit.training.loop import TrainingData
 
 # The first steps are not timed: one compiles, and the next ones have batches that were prepared
@@ -28,50 +29,142 @@ _MAX_WARMUP = 0.2
 # What is left of the time for the last evaluation, weights, checkpoints, and a machine that slows
 # down.
 _MARGIN = 0.9
+# The same between epochs, when the speed is known better.
+_MARGIN_AT_LAST = 0.95
+# There are more epochs than before if so many times as many fit.
+_MANY_MORE = 1.1
+# The weight of the last epoch in the mean time of an epoch.
+_RECENT = 0.3
 # How often a training with a time limit is validated.
 VALIDATIONS = 10
 
 
-def limit(
-    end: float,
-    file: pathlib.Path,
-    model: TrainingModel,
-    data: TrainingData,
-    optimization: Optimization,
-    final_passes: float = 0,
-) -> tuple[Optimization, TrainingData]:
-    """Returns the optimization and the data of as many steps as can be done until a time.
+class TimeLimit:
+    """The number of epochs of a training that ends at a time.
+
+    How many steps fit is measured before the first of them. Between epochs they become fewer if
+    the rest would take too long, and more if many more fit, since the speed of a machine changes
+    with what else it does. A checkpoint has the present number, and how much time is left.
 
     Args:
         end: time of `time.monotonic()`, in seconds.
-        file: remembers the number of steps, so that a training that is stopped and resumed has the
-            same schedule.
+        file: remembers the number of steps that was measured, so that a training that is stopped
+            and resumed has the same schedule.
         model: compiled with an optimizer whose schedule is adjustable.
         data: data of the training.
         optimization: with any number of epochs.
         final_passes: images that are evaluated after the last step, in validation splits.
+
+    Attributes:
+        optimization, data: of as many steps as were measured to fit.
+        epochs: the present number of epochs.
+        schedule: the present learning rates, a function of the step of the optimizer.
     """
-    if not file.is_file():
-        # All processes must do the same number of steps.
-        counts = all_gather([str(steps_until(end, model, data, final_passes))])
-        if is_writer():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"steps": min(map(int, counts))})
-        barrier("steps")
-    micro_batches = optimization.accumulation_steps
-    complaint = f"{file} is corrupt"
-    with corrupt_as_input_error(complaint):
-        steps = max(1, read_json(file, complaint)["steps"] // micro_batches)
-    optimization, per_epoch = optimization.with_steps(steps, _MAX_WARMUP).in_epochs(
-        data.steps_per_epoch // micro_batches
-    )
-    schedule = learning_rate_schedule(optimization, per_epoch)
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    optimizer.set_schedule(schedule.total_steps, schedule.warmup_steps)
-    every = max(data.validation_epochs, math.ceil(optimization.epochs / VALIDATIONS))
-    return optimization, dataclasses.replace(
-        data, steps_per_epoch=per_epoch * micro_batches, validation_epochs=every
-    )
+
+    def __init__(
+        self,
+        end: float,
+        file: pathlib.Path,
+        model: TrainingModel,
+        data: TrainingData,
+        optimization: Optimization,
+        final_passes: float = 0,
+    ):
+        self._end, self._model, self._final_passes = end, model, final_passes
+        if not file.is_file():
+            # All processes must do the same number of steps.
+            steps = _least(steps_until(end, model, data, final_passes))
+            if is_writer():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_json(file, {"steps": steps, "min_epochs": VALIDATIONS})
+            barrier("steps")
+        micro_batches = optimization.accumulation_steps
+        complaint = f"{file} is corrupt"
+        with corrupt_as_input_error(complaint):
+            stored = read_json(file, complaint)
+            steps = max(1, stored["steps"] // micro_batches)
+            # An earlier version had epochs of any length.
+            min_epochs = stored.get("min_epochs", 1)
+        self.optimization, self._steps_per_epoch = optimization.with_steps(
+            steps, _MAX_WARMUP
+        ).in_epochs(data.steps_per_epoch // micro_batches, min_epochs)
+        every = math.ceil(self.optimization.epochs / VALIDATIONS)
+        self.data = dataclasses.replace(
+            data,
+            steps_per_epoch=self._steps_per_epoch * micro_batches,
+            validation_epochs=max(data.validation_epochs, every),
+        )
+        self._seconds_per_epoch = self._last_end = None
+        self._validation_seconds = 0.0 if data.validate is None else None
+        self._set(self.optimization.epochs)
+
+    def _set(self, epochs: int) -> None:
+        """Sets the number of epochs, also in the schedules."""
+        self.epochs = epochs
+        steps = epochs * self._steps_per_epoch
+        warmup_steps = self.optimization.warmup_steps
+        optimization = dataclasses.replace(
+            self.optimization,
+            epochs=epochs,
+            warmup_epochs=min(self.optimization.warmup_epochs, epochs),
+            warmup_steps=None if warmup_steps is None else min(warmup_steps, steps),
+        )
+        self.schedule = learning_rate_schedule(optimization, self._steps_per_epoch)
+        optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
+        optimizer.set_schedule(self.schedule.total_steps, self.schedule.warmup_steps)
+        if (length := self._model.objective.length) is not None:
+            self._model.objective.use_length(dataclasses.replace(length, steps=steps))
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the training should end."""
+        return self._end - time.monotonic()
+
+    def start(self, progress: Progress) -> None:
+        """Begins to measure; a training that resumes has the epochs and the time that were left."""
+        now = time.monotonic()
+        if progress.seconds_left is not None:
+            self._end = now + progress.seconds_left
+            self._set(progress.epochs)
+        # The first steps after resuming have to be compiled, and are not timed.
+        self._last_end = None if progress.epoch or progress.step else now
+
+    def epoch_ended(self, number: int) -> None:
+        """Adjusts the number of epochs after one of them, before its validation."""
+        now = time.monotonic()
+        if self._last_end is not None:
+            seconds, mean = now - self._last_end, self._seconds_per_epoch
+            self._seconds_per_epoch = seconds if mean is None else mean + _RECENT * (seconds - mean)
+        self._last_end = now
+        epochs = _least(self._fitting(number))
+        if epochs != self.epochs:
+            progress_logger.info(f"{epochs} epochs fit into the time, not {self.epochs}.")
+            self._set(epochs)
+
+    def _fitting(self, number: int) -> int:
+        """Returns how many epochs there should be after a number of them."""
+        if None in (self._seconds_per_epoch, self._validation_seconds):
+            return self.epochs
+        validation = self._validation_seconds
+        seconds = self._seconds_per_epoch + validation / self.data.validation_epochs
+        left = self.seconds_left - validation * (1 + self._final_passes)
+        fitting = max(number, number + int(_MARGIN_AT_LAST * left / seconds))
+        if (self.epochs - number) * seconds > left or fitting >= _MANY_MORE * self.epochs:
+            return fitting
+        return self.epochs
+
+    def validated(self) -> None:
+        """Records that a validation has ended."""
+        now = time.monotonic()
+        # Not of one that is done again after resuming, which has to be compiled.
+        if self._last_end is not None:
+            self._validation_seconds = now - self._last_end
+        self._last_end = now
+
+
+def _least(count: int) -> int:
+    """Returns the least of the numbers that the processes have found."""
+    return min(map(int, all_gather([str(count)])))
 
 
 def steps_until(end: float, model: TrainingModel, data: TrainingData, final_passes: float) -> int:

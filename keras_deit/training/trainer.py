@@ -17,7 +17,6 @@ from keras_deit.data import BadImages, Dataset, load_dataset
 from keras_deit.distributed import strategy_scope
 from keras_deit.objectives import Objective, TrainingModel
 from keras_deit.objectives.scoring import Scores
-from keras_deit.optimizers import Optimization
 from keras_deit.pretrained.own_weights import RUN_BEST
 from keras_deit.training.callbacks import tensorboard_events
 from keras_deit.training.changes import check_unchanged, data_summary
@@ -28,7 +27,7 @@ from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
 from keras_deit.training.log import LogFile, log_file
-from keras_deit.training.loop import TrainingData, objective_loop
+from keras_deit.training.loop import objective_loop
 from keras_deit.training.preparation import (
     build_student,
     check_recipe,
@@ -42,7 +41,7 @@ from keras_deit.training.report import environment, start_report, training_summa
 from keras_deit.training.run import Run, flatten
 from keras_deit.training.steps import dataset_steps, training_length
 from keras_deit.training.teachers import teacher_fingerprint, values_of, with_teacher
-from keras_deit.training.time_limit import limit
+from keras_deit.training.time_limit import TimeLimit
 from keras_deit.training.validation import score_split
 
 
@@ -170,8 +169,11 @@ def _train(
         # Another process has finished it meanwhile, or it is whole again.
         elif run.summary is not None and not {*run.lost_weights()} - {*RUN_BEST}:
             return
+        time_limit = None
         if end is not None:
-            optimization, data = _within(end, run, model, data, optimization, splits)
+            passes = _final_passes(model, splits)
+            time_limit = TimeLimit(end, run.steps_file, model, data, optimization, passes)
+            optimization, data = time_limit.optimization, time_limit.data
         steps = data.steps_per_epoch // optimization.accumulation_steps
         shown = teacher["teacher"] and f"{teacher['teacher']}, {teacher['teacher_figure']}"
         if "teacher_replay" in teacher:
@@ -194,10 +196,12 @@ def _train(
             *(model, "student", data, optimization, checkpoints, events),
             on_nan=job.on_nan,
             monitor=job.monitor,
+            time_limit=time_limit,
         )
 
         # Restore, then train and validate each epoch.
         loop.restore()
+        optimization = dataclasses.replace(optimization, epochs=loop.epochs)
         objective.use_length(training_length(optimization, steps, splits))
         with loop.running():
             while not loop.finished:
@@ -251,20 +255,12 @@ def _accepted_changes(run: Run, changes: str) -> dict:
     return {"accepted_data_changes": accepted} if accepted else {}
 
 
-def _within(
-    end: float,
-    run: Run,
-    model: TrainingModel,
-    data: TrainingData,
-    optimization: Optimization,
-    splits: Dataset,
-) -> tuple[Optimization, TrainingData]:
-    """Returns the optimization and the data of as many steps as can be done until a time."""
+def _final_passes(model: TrainingModel, splits: Dataset) -> float:
+    """Returns what is evaluated after the last step, in validation splits."""
     split = getattr(splits, splits.reported_split)
     # Temperatures need the validation split once more.
     passes = len(split) / len(splits.validation) + (split is not splits.validation)
-    passes *= 1 if model.averages is None else 2
-    return limit(end, run.steps_file, model, data, optimization, passes)
+    return passes * (1 if model.averages is None else 2)
 
 
 def _config(job, student, dataset, pipeline, teacher, effective) -> dict:

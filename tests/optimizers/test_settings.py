@@ -60,6 +60,20 @@ def test_steps_are_whole_epochs_of_at_least_100_or_one_short_epoch():
     assert (found.epochs, length) == (2, 250)
 
 
+def test_more_epochs_of_fewer_steps_have_as_long_a_warm_up():
+    optimization = Optimization(
+        epochs=300, warmup_epochs=5, batch_size=10, steps=600, schedule="step", decay_epochs=30
+    )
+    found, length = optimization.in_epochs(250, min_epochs=10)
+    assert (found.epochs, length) == (10, 60)
+    whole, whole_length = optimization.in_epochs(250)
+    for name in ("warmup_epochs", "decay_epochs"):
+        expected = getattr(whole, name) * whole_length
+        assert getattr(found, name) * length == pytest.approx(expected)
+    enough = dataclasses.replace(optimization, steps=5000)
+    assert enough.in_epochs(250, min_epochs=10) == enough.in_epochs(250)
+
+
 def test_another_number_of_steps_has_a_shorter_warm_up():
     optimization = Optimization(warmup_steps=200)
     assert optimization.with_steps(4000, 0.2).warmup_steps == 200

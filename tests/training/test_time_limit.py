@@ -20,6 +20,9 @@ from keras_deit.recipes import (
     default_teacher_recipe,
 )
 from keras_deit.training import make_job, time_limit, train_job, trainer
+from keras_deit.training.checkpoints import Progress
+from keras_deit.training.loop import TrainingData
+from keras_deit.training.time_limit import TimeLimit
 
 # What happens around the steps is the same on all backends, and PyTorch compiles nothing.
 pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
@@ -42,13 +45,14 @@ def seven_steps(monkeypatch):
         return 7
 
     monkeypatch.setattr(time_limit, "steps_until", measured)
+    monkeypatch.setattr(TimeLimit, "_fitting", lambda self, number: self.epochs)
 
 
 def test_measuring_changes_nothing(seven_steps, tiny_job, tmp_path):
     """The same run with its number of steps given is the same to the bit."""
     limited = tiny_job(job={"minutes": 0.02})
     run = train_job(limited, str(tmp_path / "limited"), quiet)
-    assert json.loads(run.steps_file.read_text()) == {"steps": 7}
+    assert json.loads(run.steps_file.read_text()) == {"steps": 7, "min_epochs": 10}
     assert run.summary["steps"] == 7
     plain = tiny_job({"steps": 7})
     other = train_job(plain, str(tmp_path / "plain"), quiet)
@@ -92,13 +96,13 @@ def test_a_killed_training_of_features_keeps_its_schedules(
     name, seven_steps, tiny_job, tmp_path, monkeypatch
 ):
     """They are of the epochs that the time limit makes, in the first process too."""
-    passes, limit = [], trainer.limit
+    passes = []
 
     def limited(*args):
         passes.append(args[-1])
-        return limit(*args)
+        return TimeLimit(*args)
 
-    monkeypatch.setattr(trainer, "limit", limited)
+    monkeypatch.setattr(trainer, "TimeLimit", limited)
     job = tiny_job(
         {"batch_size": 400},
         {"minutes": 0.02, "checkpoint_seconds": 0.0},
@@ -120,11 +124,124 @@ def test_a_killed_training_of_features_keeps_its_schedules(
     assert passes == [{"dino": 6, "grafit": 3}[name]] * 3
 
 
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.nightly("tensorflow")
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_a_killed_training_keeps_the_epochs_that_a_change_of_speed_has_left(
+    accumulation_steps, tiny_job, tmp_path, monkeypatch
+):
+    optimization = {
+        **{"ema_decay": 0.9, "final_weight_decay": 0.2, "batch_size": 200},
+        "accumulation_steps": accumulation_steps,
+    }
+    job = tiny_job(optimization, {"minutes": 0.02, "checkpoint_seconds": 0.0})
+    monkeypatch.setattr(time_limit, "steps_until", lambda *args: 8 * accumulation_steps)
+    for less, steps in ((False, 8), (True, 5)):
+        # One step is an epoch here. After the third one, only five fit.
+        epochs = {3: 5, 4: 5, 5: 5} if less else {}
+        fitting = lambda self, number, epochs=epochs: epochs.get(number, self.epochs)  # noqa: E731
+        monkeypatch.setattr(TimeLimit, "_fitting", fitting)
+        path = tmp_path / f"{less}"
+        whole = train_job(job, str(path / "whole"), quiet)
+        assert whole.summary["steps"] == steps
+        rows = whole.metrics_file.read_text().splitlines()
+        assert len(rows) == 1 + steps and "val_" in rows[0] and ",," not in rows[-1]
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            before_call(patch, "step_ends", 3 * accumulation_steps, kill)
+            train_job(job, str(path / "killed"), quiet)
+        monkeypatch.setattr(TimeLimit, "_fitting", lambda self, number: self.epochs)
+        resumed = train_job(job, str(path / "killed"), quiet)
+        assert result_bits(resumed) == result_bits(whole)
+
+
+class Machine:
+    """A clock, and a training of epochs that take different times."""
+
+    def __init__(self, folder, monkeypatch, validates=True):
+        self.now, self.lengths = 1000.0, []
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr(time_limit, "time", clock)
+        # 1,000 steps of half a second, in 10 epochs of 50 seconds, and a margin.
+        monkeypatch.setattr(time_limit, "steps_until", lambda *args: 1000)
+        optimizer = SimpleNamespace(set_schedule=lambda *lengths: self.lengths.append(lengths))
+        model = SimpleNamespace(optimizer=optimizer, objective=SimpleNamespace(length=None))
+        validate = self.validate if validates else None
+        self.limit = TimeLimit(
+            1600.0,
+            folder / "steps.json",
+            model,
+            TrainingData(None, 20, validate),
+            Optimization(batch_size=64, warmup_epochs=5.0),
+            final_passes=2,
+        )
+
+    def validate(self):
+        self.now += 4.0
+        self.limit.validated()
+
+    def train(self, seconds_per_step, progress=None):
+        """Returns the numbers of epochs after each of them."""
+        progress, epochs = progress or Progress(), []
+        self.limit.start(progress)
+        number = progress.epoch
+        while number < self.limit.epochs:
+            number += 1
+            self.now += self.limit.data.steps_per_epoch * seconds_per_step(number)
+            self.limit.epoch_ended(number)
+            epochs.append(self.limit.epochs)
+            if self.limit.data.validate and (
+                number % self.limit.data.validation_epochs == 0 or number == self.limit.epochs
+            ):
+                self.validate()
+        self.now += 8.0 if self.limit.data.validate else 0.0
+        return epochs
+
+
+SPEEDS = {
+    "steady": lambda number: 0.5,
+    "a little slower": lambda number: 0.53,
+    "slower from the beginning": lambda number: 1.0,
+    "slower from the middle": lambda number: 0.5 if number < 5 else 1.0,
+    "slower at last": lambda number: 0.5 if number < 9 else 0.8,
+    "now slow and now fast": lambda number: 0.4 if number % 2 else 0.65,
+    "paused": lambda number: 1.5 if number == 4 else 0.5,
+    "faster": lambda number: 0.2,
+}
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+@pytest.mark.parametrize("validates", [True, False])
+def test_a_training_ends_in_time_whatever_the_machine_does(name, validates, tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch, validates)
+    epochs = machine.train(SPEEDS[name])
+    # The last epoch is not shortened any more.
+    assert 0.8 * 600 < machine.now - 1000 <= (610 if name == "slower at last" else 600)
+    total, warmup = machine.lengths[-1]
+    assert total == 100 * epochs[-1] == 100 * len(epochs)
+    assert warmup == machine.lengths[0][1]
+    if validates and name in ("steady", "a little slower"):
+        assert {*epochs} == {10}
+
+
+def test_a_training_that_resumes_has_the_time_that_was_left(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch)
+    progress = Progress(epoch=4, epochs=9, seconds_left=300.0)
+    machine.now += 86_400
+    epochs = machine.train(lambda number: 1.0, progress)
+    # The first epoch has compiled, and is not timed.
+    assert epochs == [9, 6]
+
+
+def test_a_training_out_of_time_ends_with_its_epoch(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch)
+    assert machine.train(lambda number: 10.0) == [10, 2]
+
+
 def test_a_damaged_number_of_steps_is_one_line(tmp_path):
     for content in ("{}", '{"steps": "many"}', "[]"):
         (tmp_path / "steps.json").write_text(content)
         with pytest.raises(InputError, match=r"steps\.json is corrupt"):
-            time_limit.limit(0.0, tmp_path / "steps.json", None, None, Optimization())
+            TimeLimit(0.0, tmp_path / "steps.json", None, None, Optimization())
 
 
 def test_more_steps_fit_into_more_time(tiny_job, tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ class Progress:
         best: the epoch with the best validation figure so far and that figure; empty for none.
         bad_images: the names of the unreadable images so far.
         micro_batches: number of micro-batches in a step of the optimizer.
+        epochs: number of epochs of a training with a time limit, which changes with its speed.
+        seconds_left: of the time limit.
     """
 
     epoch: int = 0
@@ -24,6 +26,8 @@ class Progress:
     best: dict = dataclasses.field(default_factory=dict)
     bad_images: tuple[str, ...] = ()
     micro_batches: int = 1
+    epochs: int | None = None
+    seconds_left: float | None = None
 
     def to_json(self) -> dict:
         """Returns JSON values."""
