@@ -33,8 +33,10 @@ _MARGIN = 0.9
 _MARGIN_AT_LAST = 0.95
 # There are more epochs than before if so many times as many fit.
 _MANY_MORE = 1.1
-# The weight of the last epoch in the mean time of an epoch.
-_RECENT = 0.3
+# The weight of the last epoch in the mean time of an epoch, after the first five.
+_RECENT = 0.2
+# What comes after the last step besides evaluations: files, a report, the end of the process.
+_FINAL_SECONDS = 5.0
 # How often a training with a time limit is validated.
 VALIDATIONS = 10
 
@@ -94,7 +96,7 @@ class TimeLimit:
             steps_per_epoch=self._steps_per_epoch * micro_batches,
             validation_epochs=max(data.validation_epochs, every),
         )
-        self._seconds_per_epoch = self._last_end = None
+        self._timed_epochs, self._seconds_per_epoch, self._last_end = 0, 0.0, None
         self._validation_seconds = 0.0 if data.validate is None else None
         self._set(self.optimization.epochs)
 
@@ -133,8 +135,9 @@ class TimeLimit:
         """Adjusts the number of epochs after one of them, before its validation."""
         now = time.monotonic()
         if self._last_end is not None:
-            seconds, mean = now - self._last_end, self._seconds_per_epoch
-            self._seconds_per_epoch = seconds if mean is None else mean + _RECENT * (seconds - mean)
+            self._timed_epochs += 1
+            share = max(_RECENT, 1 / self._timed_epochs)
+            self._seconds_per_epoch += share * (now - self._last_end - self._seconds_per_epoch)
         self._last_end = now
         epochs = _least(self._fitting(number))
         if epochs != self.epochs:
@@ -143,11 +146,11 @@ class TimeLimit:
 
     def _fitting(self, number: int) -> int:
         """Returns how many epochs there should be after a number of them."""
-        if None in (self._seconds_per_epoch, self._validation_seconds):
+        if not self._timed_epochs or self._validation_seconds is None:
             return self.epochs
         validation = self._validation_seconds
         seconds = self._seconds_per_epoch + validation / self.data.validation_epochs
-        left = self.seconds_left - validation * (1 + self._final_passes)
+        left = self.seconds_left - validation * (1 + self._final_passes) - _FINAL_SECONDS
         fitting = max(number, number + int(_MARGIN_AT_LAST * left / seconds))
         if (self.epochs - number) * seconds > left or fitting >= _MANY_MORE * self.epochs:
             return fitting
@@ -191,7 +194,7 @@ def steps_until(end: float, model: TrainingModel, data: TrainingData, final_pass
         validation_seconds = _validation_seconds(data)
     state.assign(values, "the beginning of the training", 1)
     data.bad_images.restore(())
-    left = _MARGIN * (end - time.monotonic())
+    left = _MARGIN * (end - time.monotonic()) - _FINAL_SECONDS
     left -= validation_seconds * (VALIDATIONS + final_passes)
     return max(1, int(left / timer.seconds_per_step()))
 
