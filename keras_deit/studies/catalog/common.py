@@ -23,18 +23,18 @@ SMALL = {
     "depth": 4,
     "num_heads": 2,
     "stem": "conv",
-    "steps": 600,
+    "steps": 1200,
     "warmup_steps": 60,
     "validation_epochs": 100,
     "distillation": "none",
 }
-# A convolutional network that is trained on the same images first, at the size and for the steps
-# that the recipe auto has for 28 pixels. After 324 steps at 32 pixels its accuracy on
-# letters was 0.20, less than that of its students.
+# A convolutional network that is trained on the same images first, at the size that the recipe
+# auto has for 28 pixels, for twice as many steps. Its accuracy on letters30 was 0.87 after 720 and
+# 0.93 after 2,160 of them; a student of 1,200 steps alone reaches 0.86.
 TEACHER = {
     "teacher": "kerascv:csp_darknet_tiny",
     "teacher_image_size": 64,
-    "teacher_steps": 720,
+    "teacher_steps": 1440,
 }
 DEIT_BASE = {**IMAGENET, "recipe": "deit_distilled", "model": "deit_base_patch16_224"}
 HARD = {"distillation": "hard", "alpha": 0.5}

@@ -45,7 +45,7 @@ register_study(
         ),
         datasets=("letters30",),
         reason=LETTERS,
-        small={**SMALL, "steps": 360},
+        small=SMALL,
         paper=DEIT_BASE,
         seeds="0:5",
     )
@@ -75,7 +75,7 @@ register_study(
             Cell(
                 "convolutional, middling",
                 {**HARD, "distilled": True},
-                small={**TEACHER, "teacher_steps": 360, "accept_teacher": True},
+                small={**TEACHER, "teacher_steps": 540, "accept_teacher": True},
                 paper={"teacher": "regnety_080", "teacher_weights": "regnety_080.pth"},
                 published=82.7,
             ),

@@ -47,7 +47,7 @@ register_study(
             "ten digits in three coarse classes: top-1 of the coarse classes saturates, mean "
             "average precision of the fine ones does not"
         ),
-        small={"recipe": "grafit_digits", "coarse": "digits", "epochs": 40},
+        small={"recipe": "grafit_digits", "coarse": "digits", "epochs": 100},
         paper={"dataset": "imagenet2012", "recipe": "grafit", "coarse": "imagenet_coarse.json"},
         remarks="At the scale small the trunk is a DeiT for digits.",
     )

@@ -54,7 +54,7 @@ register_study(
         datasets=("letters10",),
         reason=LETTERS,
         # Four times fewer patches, so that 36 blocks take no longer than four of the others.
-        small={**SMALL, "embed_dim": 32, "image_size": 16, "patch_size": 4, "steps": 312},
+        small={**SMALL, "embed_dim": 32, "image_size": 16, "patch_size": 4, "steps": 832},
         paper=IMAGENET,
         seeds="0:5",
         remarks="Width 32 stands for 384, and images of 28 pixels are reduced to 16.",
@@ -138,7 +138,7 @@ register_study(
         small={
             **{name: value for name, value in SMALL.items() if name not in _OF_DEIT},
             "image_size": 32,
-            "steps": 360,
+            "steps": 960,
         },
         paper={"dataset": "cifar100", "recipe": "spt_lsa_cifar100"},
         seeds="0:5",
@@ -203,7 +203,7 @@ register_study(
         reason=LETTERS,
         small={
             **{name: SMALL[name] for name in ("recipe", "model", "validation_epochs")},
-            **{"image_size": 32, "steps": 600, "warmup_steps": 60},
+            **{"image_size": 32, "steps": 1800, "warmup_steps": 60},
         },
         paper=IMAGENET,
     )

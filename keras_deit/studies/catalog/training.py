@@ -127,7 +127,6 @@ register_study(
         small={
             **SMALL,
             **_AUGMENTED,
-            "steps": 360,
             "erase_probability": 0.25,
             "drop_path_rate": 0.1,
             "repeated_augmentation": 3,
@@ -181,7 +180,7 @@ register_study(
         ),
         datasets=("crops40",),
         reason=CROPS,
-        small={**SMALL, **_NONE, "steps": 200, "stem": "linear"},
+        small={**SMALL, **_NONE, "steps": 800, "stem": "linear"},
         paper={**IMAGENET, "recipe": "augreg_none"},
         remarks="Widths 32 and 64 stand for ViT-S and ViT-B.",
     )
@@ -193,7 +192,7 @@ _WIDER = {
 }
 _LAYER_SCALE = {"residual": "layer_scale", "layer_scale_init": 1e-4}
 # 300 and 400 epochs, in steps at the scale "small".
-_SHORT, _LONG = ({"small": {"steps": n}, "paper": {"epochs": n}} for n in (300, 400))
+_SHORT, _LONG = ({"small": {"steps": 2 * n}, "paper": {"epochs": n}} for n in (300, 400))
 _PARTS = (
     ("cross-entropy", {"loss": "cross_entropy"}, _SHORT),
     ("binary cross-entropy", {}, _SHORT),
@@ -246,7 +245,7 @@ register_study(
             **{"recipe": "deit3_1k_400", "model": "deit_small_patch16_224"},
             **{"auto_augment": _AUGMENTED["auto_augment"], "loss": "binary_cross_entropy"},
         },
-        remarks="Widths 64 and 96 stand for ViT-S and ViT-B, 300 and 400 steps for the epochs.",
+        remarks="Widths 64 and 96 stand for ViT-S and ViT-B, 600 and 800 steps for 300 and 400 epochs.",
     )
 )
 
@@ -287,7 +286,7 @@ register_study(
                 small={
                     **_AS_BEFORE,
                     **{"image_size": 32, "weights": "run:trained at 224"},
-                    **{"steps": 240, "learning_rate": 3e-4},
+                    **{"steps": 480, "learning_rate": 3e-4},
                 },
                 paper={"recipe": "deit_finetune_384", **_AT_384, "weights": "run:trained at 224"},
                 published=83.1,
@@ -309,7 +308,7 @@ register_study(
                 small={
                     **_AS_BEFORE,
                     **{"image_size": 24, "weights": "run:trained at 224"},
-                    **{"steps": 240, "learning_rate": 3e-4},
+                    **{"steps": 480, "learning_rate": 3e-4},
                 },
                 paper={
                     **{"recipe": "deit_finetune_384", "model": "deit_base_patch16_224"},
