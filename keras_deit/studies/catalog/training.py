@@ -245,7 +245,7 @@ register_study(
             **{"recipe": "deit3_1k_400", "model": "deit_small_patch16_224"},
             **{"auto_augment": _AUGMENTED["auto_augment"], "loss": "binary_cross_entropy"},
         },
-        remarks="Widths 64 and 96 stand for ViT-S and ViT-B, 600 and 800 steps for 300 and 400 epochs.",
+        remarks="Widths 64 and 96 stand for ViT-S and ViT-B, twice as many steps for the epochs.",
     )
 )
 
