@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from keras_deit.core.program_cache import keep_programs
+
 # Before the imports that take seconds.
 STARTED = time.monotonic()
 
@@ -21,6 +23,8 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 # Commands whose steps run for long, and the backends that take new buffers for each step.
 _TRAINING = ("train", "train-teacher", "label", "prune")
 _TAKE_BUFFERS = ("tensorflow", "jax")
+# Commands whose programs are kept.
+_KEEP_PROGRAMS = (*_TRAINING, "evaluate", "predict")
 # Keeps what a step has freed for the next one, in large pages.
 _MALLOC = ":".join(
     f"glibc.malloc.{name}" for name in ("mmap_max=0", f"trim_threshold={64 * 2**30}", "hugetlb=1")
@@ -33,8 +37,9 @@ def import_keras() -> None:
     A backend that is missing or not supported ends a command with one line and exit code 2, and
     Ctrl-C or SIGTERM during the imports, which take seconds, with one line. A SavedModel holds
     operations of TensorFlow, so the command `export` runs on that backend, whatever
-    `KERAS_BACKEND` says. A command that trains starts itself again first, see `_keep_memory`.
-    The garbage collector is off until `end_imports`.
+    `KERAS_BACKEND` says. A command that trains starts itself again first, see `_keep_memory`, and
+    keeps its compiled programs, see `keep_programs`. The garbage collector is off until
+    `end_imports`.
     """
     if pathlib.Path(sys.argv[0]).stem != _COMMAND:
         import keras
@@ -50,7 +55,10 @@ def import_keras() -> None:
     stop = functools.partial(_exit_stopped, os.dup(2))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    _check_backend(os.environ.get("KERAS_BACKEND") or _BACKENDS[0])
+    backend = os.environ.get("KERAS_BACKEND") or _BACKENDS[0]
+    _check_backend(backend)
+    if sys.argv[1:2] and sys.argv[1] in _KEEP_PROGRAMS:
+        keep_programs(backend)
     try:
         with silent_stderr():
             import keras
