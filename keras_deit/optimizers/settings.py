@@ -173,7 +173,10 @@ class Optimization:
         steps_per_epoch = min(max(1, self.steps // min_epochs), whole)
         epochs = self.steps // steps_per_epoch
         share = min(1, self.steps // whole / self.epochs) * whole / steps_per_epoch
-        changes = {"epochs": epochs, "warmup_epochs": self.warmup_epochs * share, "steps": None}
+        warmup_epochs = self.warmup_epochs * share
+        if self.warmup_epochs <= self.epochs:
+            warmup_epochs = min(warmup_epochs, epochs)
+        changes = {"epochs": epochs, "warmup_epochs": warmup_epochs, "steps": None}
         if self.schedule == "step":
             changes["decay_epochs"] = self.decay_epochs * share
         return dataclasses.replace(self, **changes), steps_per_epoch

@@ -73,20 +73,29 @@ class TimeLimit:
         final_passes: float = 0,
     ):
         self._end, self._model, self._final_passes = end, model, final_passes
-        if not file.is_file():
-            # All processes must do the same number of steps.
-            steps = _least(steps_until(end, model, data, final_passes))
+        micro_batches = optimization.accumulation_steps
+        # Steps and validations are compiled by the first ones of a process, which are not timed.
+        self._compiled = not file.is_file()
+        if self._compiled:
+            batches, validation_seconds = steps_until(end, model, data, final_passes)
+            values = {
+                # All processes must do the same number of steps.
+                "steps": max(1, _least(batches) // micro_batches),
+                "min_epochs": VALIDATIONS,
+                "validation_seconds": validation_seconds,
+            }
             if is_writer():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_json(file, {"steps": steps, "min_epochs": VALIDATIONS})
+                write_json(file, values)
             barrier("steps")
-        micro_batches = optimization.accumulation_steps
         complaint = f"{file} is corrupt"
         with corrupt_as_input_error(complaint):
             stored = read_json(file, complaint)
-            steps = max(1, stored["steps"] // micro_batches)
-            # An earlier version had epochs of any length.
-            min_epochs = stored.get("min_epochs", 1)
+            # An earlier version counted batches, and had epochs of any length.
+            micro = 1 if "min_epochs" in stored else micro_batches
+            steps = max(1, stored["steps"] // micro)
+            min_epochs = max(1, int(stored.get("min_epochs", 1)))
+            self._validation_seconds = float(stored.get("validation_seconds", 0.0))
         self.optimization, self._steps_per_epoch = optimization.with_steps(
             steps, _MAX_WARMUP
         ).in_epochs(data.steps_per_epoch // micro_batches, min_epochs)
@@ -97,7 +106,6 @@ class TimeLimit:
             validation_epochs=max(data.validation_epochs, every),
         )
         self._timed_epochs, self._seconds_per_epoch, self._last_end = 0, 0.0, None
-        self._validation_seconds = 0.0 if data.validate is None else None
         self._set(self.optimization.epochs)
 
     def _set(self, epochs: int) -> None:
@@ -118,9 +126,9 @@ class TimeLimit:
             self._model.objective.use_length(dataclasses.replace(length, steps=steps))
 
     @property
-    def seconds_left(self) -> float:
-        """Seconds until the training should end."""
-        return self._end - time.monotonic()
+    def seconds_left(self) -> float | None:
+        """Seconds until the training should end; None if that is not known."""
+        return None if self._end == math.inf else self._end - time.monotonic()
 
     def start(self, progress: Progress) -> None:
         """Begins to measure; a training that resumes has the epochs and the time that were left."""
@@ -128,8 +136,10 @@ class TimeLimit:
         if progress.seconds_left is not None:
             self._end = now + progress.seconds_left
             self._set(progress.epochs)
-        # The first steps after resuming have to be compiled, and are not timed.
-        self._last_end = None if progress.epoch or progress.step else now
+        elif progress.epoch or progress.step:
+            # An earlier version did not record the time: its number of steps stays.
+            self._end = math.inf
+        self._last_end = now if self._compiled else None
 
     def epoch_ended(self, number: int) -> None:
         """Adjusts the number of epochs after one of them, before its validation."""
@@ -146,7 +156,7 @@ class TimeLimit:
 
     def _fitting(self, number: int) -> int:
         """Returns how many epochs there should be after a number of them."""
-        if not self._timed_epochs or self._validation_seconds is None:
+        if not self._timed_epochs or self._end == math.inf:
             return self.epochs
         validation = self._validation_seconds
         seconds = self._seconds_per_epoch + validation / self.data.validation_epochs
@@ -159,10 +169,10 @@ class TimeLimit:
     def validated(self) -> None:
         """Records that a validation has ended."""
         now = time.monotonic()
-        # Not of one that is done again after resuming, which has to be compiled.
-        if self._last_end is not None:
+        if self._compiled:
             self._validation_seconds = now - self._last_end
-        self._last_end = now
+        if self._last_end is not None:
+            self._last_end, self._compiled = now, True
 
 
 def _least(count: int) -> int:
@@ -170,8 +180,11 @@ def _least(count: int) -> int:
     return min(map(int, all_gather([str(count)])))
 
 
-def steps_until(end: float, model: TrainingModel, data: TrainingData, final_passes: float) -> int:
-    """Returns how many batches of a training can be done until a time.
+def steps_until(
+    end: float, model: TrainingModel, data: TrainingData, final_passes: float
+) -> tuple[int, float]:
+    """Returns how many batches of a training can be done until a time, and the seconds that a
+    validation takes.
 
     Some steps and a validation are done and timed, with the very functions that the training then
     uses, so that nothing is compiled twice. After that all variables and random generators are put
@@ -196,7 +209,7 @@ def steps_until(end: float, model: TrainingModel, data: TrainingData, final_pass
     data.bad_images.restore(())
     left = _MARGIN * (end - time.monotonic()) - _FINAL_SECONDS
     left -= validation_seconds * (VALIDATIONS + final_passes)
-    return max(1, int(left / timer.seconds_per_step()))
+    return max(1, int(left / timer.seconds_per_step())), validation_seconds
 
 
 def _validation_seconds(data: TrainingData) -> float:

@@ -201,8 +201,8 @@ def _train(
 
         # Restore, then train and validate each epoch.
         loop.restore()
-        optimization = dataclasses.replace(optimization, epochs=loop.epochs)
-        objective.use_length(training_length(optimization, steps, splits))
+        length = training_length(optimization, steps, splits)
+        objective.use_length(dataclasses.replace(length, steps=steps * loop.epochs))
         with loop.running():
             while not loop.finished:
                 loop.train_epoch()

@@ -70,6 +70,8 @@ def test_more_epochs_of_fewer_steps_have_as_long_a_warm_up():
     for name in ("warmup_epochs", "decay_epochs"):
         expected = getattr(whole, name) * whole_length
         assert getattr(found, name) * length == pytest.approx(expected)
+    rising = dataclasses.replace(optimization, epochs=5, steps=105, schedule="cosine")
+    assert rising.in_epochs(7, min_epochs=10)[0].warmup_epochs == 10
     enough = dataclasses.replace(optimization, steps=5000)
     assert enough.in_epochs(250, min_epochs=10) == enough.in_epochs(250)
 

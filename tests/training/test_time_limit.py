@@ -42,7 +42,7 @@ def seven_steps(monkeypatch):
 
     def measured(*args):
         measure(*args)
-        return 7
+        return 7, 0.0
 
     monkeypatch.setattr(time_limit, "steps_until", measured)
     monkeypatch.setattr(TimeLimit, "_fitting", lambda self, number: self.epochs)
@@ -52,7 +52,9 @@ def test_measuring_changes_nothing(seven_steps, tiny_job, tmp_path):
     """The same run with its number of steps given is the same to the bit."""
     limited = tiny_job(job={"minutes": 0.02})
     run = train_job(limited, str(tmp_path / "limited"), quiet)
-    assert json.loads(run.steps_file.read_text()) == {"steps": 7, "min_epochs": 10}
+    assert json.loads(run.steps_file.read_text()) == {
+        **{"steps": 7, "min_epochs": 10, "validation_seconds": 0.0},
+    }
     assert run.summary["steps"] == 7
     plain = tiny_job({"steps": 7})
     other = train_job(plain, str(tmp_path / "plain"), quiet)
@@ -68,7 +70,7 @@ def test_a_killed_training_keeps_its_number_of_steps(seven_steps, tiny_job, tmp_
     with monkeypatch.context() as patch, pytest.raises(Killed):
         before_call(patch, "step_ends", 4, kill)
         train_job(job, path, quiet)
-    monkeypatch.setattr(time_limit, "steps_until", lambda *args: 900)
+    monkeypatch.setattr(time_limit, "steps_until", lambda *args: (900, 0.0))
     resumed = train_job(job, path, quiet)
     assert result_bits(resumed) == result_bits(whole)
 
@@ -135,7 +137,7 @@ def test_a_killed_training_keeps_the_epochs_that_a_change_of_speed_has_left(
         "accumulation_steps": accumulation_steps,
     }
     job = tiny_job(optimization, {"minutes": 0.02, "checkpoint_seconds": 0.0})
-    monkeypatch.setattr(time_limit, "steps_until", lambda *args: 8 * accumulation_steps)
+    monkeypatch.setattr(time_limit, "steps_until", lambda *args: (8 * accumulation_steps, 0.0))
     for less, steps in ((False, 8), (True, 5)):
         # One step is an epoch here. After the third one, only five fit.
         epochs = {3: 5, 4: 5, 5: 5} if less else {}
@@ -157,12 +159,17 @@ def test_a_killed_training_keeps_the_epochs_that_a_change_of_speed_has_left(
 class Machine:
     """A clock, and a training of epochs that take different times."""
 
-    def __init__(self, folder, monkeypatch, validates=True):
+    def __init__(self, folder, monkeypatch, validates=True, resumed=False, **optimization):
         self.now, self.lengths = 1000.0, []
+        self.compiles = 40.0 if resumed else 0.0
+        validation_epochs = optimization.pop("validation_epochs", 1)
         clock = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr(time_limit, "time", clock)
         # 1,000 steps of half a second, in 10 epochs of 50 seconds, and a margin.
-        monkeypatch.setattr(time_limit, "steps_until", lambda *args: 1000)
+        monkeypatch.setattr(time_limit, "steps_until", lambda *args: (1000, 4.0 * validates))
+        if resumed:
+            values = {"steps": 1000, "min_epochs": 10, "validation_seconds": 4.0}
+            (folder / "steps.json").write_text(json.dumps(values))
         optimizer = SimpleNamespace(set_schedule=lambda *lengths: self.lengths.append(lengths))
         model = SimpleNamespace(optimizer=optimizer, objective=SimpleNamespace(length=None))
         validate = self.validate if validates else None
@@ -170,13 +177,14 @@ class Machine:
             1600.0,
             folder / "steps.json",
             model,
-            TrainingData(None, 20, validate),
-            Optimization(batch_size=64, warmup_epochs=5.0),
+            TrainingData(None, 20, validate, validation_epochs),
+            Optimization(**{"batch_size": 64, "warmup_epochs": 5.0, **optimization}),
             final_passes=2,
         )
 
     def validate(self):
-        self.now += 4.0
+        self.now += 4.0 + self.compiles
+        self.compiles = 0.0
         self.limit.validated()
 
     def train(self, seconds_per_step, progress=None):
@@ -186,7 +194,9 @@ class Machine:
         number = progress.epoch
         while number < self.limit.epochs:
             number += 1
-            self.now += self.limit.data.steps_per_epoch * seconds_per_step(number)
+            # The program of the step is compiled first, that of a validation afterwards.
+            compiles = self.compiles if number == progress.epoch + 1 else 0.0
+            self.now += self.limit.data.steps_per_epoch * seconds_per_step(number) + compiles
             self.limit.epoch_ended(number)
             epochs.append(self.limit.epochs)
             if self.limit.data.validate and (
@@ -223,8 +233,41 @@ def test_a_training_ends_in_time_whatever_the_machine_does(name, validates, tmp_
         assert {*epochs} == {10}
 
 
-def test_a_training_that_resumes_has_the_time_that_was_left(tmp_path, monkeypatch):
+@pytest.mark.parametrize("validation_epochs", [1, 3, 100])
+def test_a_validation_that_is_rare_lets_it_end_in_time(validation_epochs, tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch, validation_epochs=validation_epochs)
+    epochs = machine.train(SPEEDS["slower from the beginning"])
+    assert 0.8 * 600 < machine.now - 1000 <= 600
+    assert epochs[0] < 10
+
+
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_what_a_process_compiles_after_resuming_is_not_taken_for_speed(
+    epoch, tmp_path, monkeypatch
+):
+    """Two times 40 seconds, for the step and for a validation."""
+    machine = Machine(tmp_path, monkeypatch, resumed=True)
+    progress = Progress(epoch=epoch, epochs=10, seconds_left=680.0 - 54 * epoch)
+    assert {*machine.train(SPEEDS["steady"], progress)} == {10}
+
+
+def test_another_number_of_micro_batches_changes_no_epoch(tmp_path, monkeypatch):
+    lengths = set()
+    for accumulation_steps in (1, 2, 4):
+        limit = Machine(tmp_path, monkeypatch, accumulation_steps=accumulation_steps).limit
+        lengths.add((limit.epochs, limit.data.steps_per_epoch // accumulation_steps))
+    assert lengths == {(10, 100)}
+
+
+def test_a_checkpoint_without_the_time_that_is_left_keeps_its_epochs(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
+    assert machine.train(lambda number: 5.0, Progress(epoch=7)) == [10, 10, 10]
+    assert machine.limit.seconds_left is None
+
+
+def test_a_training_that_resumes_has_the_time_that_was_left(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch, resumed=True)
+    machine.compiles = 0.0
     progress = Progress(epoch=4, epochs=9, seconds_left=300.0)
     machine.now += 86_400
     epochs = machine.train(lambda number: 1.0, progress)
@@ -234,11 +277,11 @@ def test_a_training_that_resumes_has_the_time_that_was_left(tmp_path, monkeypatc
 
 def test_a_training_out_of_time_ends_with_its_epoch(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
-    assert machine.train(lambda number: 10.0) == [10, 2]
+    assert machine.train(lambda number: 10.0) == [1]
 
 
 def test_a_damaged_number_of_steps_is_one_line(tmp_path):
-    for content in ("{}", '{"steps": "many"}', "[]"):
+    for content in ("{}", '{"steps": "many"}', "[]", '{"steps": 9, "min_epochs": "many"}'):
         (tmp_path / "steps.json").write_text(content)
         with pytest.raises(InputError, match=r"steps\.json is corrupt"):
             TimeLimit(0.0, tmp_path / "steps.json", None, None, Optimization())
@@ -249,8 +292,8 @@ def test_more_steps_fit_into_more_time(tiny_job, tmp_path, monkeypatch):
     measure, counts = time_limit.steps_until, []
 
     def measured(*args):
-        counts.append(measure(*args))
-        return 3
+        counts.append(measure(*args)[0])
+        return 3, 0.0
 
     monkeypatch.setattr(time_limit, "steps_until", measured)
     for minutes in (2.0, 4.0, 8.0):
