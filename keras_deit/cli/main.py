@@ -15,6 +15,7 @@ from keras_deit.cli.flags import options_help, parse_flags
 from keras_deit.cli.signals import handle_signals, ignore_signals
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.processes import shut_down_together
+from keras_deit.core.program_cache import share_programs
 from keras_deit.core.startup import end_imports
 from keras_deit.recipes import Option
 from keras_deit.training import Stopped
@@ -134,6 +135,7 @@ def _exit(message: str, code: int) -> None:
     ignore_signals()
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
+    share_programs()
     # Not sys.exit: threads that prefetch data can keep the interpreter from ending. Files are
     # written atomically, so nothing is lost.
     os._exit(code)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_deit.core import program_cache
 from keras_deit.core.processes import data_parallel_replicas
 from keras_deit.data import Dataset
 from keras_deit.objectives import Objective, TrainingModel, objective_name
@@ -91,9 +92,16 @@ def environment(command: Sequence[str] | None = None) -> dict:
         "platform": platform.platform(),
         "processor": _processor(),
         "devices": _devices(),
-        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "variables": _variables(),
         "versions": {"keras-deit": __version__, **{p: _version(p) for p in packages}},
     }
+
+
+def _variables() -> dict[str, str]:
+    """Returns the variables of the environment, without the folder of this process's programs."""
+    values = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    values = {name: v.removesuffix(program_cache.ADDED.get(name, "")) for name, v in values.items()}
+    return {name: value for name, value in values.items() if value}
 
 
 def _processor() -> str:

@@ -1,5 +1,7 @@
 """Compiled programs that commands keep, see `keras_deit.core.program_cache`."""
 
+import hashlib
+import json
 import os
 import pathlib
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 from weight_files import stored_weights
 
 from keras_deit.core import program_cache
-from keras_deit.core.program_cache import VARIABLE, keep_programs
+from keras_deit.core.program_cache import VARIABLE, keep_programs, share_programs
 
 DiskUsage = namedtuple("DiskUsage", "total used free")
 
@@ -20,39 +22,38 @@ class Process:
     """A process that keeps programs; `end` is what it does at its end."""
 
     def __init__(self, monkeypatch, backend="tensorflow"):
-        functions = []
-        monkeypatch.setattr(
-            program_cache.atexit, "register", lambda *given: functions.append(given)
-        )
-        monkeypatch.setattr(program_cache, "_locks", locks := [])
+        self._locks, self._at_end = {}, []
+        monkeypatch.setattr(program_cache.atexit, "register", lambda function: None)
+        monkeypatch.setattr(program_cache, "_locks", self._locks)
+        monkeypatch.setattr(program_cache, "_at_end", self._at_end)
+        self._monkeypatch = monkeypatch
         keep_programs(backend)
-        self._functions, self._locks = functions, locks
-        self.folder = None
-        if functions:
-            self.folder = functions[0][1]
+        self.folder = self._at_end[0][0] if self._at_end else None
 
     def programs(self):
         return {f.name: f.read_bytes() for f in self.folder.iterdir() if f.name != "lock"}
 
     def end(self):
-        function, *arguments = self._functions[0]
-        function(*arguments)
-        self.kill()
+        with self._monkeypatch.context() as patch:
+            patch.setattr(program_cache, "_locks", self._locks)
+            patch.setattr(program_cache, "_at_end", self._at_end)
+            share_programs()
 
     def kill(self):
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.close()
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    for name in ("TF_XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     # `keep_programs` sets them, and they are put back after the test.
     monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=0")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES", "none")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "programs"))
     monkeypatch.setattr(program_cache, "_LEAST_FREE_BYTES", 0)
+    monkeypatch.setattr(program_cache, "ADDED", {})
     return tmp_path / "programs"
 
 
@@ -85,7 +86,7 @@ def test_a_damaged_program_is_removed(root, monkeypatch):
     for name in ("good", "bad"):
         (process.folder / name).write_bytes(name.encode())
     process.end()
-    (bad,) = root.glob("*/*.bad")
+    (bad,) = root.glob("*/bad.*.program")
     bad.write_bytes(b"ba")
     assert Process(monkeypatch).programs() == {"good": b"good"}
     assert not bad.exists()
@@ -170,29 +171,85 @@ def test_a_process_that_was_forked_shares_nothing(root, monkeypatch):
     (process.folder / "one").write_bytes(b"program")
     with monkeypatch.context() as patch:
         patch.setattr(program_cache.os, "getpid", lambda: -1)
-        process._functions[0][0](*process._functions[0][1:])
+        process.end()
     assert process.programs() == {"one": b"program"}
+
+
+def test_files_of_others_in_the_folder_are_left_alone(root, monkeypatch):
+    monkeypatch.setattr(program_cache, "_MOST_BYTES", 1)
+    others = [root / "photos" / f"{'0' * 32}.jpg", root / f"{'0' * 32}.one", root / "process-1"]
+    for file in others:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(100))
+    process = Process(monkeypatch)
+    (process.folder / "one").write_bytes(b"program")
+    (process.folder / ".hidden").write_bytes(b"a")
+    (process.folder / "folder").mkdir()
+    process.end()
+    assert all(file.exists() for file in others)
+    assert Process(monkeypatch).programs() == {}
+
+
+def test_programs_are_copied_where_there_are_no_links(root, monkeypatch):
+    process = Process(monkeypatch)
+    (process.folder / "one").write_bytes(b"program")
+    process.end()
+
+    def fail(*paths):
+        raise OSError("no links")
+
+    monkeypatch.setattr(program_cache.os, "link", fail)
+    assert Process(monkeypatch).programs() == {"one": b"program"}
+
+
+def test_a_program_of_a_full_disk_is_not_shared(root, monkeypatch):
+    process = Process(monkeypatch)
+    (process.folder / "one").write_bytes(b"prog")
+    with monkeypatch.context() as patch:
+        patch.setattr(program_cache, "_LEAST_FREE_BYTES", 100)
+        patch.setattr(program_cache.shutil, "disk_usage", lambda path: DiskUsage(200, 101, 99))
+        process.end()
+    assert Process(monkeypatch).programs() == {}
 
 
 @pytest.mark.slow
 @pytest.mark.backends("tensorflow", "jax")
 def test_a_command_uses_the_programs_of_an_earlier_one(tmp_path):
+    """Instead of a program that is damaged but has the right digest, another one is read."""
     command = pathlib.Path(sys.executable).with_name("keras-deit")
+    backend = keras.backend.backend()
     environment = {
         **os.environ,
         VARIABLE: str(tmp_path / "programs"),
-        "KERAS_BACKEND": keras.backend.backend(),
+        "KERAS_BACKEND": backend,
+        # All programs, also those that are compiled in less than a second.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    programs, weights = [], []
-    for name in ("first", "second"):
+
+    def train(name):
         arguments = ["--dataset", "digits", "--distillation", "none", "--steps", "2"]
-        subprocess.run(
+        ended = subprocess.run(
             [command, "train", *arguments, "--run_dir", tmp_path / name],
             env=environment,
-            check=True,
             capture_output=True,
+            text=True,
         )
-        programs.append({*tmp_path.glob("programs/*/*")})
-        weights.append(stored_weights(tmp_path / name / "final.weights.h5"))
-    assert programs[0] and programs[0] == programs[1]
-    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+        return ended, {*tmp_path.glob("programs/*/*")}
+
+    (first, programs), (second, later) = train("first"), train("second")
+    assert first.returncode == second.returncode == 0
+    assert programs and programs == later
+    weights = [stored_weights(tmp_path / name / "final.weights.h5") for name in ("first", "second")]
+    assert all((weights[0][name] == values).all() for name, values in weights[1].items())
+    config = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert "programs" not in str(config["environment"]["variables"])
+    for file in programs:
+        if "train_step" in file.name or backend == "tensorflow":
+            damaged = file.read_bytes()[:1000]
+            name = file.name.rsplit(".", 2)[0]
+            digest = hashlib.blake2b(damaged, digest_size=16).hexdigest()
+            file.unlink()
+            (file.parent / f"{name}.{digest}.program").write_bytes(damaged)
+    third, _ = train("third")
+    read = "Read less bytes" if backend == "tensorflow" else "persistent compilation cache"
+    assert read in third.stderr
