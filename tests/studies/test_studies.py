@@ -172,7 +172,7 @@ def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):
     cells = ["--dataset=digits", "--seeds=0:2", f"--output_dir={tmp_path / 'study'}"]
     run_command(["study", "tokens", "--plan", *cells])
     *rows, total = capsys.readouterr().out.splitlines()
-    assert ["2 × 585 steps" in row for row in rows] == [True, True]
+    assert ["2 × 1,170 steps" in row for row in rows] == [True, True]
     assert "with 1 training of a teacher" in total and "4 trainings" in total
     assert "two cores" in total
 
