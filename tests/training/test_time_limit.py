@@ -52,9 +52,8 @@ def test_measuring_changes_nothing(seven_steps, tiny_job, tmp_path):
     """The same run with its number of steps given is the same to the bit."""
     limited = tiny_job(job={"minutes": 0.02})
     run = train_job(limited, str(tmp_path / "limited"), quiet)
-    assert json.loads(run.steps_file.read_text()) == {
-        **{"steps": 7, "min_epochs": 10, "validation_seconds": 0.0},
-    }
+    stored = {"steps": 7, "min_epochs": 10, "validation_seconds": 0.0}
+    assert json.loads(run.steps_file.read_text()) == stored
     assert run.summary["steps"] == 7
     plain = tiny_job({"steps": 7})
     other = train_job(plain, str(tmp_path / "plain"), quiet)
