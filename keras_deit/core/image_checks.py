@@ -7,6 +7,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_deit.core.autotuning import without_autotuning
 from keras_deit.core.image_format import ImageFormat
 
 # So many images of a batch are looked at.
@@ -34,15 +35,18 @@ class ImageChecks:
         return super().__call__(inputs, *args, **kwargs)
 
     def fit(self, x=None, *args, **kwargs):
-        return super().fit(self._checked(x), *args, **kwargs)
+        with without_autotuning():
+            return super().fit(self._checked(x), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         # Keras's `fit` evaluates what it has prepared itself, and does not use x.
         is_unused = kwargs.get("_use_cached_eval_dataset", False)
-        return super().evaluate(x if is_unused else self._checked(x), *args, **kwargs)
+        with without_autotuning():
+            return super().evaluate(x if is_unused else self._checked(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        return super().predict(self._checked(x), *args, **kwargs)
+        with without_autotuning():
+            return super().predict(self._checked(x), *args, **kwargs)
 
     def train_on_batch(self, x, *args, **kwargs):
         return super().train_on_batch(self._checked(x), *args, **kwargs)

@@ -1,5 +1,7 @@
 """Everything of Keras that this package uses and that is not public, each with its reason.
 
+Only `autotuning.py` uses something else, the place where Keras makes its data sets.
+
 `tests/core/test_keras_internals.py` fails with the name that a new release of Keras has changed.
 """
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deit.core.autotuning import without_autotuning
 from keras_deit.core.progress import Progress
 from keras_deit.models import Classifier
 from keras_deit.objectives.objective import Features
@@ -56,7 +57,7 @@ def score(model: keras.Model, data, batches: int, title: str) -> Scores:
     """
     scorer = Scorer(model)
     scorer.compile()
-    with Progress(title, batches, "batch") as bar, _quiet():
+    with Progress(title, batches, "batch") as bar, _quiet(), without_autotuning():
         results = scorer.evaluate(data, callbacks=[_Advance(bar)], verbose=0, return_dict=True)
     # Six digits are enough for the results of a million images.
     return {
@@ -131,7 +132,7 @@ def compute_outputs(model: keras.Model, data, batches: int, title: str, callback
     first = keras.callbacks.LambdaCallback(
         on_predict_batch_end=lambda batch, logs: batch or times.append(time.monotonic())
     )
-    with Progress(title, batches, "batch") as bar, _quiet():
+    with Progress(title, batches, "batch") as bar, _quiet(), without_autotuning():
         outputs = model.predict(images(), callbacks=[_Advance(bar), first, *callbacks], verbose=0)
     counted = np.concatenate(weights) > 0
     timed = np.sum(counted[len(labels[0]) :]) or np.sum(counted)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 import numpy as np
 
+from keras_deit.core.autotuning import not_autotuned
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import (
     atomic_write,
@@ -220,13 +221,14 @@ def as_dataset(batches: Iterator) -> Iterable:
 
     # Of a generator Keras takes the lengths of its first two batches for those of all.
     ids = tf.TensorSpec((None, None), tf.int32)
-    return tf.data.Dataset.from_generator(
+    dataset = tf.data.Dataset.from_generator(
         lambda: batches,
         output_signature=(
             *({"source": ids, "target": ids}, ids),
             tf.TensorSpec((None, None), tf.float32),
         ),
     ).prefetch(2)
+    return not_autotuned(dataset)
 
 
 def _finish(
