@@ -1,20 +1,22 @@
-"""Running a study: the trainings of its cells, one after the other, its figures, and its pages."""
+"""Running a study: the trainings of its cells, its figures, and its pages."""
 
+import contextlib
 import json
 import pathlib
 import platform
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
 from keras_deit.core.files import check_writable, user_path, write_json
 from keras_deit.data import dataset_size
-from keras_deit.evaluation import prune, train_seeds
+from keras_deit.evaluation import prune
+from keras_deit.evaluation.seed_processes import SeedTrainings, run_side_by_side
 from keras_deit.evaluation.seed_study import Study, parse_seeds, seeds_text
-from keras_deit.evaluation.seed_training import SeedsFailed
+from keras_deit.evaluation.seed_training import seed_trainings
 from keras_deit.recipes import AUTO
 from keras_deit.studies.data import study_dataset
 from keras_deit.studies.definition import SCALES, Cell, StudyDefinition, get_study
@@ -53,7 +55,7 @@ def run_study(
         seeds: see `parse_seeds`; by default those of the study.
         scale: "small", or "paper" for the published setting.
         output: directory of the study; by default one below runs/.
-        parallel_seeds: number of seeds that are trained at once.
+        parallel_seeds: number of trainings at once, of any cells and seeds.
         imports: Python files of the user, see `train_seeds`.
         print_fn: called with each line for the user.
         command: the command that the pages show; by default one that does the same.
@@ -72,14 +74,21 @@ def run_study(
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder / DOCUMENT)
     command = command or _command(name, datasets, seeds, scale, output)
-    failed, runs = [], {}
-    for dataset in study_datasets(study, scale, datasets):
-        trainings = _Trainings(study, dataset, scale, folder, failed, print_fn)
-        runs[dataset] = {
-            cell.name: trainings.run(cell, numbers, parallel_seeds, imports)
-            for cell in study.trained
+    with contextlib.ExitStack() as locks:
+
+        def opened(path, seeds, print_line, options) -> SeedTrainings:
+            given = (seeds, parallel_seeds, str(path), imports, print_line)
+            return locks.enter_context(seed_trainings(*given, **options))
+
+        by_dataset = {
+            dataset: _Trainings(study, dataset, scale, folder, numbers, opened, print_fn)
+            for dataset in study_datasets(study, scale, datasets)
         }
+        run_side_by_side(lambda: _next_of(by_dataset.values()), parallel_seeds)
+    runs = {dataset: trainings.runs() for dataset, trainings in by_dataset.items()}
+    for dataset, trainings in by_dataset.items():
         runs[dataset] |= trainings.prune(runs[dataset])
+    failed = [line for trainings in by_dataset.values() for line in trainings.failed]
     document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
     for suffix, page in {"md": markdown_page, "html": html_page}.items():
@@ -124,36 +133,84 @@ def study_datasets(
 class _Trainings:
     """The trainings of a study on some data, in studies of seeds.
 
-    All seeds of a cell are in one, unless they start from different runs. What fails is added to
-    `failed` in a line.
+    All seeds of a cell are in one, unless they start from different runs.
+
+    Attributes:
+        failed: what has failed, in a line each.
     """
 
-    def __init__(self, study, dataset, scale, folder, failed, print_fn):
+    def __init__(self, study, dataset, scale, folder, seeds, opened, print_fn):
         self._study, self._dataset, self._scale = study, dataset, scale
-        self._folder, self._failed, self._print = folder, failed, print_fn
+        self._folder, self._seeds, self._print = folder, seeds, print_fn
+        self._new_trainings = opened
+        self.failed: list[str] = []
+        self._waiting = [(cell, seed) for cell in study.trained for seed in seeds]
+        # The studies of seeds that are open, by their directory; None if that was not possible.
+        self._open: dict[pathlib.Path, SeedTrainings | None] = {}
 
-    def run(self, cell: Cell, seeds: Sequence[int], parallel_seeds, imports) -> dict[int, Run]:
-        """Trains the seeds of a cell, and returns the finished runs by seed."""
-        self._print(f"{self._study.name}, {self._dataset}: {cell.name}")
-        finished = {}
-        for group in [[seed] for seed in seeds] if cell.needs(self._scale) else [seeds]:
-            seeds_study = self._seeds_of(cell, group[0])
-            at_once = min(parallel_seeds, len(group))
+    def next(self) -> tuple[SeedTrainings, int] | None:
+        """Returns a training that can start; None if none can before another one ends."""
+        for cell, seed in [*self._waiting]:
+            needed = [self._outcome(n, seed) for n in self._needed(cell)]
+            if None in needed:
+                continue
+            self._waiting.remove((cell, seed))
+            if False in needed:
+                self._fail(cell, f"seed {seed} starts from a run that has failed")
+                continue
+            trainings = self._opened(cell, seed)
+            if trainings is not None and seed not in trainings.finished:
+                return trainings, seed
+        return None
+
+    def _needed(self, cell: Cell) -> list[Cell]:
+        """Returns the cells whose runs a cell starts from."""
+        names = cell.needs(self._scale).values()
+        return [other for other in self._study.trained if other.name in names]
+
+    def _outcome(self, cell: Cell, seed: int) -> bool | None:
+        """Returns whether the training of a seed has succeeded; None if it has not ended."""
+        if (cell, seed) in self._waiting:
+            return None
+        trainings = self._open.get(self._seeds_of(cell, seed).path)
+        if trainings is None or seed in trainings.failed:
+            return False
+        return True if seed in trainings.finished else None
+
+    def _opened(self, cell: Cell, seed: int) -> SeedTrainings | None:
+        """Returns the trainings of a seed's study; None, after a line, if it cannot be trained."""
+        path = self._seeds_of(cell, seed).path
+        if path not in self._open:
+            self._open[path] = None
+            seeds = [seed] if cell.needs(self._scale) else self._seeds
             try:
-                train_seeds(
-                    *(group, at_once, str(seeds_study.path), imports, self._indented),
-                    **self._options(cell, group[0]),
-                )
-            except SeedsFailed as error:
-                self._fail(cell, error)
+                options = self._options(cell, seed)
+                trainings = self._new_trainings(path, seeds, self._printing(cell), options)
             except InputError as error:
                 # What is there may be of another recipe.
-                self._fail(cell, error)
-                continue
-            known = seeds_study.config["results"]
-            runs = {seed: seeds_study.run(seed) for seed in group if seed in known}
-            finished |= {seed: run for seed, run in runs.items() if run.summary is not None}
-        return finished
+                self._fail(cell, str(error))
+                return None
+            trainings.waiting(seeds)
+            self._open[path] = trainings
+        return self._open[path]
+
+    def runs(self) -> dict[str, dict[int, Run]]:
+        """Returns the finished runs of each cell by their seeds."""
+        found = {}
+        for cell in self._study.trained:
+            failed = [seed for seed in self._seeds if self._has_failed(cell, seed)]
+            if failed:
+                self._fail(cell, f"seeds {seeds_text(failed)} have failed")
+            found[cell.name] = {
+                seed: self._seeds_of(cell, seed).run(seed)
+                for seed in self._seeds
+                if self._outcome(cell, seed)
+            }
+        return found
+
+    def _has_failed(self, cell: Cell, seed: int) -> bool:
+        trainings = self._open.get(self._seeds_of(cell, seed).path)
+        return trainings is not None and seed in trainings.failed
 
     def prune(self, runs: dict[str, dict[int, Run]]) -> dict[str, dict[int, Run]]:
         """Returns the runs of the pruned cells; those of other rates share the gates of a run."""
@@ -168,26 +225,26 @@ class _Trainings:
                 self._print(f"{self._study.name}, {self._dataset}: seed {seed} is pruned")
                 try:
                     rows = prune(
-                        self._indented,
+                        self._print,
                         run_dir=str(run.path),
                         rate=[cell.pruning_rate for cell in cells],
                         output=str(place / f"seed_{seed}"),
                         **json.loads(options),
                     )["rows"]
                 except InputError as error:
-                    self._fail(cells[0], error)
+                    self._fail(cells[0], str(error))
                     continue
                 by_rate = {row["rate"]: Run(row["run_dir"]) for row in rows}
                 for cell in cells:
                     found[cell.name][seed] = by_rate[cell.pruning_rate]
         return found
 
-    def _indented(self, line: str) -> None:
-        self._print(f"  {line}")
+    def _printing(self, cell: Cell) -> Callable[[str], None]:
+        return lambda line: self._print(f"{self._dataset}, {cell.name}: {line}")
 
-    def _fail(self, cell: Cell, error: InputError) -> None:
-        self._failed.append(f"{self._dataset}, {cell.name}: {error}")
-        self._indented(str(error))
+    def _fail(self, cell: Cell, reason: str) -> None:
+        self.failed.append(f"{self._dataset}, {cell.name}: {reason}")
+        self._print(self.failed[-1])
 
     def _seeds_of(self, cell: Cell, seed: int) -> Study:
         """Returns the study of seeds that a seed of a cell belongs to."""
@@ -202,6 +259,10 @@ class _Trainings:
             run = self._seeds_of(needed, seed).run(seed)
             options[option] = _teacher_file(run) if option == "teacher" else str(run.path)
         return options
+
+
+def _next_of(all_trainings: Iterable[_Trainings]) -> tuple[SeedTrainings, int] | None:
+    return next((found for each in all_trainings if (found := each.next())), None)
 
 
 def _word(name: str) -> str:

@@ -26,6 +26,7 @@ from keras_deit.studies import (
     register_study,
     results,
     run_study,
+    running,
     study_dataset,
     study_plan,
 )
@@ -255,6 +256,40 @@ def test_figures_of_an_evaluation_are_found_by_their_path():
     assert {path: results._value(Figure("", path), evaluation) for path in paths} == paths
 
 
+def test_a_row_starts_when_the_runs_that_it_needs_are_there(tmp_path, monkeypatch):
+    cells = (Cell("first"), Cell("on top", {"weights": "run:first"}), Cell("last"))
+    study = small_study(cells=cells, claims=())
+    monkeypatch.setattr(running, "cell_options", lambda *given: {})
+    opened = {}
+
+    def new_trainings(path, seeds, print_line, options):
+        none = types.SimpleNamespace(finished=set(), failed=set(), waiting=lambda seeds: seeds)
+        return opened.setdefault(path.relative_to(tmp_path / "digits").as_posix(), none)
+
+    lines = []
+    trainings = running._Trainings(
+        study, "digits", "small", tmp_path, [0, 1], new_trainings, lines.append
+    )
+
+    def started():
+        found = trainings.next()
+        if found is not None:
+            (name,) = [name for name, each in opened.items() if each is found[0]]
+            return name, found[1]
+
+    assert [started(), started(), started()] == [("first", 0), ("first", 1), ("last", 0)]
+    opened["first"].finished.add(0)
+    assert started() == ("on_top/from_0", 0)
+    opened["first"].failed.add(1)
+    assert [started(), started()] == [("last", 1), None]
+    assert lines == ["digits, on top: seed 1 starts from a run that has failed"]
+    for name in ("on_top/from_0", "last"):
+        opened[name].finished |= {0, 1}
+    runs = {name: [*found] for name, found in trainings.runs().items()}
+    assert runs == {"first": [0], "on top": [0], "last": [0, 1]}
+    assert trainings.failed[1:] == ["digits, first: seeds 1 have failed"]
+
+
 # Its processes run on PyTorch, because they start fastest and compile nothing.
 @pytest.mark.slow
 @pytest.mark.backends("torch")
@@ -278,9 +313,16 @@ def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys
     page = (tmp_path / "study.html").read_text("utf-8")
     assert page.count("<circle") == 4 and "http" not in page.split("</style>")[1]
     monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {"tiny": whole})
-    document = run_study("tiny", seeds="1", output=str(tmp_path), print_fn=lambda line: None)
+    # Rows that start from runs of another row are trained with several seeds at once, too.
+    lines = []
+    document = run_study("tiny", None, "0:2", "small", str(tmp_path), 2, print_fn=lines.append)
     cells = document["data"]["digits"]["cells"]
-    assert len(cells["on top"]["top-1"]["values"]) == len(cells["pruned"]["top-1"]["values"]) == 1
+    assert len(cells["on top"]["top-1"]["values"]) == len(cells["pruned"]["top-1"]["values"]) == 2
+    weights = [
+        json.loads((run / "config.json").read_text())["run"]["weights"]
+        for run in sorted(tmp_path.glob("digits/on_top/from_*/seed_?"))
+    ]
+    assert weights == [str(tmp_path / "digits" / "short" / f"seed_{seed}") for seed in (0, 1)]
     assert cells["pruned"]["top-1"] != cells["short"]["top-1"]
     assert [file.stat().st_mtime_ns for file in runs] == times
     assert markdown_page(document, "keras-deit study tiny").count("\n| ") >= 6
