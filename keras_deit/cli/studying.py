@@ -25,7 +25,9 @@ def study_options() -> list[Option]:
             SCALES,
             default="small",
         ),
-        Option("parallel_seeds", int, "Number of trainings at once, of any rows and seeds.", minimum=1),
+        Option(
+            "parallel_seeds", int, "Number of trainings at once, of any rows and seeds.", minimum=1
+        ),
         Option("output_dir", str, "Directory of the study; by default one below runs/."),
         Option("plan", bool, "Only write the data and print what the trainings would take."),
     ]

@@ -4,5 +4,7 @@ from keras_deit.studies.catalog import (  # noqa: F401  (registers the studies)
     distilling,
     embeddings,
     models,
+    recipes,
+    sizes,
     training,
 )

@@ -37,6 +37,7 @@ TEACHER = {
     "teacher_steps": 1440,
 }
 DEIT_BASE = {**IMAGENET, "recipe": "deit_distilled", "model": "deit_base_patch16_224"}
+AUGMENTED = {"auto_augment": "rand-m9-mstd0.5-inc1", "mixup_alpha": 0.8, "cutmix_alpha": 1.0}
 HARD = {"distillation": "hard", "alpha": 0.5}
 SOFT = {"distillation": "soft", "alpha": 0.9, "temperature": 3.0}
 

@@ -117,20 +117,17 @@ register_study(
         title="shifted patch tokenization (SPT) and locality self-attention (LSA)",
         source="Vision Transformer for Small-Size Datasets (Lee et al., 2021), CIFAR-100",
         cells=(
-            *(_small_data_cell("ViT", variant) for variant in _VARIANTS),
-            *(
-                _small_data_cell(model, variant)
-                for model in ("T2T", "CaiT", "PiT", "Swin")
-                for variant in ("plain", "both")
-            ),
+            *(_small_data_cell(model, variant) for model in _SMALL_MODELS for variant in _VARIANTS),
         ),
         claims=(
-            Claim("ViT, SPT", "ViT, plain", "SPT helps."),
-            Claim("ViT, LSA", "ViT, plain", "LSA helps."),
-            Claim("ViT, both", "ViT, SPT", "LSA helps beside SPT."),
             *(
-                Claim(f"{model}, both", f"{model}, plain", f"Both help {model}.")
+                Claim(f"{model}, {variant}", f"{model}, plain", f"{text} {model}.")
                 for model in _SMALL_MODELS
+                for variant, text in (
+                    ("SPT", "SPT helps"),
+                    ("LSA", "LSA helps"),
+                    ("both", "Both help"),
+                )
             ),
         ),
         datasets=("letters30",),
@@ -138,7 +135,7 @@ register_study(
         small={
             **{name: value for name, value in SMALL.items() if name not in _OF_DEIT},
             "image_size": 32,
-            "steps": 960,
+            "steps": 640,
         },
         paper={"dataset": "cifar100", "recipe": "spt_lsa_cifar100"},
         seeds="0:5",

@@ -1,0 +1,168 @@
+"""Studies of the size of the images."""
+
+from dataclasses import fields
+
+from keras_deit.recipes.teacher_recipe import SMALL_DATA_AUGMENTATION
+from keras_deit.studies.catalog.common import (
+    IMAGENET,
+    LETTERS,
+    SMALL,
+    THESIS,
+)
+from keras_deit.studies.definition import (
+    Cell,
+    Claim,
+    StudyDefinition,
+    register_study,
+)
+
+# What the recipe auto has for training from scratch: for fine-tuning it has other values.
+_AS_BEFORE = {
+    **{f.name: getattr(SMALL_DATA_AUGMENTATION, f.name) for f in fields(SMALL_DATA_AUGMENTATION)},
+    **{"evaluation_interpolation": "bilinear", "batch_size": 32, "layer_decay": 1.0},
+    "drop_path_rate": 0.0,
+    **{"warmup_steps": 0, "warmup_learning_rate": 0.0},
+}
+# A step that changes nothing, not even the statistics of batch normalization: the model is only
+# evaluated at another size.
+_UNCHANGED = {
+    "steps": 1,
+    "learning_rate": 1e-12,
+    "min_learning_rate": 0.0,
+    "weight_decay": 0.0,
+    "training_mode": False,
+}
+_SMALL_UNCHANGED = {**_AS_BEFORE, **_UNCHANGED}
+_PAPER_UNCHANGED = {**_UNCHANGED, "warmup_epochs": 0}
+_AT_384 = {"model": "deit_base_patch16_384", "evaluation_crop_ratio": 1.0}
+
+register_study(
+    StudyDefinition(
+        name="resolution",
+        title="size of the images in training, fine-tuning and test, and the crop ratio",
+        source=f"{THESIS}, table 3.10, DeiT-B; the crop ratio as in table 3.22, of CaiT",
+        cells=(
+            Cell("trained at 224", small={"image_size": 24}, published=81.8),
+            Cell(
+                "trained at 224, tested at 384",
+                small={"image_size": 32, "weights": "run:trained at 224", **_SMALL_UNCHANGED},
+                paper={"image_size": 384, "weights": "run:trained at 224", **_PAPER_UNCHANGED},
+            ),
+            Cell(
+                "fine-tuned at 384",
+                small={
+                    **_AS_BEFORE,
+                    **{"image_size": 32, "weights": "run:trained at 224"},
+                    **{"steps": 480, "learning_rate": 3e-4},
+                },
+                paper={"recipe": "deit_finetune_384", **_AT_384, "weights": "run:trained at 224"},
+                published=83.1,
+            ),
+            Cell(
+                "fine-tuned at 384, crop ratio 0.875",
+                small={
+                    **{"image_size": 32, "weights": "run:fine-tuned at 384"},
+                    **{**_SMALL_UNCHANGED, "evaluation_crop_ratio": 0.875},
+                },
+                paper={
+                    **{**_AT_384, "weights": "run:fine-tuned at 384"},
+                    **{**_PAPER_UNCHANGED, "evaluation_crop_ratio": 0.875},
+                },
+                published=82.9,
+            ),
+            Cell(
+                "trained further at 224",
+                small={
+                    **_AS_BEFORE,
+                    **{"image_size": 24, "weights": "run:trained at 224"},
+                    **{"steps": 480, "learning_rate": 3e-4},
+                },
+                paper={
+                    **{"recipe": "deit_finetune_384", "model": "deit_base_patch16_224"},
+                    "weights": "run:trained at 224",
+                },
+            ),
+        ),
+        claims=(
+            Claim("fine-tuned at 384", "trained at 224", "Fine-tuning at a larger size helps."),
+            Claim(
+                "fine-tuned at 384",
+                "trained further at 224",
+                "It helps more than as many further steps at the same size.",
+            ),
+            Claim(
+                "fine-tuned at 384",
+                "trained at 224, tested at 384",
+                "It helps more than testing at the larger size alone.",
+            ),
+            Claim(
+                "fine-tuned at 384",
+                "fine-tuned at 384, crop ratio 0.875",
+                "A crop ratio of 1 is better than 0.875.",
+            ),
+        ),
+        datasets=("letters30",),
+        reason=LETTERS,
+        small={**SMALL, "patch_size": 4, "evaluation_crop_ratio": 1.0},
+        paper={**IMAGENET, "recipe": "deit", "model": "deit_base_patch16_224"},
+        remarks="24 and 32 pixels stand for 224 and 384.",
+    )
+)
+
+# Sides of images at the scale "small" by those of the publication.
+_TRAIN_SIDES = {128: 12, 160: 16, 192: 20}
+
+
+def _train_size_cells(side: int, published: float) -> tuple[Cell, Cell]:
+    first = f"trained at {side}"
+    return (
+        Cell(first, small={"image_size": _TRAIN_SIDES[side]}, paper={"image_size": side}),
+        Cell(
+            f"{first}, fine-tuned at 224",
+            {"weights": f"run:{first}"},
+            small={**_AS_BEFORE, "image_size": 24, "steps": 240, "learning_rate": 3e-4},
+            paper={"recipe": "deit3_1k_finetune"},
+            published=published,
+        ),
+    )
+
+
+register_study(
+    StudyDefinition(
+        name="train_size",
+        title="training at a smaller size and fine-tuning at the final one",
+        source=f"{THESIS}, table 6.6, DeiT III's ViT-B, 400 epochs",
+        cells=(
+            *_train_size_cells(128, 83.2),
+            *_train_size_cells(160, 83.3),
+            *_train_size_cells(192, 83.5),
+            Cell("trained at 224", small={"image_size": 24}, published=83.1),
+            Cell(
+                "trained further at 224",
+                {"weights": "run:trained at 224"},
+                small={**_AS_BEFORE, "image_size": 24, "steps": 240, "learning_rate": 3e-4},
+                paper={"recipe": "deit3_1k_finetune"},
+            ),
+        ),
+        claims=(
+            *(
+                Claim(
+                    f"trained at {side}, fine-tuned at 224",
+                    "trained at 224",
+                    f"Training at {side} and fine-tuning is better than training at 224.",
+                )
+                for side in _TRAIN_SIDES
+            ),
+            Claim(
+                "trained at 192, fine-tuned at 224",
+                "trained further at 224",
+                "It is not only for the further steps.",
+            ),
+        ),
+        datasets=("letters30",),
+        reason=LETTERS,
+        small={**SMALL, "patch_size": 4, "evaluation_crop_ratio": 1.0},
+        paper={**IMAGENET, "recipe": "deit3_1k_400", "model": "deit3_base_patch16_224"},
+        remarks="12, 16, 20 and 24 pixels stand for 128, 160, 192 and 224.",
+    )
+)
