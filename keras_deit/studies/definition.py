@@ -157,6 +157,19 @@ class StudyDefinition:
         """The cells whose runs are pruned ones of another cell."""
         return [cell for cell in self.cells if cell.pruning_rate is not None]
 
+    def origins(self, cell: Cell, scale: str) -> set[str]:
+        """Returns the cells without an origin of their own whose runs those of a cell come from.
+
+        By seed: runs that start from another run, are taught by it, or are pruned from it, come
+        from it. All others come from themselves.
+        """
+        names = {*cell.needs(scale).values()}
+        if cell.runs_of is not None:
+            names = {cell.runs_of}
+        by_name = {other.name: other for other in self.cells}
+        found = [self.origins(by_name[name], scale) for name in names]
+        return set().union(*found) if found else {cell.name}
+
 
 STUDIES: Registry[StudyDefinition] = Registry("study")
 

@@ -25,7 +25,7 @@ def study_document(
     Args:
         study: the study.
         runs: finished runs by the name of the data, the name of the cell, and the seed.
-        conditions: what the figures were measured with, in words by name.
+        conditions: what the figures were measured with, in words by name; `scale` among them.
 
     Returns:
         JSON values: `study`, its `title`, `source`, `reason` and `remarks`; `conditions`; and in
@@ -33,8 +33,8 @@ def study_document(
         `values` by seed, their `mean` and `std`, and what is `published`; the top-1 are percents. A
         claim has what it is about, its `verdict` and, if both figures were measured with several
         seeds, the `difference`, its 95 % `interval` and `p`: of Welch's test, or of the paired
-        t-test if both figures are of the same runs. `p` has Holm's correction for the claims of
-        the data, the interval has not.
+        t-test if both figures are of runs that come from the same ones, seed by seed. `p` has
+        Holm's correction for the claims of the data, the interval has not.
     """
     return {
         "study": study.name,
@@ -43,13 +43,15 @@ def study_document(
         "reason": study.reason,
         "remarks": study.remarks,
         "conditions": conditions,
-        "data": {dataset: _of_data(study, cells) for dataset, cells in runs.items()},
+        "data": {
+            dataset: _of_data(study, cells, conditions["scale"]) for dataset, cells in runs.items()
+        },
     }
 
 
-def _of_data(study: StudyDefinition, runs: Mapping[str, Mapping[int, Run]]) -> dict:
+def _of_data(study: StudyDefinition, runs: Mapping[str, Mapping[int, Run]], scale: str) -> dict:
     cells = {cell.name: _figures(study, cell, runs.get(cell.runs_from, {})) for cell in study.cells}
-    return {"cells": cells, "claims": _claims(study, cells)}
+    return {"cells": cells, "claims": _claims(study, cells, scale)}
 
 
 def _figures(study: StudyDefinition, cell: Cell, runs: Mapping[int, Run]) -> dict:
@@ -103,8 +105,8 @@ def _summary(values: Mapping[int, float | None]) -> dict:
     }
 
 
-def _claims(study: StudyDefinition, cells: dict) -> list[dict]:
-    runs_from = {cell.name: cell.runs_from for cell in study.cells}
+def _claims(study: StudyDefinition, cells: dict, scale: str) -> list[dict]:
+    origins = {cell.name: study.origins(cell, scale) for cell in study.cells}
     tests, counts = [], []
     for claim in study.claims:
         sides = zip((claim.better, claim.worse), claim.figures, strict=True)
@@ -112,7 +114,7 @@ def _claims(study: StudyDefinition, cells: dict) -> list[dict]:
         counts.append(min(len(better), len(worse)))
         if counts[-1] < 2:
             tests.append(None)
-        elif runs_from[claim.better] == runs_from[claim.worse]:
+        elif origins[claim.better] & origins[claim.worse]:
             seeds = [seed for seed in better if seed in worse]
             tests.append(paired([worse[s] for s in seeds], [better[s] for s in seeds]))
         else:

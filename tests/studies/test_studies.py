@@ -194,21 +194,33 @@ def test_a_claim_holds_or_not_by_what_the_seeds_say(better, worse, verdict):
         name: {"top-1": results._summary(dict(enumerate(values)))}
         for name, values in {"long": better, "short": worse}.items()
     }
-    (claim,) = results._claims(study, cells)
+    (claim,) = results._claims(study, cells, "small")
     assert claim["verdict"] == verdict
     if len(better) > 1:
         assert claim["difference"] == pytest.approx(np.mean(better) - np.mean(worse))
 
 
-def test_figures_of_the_same_runs_are_compared_by_pairs():
-    study = small_study(
-        cells=(Cell("both"), Cell("class", runs_of="both", head="class")),
-        claims=(Claim("both", "class", "Both are better."),),
-    )
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (Cell("both"), Cell("class", runs_of="both", head="class")),
+        (Cell("class"), Cell("both", {"weights": "run:class"})),
+        (
+            Cell("class"),
+            Cell("both", {"weights": "run:class"}),
+            Cell("on", small={"teacher": "run:both"}),
+        ),
+        (Cell("both"), Cell("class", runs_of="both", pruning_rate=0.2)),
+        (Cell("first"), *(Cell(n, {"weights": "run:first"}) for n in ("both", "class"))),
+    ],
+)
+def test_figures_of_runs_from_the_same_runs_are_compared_by_pairs(cells):
+    study = small_study(cells=cells, claims=(Claim("both", "class", "Both are better."),))
     # The runs differ more than the heads of a run.
     values = {"both": [70.0, 80.5, 91.0], "class": [69.0, 79.6, 90.1]}
-    cells = {n: {"top-1": results._summary(dict(enumerate(v)))} for n, v in values.items()}
-    (claim,) = results._claims(study, cells)
+    values = {cell.name: values.get(cell.name, [1.0, 2.0, 3.0]) for cell in cells}
+    figures = {n: {"top-1": results._summary(dict(enumerate(v)))} for n, v in values.items()}
+    (claim,) = results._claims(study, figures, "small")
     assert claim["verdict"] == "holds"
     low, high = claim["interval"]
     assert low < claim["difference"] < high
@@ -216,6 +228,19 @@ def test_figures_of_the_same_runs_are_compared_by_pairs():
     differences = np.subtract(values["both"], values["class"])
     half = 4.302653 * differences.std(ddof=1) / np.sqrt(3)
     assert [low, high] == pytest.approx([differences.mean() - half, differences.mean() + half])
+
+
+def test_runs_of_a_teacher_come_from_its_runs_and_at_one_scale_only():
+    cells = (
+        Cell("teacher"),
+        Cell("on top", {"weights": "run:teacher"}),
+        Cell("taught", small={"teacher": "run:on top"}),
+        Cell("alone"),
+    )
+    study = small_study(cells=cells, claims=())
+    found = {cell.name: study.origins(cell, "small") for cell in cells}
+    assert found == {name: {"alone" if name == "alone" else "teacher"} for name in found}
+    assert study.origins(cells[2], "paper") == {"taught"}
 
 
 def test_equal_differences_of_percents_are_no_proof():

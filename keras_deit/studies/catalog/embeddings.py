@@ -49,6 +49,7 @@ register_study(
         ),
         small={"recipe": "grafit_digits", "coarse": "digits", "epochs": 100},
         paper={"dataset": "imagenet2012", "recipe": "grafit", "coarse": "imagenet_coarse.json"},
+        seeds="0:5",
         remarks="At the scale small the trunk is a DeiT for digits.",
     )
 )

@@ -229,6 +229,7 @@ register_study(
         reason=LETTERS,
         small=SMALL,
         paper={**IMAGENET, "recipe": "deit", "model": "deit_base_patch16_224"},
+        seeds="0:5",
         remarks=(
             "Gates and pruned model are trained for a third of the steps each, which the unpruned "
             "model has not."

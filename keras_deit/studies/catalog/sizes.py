@@ -105,6 +105,7 @@ register_study(
         reason=LETTERS,
         small={**SMALL, "patch_size": 4, "evaluation_crop_ratio": 1.0},
         paper={**IMAGENET, "recipe": "deit", "model": "deit_base_patch16_224"},
+        seeds="0:5",
         remarks="24 and 32 pixels stand for 224 and 384.",
     )
 )
@@ -163,6 +164,7 @@ register_study(
         reason=LETTERS,
         small={**SMALL, "patch_size": 4, "evaluation_crop_ratio": 1.0},
         paper={**IMAGENET, "recipe": "deit3_1k_400", "model": "deit3_base_patch16_224"},
+        seeds="0:5",
         remarks="12, 16, 20 and 24 pixels stand for 128, 160, 192 and 224.",
     )
 )
