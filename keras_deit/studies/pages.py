@@ -35,8 +35,8 @@ def markdown_page(document: dict, command: str) -> str:
         "",
         "Top-1 in percent on the test split, or on the validation split of data without one. A "
         "claim holds, or does not, if p is below 0.05, otherwise the difference is within noise: "
-        "two-sided, by Welch's test, or by the paired t-test for figures of the same runs or of runs "
-        "that come from the same ones. p has Holm's correction for the claims of a table, the "
+        "two-sided, by Welch's test, or by the paired t-test for figures of the same runs or of "
+        "runs that come from the same ones. p has Holm's correction for the claims of a table, the "
         "intervals have not.",
     ]
     return "\n".join(lines) + "\n"
