@@ -9,9 +9,16 @@ from keras_deit.evaluation.page import filled_page
 from keras_deit.studies.definition import TOP1
 from keras_deit.version import __version__
 
-_CLAIM_TITLES = ("claim", "verdict", "difference", "95 % interval", "p")
-# Pixels of the chart.
-_WIDTH, _NAMES, _LINE, _AXIS, _MARGIN = 560, 190, 22, 24, 12
+_CLAIM_TITLES = ("claim", "compared", "verdict", "difference", "95 % interval", "p")
+_METHOD = (
+    "Top-1 in percent on the test split, or on the validation split of data without one. A "
+    "claim holds, or does not, if p is below 0.05, otherwise the difference is within noise: "
+    "two-sided, by Welch's test, or by the paired t-test for figures of the same runs or of "
+    "runs that come from the same ones. p has Holm's correction for the claims of a table, the "
+    "intervals have not."
+)
+# Pixels of a chart: its dots, a letter of a name, a line, the axis, and space beside the dots.
+_DOTS, _LETTER, _LINE, _AXIS, _MARGIN = 340, 6.3, 22, 24, 24
 
 
 def markdown_page(document: dict, command: str) -> str:
@@ -33,11 +40,7 @@ def markdown_page(document: dict, command: str) -> str:
         lines += ["", *_markdown_table(_CLAIM_TITLES, claims)]
     lines += [
         "",
-        "Top-1 in percent on the test split, or on the validation split of data without one. A "
-        "claim holds, or does not, if p is below 0.05, otherwise the difference is within noise: "
-        "two-sided, by Welch's test, or by the paired t-test for figures of the same runs or of "
-        "runs that come from the same ones. p has Holm's correction for the claims of a table, the "
-        "intervals have not.",
+        _METHOD,
     ]
     return "\n".join(lines) + "\n"
 
@@ -50,7 +53,7 @@ def html_page(document: dict, command: str) -> str:
         figures = dict.fromkeys(name for claim in part["claims"] for name in claim["figures"])
         charts = "".join(_chart(part["cells"], name) for name in figures)
         claims = table("Claims", _CLAIM_TITLES, [_claim(claim) for claim in part["claims"]])
-        parts[dataset] = (dataset, tables + charts + claims)
+        parts[dataset] = (dataset, f"{tables}{charts}{claims}<p>{text(_METHOD)}</p>")
     parts["conditions"] = ("Conditions", values_table("Measured with", document["conditions"]))
     parts["command"] = ("Command", f"<pre>{text(command)}</pre>")
     lead = f"It mirrors {document['source']}. {document['remarks']} The data: {document['reason']}."
@@ -110,12 +113,12 @@ def _claim(claim: dict, bold: str = "") -> list[str]:
         side if figure == TOP1 else f"{side}, {figure}"
         for side, figure in zip((claim["better"], claim["worse"]), claim["figures"], strict=True)
     )
-    words = f"{claim['text']} ({better} > {worse})"
+    words = [claim["text"], f"{better} > {worse}"]
     if "p" not in claim:
-        return [words, claim["verdict"], "", "", ""]
+        return [*words, claim["verdict"], "", "", ""]
     low, high = claim["interval"]
     return [
-        words,
+        *words,
         f"{bold}{claim['verdict']}{bold}",
         f"{claim['difference']:+.3g}",
         f"{low:+.3g} to {high:+.3g}",
@@ -135,33 +138,33 @@ def _chart(cells: dict, figure_name: str) -> str:
         return ""
     values = [value for cell in measured.values() for value in cell["values"].values()]
     low, high = min(values), max(values)
-    scale = (_WIDTH - _NAMES - 2 * _MARGIN) / ((high - low) or 1)
+    left = round(_LETTER * max(map(len, measured))) + 16
+    width, scale = left + _DOTS, (_DOTS - 2 * _MARGIN) / ((high - low) or 1)
+
+    def at(value: float) -> float:
+        return left + _MARGIN + (value - low) * scale
+
     height = _LINE * len(measured) + _AXIS
     parts = []
     for index, (name, cell) in enumerate(measured.items()):
         y = _LINE * (index + 0.5)
         dots = "".join(
-            f'<circle cx="{_at(value, low, scale):.1f}" cy="{y}" r="3"/>'
-            for value in cell["values"].values()
+            f'<circle cx="{at(value):.1f}" cy="{y}" r="3"/>' for value in cell["values"].values()
         )
-        mean = _at(cell["mean"], low, scale)
+        mean = at(cell["mean"])
         parts.append(
-            f'<text x="{_NAMES - 8}" y="{y + 4}" text-anchor="end">{html.escape(name)}</text>'
-            f'<path class="grid" d="M{_NAMES} {y}H{_WIDTH}"/><g class="line c0 loose">{dots}'
+            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{html.escape(name)}</text>'
+            f'<path class="grid" d="M{left} {y}H{width}"/><g class="line c0 loose">{dots}'
             f'<path d="M{mean:.1f} {y - 7}V{y + 7}"/></g>'
         )
     for value in (low, (low + high) / 2, high):
-        x = _at(value, low, scale)
+        x = at(value)
         parts.append(
             f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle">{_rounded(value)}</text>'
         )
     told = "; ".join(f"{name}: {_rounded(cell['mean'])}" for name, cell in measured.items())
     drawing = (
-        f'<svg role="img" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
+        f'<svg role="img" viewBox="0 0 {width} {height}" style="max-width:{width}px" '
         f'aria-label="{html.escape(told)}">{"".join(parts)}</svg>'
     )
     return figure(f"{figure_name}: each seed, and their mean", drawing)
-
-
-def _at(value: float, low: float, scale: float) -> float:
-    return _NAMES + _MARGIN + (value - low) * scale
