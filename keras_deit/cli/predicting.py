@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import atomic_write, check_writable, user_path
+from keras_deit.core.names import printable, readable
 from keras_deit.evaluation import KINDS, Prediction, Predictor, attention_picture, write_picture
 from keras_deit.recipes import Option
 
@@ -64,7 +65,7 @@ def predict(values: dict) -> None:
         check_writable(output)
     predictor = _predictor(values, batch_size=values["batch_size"])
     found, errors = [], []
-    width = min(max(map(len, values["images"])), _SHOWN)
+    width = min(max(len(printable(name)) for name in values["images"]), _SHOWN)
     for prediction in predictor.iterate(values["images"], values["top_k"], noting(errors)):
         print(_line(prediction, width))
         if output:
@@ -77,7 +78,8 @@ def predict(values: dict) -> None:
 
 def _line(prediction: Prediction, width: int) -> str:
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
-    return f"{prediction.name:{width}}  " + "  ".join(f"{label} {p:.3f}" for label, p in pairs)
+    name = printable(prediction.name)
+    return f"{name:{width}}  " + "  ".join(f"{label} {p:.3f}" for label, p in pairs)
 
 
 def _write_csv(path: pathlib.Path, predictions: list[Prediction]) -> None:
@@ -88,7 +90,7 @@ def _write_csv(path: pathlib.Path, predictions: list[Prediction]) -> None:
         writer.writerow(["image", *columns])
         for each in predictions:
             pairs = zip(each.labels, each.probabilities, strict=True)
-            writer.writerow([each.name, *(value for pair in pairs for value in pair)])
+            writer.writerow([readable(each.name), *(value for pair in pairs for value in pair)])
 
 
 def attention_options() -> list[Option]:
@@ -118,4 +120,4 @@ def attention(values: dict) -> None:
         if predictor.has_labels:
             best = predictor.predict(image, 1)[0]
             label = f": {best.label} {best.probability:.3f}"
-        print(f"{path}{label}")
+        print(f"{printable(str(path))}{label}")

@@ -8,7 +8,7 @@ import numpy as np
 from keras_deit.cli.predicting import noting, source_options
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import atomic_write, check_output_file, user_path
-from keras_deit.data.folder_files import printable
+from keras_deit.core.names import printable
 from keras_deit.evaluation.image_index import (
     FAISS_IMAGES,
     Embedding,

@@ -197,9 +197,14 @@ def fsync(path: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, values: dict) -> None:
-    """Writes a JSON file atomically."""
+    """Writes a JSON file atomically.
+
+    Names of files that are not UTF-8 come back as they were: Python has their bytes as lone
+    surrogates, whose escapes are those of JSON.
+    """
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(text, "utf-8", "backslashreplace")
 
 
 def parse_json(text: str | bytes) -> Any:

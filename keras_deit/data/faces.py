@@ -18,6 +18,7 @@ from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import exclusive_lock, temporary_folder
 from keras_deit.core.progress import Progress
 from keras_deit.data.face_record import SHARES, FaceOptions, FaceRecord
+from keras_deit.data.folder_files import listed
 from keras_deit.data.videos import (
     Video,
     counted,
@@ -188,7 +189,7 @@ def _check_found(found: FoundFaces, videos: list[Video], splits: list[str]) -> N
                 without = [v for v in found.without_face if f"{class_name}/" in v]
                 raise InputError(
                     f"{split} has no faces of the class {class_name!r}: it needs more videos with "
-                    f"faces. Without a face: {', '.join(without[:20]) or 'none'}."
+                    f"faces. Without a face: {listed(without) or 'none'}."
                 )
 
 
@@ -259,7 +260,6 @@ def summary_lines(found: FoundFaces) -> Iterator[str]:
         ("that cannot be read", found.unreadable),
     ):
         if names:
-            more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-            yield f"Left out, {counted(len(names), 'video')} {what}: {', '.join(names[:20])}{more}."
+            yield f"Left out, {counted(len(names), 'video')} {what}: {listed(names)}."
     for note in found.notes:
         yield f"Not used: {note}."

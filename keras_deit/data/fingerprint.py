@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from keras_deit.core.files import atomic_write, file_digest
-from keras_deit.data.folder_files import printable
+from keras_deit.core.names import printable
 
 _FILES_PER_TASK = 64
 _SMALL_FILE = 2**20

@@ -8,16 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.names import printable
 from keras_deit.core.progress import Progress
 from keras_deit.data.fingerprint import fingerprint_of
-from keras_deit.data.folder_files import (
-    SUFFIXES,
-    FolderFiles,
-    listed,
-    printable,
-    scan_folder,
-    split_classes,
-)
+from keras_deit.data.folder_files import SUFFIXES, FolderFiles, listed, scan_folder, split_classes
 from keras_deit.data.image_headers import image_size
 from keras_deit.data.images import (
     HEADER_BYTES,

@@ -2,11 +2,11 @@
 
 import dataclasses
 import os
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.names import printable
 
 # The names of a split's folder, in any capitals.
 SPLIT_OF = {
@@ -120,24 +120,6 @@ def listed(names: list[str]) -> str:
     more = len(names) - _MAX_LISTED
     shown = ", ".join(printable(name) for name in names[:_MAX_LISTED])
     return shown + (f" and {more} more" if more > 0 else "")
-
-
-def printable(name: str) -> str:
-    """Returns the name of a file as text that every terminal and JSON file can hold.
-
-    A name that is not UTF-8, as in old archives, is read as Latin-1. Control characters, such as a
-    newline, and characters that change the direction of the text are written as escapes.
-    """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        name = os.fsencode(name).decode("latin-1")
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else character
-        for character in name
-    )
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.files import named
+from keras_deit.core.names import printable, readable
 from keras_deit.core.progress import Progress
-from keras_deit.data.folder_files import SPLIT_OF, files_below, listed, printable
+from keras_deit.data.folder_files import SPLIT_OF, files_below, listed
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"),
@@ -126,7 +128,11 @@ def _length(path: str) -> int:
 def _open(path: str) -> cv2.VideoCapture:
     # What FFmpeg writes about a damaged file is no line for a user.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    return cv2.VideoCapture(path)
+    if readable(path) == path:
+        return cv2.VideoCapture(path)
+    # OpenCV ends the process at a name that is not UTF-8.
+    with named(Path(path), readable(os.path.basename(path))) as link:
+        return cv2.VideoCapture(str(link))
 
 
 def unreadable_videos(videos: list[Video]) -> list[Video]:

@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from keras_deit.evaluation.html_parts import text as escaped
+
 # Pixels at the width of a phone, where the text has the size that it has on the page.
 WIDTH, HEIGHT = 360, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 36
@@ -144,7 +146,7 @@ def legend(lines: Sequence[Line]) -> str:
     """Returns the names of lines, each beside a piece of it."""
     items = "".join(
         f'<li><svg aria-hidden="true" width="26" height="8" viewBox="0 0 26 8">'
-        f'<path class="{_classes(line)}" d="M0 4H26"/></svg>{html.escape(line.name)}</li>'
+        f'<path class="{_classes(line)}" d="M0 4H26"/></svg>{escaped(line.name)}</li>'
         for line in lines
     )
     return f'<ul class="legend">{items}</ul>'
@@ -159,7 +161,7 @@ def _drawn(line: Line, axes: _Axes, joined: bool) -> str:
     path = ""
     if joined and len(places) > 1:
         path = f'<path d="M{"L".join(f"{x} {y}" for x, y in places)}"/>'
-    title = f"<title>{html.escape(line.name)}</title>"
+    title = f"<title>{escaped(line.name)}</title>"
     return f'<g class="{_classes(line)}{kind}">{title}{path}{marks}</g>'
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from keras_deit.core.names import readable
+
 # Above so many percent of its color a cell has light text.
 _DEEP = 70
 # Longer names of columns stand upright.
@@ -17,14 +19,17 @@ _HEAT, _WARM = (178, 114, 0), (0, 94, 213)
 
 
 def text(value) -> str:
-    """Returns a value as escaped text: floats with four digits, what is missing as a dash."""
+    """Returns a value as escaped text: floats with four digits, what is missing as a dash.
+
+    Names of files that are not UTF-8 are read as Latin-1.
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}" if math.isfinite(value) else "–"
-    return html.escape(f"{value:,}" if isinstance(value, int) else str(value))
+    return html.escape(f"{value:,}" if isinstance(value, int) else readable(str(value)))
 
 
 def section(key: str, title: str, content: str) -> str:

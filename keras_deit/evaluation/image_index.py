@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import atomic_write, user_path
-from keras_deit.data.folder_files import image_files, printable
+from keras_deit.core.names import printable
+from keras_deit.data.folder_files import image_files
 from keras_deit.evaluation.predictions import Predictor
 from keras_deit.objectives.retrieval import SIGMA
 from keras_deit.training import load_run

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.names import printable
 from keras_deit.data import Source
 from keras_deit.evaluation.attention import BATCH, attention_maps, overlay
 from keras_deit.evaluation.figures import probabilities
@@ -56,7 +57,7 @@ class Mistake:
 
     Attributes:
         index: position in its split.
-        path: of its file; empty if it has none.
+        path: of its file, as text to show; empty if it has none.
         truth: index of its class.
         answers: by the name of the head, or "teacher".
         pictures: the image, and where the tokens look.
@@ -145,7 +146,7 @@ def _read(source: Source, index: int) -> np.ndarray | None:
 
 def _path(source: Source, index: int) -> str:
     paths = getattr(source, "paths", None)
-    return "" if paths is None else str(paths[index])
+    return "" if paths is None else printable(str(paths[index]))
 
 
 def _maps(predictor: Predictor, images: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import shlex
 import string
 from collections.abc import Sequence
 
+from keras_deit.core.names import printable
 from keras_deit.evaluation.charts import Line, line_chart
 from keras_deit.evaluation.evaluation_sections import (
     MOST_CLASSES_SHOWN,
@@ -107,7 +108,7 @@ def page(contents: Contents) -> str:
     return filled_page(
         title=f"{name}: report of a run",
         name=name,
-        subtitle=f"{model} on {contents.run.config['run']['dataset']}",
+        subtitle=f"{model} on {printable(contents.run.config['run']['dataset'])}",
         lead=_lead(contents),
         parts=parts,
         footer=f"Written by keras-deit {__version__} from {contents.run.path.resolve()}.",
@@ -315,7 +316,7 @@ def _data(contents: Contents) -> str:
     config, summary = contents.run.config, contents.summary
     bad = summary.get("bad_images") or []
     values = {
-        "dataset": config["run"]["dataset"],
+        "dataset": printable(config["run"]["dataset"]),
         "folder of prepared data": config["data_dir"],
         "images": config.get("examples"),
         "classes": len(config["class_names"]),

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.names import printable
 from keras_deit.data.folder import FileSource
-from keras_deit.data.folder_files import printable
 from keras_deit.evaluation.html_parts import data_address, section, text
 from keras_deit.evaluation.image_index import ImageIndex, Match
 from keras_deit.version import __version__

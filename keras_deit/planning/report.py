@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_deit.core.names import printable
 from keras_deit.planning.plan import Plan
 
 _ROWS = {
@@ -54,7 +55,7 @@ def _training(plan: Plan) -> dict[str, str]:
         "plan": "nothing is built, prepared or trained",
         "model": f"{recipe.model} ({recipe.name} recipe), {plan.job.mixed_precision}",
         "parameters": plan.parameters,
-        "data": f"{plan.dataset.name}: {plan.dataset.examples:,} training images, "
+        "data": f"{printable(plan.dataset.name)}: {plan.dataset.examples:,} training images, "
         f"{plan.dataset.classes:,} classes",
         "teacher": _teacher(plan),
         "images per step": f"{optimization.batch_size} on {plan.devices} device(s)"

@@ -114,7 +114,8 @@ class Events(keras.callbacks.Callback):
             import tensorflow as tf
 
             failures = (OSError, tf.errors.OpError)
-        except ImportError as error:
+            str(self._path).encode()  # TensorFlow takes no other names.
+        except (ImportError, UnicodeEncodeError) as error:
             self._fail(error)
             return
         try:

@@ -14,6 +14,7 @@ import json
 import keras
 
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.names import readable
 from keras_deit.core.processes import process_index_and_count
 from keras_deit.data import Augmentation, Dataset
 from keras_deit.objectives import Objective, get_objective, objective_name
@@ -205,8 +206,11 @@ def digest(values: dict) -> str:
 
 
 def short_name(dataset: str) -> str:
-    """Returns the part of a dataset's name that stands in the names of runs and teachers."""
-    return dataset.rstrip("/").split("/")[-1].replace(":", "_")
+    """Returns the part of a dataset's name that stands in the names of runs and teachers.
+
+    It is UTF-8, because not all that writes files takes other names.
+    """
+    return readable(dataset.rstrip("/").split("/")[-1]).replace(":", "_")
 
 
 def file_stem(name: str) -> str:

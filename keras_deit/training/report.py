@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_deit.core import program_cache
+from keras_deit.core.names import printable
 from keras_deit.core.processes import data_parallel_replicas
 from keras_deit.data import Dataset
 from keras_deit.objectives import Objective, TrainingModel, objective_name
@@ -169,7 +170,7 @@ def _version(package: str) -> str | None:
 
 def _data(splits: Dataset) -> str:
     counts = ", ".join(f"{split} {count:,}" for split, count in splits.examples.items())
-    return f"{splits.name}, {splits.num_classes} classes, images: {counts}"
+    return f"{printable(splits.name)}, {splits.num_classes} classes, images: {counts}"
 
 
 def _balance(optimization: Optimization, model: TrainingModel, splits: Dataset) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import disk_errors_as_input_errors, exclusive_lock
+from keras_deit.core.names import printable
 from keras_deit.core.precision import training_precision
 from keras_deit.core.processes import all_gather, barrier, is_writer
 from keras_deit.core.progress import progress_logger
@@ -81,7 +82,8 @@ def train_job(
     identity = run_identity(job)
     if run.holds_same_data(job):
         identity["dataset"] = run.config["run"]["dataset"]
-        print_fn(f"{job.dataset} holds the same data as {identity['dataset']} did.")
+        names = printable(job.dataset), printable(identity["dataset"])
+        print_fn(f"{names[0]} holds the same data as {names[1]} did.")
     run.check(identity, job.extend)
 
     def train() -> None:

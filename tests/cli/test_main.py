@@ -119,6 +119,14 @@ def test_a_closed_output_ends_a_command_silently(tmp_path):
     assert (process.returncode, errors) == (1, "")
 
 
+@pytest.mark.slow
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path, monkeypatch):
+    """Here the ⁹ of a help text; a name of a file that is not UTF-8 is the same everywhere."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    output = run_process(tmp_path, "plan", "--help")
+    assert r"10\u2079 bytes" in output.stdout
+
+
 WITHOUT_TENSORFLOW = """
 import sys
 

@@ -53,7 +53,9 @@ def test_what_is_no_json_object_is_one_error(tmp_path, text):
 
 
 def test_json_comes_back(tmp_path):
-    values = {"a": [1, 2.5, None], "ä": {"b": "×"}}
+    """Also names of files that are not UTF-8, and backslashes that are no escapes."""
+    names = [os.fsdecode(b"caf\xe9"), os.fsdecode("ä".encode() + b"\xff\xfe"), r"\udce9"]
+    values = {"a": [1, 2.5, None], "ä": {"b": "×"}, names[0]: names}
     write_json(tmp_path / "file.json", values)
     assert read_json(tmp_path / "file.json", "") == values
 

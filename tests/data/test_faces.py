@@ -1,6 +1,8 @@
 """Faces of videos: which files are written, which split each video gets, and what is refused."""
 
 import json
+import os
+import shutil
 import sys
 
 import cv2
@@ -13,7 +15,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.data import faces as faces_module
 from keras_deit.data import load_dataset
 from keras_deit.data.face_record import FaceOptions, video_of
-from keras_deit.data.faces import extract_faces, summary_lines
+from keras_deit.data.faces import FoundFaces, extract_faces, summary_lines
 from keras_deit.data.videos import read_frames
 
 OPTIONS = FaceOptions(image_size=32, frames=2)
@@ -208,6 +210,14 @@ def test_frames_are_at_equal_distances(videos):
     # FFmpeg may round the colors of a compressed frame a little differently.
     _, frame = next(read_frames(path, 1))
     assert frame.shape == (128, 128, 3) and np.abs(frame.astype(int) - photograph()).mean() < 20
+
+
+def test_a_name_that_is_not_utf_8(videos, tmp_path):
+    path = os.fsdecode(b"caf\xe9.avi")
+    shutil.copy(videos / "real" / "real_0.avi", tmp_path / path)
+    assert len(list(read_frames(str(tmp_path / path), 2))) == 2
+    found = FoundFaces({}, [path], [path], [])
+    assert [line.count("café.avi") for line in summary_lines(found)] == [1, 1]
 
 
 @pytest.mark.parametrize(

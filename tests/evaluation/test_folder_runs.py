@@ -1,6 +1,8 @@
 """Runs on a user's own folder: how its path is written, what changes later, what is reported."""
 
 import json
+import os
+import pathlib
 import shutil
 
 import cv2
@@ -11,7 +13,8 @@ from jobs import train_without_page
 from keras_deit import InputError
 from keras_deit.evaluation import evaluate_run, final_report
 from keras_deit.evaluation.measuring import answer
-from keras_deit.training import load_run
+from keras_deit.evaluation.report import train_with_report, write_report
+from keras_deit.training import load_run, make_job
 
 # What happens around the steps is the same on all backends, and PyTorch compiles nothing.
 pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
@@ -79,6 +82,28 @@ def test_a_path_written_in_another_way_is_the_same_run(run, folder, monkeypatch)
     for path in ("colors", "./colors", "colors/"):
         again, lines = trained(path, run.path)
         assert "finished" in lines[0] and again.summary == run.summary
+
+
+def test_names_that_are_not_utf_8(folder, tmp_path, monkeypatch):
+    """The folder of the data, those of the classes, their images, and that of the run."""
+    monkeypatch.chdir(tmp_path)
+    root = pathlib.Path(shutil.copytree(folder, os.fsdecode(b"caf\xe9")))
+    for path in [*root.glob("*/*/*.png"), *root.glob("*/red")]:
+        path.rename(path.with_name(os.fsdecode(b"\xe9") + path.name))
+    options = {**FLAGS, "dataset": f"folder:{root}", "epochs": 1}
+    for values in ({}, {"run_dir": os.fsdecode(b"runs/\xff")}):
+        lines = []
+        run = train_with_report(make_job(**options, **values), values.get("run_dir"), lines.append)
+        assert any("folder:" in line and "café, 3 classes" in line for line in lines)
+        assert os.fsencode(run.config["run"]["dataset"]).endswith(b"caf\xe9")
+        assert evaluate_run(run.path, print_fn=lines.append)["scores"] == run.summary["test"]
+        run.mistakes_file.unlink(missing_ok=True)
+        page = write_report(run.path, print_fn=lines.append, evaluate=True).read_text("utf-8")
+        assert "café" in page and "test/" in page
+        assert run.log_file.read_text("utf-8")
+        _, again = trained(root, run.path, epochs=1)
+        assert "finished" in again[0]
+    assert sum("-café-" in path.name for path in pathlib.Path("runs").iterdir()) == 1
 
 
 def test_a_run_is_evaluated_from_any_folder(folder, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Predictions for images without labels, in Python and by the command."""
 
 import csv
+import os
+import pathlib
 
 import cv2
 import keras
@@ -187,6 +189,21 @@ def test_the_command_goes_on_after_a_bad_image_and_fails_at_the_end(run, folder,
         run_command(["predict", f"--run_dir={run}", str(bad), good])
     captured = capsys.readouterr()
     assert captured.out.startswith(good) and "bad.jpg" in captured.err
+
+
+def test_names_that_are_not_utf_8_are_shown_and_written(run, folder, tmp_path, capsys):
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    pathlib.Path(os.fsdecode(name)).write_bytes((folder / "test/red/0.png").read_bytes())
+    output = tmp_path / "labels.csv"
+    run_command(["predict", f"--run_dir={run}", f"--csv={output}", os.fsdecode(name)])
+    shown = f"{tmp_path}/café.png"
+    assert capsys.readouterr().out.encode().decode().startswith(f"{shown}  ")
+    (row,) = csv.DictReader(output.open(encoding="utf-8"))
+    assert row["image"] == shown
+    (prediction,) = Predictor(run).predict(os.fsdecode(name))
+    assert os.fsencode(prediction.name) == name
+    run_command(["attention", f"--run_dir={run}", f"--output_dir={tmp_path}", os.fsdecode(name)])
+    assert capsys.readouterr().out.encode().decode().startswith(f"{tmp_path}/café_attention.png")
 
 
 @pytest.mark.parametrize(
