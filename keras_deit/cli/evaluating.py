@@ -42,7 +42,8 @@ def evaluate_options() -> list[Option]:
         Option(
             "dataset",
             str,
-            "Data, as for a training; by default that of the run. Classes are matched by name.",
+            "Other data than those of the run, such as a new test set, which needs no split train; "
+            "a folder without splits is taken whole. Classes are matched by name.",
         ),
         Option("compare", "texts", "Directories of other runs, to count where the answers differ."),
         Option("data_dir", str, "Folder of prepared data of TensorFlow Datasets, without a run."),

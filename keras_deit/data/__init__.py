@@ -11,6 +11,8 @@ from keras_deit.data.datasets import (
     dataset_size,
     full_name,
     load_dataset,
+    load_evaluation_data,
+    say_folder,
     take_examples,
 )
 from keras_deit.data.imagenet import load_imagenet_sets
@@ -45,9 +47,11 @@ __all__ = [
     "evaluation_pipeline",
     "full_name",
     "load_dataset",
+    "load_evaluation_data",
     "load_imagenet_sets",
     "num_batches",
     "read_grouping",
+    "say_folder",
     "source_labels",
     "steps_per_epoch",
     "take_examples",

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -31,7 +31,9 @@ __all__ = [
     "dataset_size",
     "full_name",
     "load_dataset",
+    "load_evaluation_data",
     "loaded_size",
+    "say_folder",
     "take_examples",
 ]
 
@@ -88,6 +90,47 @@ def load_dataset(
     return _load(name, data_dir, on_bad_image, test_share, max_image_pixels, exif_orientation)
 
 
+def load_evaluation_data(
+    name: str,
+    data_dir: str | None = None,
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    exif_orientation: bool = True,
+    two_deep: bool = False,
+) -> Dataset:
+    """Loads data on which a model that is trained is evaluated; files are not checked.
+
+    They need no images for training: without a split train all others are taken as they are, and a
+    folder without splits is the test split as a whole. See `load_folder` for the layouts.
+
+    Args:
+        name, data_dir, max_image_pixels, exif_orientation: as for `load_dataset`.
+        two_deep: whether the classes of a folder are COARSE/FINE, its folders of two levels.
+
+    Returns:
+        The dataset, with a validation or a test split; `train` and one of these two may be None.
+
+    Raises:
+        InputError: the name is unknown, or the data cannot be read.
+    """
+    reading = (name, data_dir, "skip", None, max_image_pixels, exif_orientation, two_deep)
+    return _load(*reading, to_evaluate=True)
+
+
+def say_folder(dataset: Dataset, print_fn: Callable[[str], None]) -> None:
+    """Prints what was found in a folder: the sizes of its splits, and its notes.
+
+    Args:
+        dataset: any dataset; of one that is no folder nothing is printed.
+        print_fn: called with each line for the user.
+    """
+    if not dataset.name.startswith(_FOLDER_PREFIX):
+        return
+    for title, lines in (("data", (dataset.description,)), ("", dataset.notes)):
+        for line in lines:
+            # In the columns of the start of a training.
+            print_fn(f"{title:24} {line}")
+
+
 def _check_grouping(grouping: str | Mapping[str, str], name: str) -> None:
     if grouping == FOLDERS and not name.startswith(_FOLDER_PREFIX):
         raise InputError(
@@ -106,19 +149,20 @@ def _load(
     max_image_pixels: int,
     exif_orientation: bool,
     two_deep: bool = False,
+    to_evaluate: bool = False,
 ) -> Dataset:
     policy = BadImages(on_bad_image).policy
     if name.startswith(_FOLDER_PREFIX):
         path = full_name(name).removeprefix(_FOLDER_PREFIX)
         reading = (policy == "fail", test_share, max_image_pixels, exif_orientation, two_deep)
-        return load_folder(path, *reading)
+        return load_folder(path, *reading, to_evaluate)
     if test_share is not None:
         raise InputError(f"test_share is for {_FOLDER_PREFIX}PATH. Received: {name!r}")
     if name == "digits":
         return load_digits()
     if os.path.isdir(os.path.expanduser(name)):
         raise InputError(f"{name!r} is a folder: give {_FOLDER_PREFIX}{name}.")
-    return load_tfds(name, data_dir, _OTHER_NAMES, max_image_pixels)
+    return load_tfds(name, data_dir, _OTHER_NAMES, max_image_pixels, to_evaluate)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,6 +76,7 @@ def load_folder(
     max_pixels: int = MAX_IMAGE_PIXELS,
     exif_orientation: bool = True,
     two_deep: bool = False,
+    to_evaluate: bool = False,
 ) -> Dataset:
     """Loads images that are sorted into one folder per class.
 
@@ -92,6 +93,9 @@ def load_folder(
     class folders. Image files are recognized by suffix: all that OpenCV decodes. What is not used
     is in `notes` of the dataset, counted by reason.
 
+    Data to evaluate on need no images for training: splits are taken as they are, also without
+    `train`, `PATH/CLASS/*.jpg` is the test split as a whole, and a split may lack classes.
+
     Args:
         path: the path of the folder.
         check: whether to look at the beginning and the end of every file once now, so that a run
@@ -103,15 +107,17 @@ def load_folder(
         max_pixels: the most pixels of an image; one that declares more is unreadable.
         exif_orientation: whether to turn photographs upright as their EXIF data says.
         two_deep: whether the folders of a class folder are the classes, named CLASS/FOLDER.
+        to_evaluate: whether these are data to evaluate on.
 
     Raises:
-        InputError: there are no images, fewer than two classes, classes that differ between the
-            splits or have too few images, or unreadable files, all of which are named.
+        InputError: there are no images, or unreadable files, all of which are named; or for a
+            training there are fewer than two classes, or classes that differ between the splits or
+            have too few images.
     """
     root = Path(path).expanduser()
     if not path or not root.is_dir():
         raise InputError(f"No such folder: {path!r}. Give folder:PATH, PATH holding CLASS/*.jpg.")
-    files = scan_folder(root)
+    files = scan_folder(root, to_evaluate)
     if two_deep:
         split_classes(files)
     if check and files.undecodable:
@@ -119,8 +125,11 @@ def load_folder(
             f"{len(files.undecodable)} images in a format that cannot be decoded: "
             f'{listed(files.undecodable)}. Convert them, or give on_bad_image="skip".'
         )
-    class_names = tuple(sorted(files.by_class["train"]))
-    _check_classes(files)
+    if to_evaluate:
+        _leave_out_empty(files)
+    else:
+        _check_classes(files)
+    class_names = tuple(sorted(set().union(*files.by_class.values())))
     sources: dict[str, Source] = {
         split: _file_source(by_class, class_names, max_pixels, exif_orientation)
         for split, by_class in files.by_class.items()
@@ -131,12 +140,20 @@ def load_folder(
     missing = _missing_splits(sources, test_share)
     if missing:
         train = sources["train"]
-        cut = stratified_split(train.labels, missing, class_names, str(files.folders["train"]))
+        try:
+            cut = stratified_split(train.labels, missing, class_names, str(files.folders["train"]))
+        except InputError:
+            if not to_evaluate or "test" in missing:
+                raise
+            cut, missing = {}, {}  # A test set needs no validation split.
         sources.update({split: Subset(train, indices) for split, indices in cut.items()})
     return Dataset(
         name=f"folder:{path}",
         class_names=class_names,
-        notes=(*_split_notes(files, missing), *(f"not used: {note}" for note in files.notes())),
+        notes=(
+            *_split_notes(files, missing, root),
+            *(f"not used: {note}" for note in files.notes()),
+        ),
         fingerprint=fingerprint_of(root, files.paths()),
         exif_orientation=exif_orientation,
         **sources,
@@ -150,6 +167,8 @@ def _missing_splits(sources: dict[str, Source], test_share: float | None) -> dic
     if test_share is not None and "test" in sources:
         raise InputError("test_share is for data without a test split, and there is a folder test.")
     missing = {}
+    if "train" not in sources:
+        return missing
     if "test" not in sources and (test_share is not None or "validation" not in sources):
         missing["test"] = TEST_PERCENT if test_share is None else 100 * test_share
     if "validation" not in sources:
@@ -157,11 +176,31 @@ def _missing_splits(sources: dict[str, Source], test_share: float | None) -> dic
     return missing
 
 
-def _split_notes(files: FolderFiles, missing: dict[str, float]) -> list[str]:
+def _split_notes(files: FolderFiles, missing: dict[str, float], root: Path) -> list[str]:
     notes = [f"{split}: held out of train, {percent:g} %" for split, percent in missing.items()]
     if "test" not in files.folders and "test" not in missing:
-        notes.append("test: none; the validation split is reported (test_share holds one out)")
+        instead = " (test_share holds one out)" if "train" in files.folders else ""
+        notes.append(f"test: none; the validation split is reported{instead}")
+    if files.folders.get("test") == root:
+        notes.append("test: the whole folder, which has no splits")
     return notes
+
+
+def _leave_out_empty(files: FolderFiles) -> None:
+    """Leaves out classes and splits without images.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    found = {
+        split: {name: paths for name, paths in by_class.items() if paths}
+        for split, by_class in files.by_class.items()
+    }
+    files.by_class = {split: by_class for split, by_class in found.items() if by_class}
+    if not files.by_class:
+        folders = ", ".join(map(str, files.folders.values()))
+        raise InputError(f"No images in {folders}: expected CLASS/*{'|'.join(SUFFIXES)}.")
+    files.folders = {split: files.folders[split] for split in files.by_class}
 
 
 def _check_classes(files: FolderFiles) -> None:
@@ -186,8 +225,8 @@ def _check_classes(files: FolderFiles) -> None:
 def _file_source(
     by_class: dict[str, list[str]], class_names: tuple[str, ...], *options
 ) -> FileSource:
-    counts = [len(by_class[name]) for name in class_names]
-    paths = [path for name in class_names for path in by_class[name]]
+    counts = [len(by_class.get(name, ())) for name in class_names]
+    paths = [path for name in class_names for path in by_class.get(name, ())]
     return FileSource(paths, np.repeat(np.arange(len(class_names)), counts), *options)
 
 

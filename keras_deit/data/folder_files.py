@@ -33,7 +33,8 @@ class FolderFiles:
     """The files of a folder of images.
 
     Attributes:
-        folders: the folder of each split that has one; the whole folder as "train" if none has.
+        folders: the folder of each split that has one; the whole folder as "train", or as "test" of
+            data to evaluate on, if none has.
         by_class: by split, the sorted image files of each class, by the name of the class.
         unused: the files that are not used, by the reason.
         undecodable: images in a format that cannot be decoded.
@@ -64,13 +65,17 @@ class FolderFiles:
         self.unused.setdefault(reason, []).append(path)
 
 
-def scan_folder(root: Path) -> FolderFiles:
+def scan_folder(root: Path, to_evaluate: bool = False) -> FolderFiles:
     """Finds the images below a folder; see `load_folder` for the layouts.
+
+    Args:
+        root: the folder.
+        to_evaluate: whether it needs no split train, and is the split test if it has no splits.
 
     Raises:
         InputError: the layout is not one of them.
     """
-    folders = _split_folders(root)
+    folders = _split_folders(root, to_evaluate)
     files = FolderFiles(folders)
     for split, folder in folders.items():
         files.by_class[split] = _files_by_class(folder, files)
@@ -122,8 +127,8 @@ def listed(names: list[str]) -> str:
     return shown + (f" and {more} more" if more > 0 else "")
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Returns the folder of each split; `root` as "train" if its folders are classes."""
+def _split_folders(root: Path, to_evaluate: bool) -> dict[str, Path]:
+    """Returns the folder of each split; `root` as "train" or "test" if its folders are classes."""
     candidates: dict[str, list[Path]] = {}
     others = []
     for folder in _subfolders(root):
@@ -136,18 +141,19 @@ def _split_folders(root: Path) -> dict[str, Path]:
         split: [folder for folder in folders if _holds_classes(folder)]
         for split, folders in candidates.items()
     }
-    train = structured.get("train", [])
-    if train and not (others and _holds_images(train[0])):
-        return {split: _only(folders) for split, folders in structured.items() if folders}
+    structured = {split: folders for split, folders in structured.items() if folders}
+    main = structured.get("train") or (to_evaluate and next(iter(structured.values()), []))
+    if main and not (others and _holds_images(main[0])):
+        return {split: _only(folders) for split, folders in structured.items()}
     if others or not candidates:
-        return {"train": root}
-    if any(structured.values()):
-        name = next(folders[0].name for folders in structured.values() if folders)
+        return {"test" if to_evaluate else "train": root}
+    if structured:
+        name = next(iter(structured.values()))[0].name
         raise InputError(f"{root} has a folder {name!r} but no folder 'train' with classes in it.")
     names = ", ".join(sorted(folder.name for folders in candidates.values() for folder in folders))
     raise InputError(
         f"{root} has the folders {names} without class folders in them, so no image has a label: "
-        "expected train/CLASS/*.jpg."
+        f"expected {'test' if to_evaluate else 'train'}/CLASS/*.jpg."
     )
 
 

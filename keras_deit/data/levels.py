@@ -33,8 +33,6 @@ class CoarseSource(Relabeled):
     def __init__(self, source: Source, coarse_of):
         super().__init__(source, coarse_of)
         self.fine = source
-        if hasattr(source, "check"):
-            self.check = source.check
 
 
 def read_grouping(value: str | Mapping[str, str]) -> str | dict[str, str]:

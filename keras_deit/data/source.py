@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from keras_deit.core.labels import ImpossibleLabel, check_labels
+from keras_deit.core.names import printable
 from keras_deit.data.fingerprint import Fingerprint
 from keras_deit.data.images import EncodedImage
 
@@ -28,13 +29,14 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A labeled image dataset with its three splits.
+    """A labeled image dataset with its splits.
 
     Attributes:
         name: the name as given to `load_dataset`.
         class_names: the names of the classes by index.
-        train: the examples for training.
-        validation: the examples for choosing the best epoch and hyper-parameters.
+        train: the examples for training. None only in data to evaluate on, see
+            `load_evaluation_data`.
+        validation: the examples for choosing the best epoch and hyper-parameters; None as above.
         test: the examples for the reported accuracy; nothing is chosen by them. None if the data
             has none; the validation split is reported then.
         notes: lines for the user, such as which files are not used.
@@ -51,8 +53,8 @@ class Dataset:
 
     name: str
     class_names: tuple[str, ...]
-    train: Source
-    validation: Source
+    train: Source | None = None
+    validation: Source | None = None
     test: Source | None = None
     notes: tuple[str, ...] = ()
     fingerprint: Fingerprint | None = None
@@ -80,6 +82,12 @@ class Dataset:
     def reported_split(self) -> str:
         """The split of the reported accuracy: "test", or "validation" if there is no test split."""
         return "validation" if self.test is None else "test"
+
+    @property
+    def description(self) -> str:
+        """Its name, the number of its classes and the numbers of examples, as one line."""
+        counts = ", ".join(f"{split} {count:,}" for split, count in self.examples.items())
+        return f"{printable(self.name)}, {self.num_classes} classes, images: {counts}"
 
 
 class ArraySource:
@@ -152,6 +160,8 @@ class Relabeled:
             self.labels = self._new_labels[labels]
         if hasattr(source, "paths"):
             self.paths = source.paths
+        if hasattr(source, "check"):
+            self.check = source.check
 
     def __len__(self) -> int:
         return len(self._source)

@@ -90,6 +90,7 @@ def load_tfds(
     data_dir: str | None,
     other_names: Sequence[str] = (),
     max_pixels: int = MAX_IMAGE_PIXELS,
+    to_evaluate: bool = False,
 ) -> Dataset:
     """Loads a dataset of TFDS, and prepares it first if needed.
 
@@ -103,6 +104,7 @@ def load_tfds(
         data_dir: the directory of the prepared data; None for TFDS's default.
         other_names: names of datasets outside of TFDS, for the error about an unknown name.
         max_pixels: as for `TfdsSource`.
+        to_evaluate: whether the data need no split train, as imagenet_v2; then no split is missing.
 
     Raises:
         InputError: the name is unknown, the data is not prepared and cannot be prepared, it is not
@@ -111,7 +113,7 @@ def load_tfds(
     builder = tfds_builder(name, data_dir, other_names)
     _check_features(builder, name)
     prepare(builder, name)
-    roles = choose_splits(builder.info.name, _split_names(builder))
+    roles = choose_splits(builder.info.name, _split_names(builder), to_evaluate)
     sources: dict[str, Source] = {
         role: _source(builder, split, max_pixels)
         for role, split in roles.items()
@@ -122,7 +124,7 @@ def load_tfds(
         name=name,
         class_names=class_names,
         fingerprint=_fingerprint(builder.data_path),
-        **_hold_out(sources),
+        **(_hold_out(sources) if "train" in sources else sources),
     )
 
 
@@ -201,22 +203,27 @@ def tfds_class_names(
     return tuple(tfds_builder(name, data_dir, other_names).info.features["label"].names)
 
 
-def choose_splits(name: str, available: Sequence[str]) -> dict[str, str | None]:
+def choose_splits(
+    name: str, available: Sequence[str], to_evaluate: bool = False
+) -> dict[str, str | None]:
     """Returns the published splits to use as "train", "validation" and "test"; None if missing.
 
     Args:
         name: the name of the dataset, without configuration and version.
         available: the names of its splits.
+        to_evaluate: whether a split "validation" or "test" is enough.
 
     Raises:
         InputError: there is no split "train".
     """
-    if "train" not in available:
+    train = "train" if "train" in available else None
+    labeled = {"validation", "val", *({"test"} if name not in _UNLABELED_TEST else ())}
+    if train is None and not (to_evaluate and labeled & {*available}):
         raise InputError(f"Dataset {name!r} has no split 'train', only: {', '.join(available)}.")
     validation = next((split for split in ("validation", "val") if split in available), None)
     if "test" in available and name not in _UNLABELED_TEST:
-        return {"train": "train", "validation": validation, "test": "test"}
-    return {"train": "train", "validation": None, "test": validation}
+        return {"train": train, "validation": validation, "test": "test"}
+    return {"train": train, "validation": None, "test": validation}
 
 
 def tfds_builder(name: str, data_dir: str | None, other_names: Sequence[str]):

@@ -11,19 +11,18 @@ import numpy as np
 from keras_deit.core.errors import InputError, corrupt_as_input_error, unknown_name
 from keras_deit.core.files import write_json
 from keras_deit.core.precision import precision
-from keras_deit.data import (
-    MAX_IMAGE_PIXELS,
-    BadImages,
-    Dataset,
-    Relabeled,
-    Source,
-    load_dataset,
-    take_examples,
-)
+from keras_deit.data import MAX_IMAGE_PIXELS, BadImages, Source, load_evaluation_data, say_folder
 from keras_deit.evaluation.class_names import model_classes
 from keras_deit.evaluation.comparing import answers_of_run, compared_answers, compared_runs
 from keras_deit.evaluation.diagnostics import diagnostics
 from keras_deit.evaluation.disagreement import disagreement
+from keras_deit.evaluation.evaluated_data import (
+    EvaluatedData,
+    checked_split,
+    data_for_run,
+    relabeled,
+    say_absent_classes,
+)
 from keras_deit.evaluation.grouping import GROUPS, figures_of_videos, video_names
 from keras_deit.evaluation.measuring import Answers, answer, figures_of, rows_model, some_images
 from keras_deit.evaluation.predictions import load_classifier
@@ -72,8 +71,9 @@ def evaluate_run(
         batch_size: number of images at a time.
         weights: "final", "best" or "ema", see `Run.model`; None for the final weights and, if the
             run has it, their moving average.
-        dataset: name of the data, as for a training; None for the data of the run. Its classes are
-            matched by name.
+        dataset: name of other data, see `load_evaluation_data`; None for the data of the run. Its
+            classes are matched by name; it may have fewer. Temperatures stay those of the
+            validation split of the run.
         on_bad_image: "fail" or "skip" for images that cannot be read; None for what the run did.
         max_image_pixels: the most pixels of an image that is decoded; None for that of the run.
         print_fn: function that is called with each line for the user.
@@ -102,7 +102,8 @@ def evaluate_run(
         `keras_deit.evaluation.diagnostics`, on 128 images.
 
     Raises:
-        InputError: there is no such split, a run is not finished, or the data has other classes.
+        InputError: there is no such split, a run is not finished, or the data has classes that the
+            run does not have.
     """
     _check_split(split)
     _check_group(group_by)
@@ -129,21 +130,22 @@ def evaluate_run(
                 notes["teacher_changes"] = note
             objective.use_teacher(teacher)
         objective.embedder = embedder
-        data = _dataset(
-            config, dataset, max_image_pixels or config.get("max_image_pixels", MAX_IMAGE_PIXELS)
-        )
+        loaded = data_for_run(run, dataset, max_image_pixels, print_fn)
+        data = loaded.data
         notes["data"] = data_summary(data)
         if dataset is None and (changes := run.changes_of_data(data)):
             print_fn(f"The data has changed since the training: {changes}.")
             notes["data_changes"] = changes
         split = split or data.reported_split
-        source = _checked_split(data, split, bad_images.policy)
+        source = checked_split(data, split, bad_images.policy)
+        if dataset is not None:
+            say_absent_classes(source, data.class_names, print_fn)
         pipeline = InputPipeline(
             *(image_format, data.num_classes, config["crop_ratio"], config["interpolation"]),
             bad_images,
         )
         found = _evaluation(
-            *(objective, models, data, split, pipeline, batch_size, print_fn),
+            *(objective, models, loaded, split, pipeline, batch_size, print_fn),
             *(keep, others, group_by),
         )
     _say_bad_images(bad_images, print_fn)
@@ -169,7 +171,7 @@ def evaluate_run(
 def _evaluation(
     objective: Objective | None,
     models: dict[str, Classifier],
-    data: Dataset,
+    loaded: EvaluatedData,
     split: str,
     pipeline: InputPipeline,
     batch_size: int,
@@ -179,13 +181,17 @@ def _evaluation(
     group_by: str | None = None,
 ) -> dict:
     """Returns the scores of the models, and the figures of their heads if these are logits."""
+    data = loaded.data
     source, policy = getattr(data, split), pipeline.bad_images.policy
     if objective is not None and objective.validates_features:
         if others or group_by:
             what = "compare" if others else "group"
             raise InputError(f"{type(objective).__name__} has no answers to {what}.")
+        splits, name_of_split = loaded.with_train(split)
         return {
-            name: score_split(objective, model, data, split, pipeline, batch_size)
+            name: score_split(
+                *(objective, model, splits, name_of_split, pipeline, batch_size), title=split
+            )
             for name, model in models.items()
         }
     if group_by is not None:
@@ -199,9 +205,14 @@ def _evaluation(
         name: answers_of_run(other, source, data.class_names, policy, batch_size, name)
         for name, other in (others or {}).items()
     }
-    calibration = answers
-    if split != "validation":
-        calibration = measure(data.validation, skipping(pipeline), batch_size, "validation")
+    calibration, calibrating = None, loaded.calibration(print_fn)
+    if calibrating is source:
+        calibration = answers
+    elif calibrating is not None:
+        try:
+            calibration = measure(calibrating, skipping(pipeline), batch_size, "validation")
+        except InputError as error:
+            print_fn(f"No temperatures: {error}")
     found = evaluation_of(
         *(answers, calibration, data.class_names, models["scores"]),
         *(some_images(source, pipeline), answers_of_others, print_fn),
@@ -218,7 +229,7 @@ def skipping(pipeline: InputPipeline) -> InputPipeline:
 
 def evaluation_of(
     answers: Answers,
-    calibration: Answers,
+    calibration: Answers | None,
     class_names: Sequence[str],
     model: Classifier,
     images: np.ndarray,
@@ -265,47 +276,6 @@ def _changes(before: Scores | None, now: Scores | None, key: str) -> dict[str, t
     }
 
 
-def _checked_split(data: Dataset, split: str, policy: str) -> Source:
-    source = getattr(data, split)
-    if source is None:
-        raise InputError(f"{data.name} has no {split} split.")
-    if policy == "fail" and hasattr(source, "check"):
-        source.check()
-    return source
-
-
-def _dataset(config: dict, name: str | None, max_pixels: int) -> Dataset:
-    """Returns the data with the class indices of the run."""
-    identity = config["run"]
-    examples = identity.get("train_examples") if name is None else None
-    share = identity.get("test_share") if name is None else None
-    # What is unreadable in other splits does not matter here.
-    wanted, coarse = config["class_names"], identity.get("coarse")
-    load = functools.partial(
-        *(load_dataset, name or identity["dataset"], config["data_dir"], "skip", share),
-        *(max_pixels, config.get("exif_orientation", False)),
-    )
-    try:
-        data = load(coarse)
-    except InputError:
-        # Other data may have the coarse classes only.
-        data = load() if name is not None and coarse is not None else None
-        if data is None or {*data.class_names} != {*wanted}:
-            raise
-    if examples is not None:
-        data = dataclasses.replace(data, train=take_examples(data.train, examples))
-    if list(data.class_names) == wanted:
-        return data
-    different = sorted({*wanted} ^ {*data.class_names})
-    if different or len(wanted) != data.num_classes:
-        raise InputError(
-            f"{data.name} has other classes than the run. Only one of the two has: "
-            f"{', '.join(different[:10])}."
-        )
-    new_labels = [wanted.index(class_name) for class_name in data.class_names]
-    return _relabeled(data, new_labels, wanted)
-
-
 def evaluate_weights(
     dataset: str,
     model: str | None = None,
@@ -321,8 +291,9 @@ def evaluate_weights(
     """Evaluates weights that are of no run, in the evaluation view of the published model.
 
     Args:
-        dataset: name of the data, as for a training. Its classes are matched with the model's by
-            name, see `model_classes`; it may have fewer.
+        dataset: name of the data, see `load_evaluation_data`. Its classes are matched with the
+            model's by name, see `model_classes`; it may have fewer. Temperatures are fitted on its
+            validation split, if it has one.
         model: name of the model; its released weights, if no others are given.
         weights: a file of any format, `hf://OWNER/NAME`, or the directory of a run.
         split: "validation" or "test"; None for the test split, or for the validation split of data
@@ -345,20 +316,23 @@ def evaluate_weights(
     _check_group(group_by)
     if model is None and weights is None:
         raise InputError("Give a model, weights or both.")
-    data = load_dataset(dataset, data_dir, "skip", None, max_image_pixels)
+    data = load_evaluation_data(dataset, data_dir, max_image_pixels)
+    say_folder(data, print_fn)
     classifier, view, names = load_classifier(weights or model, model if weights else None)
     classes, class_names, note = model_classes(
         data.class_names, names, classifier.num_classes, data.name
     )
     if note:
         print_fn(note)
-    data = _relabeled(data, classes, class_names)
+    data = relabeled(data, classes, class_names)
     split = split or data.reported_split
     bad_images = BadImages(on_bad_image)
-    source = _checked_split(data, split, bad_images.policy)
+    source = checked_split(data, split, bad_images.policy)
+    say_absent_classes(source, class_names, print_fn)
     pipeline = InputPipeline(classifier.image_format, len(class_names), *view[:2], bad_images)
     found = _evaluation(
-        *(None, {"scores": classifier}, data, split, pipeline, batch_size, print_fn),
+        *(None, {"scores": classifier}, EvaluatedData(data, data), split, pipeline, batch_size),
+        print_fn,
         group_by=group_by,
     )
     _say_bad_images(bad_images, print_fn)
@@ -370,12 +344,6 @@ def evaluate_weights(
         **found,
         "data": data_summary(data),
     }
-
-
-def _relabeled(data: Dataset, new_labels: list[int], class_names: Sequence[str]) -> Dataset:
-    """Returns data with other class indices."""
-    sources = {split: Relabeled(getattr(data, split), new_labels) for split in data.examples}
-    return dataclasses.replace(data, class_names=tuple(class_names), **sources)
 
 
 def _check_group(group_by: str | None) -> None:

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from keras_deit.core import program_cache
-from keras_deit.core.names import printable
 from keras_deit.core.processes import data_parallel_replicas
 from keras_deit.data import Dataset
 from keras_deit.objectives import Objective, TrainingModel, objective_name
@@ -45,7 +44,7 @@ def start_report(
     return {
         "model": f"{recipe.model} ({recipe.name} recipe)",
         "parameters": parameters_line(model, optimization),
-        "data": _data(splits),
+        "data": splits.description,
         "objective": _objective(recipe.objective),
         **_balance(optimization, model, splits),
         "teacher": teacher or "none",
@@ -166,11 +165,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _data(splits: Dataset) -> str:
-    counts = ", ".join(f"{split} {count:,}" for split, count in splits.examples.items())
-    return f"{printable(splits.name)}, {splits.num_classes} classes, images: {counts}"
 
 
 def _balance(optimization: Optimization, model: TrainingModel, splits: Dataset) -> dict[str, str]:

@@ -154,6 +154,17 @@ def test_the_published_splits_are_chosen(name, available, validation, test):
     assert choose_splits(name, available) == expected
 
 
+def test_data_to_evaluate_on_need_no_split_train():
+    assert choose_splits("imagenet_v2", ["test"], True) == {
+        "train": None,
+        "validation": None,
+        "test": "test",
+    }
+    for values in (("imagenet_v2", ["test"]), ("imagenet2012", ["test"], True)):
+        with pytest.raises(InputError, match="no split 'train', only: test"):
+            choose_splits(*values)
+
+
 def assert_rejected(name, data_dir, *parts):
     with pytest.raises(InputError) as caught:
         load_dataset(name, str(data_dir))

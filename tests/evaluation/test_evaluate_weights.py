@@ -1,5 +1,7 @@
 """Weights that are of no run are evaluated on any data whose classes the model has."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -61,6 +63,22 @@ def test_a_file_is_evaluated_as_the_predictor_sees_it(photos, suffix, tmp_path):
     for group, truth in zip(hits, wanted, strict=True):
         answered[truth] += sum(each.label == truth for each in group)
     assert figures["top1"] == sum(answered.values()) / 10
+
+
+def test_a_folder_without_splits_is_a_test_set(photos, tmp_path):
+    """Of a few images, of some classes; without a validation split there is no temperature."""
+    shutil.copytree(photos / "val" / "n01443537", tmp_path / "new" / "goldfish")
+    lines = []
+    name = f"folder:{tmp_path / 'new'}"
+    path = tmp_path / "mine.safetensors"
+    save_model(create_model("tiny_of_imagenet"), path)
+    found = evaluate_weights(name, "tiny_of_imagenet", str(path), print_fn=lines.append)
+    assert (found["split"], found["examples"]) == ("test", 5)
+    assert np.flatnonzero(np.sum(found["confusion"]["fused"], axis=1)).tolist() == [1]
+    assert "temperature" not in found["figures"]["fused"]
+    assert any("test: the whole folder" in line for line in lines)
+    assert any("999 of 1000 classes" in line for line in lines)
+    assert any("No temperatures" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -139,15 +139,73 @@ def test_any_weights_of_a_run_are_evaluated(run):
     assert best == pytest.approx(run.summary["best"]["val_accuracy"], abs=1e-6)
 
 
-def test_other_data_is_matched_by_the_names_of_the_classes(run, tmp_path):
-    """Folders of one level are split; the order of their classes is that of the names."""
-    for name, color in COLORS.items():
-        write_images(tmp_path / "new", name, 20, color)
-    found = evaluate_run(run.path, dataset=f"folder:{tmp_path / 'new'}")
-    assert found["examples"] == 12
-    write_images(tmp_path / "new", "aaa", 20, (0, 0, 0))
+def evaluated(run, data, **options):
+    """Returns what an evaluation on other data finds, and the lines that it prints."""
+    lines = []
+    return evaluate_run(run.path, dataset=f"folder:{data}", print_fn=lines.append, **options), lines
+
+
+@pytest.mark.parametrize("place", ["", "test", "Val"])
+def test_a_new_test_set_is_taken_whole(run, tmp_path, place, monkeypatch):
+    """However few images it has; the temperatures stay those of the run."""
+    sources = []
+
+    def spy(model, source, *rest):
+        sources.append(source)
+        return answer(model, source, *rest)
+
+    monkeypatch.setattr("keras_deit.evaluation.evaluate.answer", spy)
+    write_images(tmp_path / "new" / place, "red", 3, COLORS["red"])
+    write_images(tmp_path / "new" / place, "blue", 2, COLORS["blue"])
+    (tmp_path / "new" / "notes.txt").write_text("no image")
+    found, lines = evaluated(run, tmp_path / "new")
+    split = "validation" if place == "Val" else "test"
+    assert (found["split"], found["examples"], found["of_run"]) == (split, 5, False)
+    assert np.sum(found["confusion"]["fused"], axis=1).tolist() == [2, 0, 3]
+    assert any(f"images: {split} 5" in line for line in lines)
+    assert any("1 file" in line and "notes.txt" in line for line in lines)
+    assert "Without images, 1 of 3 classes: green." in lines
+    own = evaluate_run(run.path, print_fn=lines.append)
+    for row, figures in own["figures"].items():
+        assert found["figures"][row]["temperature"] == figures["temperature"]
+    assert [len(source) for source in sources] == [5, 12, 15, 12]
+
+
+def test_classes_that_a_run_does_not_have_are_refused(run, tmp_path):
+    write_images(tmp_path / "new", "red", 2, COLORS["red"])
+    (tmp_path / "new" / "empty").mkdir()
+    assert evaluated(run, tmp_path / "new")[0]["examples"] == 2
+    with pytest.raises(InputError, match="no validation split"):
+        evaluated(run, tmp_path / "new", split="validation")
+    write_images(tmp_path / "new", "aaa", 2, (0, 0, 0))
     with pytest.raises(InputError, match=r"other classes.*aaa"):
-        evaluate_run(run.path, dataset=f"folder:{tmp_path / 'new'}")
+        evaluated(run, tmp_path / "new")
+    shutil.rmtree(tmp_path / "new")
+    (tmp_path / "new" / "red").mkdir(parents=True)
+    with pytest.raises(InputError, match="No images"):
+        evaluated(run, tmp_path / "new")
+
+
+def test_without_the_data_of_the_run_a_new_test_set_has_no_temperatures(copy, tmp_path):
+    changed, data = copy
+    data.rename(tmp_path / "gone")
+    write_images(tmp_path / "new", "red", 3, COLORS["red"])
+    found, lines = evaluated(changed, tmp_path / "new")
+    assert not any("temperature" in figures for figures in found["figures"].values())
+    assert found["examples"] == 3 and any("No temperatures" in line for line in lines)
+    # The same files at another place have been trained on.
+    again, lines = evaluated(changed, tmp_path / "gone")
+    assert again["scores"] == changed.summary["test"] and "holds the data of the run" in lines[0]
+
+
+def test_splits_of_other_data_are_taken_as_they_are(run, tmp_path):
+    """A test split may lack classes of train, of which too few images for another split stay."""
+    for name in COLORS:
+        write_images(tmp_path / "new" / "train", name, 3, COLORS[name])
+    write_images(tmp_path / "new" / "test", "green", 2, COLORS["green"])
+    found, lines = evaluated(run, tmp_path / "new")
+    assert found["examples"] == 2 and "temperature" in found["figures"]["fused"]
+    assert any("train 9, test 2" in line for line in lines)
 
 
 def test_classes_in_another_order_are_mapped(copy, monkeypatch):

@@ -165,6 +165,11 @@ def test_a_run_of_grafit_is_searched_by_its_projector(folder, tmp_path, capsys, 
         shutil.copytree(folder / name, coarse / name.split("/")[0], dirs_exist_ok=True)
     found = evaluate_run("run", dataset=f"folder:{coarse}")["scores"]["features"]
     assert "knn_top1" in found and "fine_knn_top1" not in found
+    # A new test set of two fine classes is compared with the training images of the run.
+    for name in list(FINE)[:2]:
+        shutil.copytree(folder / name, tmp_path / "fine" / name)
+    found = evaluate_run("run", dataset=f"folder:{tmp_path / 'fine'}")
+    assert found["examples"] == 20 and "fine_knn_top1" in found["scores"]["features"]
     (tmp_path / "run" / "final.embedder.keras").unlink()
     with pytest.raises(InputError, match=r"embedder\.keras is gone.*last checkpoint"):
         Embedding("run")
