@@ -175,12 +175,16 @@ class DatasetSize:
         examples: the number of training examples, without those that are held out for validation
             and test.
         side: the median of the shorter sides of some images, in pixels; None if it is not known.
+        held_out: the numbers of examples of the other splits, in words; empty if not known.
+        notes: as of a `Dataset`.
     """
 
     name: str
     classes: int
     examples: int
     side: int | None = None
+    held_out: str = dataclasses.field(default="", compare=False)
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 # How many images are read to know how large they are.
@@ -220,7 +224,12 @@ def dataset_size(
 def loaded_size(dataset: Dataset, with_side: bool = False) -> DatasetSize:
     """Returns the size of a dataset that is loaded."""
     side = _median_side(dataset.train) if with_side else None
-    return DatasetSize(dataset.name, dataset.num_classes, len(dataset.train), side)
+    held_out = {split: count for split, count in dataset.examples.items() if split != "train"}
+    return DatasetSize(
+        *(dataset.name, dataset.num_classes, len(dataset.train), side),
+        held_out=", ".join(f"{split} {count:,}" for split, count in held_out.items()),
+        notes=dataset.notes,
+    )
 
 
 def _median_side(source: Source) -> int | None:

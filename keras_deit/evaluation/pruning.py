@@ -11,7 +11,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.files import exclusive_lock, file_digest, read_json, write_json
 from keras_deit.core.precision import precision
 from keras_deit.core.processes import process_index_and_count
-from keras_deit.data import BadImages, Dataset
+from keras_deit.data import BadImages, Dataset, say_folder
 from keras_deit.evaluation.evaluate import skipping
 from keras_deit.evaluation.measuring import answer, rows_model, some_images
 from keras_deit.evaluation.report import train_with_report
@@ -78,6 +78,7 @@ def prune(print_fn: Callable[[str], None] = print, **options) -> dict:
 
 def _prune(pruning: Pruning, print_fn: Callable[[str], None]) -> dict:
     data = dataset_of(pruning.job)
+    say_folder(data, print_fn)
     model = _unpruned(pruning, data)
     run = _trained(pruning.gate_job(), pruning.gate_folder, print_fn)
     gated = run.model()

@@ -23,8 +23,8 @@ _ESTIMATED = ("activations", "copies", "teacher_activations", "loss")
 def plan_report(plan: Plan) -> str:
     """Returns the plan as lines of text; estimates are marked as such."""
     rows = {**_training(plan), **_memory(plan)}
-    reasons = [("", reason) for reason in plan.job.recipe.about.reasons]
-    return "\n".join(f"{name:26} {value}" for name, value in [*rows.items(), *reasons])
+    notes = [("", note) for note in (*plan.job.recipe.about.reasons, *plan.dataset.notes)]
+    return "\n".join(f"{name:26} {value}" for name, value in [*rows.items(), *notes])
 
 
 def advice(plan: Plan) -> str:
@@ -50,13 +50,14 @@ def _training(plan: Plan) -> dict[str, str]:
     recipe, optimization = plan.job.recipe, plan.job.recipe.optimization
     count = optimization.accumulation_steps
     split = f", {plan.shards} devices to a copy of the model" if plan.shards > 1 else ""
+    held_out = f", {plan.dataset.held_out}" if plan.dataset.held_out else ""
     accumulated = f" in {count} micro-batches" if count > 1 else ""
     return {
         "plan": "nothing is built, prepared or trained",
         "model": f"{recipe.model} ({recipe.name} recipe), {plan.job.mixed_precision}",
         "parameters": plan.parameters,
         "data": f"{printable(plan.dataset.name)}: {plan.dataset.examples:,} training images, "
-        f"{plan.dataset.classes:,} classes",
+        f"{plan.dataset.classes:,} classes{held_out}",
         "teacher": _teacher(plan),
         "images per step": f"{optimization.batch_size} on {plan.devices} device(s)"
         f"{split}{accumulated}: {plan.images} at once",

@@ -20,7 +20,7 @@ from keras_deit.core.files import (
 from keras_deit.core.processes import process_index_and_count
 from keras_deit.core.progress import Progress
 from keras_deit.core.random_state import set_random_seed
-from keras_deit.data import BadImages, Dataset, train_pipeline
+from keras_deit.data import BadImages, Dataset, say_folder, train_pipeline
 from keras_deit.distributed import Devices
 from keras_deit.objectives import Distillation, Objective
 from keras_deit.objectives.jit import jit_plan
@@ -107,6 +107,7 @@ def label_job(
     check_writable(path / RECORD)
     with disk_errors_as_input_errors(str(path), "The same command goes on once it can."):
         dataset = dataset_of(job)
+        say_folder(dataset, print_fn)
         set_random_seed(job.seed)
         image_format = build_student(job, dataset.num_classes).image_format
         views = views_identity(job, dataset, image_format)

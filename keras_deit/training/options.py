@@ -6,8 +6,16 @@ import logging
 from keras_deit.core.errors import InputError
 from keras_deit.core.files import user_path
 from keras_deit.core.image_format import ImageFormat
-from keras_deit.core.processes import has_accelerator
-from keras_deit.data import Augmentation, DatasetSize, dataset_size, load_dataset
+from keras_deit.core.processes import has_accelerator, is_writer
+from keras_deit.data import (
+    Augmentation,
+    BadImages,
+    DatasetSize,
+    dataset_size,
+    load_dataset,
+    say_folder,
+)
+from keras_deit.data.folder_files import listed
 from keras_deit.distributed import Devices
 from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
@@ -195,7 +203,8 @@ def teacher_training_options() -> list[Option]:
     """Returns all options of the training of a teacher."""
     data = {option.name: option for option in training_options()}
     own = (
-        *("dataset", "data_dir", "max_image_pixels", "exif_orientation", "recipe"),
+        *("dataset", "data_dir", "test_share", "on_bad_image", "max_image_pixels"),
+        *("exif_orientation", "recipe"),
         *("teacher_pixels", "teacher_outputs", "image_size", "accept_changed_data"),
     )
     return unique_options(
@@ -211,6 +220,10 @@ def teacher_training_options() -> list[Option]:
     )
 
 
+# How the data of a teacher are read.
+_READING = ("test_share", "on_bad_image", "max_image_pixels", "exif_orientation")
+
+
 def train_teacher(**given) -> dict[str, float]:
     """Trains or fine-tunes a teacher, exactly as the command `keras-deit train-teacher` does.
 
@@ -221,7 +234,7 @@ def train_teacher(**given) -> dict[str, float]:
             `output="teacher.keras"`, `dataset="folder:PATH"`, `epochs=30`.
 
     Returns:
-        Top-1 on the validation and on the test split.
+        Top-1 on the validation split and, if the data has one, on the test split.
 
     Raises:
         InputError: there is no such option or teacher, one that is required is missing, or the
@@ -240,13 +253,16 @@ def train_teacher(**given) -> dict[str, float]:
     recipe = teacher_recipe(published, given, prefix="")
     check_stochastic_depth(given["teacher"], recipe.drop_path_rate)
     name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
-    reading = {k: given[k] for k in ("max_image_pixels", "exif_orientation") if k in given}
+    reading = {option: given[option] for option in _READING if option in given}
     dataset = load_dataset(name, data_dir and str(user_path(data_dir)), **reading)
-    return fine_tune_teacher(
+    if is_writer():
+        say_folder(dataset, print)
+    bad_images = BadImages(given.get("on_bad_image", Job.on_bad_image))
+    scores = fine_tune_teacher(
         given["teacher"],
         dataset,
         recipe,
-        InputPipeline(view[0], dataset.num_classes, *view[1:]),
+        InputPipeline(view[0], dataset.num_classes, *view[1:], bad_images),
         output,
         weights=given.get("weights"),
         pixels=given.get("teacher_pixels"),
@@ -254,6 +270,9 @@ def train_teacher(**given) -> dict[str, float]:
         accept_changed_data=given.get("accept_changed_data", False),
         checkpoint_seconds=given.get("checkpoint_seconds", Job.checkpoint_seconds),
     )
+    if (names := bad_images.names) and is_writer():
+        print(f"Unreadable images, not used: {len(names)}, {listed(names)}.")
+    return scores
 
 
 def _teacher_recipe_and_view(given: dict) -> tuple[TeacherRecipe, ImageFormat, float, str]:

@@ -1,5 +1,7 @@
 """The command `plan` and `train --plan` print what a training takes, and do not train."""
 
+import cv2
+import numpy as np
 import pytest
 from commands import call
 
@@ -35,6 +37,21 @@ def test_the_size_of_the_data_can_be_given():
     flags = ("--dataset=imagenet2012", "--recipe=deit", "--plan_examples=5000", "--plan_classes=7")
     text = call("plan", *FLAGS, *flags, "--plan_devices=2", "--strategy=mirrored").stdout
     assert "5,000 training images, 7 classes" in text and "2 device(s)" in text
+
+
+def test_a_plan_says_what_a_folder_holds(tmp_path):
+    for split, count in (("train", 8), ("valid", 3)):
+        for name in ("ant", "bee"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for number in range(count):
+                path = tmp_path / "data" / split / name / f"{number}.png"
+                path.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1])
+    (tmp_path / "data" / "notes.txt").touch()
+    flags = (f"--dataset=folder:{tmp_path / 'data'}", "--recipe=digits", "--batch_size=4")
+    text = call("plan", *FLAGS, *flags).stdout
+    assert "16 training images, 2 classes, validation 6" in text
+    assert "test: none; the validation split is reported" in text
+    assert "not used: 1 files beside the folders of the splits" in text and "notes.txt" in text
 
 
 @pytest.mark.parametrize("command", [("plan",), ("train", "--plan")], ids=" ".join)

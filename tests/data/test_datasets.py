@@ -40,6 +40,7 @@ def test_subsets_are_balanced_over_the_classes(count):
 
 def test_the_size_of_a_dataset_is_known_without_reading_images(tmp_path):
     assert dataset_size("digits") == DatasetSize("digits", 10, 1257)
+    assert dataset_size("digits").held_out == "validation 180, test 360"
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
         for number in range(10):

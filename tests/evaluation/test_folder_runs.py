@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import types
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from jobs import train_without_page
 from keras_deit import InputError
 from keras_deit.evaluation import evaluate_run, final_report
 from keras_deit.evaluation.measuring import answer
+from keras_deit.evaluation.pruning import _prune
 from keras_deit.evaluation.report import train_with_report, write_report
 from keras_deit.training import load_run, make_job
+from keras_deit.training.labeling import label_job
 
 # What happens around the steps is the same on all backends, and PyTorch compiles nothing.
 pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.backends("torch")]
@@ -75,6 +78,26 @@ def test_the_start_says_how_many_images_there_are(folder, tmp_path):
     _, lines = trained(folder, tmp_path / "run")
     (line,) = [line for line in lines if line.startswith("data ")]
     assert all(words in line for words in ("train 24", "validation 12", "test 15", "3 classes"))
+
+
+@pytest.mark.parametrize("what", ["labeling", "pruning"])
+def test_labeling_and_pruning_say_what_a_folder_holds(folder, tmp_path, what, monkeypatch):
+    def stop(*args, **values):
+        raise InterruptedError
+
+    shutil.copytree(folder, tmp_path / "colors")
+    (tmp_path / "colors" / "notes.txt").touch()
+    monkeypatch.setattr("keras_deit.training.labeling.build_student", stop)
+    monkeypatch.setattr("keras_deit.evaluation.pruning._unpruned", stop)
+    teacher = {"teacher": "applications:MobileNetV3Small", "distillation": "hard"}
+    job = make_job(dataset=f"folder:{tmp_path / 'colors'}", **{**FLAGS, **teacher})
+    lines = []
+    with pytest.raises(InterruptedError):
+        if what == "labeling":
+            label_job(job, tmp_path / "labels", print_fn=lines.append)
+        else:
+            _prune(types.SimpleNamespace(job=job), lines.append)
+    assert "train 24, validation 12, test 15" in lines[0] and "notes.txt" in lines[1]
 
 
 def test_a_path_written_in_another_way_is_the_same_run(run, folder, monkeypatch):

@@ -5,6 +5,8 @@ import importlib
 import logging
 import pathlib
 
+import cv2
+import numpy as np
 import pytest
 
 from keras_deit import InputError
@@ -229,6 +231,33 @@ def test_train_teacher_does_what_the_command_does(tuned, tmp_path):
     unset = dict.fromkeys(("weights", "pixels", "outputs"))
     assert options == {**unset, "checkpoint_seconds": 20.0, "accept_changed_data": False}
     assert (other[0], other[2], other[4:]) == (name, recipe, (path, options))
+
+
+def test_a_teacher_takes_folders_as_a_training_does(tuned, tmp_path, capsys):
+    """Of two splits a third is held out, unreadable images are skipped, and what is there said."""
+    for split, count in (("train", 8), ("val", 2)):
+        for name in ("ant", "bee"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                path = tmp_path / split / name / f"{number}.png"
+                path.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1])
+    path.write_bytes(b"no image")
+    given = {
+        "teacher": "applications:MobileNetV3Small",
+        "output": str(tmp_path / "teacher.keras"),
+        "dataset": f"folder:{tmp_path}",
+        "recipe": "digits",
+        "image_size": 32,
+    }
+    with pytest.raises(InputError, match="1 unreadable"):
+        train_teacher(**given)
+    assert not tuned
+    train_teacher(**given, on_bad_image="skip", test_share=0.25)
+    ((_, dataset, _, pipeline, _, _),) = tuned
+    assert dataset.examples == {"train": 12, "validation": 4, "test": 4}
+    assert pipeline.bad_images.policy == "skip"
+    printed = capsys.readouterr().out
+    assert "train 12, validation 4, test 4" in printed and "test: held out of train" in printed
 
 
 def test_train_teacher_refuses_what_is_not_its_own(tuned, tmp_path):
