@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import file_digest, write_json
+from keras_deit.core.names import readable
 from keras_deit.models import Classifier, get_spec
 from keras_deit.serving.sources import ExportSource
 from keras_deit.training import Run
@@ -154,7 +155,7 @@ def card_page(card: Mapping) -> str:
 
 def escaped(value: object) -> str:
     """Returns a text as one line of Markdown that shows it as it is."""
-    text = "".join(char if char.isprintable() else " " for char in str(value))
+    text = "".join(char if char.isprintable() else " " for char in readable(str(value)))
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 

@@ -51,6 +51,7 @@ def test_texts_of_users_are_no_markup(version):
     page = card_page(card)
     shown = r"a\|b \<img src=x\> \[c\](http://d) \`e\` \*f\* \# g"
     assert escaped(HOSTILE) == shown
+    assert escaped("caf\udce9") == "café"
     assert page.startswith(f"# {shown}\n") and page.count(shown) == 4
     assert page.count("\n") == card_page({**card, "name": "plain"}).count("\n")
 
