@@ -1,12 +1,15 @@
 """Interrupts trainings, and compares runs and their files."""
 
 import contextlib
+import json
 import resource
 import signal
 
 import numpy as np
 from weight_files import stored_weights
 
+from keras_deit.models import model_values
+from keras_deit.pretrained.conversion import save_model
 from keras_deit.training.loop import TrainingLoop
 
 
@@ -77,3 +80,11 @@ def files_no_longer_than(size: int):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def write_run_of(model, folder) -> None:
+    """Writes what a run stores of its model: its configuration and final weights."""
+    save_model(model, folder / "final.weights.h5")
+    values = {k: v for k, v in model.get_config().items() if k in model_values(model.name)}
+    config = {"run": {}, "model": {**values, "name": model.name}}
+    (folder / "config.json").write_text(json.dumps(config))

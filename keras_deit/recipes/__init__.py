@@ -1,7 +1,13 @@
 """Recipes: published ways to train, as data."""
 
 from keras_deit.recipes.augreg import AUGREG_RECIPES
-from keras_deit.recipes.auto import AUTO, Situation, auto_recipe, with_auto_teacher
+from keras_deit.recipes.auto import (
+    AUTO,
+    FINE_TUNED_MODEL,
+    Situation,
+    auto_recipe,
+    with_auto_teacher,
+)
 from keras_deit.recipes.binaryvit import BINARYVIT
 from keras_deit.recipes.cait import CAIT_RECIPES
 from keras_deit.recipes.cvit import CVIT
@@ -68,6 +74,7 @@ __all__ = [
     "AUTO",
     "CONVNET_RECIPES",
     "DIGITS",
+    "FINE_TUNED_MODEL",
     "FINE_TUNING_TEACHER_RECIPE",
     "FROM_SCRATCH_TEACHER_RECIPE",
     "About",

@@ -7,9 +7,12 @@ docs/recipes.md has the figures, and says which of the values they do not suppor
 import dataclasses
 import importlib.util
 
+from keras_deit.core.errors import InputError
 from keras_deit.data import Augmentation, DatasetSize
+from keras_deit.models import get_spec, model_values
 from keras_deit.objectives import Distillation, Objective, Supervised
 from keras_deit.optimizers import Optimization
+from keras_deit.pretrained.source_models import SourceModel, source_model
 from keras_deit.recipes.recipe import (
     AUTO,
     About,
@@ -33,7 +36,8 @@ _SMALL_SIDE = 64
 _MODEL = "deit_tiny_patch16_224"
 _DISTILLED_MODEL = "deit_tiny_distilled_patch16_224"
 _TEACHER = "kerascv:csp_darknet_tiny"
-_FINE_TUNING_MODEL = _DISTILLED_MODEL
+# The student of a teacher that is fine-tuned from trained weights.
+FINE_TUNED_MODEL = _DISTILLED_MODEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,11 @@ def with_auto_teacher(given: dict) -> tuple[dict, tuple[str, ...]]:
 
 
 def auto_recipe(situation: Situation) -> Recipe:
-    """Returns the recipe for a dataset; `about.reasons` says why it is this one."""
+    """Returns the recipe for a dataset; `about.reasons` says why it is this one.
+
+    Raises:
+        InputError: weights are given that do not say which model they are of, and no model.
+    """
     if situation.weights is not None:
         return _fine_tuning(situation)
     if situation.data.examples >= _LARGE_DATA:
@@ -95,6 +103,8 @@ def _large_data(situation: Situation) -> Recipe:
 
 
 def _fine_tuning(situation: Situation) -> Recipe:
+    model, values, why = _model_of_weights(situation)
+    dropping = {"drop_path_rate": 0.1} if "drop_path_rate" in model_values(model) else {}
     steps = _clipped(10 * situation.data.examples // 64, 500, 20_000)
     return Recipe(
         name=AUTO,
@@ -102,10 +112,11 @@ def _fine_tuning(situation: Situation) -> Recipe:
             "",
             "weights are given, so they are fine-tuned: a small learning rate that is smaller in "
             "lower layers, and crops that keep most of the image",
+            why,
             f"{steps:,} steps of 64 images, about ten epochs and at least 500 steps",
         ),
-        model=situation.model or _FINE_TUNING_MODEL,
-        model_values={"drop_path_rate": 0.1},
+        model=model,
+        model_values={**values, **dropping},
         optimization=Optimization(
             steps=steps,
             batch_size=64,
@@ -122,6 +133,40 @@ def _fine_tuning(situation: Situation) -> Recipe:
         objective=Supervised(),
         weights=situation.weights,
     )
+
+
+def _model_of_weights(situation: Situation) -> tuple[str, dict, str]:
+    """Returns the model that takes given weights, its values, and why it is that one.
+
+    Raises:
+        InputError: no model is given, and the weights do not say which one they are of.
+    """
+    known = _known_model(situation)
+    name = situation.model or (known and known.name)
+    if name is None:
+        raise InputError(
+            f"{situation.weights} does not say which model it is of; give it with --model."
+        )
+    values = known.values_for(get_spec(name).name) if known else {}
+    if situation.image_size is not None:
+        values.pop("image_size", None)
+    shown = ", ".join(f"{key} {value}" for key, value in values.items())
+    origin = f"as given, with values of {situation.weights}"
+    if situation.model is None:
+        origin = f"that of {situation.weights}"
+    elif not shown:
+        origin = "as given"
+    return name, values, f"the model is {name}, {origin}{shown and ': '}{shown}"
+
+
+def _known_model(situation: Situation) -> SourceModel | None:
+    try:
+        return source_model(situation.weights)
+    except InputError:
+        # With a model a plan needs no weights; the training says what is wrong with them.
+        if situation.model is None:
+            raise
+        return None
 
 
 def _from_scratch(situation: Situation) -> Recipe:

@@ -21,6 +21,7 @@ from keras_deit.models import abstract_model, get_spec
 from keras_deit.recipes import (
     AUTO,
     CONVNET_RECIPES,
+    FINE_TUNED_MODEL,
     Option,
     Recipe,
     Situation,
@@ -284,10 +285,19 @@ def _teacher_recipe_and_view(given: dict) -> tuple[TeacherRecipe, ImageFormat, f
         if isinstance(size, tuple):
             raise InputError(f"{convnet.name} takes square images. Received: image_size={size}")
         return convnet.training, convnet.image_format(size), convnet.crop_ratio, "bicubic"
-    recipe = _recipe_by_name(given) or auto_recipe(_situation(given))
+    recipe = _recipe_by_name(given) or auto_recipe(_student_situation(given))
     recipe = recipe.for_model(recipe.model)
     training = recipe.objective.values.get("teacher_recipe")
     training = training or default_teacher_recipe(given["teacher"], given.get("weights"))
     sizes = {"image_size": given["image_size"]} if "image_size" in given else {}
     student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
     return training, student.image_format, recipe.crop_ratio, recipe.interpolation
+
+
+def _student_situation(given: dict) -> Situation:
+    """Returns what the recipe of a student is chosen by, whose teacher some options describe."""
+    situation = _situation(given)
+    if situation.weights is None:
+        return situation
+    # Those of the teacher: they are fine-tuned, and seen by a student of published size.
+    return dataclasses.replace(situation, model=FINE_TUNED_MODEL, teacher=None)

@@ -5,13 +5,15 @@ import importlib.util
 import cv2
 import numpy as np
 import pytest
+from run_files import write_run_of
 
-from keras_deit import InputError
+from keras_deit import InputError, create_model
 from keras_deit.data import DatasetSize
 from keras_deit.objectives import Distillation, Supervised
 from keras_deit.planning import plan_report, plan_training
 from keras_deit.recipes import Situation, auto_recipe, default_recipe, get_recipe, register_recipe
 from keras_deit.training import make_job, training_options
+from keras_deit.training.preparation import build_student
 
 
 def chosen(examples=500, side=28, accelerator=False, **given):
@@ -67,7 +69,7 @@ def test_what_is_given_is_kept():
 
 
 def test_weights_are_fine_tuned_and_large_data_has_a_published_recipe():
-    fine = chosen(weights="start.safetensors")
+    fine = chosen(weights="start.safetensors", model="deit_tiny_patch16_224")
     assert fine.weights == "start.safetensors"
     assert fine.optimization.layer_decay < 1 and "stem" not in fine.model_values
     large = chosen(examples=1_281_167, side=400)
@@ -113,3 +115,31 @@ def test_the_name_is_reserved():
         register_recipe("auto", "deit")
     with pytest.raises(InputError, match="chosen for the data"):
         get_recipe("auto")
+
+
+def test_weights_of_a_run_are_fine_tuned_in_its_model(folder, tmp_path):
+    sizes = {"image_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    model = create_model("deit_tiny_patch16_224", num_classes=7, stem="conv", **sizes)
+    write_run_of(model, tmp_path)
+    for weights in (tmp_path, tmp_path / "final.weights.h5"):
+        job = make_job(dataset=folder, weights=str(weights))
+        assert job.recipe.model == "deit_tiny_patch16_224"
+        assert {**sizes, "stem": "conv"}.items() <= job.recipe.model_values.items()
+        assert any("embed_dim 24" in reason for reason in job.recipe.about.reasons)
+    larger = build_student(make_job(dataset=folder, weights=str(tmp_path), image_size=32), 3)
+    assert larger.input_shape[1] == 32 and larger.num_classes == 3
+    kernels = [next(v for v in m.variables if "qkv" in v.path) for m in (model, larger)]
+    np.testing.assert_array_equal(*kernels)
+    distilled = "deit_tiny_distilled_patch16_224"
+    named = make_job(dataset=folder, weights=str(tmp_path), model=distilled).recipe
+    assert named.model == distilled and named.model_values["embed_dim"] == 24
+
+
+def test_other_weights_say_their_model_or_need_it_named(folder, tmp_path):
+    job = make_job(dataset=folder, weights="hf://facebook/deit-small-patch16-224")
+    assert job.recipe.model == "deit_small_patch16_224"
+    assert "embed_dim" not in job.recipe.model_values
+    with pytest.raises(InputError, match=r"me/pets does not say.*--model"):
+        make_job(dataset=folder, weights="hf://me/pets")
+    with pytest.raises(InputError, match="no weights file"):
+        make_job(dataset=folder, weights=str(tmp_path / "gone.safetensors"))
