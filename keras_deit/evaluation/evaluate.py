@@ -36,6 +36,7 @@ from keras_deit.training import (
     data_summary,
     load_run,
     objective_from,
+    request_of_run,
     score_split,
     teacher_of_run,
 )
@@ -121,10 +122,11 @@ def evaluate_run(
         image_format = models["scores"].image_format
         with corrupt_as_input_error(f"{run.path} has a corrupt {run.config_file.name}"):
             objective = objective_from(identity)
-        if objective.teacher_request is not None and config["teacher"] is None:
+        request = request_of_run(config, objective)
+        if request is not None and config["teacher"] is None:
             objective = objective.without_teacher()
-        elif objective.teacher_request is not None:
-            teacher, note = teacher_of_run(config, objective.teacher_request, image_format)
+        elif request is not None:
+            teacher, note = teacher_of_run(config, request, image_format)
             if note:
                 print_fn(note)
                 notes["teacher_changes"] = note

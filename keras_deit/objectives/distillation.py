@@ -24,7 +24,7 @@ class Distillation(Supervised):
 
     loss = (1 − α)·class loss + α·distillation loss (DeiT §4). A student with one head gets both
     terms on that head, the papers' "usual" distillation. With `kind="none"` the class loss acts on
-    the mean of the heads, and the teacher is only compared with.
+    the mean of the heads, and there is no teacher, unless `validate_agreement` compares with it.
 
     It logs `loss`, `class_loss`, `distillation_loss`; the accuracies `class_accuracy`,
     `distillation_accuracy` and, for the mean of the heads, `accuracy`; and `agreement`, the
@@ -35,7 +35,7 @@ class Distillation(Supervised):
     Args:
         loss: loss of the labels, as in `Supervised`.
         kind: kind of distillation: "hard" to learn the teacher's decision, "soft" to learn its
-            softened distribution, or "none" to only compare with the teacher.
+            softened distribution, or "none" to learn from the labels alone.
         alpha: weight α of the distillation loss in the loss, in [0, 1].
         temperature: temperature τ of soft distillation.
         teacher: teacher model: a name of this package (regnety_160), a KerasCV name
@@ -103,7 +103,8 @@ class Distillation(Supervised):
 
     @property
     def teacher_request(self) -> TeacherRequest | None:
-        return self._request
+        is_unused = self.kind == "none" and not self.validate_agreement
+        return None if is_unused else self._request
 
     def use_replay(self, replay: Replay) -> None:
         # A subclass may ask for other views or targets.

@@ -50,7 +50,8 @@ class Situation:
         weights: trained weights to start from, if they are given.
         model: name of the model, if it is given.
         image_size: side of the images, if it is given.
-        teacher: name of the teacher, if it is given.
+        teacher: name of the teacher, if it is given; then it is distilled from.
+        teacher_weights: weights that the teacher starts from, if they are given.
     """
 
     data: DatasetSize
@@ -59,6 +60,7 @@ class Situation:
     model: str | None = None
     image_size: int | tuple[int, int] | None = None
     teacher: str | None = None
+    teacher_weights: str | None = None
 
 
 def with_auto_teacher(given: dict) -> tuple[dict, tuple[str, ...]]:
@@ -94,17 +96,28 @@ def _about(hardware: str, *reasons: str) -> About:
 
 
 def _large_data(situation: Situation) -> Recipe:
-    recipe = get_recipe("deit")
-    reasons = (
-        f"{situation.data.examples:,} images are enough for the recipe deit, which is used as it "
-        "was published; --recipe deit_distilled adds its teacher",
+    teacher = situation.teacher
+    recipe = get_recipe("deit_distilled" if teacher else "deit")
+    objective, how = recipe.objective, "; --recipe deit_distilled adds its teacher"
+    if teacher:
+        objective = objective.copy(
+            teacher=teacher,
+            teacher_weights=situation.teacher_weights,
+            teacher_recipe=default_teacher_recipe(teacher, situation.teacher_weights),
+        )
+        how = ", but with the given teacher, whose decisions are distilled"
+    reason = (
+        f"{situation.data.examples:,} images are enough for the recipe {recipe.name}, which is "
+        f"used as it was published{how}"
     )
-    return dataclasses.replace(recipe, name=AUTO, about=_about(recipe.about.hardware, *reasons))
+    about = _about(get_recipe("deit").about.hardware, reason)
+    return dataclasses.replace(recipe, name=AUTO, about=about, objective=objective)
 
 
 def _fine_tuning(situation: Situation) -> Recipe:
     model, values, why = _model_of_weights(situation)
     dropping = {"drop_path_rate": 0.1} if "drop_path_rate" in model_values(model) else {}
+    side = situation.image_size or {**model_values(model), **values}.get("image_size") or 224
     steps = _clipped(10 * situation.data.examples // 64, 500, 20_000)
     return Recipe(
         name=AUTO,
@@ -114,6 +127,7 @@ def _fine_tuning(situation: Situation) -> Recipe:
             "lower layers, and crops that keep most of the image",
             why,
             f"{steps:,} steps of 64 images, about ten epochs and at least 500 steps",
+            *([_teacher_reason(situation.teacher)] if situation.teacher else []),
         ),
         model=model,
         model_values={**values, **dropping},
@@ -130,7 +144,7 @@ def _fine_tuning(situation: Situation) -> Recipe:
         augmentation=Augmentation(
             crop_scale=(0.35, 1.0), mixup_alpha=0.0, cutmix_alpha=0.0, color_jitter=0.2
         ),
-        objective=Supervised(),
+        objective=_objective(situation, _larger(side)),
         weights=situation.weights,
     )
 
@@ -199,17 +213,17 @@ def _from_scratch(situation: Situation) -> Recipe:
             clip_norm=1.0,
         ),
         augmentation=SMALL_DATA_AUGMENTATION,
-        objective=_objective(situation),
+        objective=_objective(situation, _side(situation)[0]),
         evaluation_crop_ratio=1.0,
         evaluation_interpolation="bilinear",
     )
 
 
-def _objective(situation: Situation) -> Objective:
+def _objective(situation: Situation, side: int) -> Objective:
+    """Returns the objective of a student whose images have a side in pixels."""
     if situation.teacher is None:
         return Supervised()
-    recipe = default_teacher_recipe(situation.teacher)
-    side, _ = _side(situation)
+    recipe = default_teacher_recipe(situation.teacher, situation.teacher_weights)
     if recipe is FROM_SCRATCH_TEACHER_RECIPE and side <= _SMALL_SIDE:
         # The published networks halve an image five times.
         recipe = dataclasses.replace(recipe, image_size=-(-2 * side // 32) * 32)
@@ -218,6 +232,7 @@ def _objective(situation: Situation) -> Objective:
         alpha=0.9,
         temperature=3.0,
         teacher=situation.teacher,
+        teacher_weights=situation.teacher_weights,
         teacher_recipe=recipe,
     )
 
@@ -264,8 +279,7 @@ def _small_model(situation: Situation) -> tuple[dict, list[str]]:
 def _side(situation: Situation) -> tuple[int, str]:
     """Returns the side of the images in pixels, and why it is that."""
     if situation.image_size is not None:
-        size = situation.image_size
-        return size if isinstance(size, int) else max(size), "as given"
+        return _larger(situation.image_size), "as given"
     largest = _LARGEST_SIDE[situation.has_accelerator]
     own = situation.data.side
     if own is None:
@@ -274,6 +288,10 @@ def _side(situation: Situation) -> tuple[int, str]:
         return max(own, 16), "about their own size"
     on = "with an accelerator" if situation.has_accelerator else "without an accelerator"
     return largest, f"theirs is {own}, and {largest} is the most that is chosen {on}"
+
+
+def _larger(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else max(size)
 
 
 def _clipped(value: int, low: int, high: int) -> int:

@@ -280,6 +280,7 @@ def _values_of(cls: type[Objective]) -> list[Option]:
 
 
 def _objective(objective: Objective, given: dict) -> Objective:
+    check_teacher_is_used(given)
     old, cls = type(objective), _objective_class(objective, given)
     defaults = cls.defaults()
     # In another kind of objective an argument of the same name means something else.
@@ -289,9 +290,10 @@ def _objective(objective: Objective, given: dict) -> Objective:
         flag = cls.flag_names.get(name, name)
         if flag in given:
             values[name] = given[flag]
-    if cls is Distillation and "distillation" not in given and type(objective) is not cls:
-        # A teacher that nothing is distilled from is compared with.
-        values["kind"] = "none" if "teacher" in given and "objective" not in given else "hard"
+    is_new = type(objective) is not cls or (given.get("teacher") and values.get("kind") == "none")
+    if cls is Distillation and "distillation" not in given and is_new:
+        # A teacher that is named is learned from.
+        values["kind"] = "hard"
     if _TEACHER_RECIPE in defaults:
         base = values.get(_TEACHER_RECIPE)
         if base is None or ("teacher" in given and objective.teacher_request is None):
@@ -299,6 +301,21 @@ def _objective(objective: Objective, given: dict) -> Objective:
         values[_TEACHER_RECIPE] = teacher_recipe(base, given)
     _warn_of_unused(cls, given)
     return cls(**values)
+
+
+def check_teacher_is_used(given: dict) -> None:
+    """Checks that options do not name a teacher that nothing is distilled from.
+
+    Raises:
+        InputError: they do.
+    """
+    teacher = given.get("teacher")
+    if teacher is None or given.get("distillation") != "none" or given.get("validate_agreement"):
+        return
+    raise InputError(
+        f"--distillation none learns from no teacher, but --teacher {teacher} names one: leave one "
+        "of the two out, or add --validate_agreement to log how often the student agrees with it."
+    )
 
 
 def _objective_class(objective: Objective, given: dict) -> type[Objective]:

@@ -18,7 +18,7 @@ from keras_deit.training.preparation import check_recipe, dataset_of
 from keras_deit.training.pruning import make_pruning, pruning_options
 from keras_deit.training.run import Run, different_values, load_run
 from keras_deit.training.teacher_training import check_output, fine_tune_teacher
-from keras_deit.training.teachers import resolve_teacher, teacher_of_run
+from keras_deit.training.teachers import request_of_run, resolve_teacher, teacher_of_run
 from keras_deit.training.trainer import default_run_dir, train_job
 from keras_deit.training.translation import train_translation
 from keras_deit.training.translation_job import TranslationJob
@@ -48,6 +48,7 @@ __all__ = [
     "make_pruning",
     "objective_from",
     "pruning_options",
+    "request_of_run",
     "resolve_teacher",
     "run_identity",
     "score_split",

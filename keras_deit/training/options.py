@@ -36,7 +36,11 @@ from keras_deit.recipes import (
     with_auto_teacher,
 )
 from keras_deit.recipes.option_kinds import checked_values, field_options, unique_options
-from keras_deit.recipes.options import teacher_options, teacher_recipe
+from keras_deit.recipes.options import (
+    check_teacher_is_used,
+    teacher_options,
+    teacher_recipe,
+)
 from keras_deit.teachers import (
     check_stochastic_depth,
     check_teacher_name,
@@ -117,6 +121,7 @@ def make_job(size: DatasetSize | None = None, **given) -> Job:
     """
     given = {name: value for name, value in given.items() if value is not None}
     given = checked_values(_with_new_names(given), training_options())
+    check_teacher_is_used(given)
     given, reasons = with_auto_teacher(given)
     if is_replay(given.get("teacher", "")):
         given["teacher"] = replay_name(given["teacher"])
@@ -169,6 +174,10 @@ def _recipe_by_name(given: dict) -> Recipe | None:
     return None if name == AUTO else get_recipe(name)
 
 
+# What a user can give that the choice of a recipe depends on.
+_OF_SITUATION = ("weights", "model", "image_size", "teacher", "teacher_weights")
+
+
 def _situation(given: dict, size: DatasetSize | None = None) -> Situation:
     """Returns what the choice of a recipe depends on."""
     data = size or _size(given)
@@ -176,7 +185,7 @@ def _situation(given: dict, size: DatasetSize | None = None) -> Situation:
     return Situation(
         data=dataclasses.replace(data, examples=examples),
         has_accelerator=has_accelerator(),
-        **{name: given.get(name) for name in ("weights", "model", "image_size", "teacher")},
+        **{name: given.get(name) for name in _OF_SITUATION},
     )
 
 

@@ -302,6 +302,21 @@ def teacher_fingerprint(teacher: Teacher) -> str:
     return fingerprint(teacher) if is_own else teacher.model.digest()[:16]
 
 
+def request_of_run(config: dict, objective: Objective) -> TeacherRequest | None:
+    """Returns the teacher request of a run; None if it had no teacher.
+
+    Earlier versions compared a student with a teacher that nothing was distilled from, too.
+
+    Args:
+        config: configuration of the run.
+        objective: of the run.
+    """
+    if config["teacher"] is None or objective.teacher_request is not None:
+        return objective.teacher_request
+    own = [objective.values.get(f"teacher_{name}") for name in ("weights", "pixels", "outputs")]
+    return TeacherRequest(config["teacher"], own[0], None, *own[1:])
+
+
 def teacher_of_run(
     config: dict, request: TeacherRequest, student_format: ImageFormat
 ) -> tuple[Teacher | None, str]:

@@ -11,7 +11,14 @@ from keras_deit import InputError, create_model
 from keras_deit.data import DatasetSize
 from keras_deit.objectives import Distillation, Supervised
 from keras_deit.planning import plan_report, plan_training
-from keras_deit.recipes import Situation, auto_recipe, default_recipe, get_recipe, register_recipe
+from keras_deit.recipes import (
+    FINE_TUNING_TEACHER_RECIPE,
+    Situation,
+    auto_recipe,
+    default_recipe,
+    get_recipe,
+    register_recipe,
+)
 from keras_deit.training import make_job, training_options
 from keras_deit.training.preparation import build_student
 
@@ -89,6 +96,26 @@ def test_a_teacher_that_is_named_is_distilled_from_softly(folder):
     assert "distilled" in job.recipe.model and not objective.teacher_optional
     own = objective.values["teacher_recipe"]
     assert own.image_size == 64 and own.batch_norm_momentum == 0.9
+
+
+@pytest.mark.parametrize("teacher", ["auto", "kerascv:resnet18_v2"])
+@pytest.mark.parametrize("examples", [500, 1_281_167])
+@pytest.mark.parametrize("weights", [None, "hf://timm/deit_tiny_patch16_224.fb_in1k"])
+def test_a_teacher_is_distilled_from_in_every_situation(teacher, examples, weights):
+    size = DatasetSize("folder:x", 7, examples, 200)
+    job = make_job(size, dataset="cifar10", teacher=teacher, weights=weights)
+    objective, reasons = job.recipe.objective, " ".join(job.recipe.about.reasons)
+    assert objective.kind == ("soft" if weights or examples == 500 else "hard")
+    assert objective.teacher_request.name.startswith("kerascv:") and "distilled" in reasons
+    # A student that starts from weights has their heads.
+    assert ("distilled" in job.recipe.model) == (weights is None)
+
+
+def test_a_teacher_with_weights_is_fine_tuned():
+    size = DatasetSize("folder:x", 7, 500, 48)
+    teacher = {"teacher": "applications:ResNet50", "teacher_weights": "imagenet"}
+    objective = make_job(size, dataset="cifar10", **teacher).recipe.objective
+    assert objective.values["teacher_recipe"] == FINE_TUNING_TEACHER_RECIPE
 
 
 def test_the_teacher_auto_is_optional_and_none_without_keras_cv(folder, monkeypatch):

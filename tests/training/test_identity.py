@@ -17,7 +17,7 @@ from keras_deit.recipes import (
     get_recipe,
 )
 from keras_deit.teachers import TeacherRequest
-from keras_deit.training import Job, Run, make_job, objective_from
+from keras_deit.training import Job, Run, make_job, objective_from, request_of_run
 from keras_deit.training.earlier_formats import (
     as_started,
     run_digests,
@@ -261,7 +261,9 @@ def test_a_run_of_format_1_without_distillation_is_supervised():
     without = upgraded_run(format_1(distillation="none", teacher=None, optimisation=optimization))
     assert objective_from(without) == Supervised("sigmoid_cross_entropy")
     compared = objective_from(upgraded_run(format_1(distillation="none")))
-    assert (compared.kind, compared.teacher_request.name) == ("none", "teacher.keras")
+    assert (compared.kind, compared.values["teacher"]) == ("none", "teacher.keras")
+    assert compared.teacher_request is None
+    assert request_of_run({"teacher": "/kept.keras"}, compared).name == "/kept.keras"
 
 
 def test_old_names_of_recipes_and_values_are_upgraded():

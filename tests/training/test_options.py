@@ -14,7 +14,7 @@ from keras_deit.cli.main import run_command
 from keras_deit.distributed import Devices
 from keras_deit.evaluation import train
 from keras_deit.objectives import Distillation, Supervised
-from keras_deit.recipes import DIGITS, get_recipe
+from keras_deit.recipes import DIGITS, get_recipe, register_recipe
 from keras_deit.training import (
     Job,
     Run,
@@ -116,7 +116,12 @@ def test_a_shorter_training_has_a_shorter_warm_up(given, epochs, steps):
             Supervised,
             {"loss": "sigmoid_cross_entropy"},
         ),
-        ({"distillation": "none", "teacher": "t.keras"}, Distillation, {"kind": "none"}),
+        (
+            {"distillation": "none", "teacher": "t.keras", "validate_agreement": True},
+            Distillation,
+            {"kind": "none"},
+        ),
+        ({"recipe": "deit", "teacher": "t.keras"}, Distillation, {"kind": "hard"}),
         (
             {"distillation": "soft", "temperature": 2.0},
             Distillation,
@@ -128,6 +133,14 @@ def test_options_choose_the_objective(given, cls, values):
     objective = make_job(**given).recipe.objective
     assert type(objective) is cls
     assert values.items() <= objective.values.items()
+
+
+@pytest.mark.parametrize("teacher", ["t.keras", "kerascv:resnet18_v2", "auto"])
+def test_a_teacher_that_nothing_is_learned_from_is_refused(teacher):
+    with pytest.raises(InputError, match=rf"--distillation none.*--teacher {teacher}"):
+        make_job(distillation="none", teacher=teacher)
+    with pytest.raises(InputError, match="--distillation none"):
+        register_recipe("compared", "digits", distillation="none", teacher=teacher)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from run_files import checkpoint_names, files_below, quiet
 from weight_files import stored_weights
 
 from keras_deit import InputError
+from keras_deit.evaluation import evaluate_run
 from keras_deit.objectives import Supervised
+from keras_deit.planning import make_plan
 from keras_deit.recipes import DIGITS, get_recipe
 from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
 from keras_deit.training import Job, Run, train_job
@@ -210,10 +212,22 @@ def test_a_student_without_a_distillation_token_is_distilled_on_its_one_head(tin
     assert "distillation_loss" in run.history[0]
 
 
-def test_without_distillation_a_teacher_is_compared_with(tiny_job, tmp_path):
-    run = train_job(tiny_job(ONE_EPOCH, objective={"kind": "none"}), str(tmp_path), quiet)
+def test_without_distillation_a_teacher_is_compared_with_if_that_is_asked_for(tiny_job, tmp_path):
+    job = tiny_job(ONE_EPOCH, objective={"kind": "none", "validate_agreement": True})
+    run = train_job(job, str(tmp_path), quiet)
     assert "distillation_loss" not in run.history[0]
     assert "agreement" in run.summary["test"]["fused"]
+
+
+def test_without_distillation_no_teacher_is_trained_or_loaded(tiny_job, tmp_path):
+    teacher = {"kind": "none", "teacher": "kerascv:resnet18_v2"}
+    job = tiny_job(ONE_EPOCH, {"teacher_dir": str(tmp_path / "teachers")}, teacher)
+    assert not make_plan(job).trains_teacher
+    run = train_job(job, str(tmp_path / "run"), quiet)
+    assert run.config["teacher"] is None and "teacher" not in run.summary["test"]
+    assert not (tmp_path / "teachers").exists()
+    scores = evaluate_run(run.path, print_fn=quiet)["scores"]
+    assert scores["fused"] == run.summary["test"]["fused"]
 
 
 @pytest.fixture(scope="module")
