@@ -38,8 +38,8 @@ class Job:
         teacher_dir: directory in which teachers are stored after their training.
         checkpoint_seconds: seconds from one checkpoint to the next; 0 for one after every step.
         keep_checkpoints: number of checkpoints to keep, the newest ones.
-        extend: whether to train a run on to more epochs than it was started with. The learning
-            rate goes on where a training of so many epochs would be.
+        extend: whether to train a run on to more epochs, steps or minutes than it was started with.
+            The learning rate goes on where a training of this length would be.
         accept_changed_data: whether to resume although the data has changed since the training
             began.
         accept_teacher: whether to learn from a teacher that is no better than a guess on validation

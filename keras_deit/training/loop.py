@@ -308,7 +308,7 @@ class TrainingLoop:
         self.progress = dataclasses.replace(
             self.progress,
             bad_images=tuple(self._data.bad_images.names),
-            seconds_left=self._time_limit and self._time_limit.seconds_left,
+            **(self._time_limit.state if self._time_limit else {}),
         )
         return self.checkpoints.save(self._state, self.progress)
 

@@ -17,7 +17,6 @@ from keras_deit.core.files import (
 from keras_deit.core.processes import addressable, is_writer
 from keras_deit.data import Dataset, load_dataset
 from keras_deit.models import Classifier
-from keras_deit.optimizers import Optimization
 from keras_deit.pretrained import create_model
 from keras_deit.pretrained.own_weights import (
     OWN_SUFFIX,
@@ -33,11 +32,9 @@ from keras_deit.pretrained.weights_file import open_weights, write_weights
 from keras_deit.training.changes import LISTING, changes_by_count, changes_since
 from keras_deit.training.configuration import read_config
 from keras_deit.training.earlier_formats import NOT_IN_FORMAT_1
+from keras_deit.training.extension import length_to_extend
 from keras_deit.training.identity import FORMAT
 from keras_deit.training.job import Job
-
-# In what a run and its extension differ.
-_LENGTH = {f"optimization.{name}" for name in ("epochs", "steps", "warmup_epochs", "warmup_steps")}
 
 
 class Run:
@@ -226,21 +223,15 @@ class Run:
             )
 
     def length_to_extend(self, identity: dict) -> str | None:
-        """Returns the epochs or steps of the run here, if an identity has more of them.
-
-        Its warm-up, which then is over or longer, may differ too. None for any other difference.
+        """Returns the epochs, steps or minutes of the run here, if an identity has more of them,
+        see `extension.length_to_extend`.
 
         Args:
             identity: as for `check`.
         """
-        if not self.config_file.is_file() or not {*self._differences(identity)} <= _LENGTH:
+        if not self.config_file.is_file():
             return None
-        here, wanted = (run.get("optimization", {}) for run in (self.config["run"], identity))
-        unit = "steps" if "steps" in here else "epochs"
-        if unit == "steps" and unit not in wanted:
-            return None
-        length = here.get(unit, Optimization.epochs)
-        return f"{length:,} {unit}" if length < wanted.get(unit, Optimization.epochs) else None
+        return length_to_extend(self.config["run"], identity, {*self._differences(identity)})
 
     def _differences(self, identity: dict) -> dict[str, str]:
         """Returns the names of the values that differ from the run here, with both values."""
@@ -258,7 +249,7 @@ class Run:
 
         Args:
             identity: identity of the run, nested dictionaries of JSON values.
-            extend: whether it may have fewer epochs.
+            extend: whether it may be shorter.
 
         Raises:
             InputError: it holds a different run, or files that do not belong to a run; or there is

@@ -56,6 +56,9 @@ class TimeLimit:
         data: data of the training.
         optimization: with any number of epochs.
         final_passes: images that are evaluated after the last step, in validation splits.
+        minutes: of the whole training, if it can be extended. A checkpoint of fewer minutes has the
+            further ones, too.
+        started: minutes that the training was started with.
 
     Attributes:
         optimization, data: of as many steps as were measured to fit.
@@ -71,7 +74,10 @@ class TimeLimit:
         data: TrainingData,
         optimization: Optimization,
         final_passes: float = 0,
+        minutes: float | None = None,
+        started: float | None = None,
     ):
+        self._minutes = minutes
         self._end, self._model, self._final_passes = end, model, final_passes
         micro_batches = optimization.accumulation_steps
         # Steps and validations are compiled by the first ones of a process, which are not timed.
@@ -83,6 +89,7 @@ class TimeLimit:
                 "steps": max(1, _least(batches) // micro_batches),
                 "min_epochs": VALIDATIONS,
                 "validation_seconds": validation_seconds,
+                **({} if started is None else {"minutes": started}),
             }
             if is_writer():
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +103,11 @@ class TimeLimit:
             steps = max(1, stored["steps"] // micro)
             min_epochs = max(1, int(stored.get("min_epochs", 1)))
             self._validation_seconds = float(stored.get("validation_seconds", 0.0))
+            started = stored.get("minutes", started)
+            self._started = None if started is None else float(started)
+        if self._started is not None and "minutes" not in stored and is_writer():
+            # Of an earlier version, whose checkpoints do not say it.
+            write_json(file, {**stored, "minutes": started})
         self.optimization, self._steps_per_epoch = optimization.with_steps(
             steps, _MAX_WARMUP
         ).in_epochs(data.steps_per_epoch // micro_batches, min_epochs)
@@ -130,10 +142,25 @@ class TimeLimit:
         """Seconds until the training should end; None if that is not known."""
         return None if self._end == math.inf else self._end - time.monotonic()
 
+    @property
+    def state(self) -> dict:
+        """What `Progress` remembers, besides the number of epochs."""
+        return {"seconds_left": self.seconds_left, "minutes": self._minutes}
+
     def start(self, progress: Progress) -> None:
-        """Begins to measure; a training that resumes has the epochs and the time that were left."""
+        """Begins to measure; a training that resumes has the epochs and the time that were left.
+
+        One that is extended has the further minutes besides, and as many more epochs as they are
+        more, until their speed is known.
+        """
         now = time.monotonic()
-        if progress.seconds_left is not None:
+        before = progress.minutes or self._started
+        if progress != Progress() and self._minutes and before and self._minutes > before:
+            further = 60 * (self._minutes - before)
+            self._end = now + max(0.0, progress.seconds_left or 0.0) + further
+            epochs = self.epochs if progress.epochs is None else progress.epochs
+            self._set(max(epochs + 1, round(epochs * self._minutes / before)))
+        elif progress.seconds_left is not None:
             self._end = now + progress.seconds_left
             self._set(progress.epochs)
         elif progress.epoch or progress.step:

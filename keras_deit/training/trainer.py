@@ -24,6 +24,7 @@ from keras_deit.training.changes import check_unchanged, data_summary
 from keras_deit.training.checkpoints import CheckpointManager
 from keras_deit.training.earlier_formats import as_started, run_digests
 from keras_deit.training.embedders import save_embedder
+from keras_deit.training.extension import started_minutes, with_teacher_of
 from keras_deit.training.identity import run_identity, short_name
 from keras_deit.training.input_pipeline import InputPipeline, training_class_weights
 from keras_deit.training.job import Job
@@ -78,7 +79,8 @@ def train_job(
     end = job.minutes and (time.monotonic() if start is None else start) + 60 * job.minutes
     run = Run(run_dir or default_run_dir(job))
     if run.config_file.is_file():
-        job = as_started(job, run.config["run"])
+        stored = run.config["run"]
+        job = with_teacher_of(as_started(job, stored), stored, run.steps_file)
     identity = run_identity(job)
     if run.holds_same_data(job):
         identity["dataset"] = run.config["run"]["dataset"]
@@ -174,7 +176,9 @@ def _train(
         time_limit = None
         if end is not None:
             passes = _final_passes(model, splits)
-            time_limit = TimeLimit(end, run.steps_file, model, data, optimization, passes)
+            stored = run.config["run"] if run.config_file.is_file() else identity
+            minutes = job.minutes, started_minutes(stored, run.steps_file)
+            time_limit = TimeLimit(end, run.steps_file, model, data, optimization, passes, *minutes)
             optimization, data = time_limit.optimization, time_limit.data
         steps = data.steps_per_epoch // optimization.accumulation_steps
         shown = teacher["teacher"] and f"{teacher['teacher']}, {teacher['teacher_figure']}"

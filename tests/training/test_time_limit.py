@@ -21,7 +21,10 @@ from keras_deit.recipes import (
 )
 from keras_deit.training import make_job, time_limit, train_job, trainer
 from keras_deit.training.checkpoints import Progress
+from keras_deit.training.extension import with_teacher_of
+from keras_deit.training.identity import run_identity
 from keras_deit.training.loop import TrainingData
+from keras_deit.training.run import different_values
 from keras_deit.training.time_limit import TimeLimit
 
 # What happens around the steps is the same on all backends, and PyTorch compiles nothing.
@@ -52,7 +55,7 @@ def test_measuring_changes_nothing(seven_steps, tiny_job, tmp_path):
     """The same run with its number of steps given is the same to the bit."""
     limited = tiny_job(job={"minutes": 0.02})
     run = train_job(limited, str(tmp_path / "limited"), quiet)
-    stored = {"steps": 7, "min_epochs": 10, "validation_seconds": 0.0}
+    stored = {"steps": 7, "min_epochs": 10, "validation_seconds": 0.0, "minutes": 0.02}
     assert json.loads(run.steps_file.read_text()) == stored
     assert run.summary["steps"] == 7
     plain = tiny_job({"steps": 7})
@@ -72,6 +75,49 @@ def test_a_killed_training_keeps_its_number_of_steps(seven_steps, tiny_job, tmp_
     monkeypatch.setattr(time_limit, "steps_until", lambda *args: (900, 0.0))
     resumed = train_job(job, path, quiet)
     assert result_bits(resumed) == result_bits(whole)
+
+
+def test_a_run_with_minutes_is_extended(seven_steps, tiny_job, tmp_path):
+    def train(name, minutes, **values):
+        job = tiny_job({"ema_decay": 0.9}, {"minutes": minutes, **values})
+        return train_job(job, str(tmp_path / name), quiet)
+
+    runs = {}
+    for name in ("killed", "extended"):
+        run = runs[name] = train(name, 0.02)
+        before = run.history
+        with pytest.raises(InputError, match=r"minutes 0.02 there, 0.04 here.*--extend"):
+            train(name, 0.04)
+        with pytest.raises(InputError, match=r"different run .minutes 0.02 there, 0.01 here"):
+            train(name, 0.01, extend=True)
+        if name == "killed":
+            # Before the new configuration has a checkpoint of its own, and after it has one.
+            for method, number in (("restore", 0), ("validate", 1)):
+                with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+                    before_call(patch, method, number, kill)
+                    train(name, 0.04, extend=True, checkpoint_seconds=0.0)
+                assert run.summary is None
+        # Once it has begun, the command without --extend resumes it too.
+        train(name, 0.04, extend=name == "extended")
+        assert [row["epoch"] for row in run.history] == [*range(14)]
+        assert run.history[:7] == before and run.summary["steps"] == 14
+    assert result_bits(runs["killed"]) == result_bits(runs["extended"])
+    train("extended", 0.06, extend=True)
+    assert len(runs["extended"].history) == 21
+
+
+def test_a_run_of_an_earlier_version_is_extended(seven_steps, tiny_job, tmp_path, monkeypatch):
+    """Its checkpoints and its `steps.json` do not say of how many minutes they are."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            TimeLimit, "state", property(lambda self: {"seconds_left": self.seconds_left})
+        )
+        run = train_job(tiny_job(job={"minutes": 0.02}), str(tmp_path / "run"), quiet)
+    values = json.loads(run.steps_file.read_text())
+    del values["minutes"]
+    run.steps_file.write_text(json.dumps(values))
+    train_job(tiny_job(job={"minutes": 0.04, "extend": True}), str(run.path), quiet)
+    assert len(run.history) == 14
 
 
 FEATURES = {
@@ -100,7 +146,7 @@ def test_a_killed_training_of_features_keeps_its_schedules(
     passes = []
 
     def limited(*args):
-        passes.append(args[-1])
+        passes.append(args[5])
         return TimeLimit(*args)
 
     monkeypatch.setattr(trainer, "TimeLimit", limited)
@@ -158,7 +204,9 @@ def test_a_killed_training_keeps_the_epochs_that_a_change_of_speed_has_left(
 class Machine:
     """A clock, and a training of epochs that take different times."""
 
-    def __init__(self, folder, monkeypatch, validates=True, resumed=False, **optimization):
+    def __init__(
+        self, folder, monkeypatch, validates=True, resumed=False, minutes=(), **optimization
+    ):
         self.now, self.lengths = 1000.0, []
         self.compiles = 40.0 if resumed else 0.0
         validation_epochs = optimization.pop("validation_epochs", 1)
@@ -178,7 +226,8 @@ class Machine:
             model,
             TrainingData(None, 20, validate, validation_epochs),
             Optimization(**{"batch_size": 64, "warmup_epochs": 5.0, **optimization}),
-            final_passes=2,
+            2,
+            *minutes,
         )
 
     def validate(self):
@@ -274,6 +323,17 @@ def test_a_training_that_resumes_has_the_time_that_was_left(tmp_path, monkeypatc
     assert epochs == [9, 6]
 
 
+@pytest.mark.parametrize("seconds", [0.5, 0.2, 1.0])
+@pytest.mark.parametrize(("epoch", "left"), [(10, -20.0), (10, 40.0), (4, 350.0)])
+def test_an_extension_takes_the_further_minutes(seconds, epoch, left, tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch, resumed=True, minutes=(20.0, 10.0))
+    progress = Progress(epoch=epoch, epochs=10, seconds_left=left, minutes=10.0)
+    epochs = machine.train(lambda number: seconds, progress)
+    further = max(left, 0.0) + 600.0
+    assert 0.8 * further < machine.now - 1000.0 <= further + 5.0
+    assert machine.limit.state["minutes"] == 20.0 and machine.lengths[-1][0] == 100 * epochs[-1]
+
+
 def test_a_training_out_of_time_ends_with_its_epoch(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
     assert machine.train(lambda number: 10.0) == [1]
@@ -321,6 +381,24 @@ def test_a_teacher_has_its_share_of_the_minutes_and_its_own_recipe():
     for student_only in ({"mixup_alpha": 0.3}, {"erase_probability": 0.5}, {"label_smoothing": 0}):
         assert recipe(**student_only) == recipe()
     assert recipe(flip_probability=0.5).augmentation.flip_probability == 0.5
+
+
+def test_more_minutes_are_no_other_teacher(tmp_path):
+    def stored_and(minutes, **given):
+        given = {"teacher": "kerascv:resnet18_v2", "minutes": minutes, **given}
+        return with_teacher_of(make_job(**given), stored, steps_file)
+
+    steps_file = tmp_path / "steps.json"
+    stored = run_identity(make_job(minutes=10.0, teacher="kerascv:resnet18_v2"))
+    longer = run_identity(stored_and(20.0))
+    assert {*different_values(stored, longer)} == {"minutes"}
+    # After the extension the configuration has the new minutes, and the file those of the start.
+    stored = longer
+    steps_file.write_text('{"minutes": 10.0}')
+    assert run_identity(stored_and(20.0)) == longer
+    assert {*different_values(stored, run_identity(stored_and(30.0)))} == {"minutes"}
+    other = run_identity(stored_and(20.0, teacher_minutes=5.0))
+    assert {*different_values(stored, other)} == {"objective.teacher_recipe.minutes"}
 
 
 def test_a_teacher_without_weights_is_trained_from_scratch():

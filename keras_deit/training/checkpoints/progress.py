@@ -17,6 +17,7 @@ class Progress:
         micro_batches: number of micro-batches in a step of the optimizer.
         epochs: number of epochs of a training with a time limit, which changes with its speed.
         seconds_left: of the time limit.
+        minutes: of the whole training, which an extension makes more.
     """
 
     epoch: int = 0
@@ -28,6 +29,7 @@ class Progress:
     micro_batches: int = 1
     epochs: int | None = None
     seconds_left: float | None = None
+    minutes: float | None = None
 
     def to_json(self) -> dict:
         """Returns JSON values."""
