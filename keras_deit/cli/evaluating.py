@@ -46,7 +46,11 @@ def evaluate_options() -> list[Option]:
             "a folder without splits is taken whole. Classes are matched by name.",
         ),
         Option("compare", "texts", "Directories of other runs, to count where the answers differ."),
-        Option("data_dir", str, "Folder of prepared data of TensorFlow Datasets, without a run."),
+        Option(
+            "data_dir",
+            str,
+            "Where prepared data of TensorFlow Datasets are; by default where the run had them.",
+        ),
         Option("split", str, "Split to evaluate on; by default test, if the data has it.", SPLITS),
         Option("batch_size", int, "Images at a time.", default=64, minimum=1),
         Option(
@@ -133,9 +137,8 @@ def _only(name: str, values: list[str]) -> str:
 
 def _result(values: dict) -> dict:
     if "run_dir" in values:
-        for name in ("model", "data_dir"):
-            if name in values:
-                raise InputError(f"--{name} is for weights without a run; --run_dir is given.")
+        if "model" in values:
+            raise InputError("--model is for weights without a run; --run_dir is given.")
         return evaluate_run(**values, write=True)
     if "compare" in values:
         raise InputError("--compare is for runs; give --run_dir.")

@@ -187,6 +187,15 @@ def user_path(text: str | os.PathLike) -> pathlib.Path:
     return pathlib.Path(text).expanduser()
 
 
+def absolute_path(text: str | os.PathLike) -> str:
+    """Returns a path as a user wrote it, absolute, so that it means the same from any directory.
+
+    Raises:
+        InputError: it is the address of a bucket or a server.
+    """
+    return os.path.abspath(user_path(text))
+
+
 def fsync(path: pathlib.Path) -> None:
     """Waits until a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)

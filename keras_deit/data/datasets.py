@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import user_path
+from keras_deit.core.files import absolute_path
 from keras_deit.data.bad_images import BadImages
 from keras_deit.data.digits import load_digits
 from keras_deit.data.folder import load_folder
@@ -50,7 +50,7 @@ def full_name(name: str) -> str:
     if not name.startswith(_FOLDER_PREFIX):
         return name
     path = name.removeprefix(_FOLDER_PREFIX)
-    return _FOLDER_PREFIX + (path and os.path.abspath(user_path(path)))
+    return _FOLDER_PREFIX + (path and absolute_path(path))
 
 
 def load_dataset(

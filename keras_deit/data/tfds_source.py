@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
+from keras_deit.core.files import absolute_path
 from keras_deit.core.labels import class_index
 from keras_deit.core.network import why_unreachable
 from keras_deit.core.progress import on_terminal
@@ -234,6 +235,7 @@ def tfds_builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         raise not_installed(
             f"Dataset {name!r}, of TensorFlow Datasets,", "tfds", f"Without them: {known}."
         ) from error
+    data_dir = data_dir and absolute_path(data_dir)
     for folder in tfds.core.utils.file_utils.list_data_dirs(data_dir):
         _check_prepared_features(name, folder)
     try:

@@ -62,6 +62,7 @@ def evaluate_run(
     keep: Callable[[Answers, Source], None] | None = None,
     compare: Sequence[str | os.PathLike] = (),
     group_by: str | None = None,
+    data_dir: str | None = None,
 ) -> dict:
     """Evaluates the model of a run on a split of its data, or of other data with its classes.
 
@@ -84,6 +85,7 @@ def evaluate_run(
         compare: directories of other runs with the same classes, whose answers for the same images
             the `disagreement` holds too.
         group_by: "video" for the figures of whole videos too, see `figures_of_videos`.
+        data_dir: where the prepared data of TensorFlow Datasets are now; None for where they were.
 
     Returns:
         JSON values: `scores` as in the summary of the run, the `split` and its number of `examples`
@@ -111,6 +113,7 @@ def evaluate_run(
     run = load_run(run_dir)
     others = compared_runs(compare, run)
     config, summary = run.config, run.summary or {}
+    config |= {"data_dir": data_dir or config["data_dir"]}
     identity = config["run"]
     notes = {}
     bad_images = BadImages(on_bad_image or config.get("on_bad_image", "fail"))

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import atomic_write, check_writable, file_digest, read_json, write_json
+from keras_deit.core.files import (
+    atomic_write,
+    check_writable,
+    file_digest,
+    read_json,
+    user_path,
+    write_json,
+)
 from keras_deit.data.imagenet import SIZES, ImagenetSet
 from keras_deit.evaluation.figures import classification_figures, top1_interval
 from keras_deit.evaluation.imagenet_page import imagenet_page
@@ -70,7 +77,7 @@ def evaluate_imagenet(
         InputError: weights are missing or have no 1,000 classes, or the output holds something
             else or figures on other data.
     """
-    output = pathlib.Path(output)
+    output = user_path(output)
     page = output.with_suffix(".md")
     for path in (output, page):
         check_writable(path)

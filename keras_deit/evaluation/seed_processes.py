@@ -15,6 +15,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.evaluation.report import training_command
 from keras_deit.evaluation.seed_study import main_figures, run_figures, same_data, seeds_text
 from keras_deit.training import Interruption, Stopped
+from keras_deit.training.paths import with_absolute_names
 
 # What a seed's process runs: the command `keras-deit`. The pipe that is its input ends with the
 # process that has started it, in whatever way; then the training is stopped as by SIGTERM.
@@ -38,7 +39,8 @@ SHARED_MEMORY = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_G
 def recipe_of(config: dict) -> dict:
     """Returns the identity of a run without what may differ in a study: the seed, and the place of
     the data, which are compared by their contents."""
-    return {name: v for name, v in config["run"].items() if name not in ("seed", "dataset")}
+    run = with_absolute_names(config["run"])
+    return {name: v for name, v in run.items() if name not in ("seed", "dataset")}
 
 
 @dataclasses.dataclass(frozen=True)

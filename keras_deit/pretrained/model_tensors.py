@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import atomic_write, disk_errors_as_input_errors
+from keras_deit.core.files import atomic_write, disk_errors_as_input_errors, user_path
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD
 from keras_deit.core.keras_file import load_keras_file
 from keras_deit.layers.introspection import binary_weights
@@ -113,7 +113,7 @@ def save_safetensors(
     metadata[RECORD_KEY] = json.dumps(tensors.record)
     checksums = {name: checksum(value) for name, value in values.items()}
     metadata[CHECKSUMS_KEY] = json.dumps({**checksums, "": metadata_checksum(metadata)})
-    path = pathlib.Path(path)
+    path = user_path(path)
     with disk_errors_as_input_errors(str(path)), atomic_write(path) as partial:
         save_file(values, partial, metadata)
 

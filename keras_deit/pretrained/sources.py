@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import read_json, user_path
+from keras_deit.core.files import absolute_path, read_json, user_path
 from keras_deit.pretrained import hub
 from keras_deit.pretrained.matching import WITHOUT_DISTILLATION
 from keras_deit.pretrained.own_weights import RUN_WEIGHTS, missing_weights, run_model
@@ -48,11 +48,8 @@ def find_weights(source: str | pathlib.Path) -> Source:
     """
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(f"Weights should be a path or {hub.PREFIX}OWNER/NAME. Received: {source}")
-    text, options = str(source), []
+    text, options = _split(str(source))
     is_on_hub = text.startswith(hub.PREFIX)
-    while "#" in text and (is_on_hub or not user_path(text).exists()):
-        text, _, option = text.rpartition("#")
-        options.append(option)
     without_distillation = WITHOUT_DISTILLATION in options
     parts = [option.lower() for option in options if option not in ("", WITHOUT_DISTILLATION)]
     if len(parts) > 1:
@@ -71,6 +68,30 @@ def find_weights(source: str | pathlib.Path) -> Source:
             f"{text} is one of {int(shard[1])} shards; give their index, .index.json, or folder."
         )
     return Source(str(source), path, part, without_distillation)
+
+
+def absolute_source(source: str | pathlib.Path) -> str:
+    """Returns a source of weights with an absolute path, unless it is on the hub.
+
+    Args:
+        source: as for `find_weights`; it need not exist.
+
+    Raises:
+        InputError: the path is the address of a bucket.
+    """
+    text, _ = _split(str(source))
+    options = str(source)[len(text) :]
+    return f"{text if text.startswith(hub.PREFIX) else absolute_path(text)}{options}"
+
+
+def _split(source: str) -> tuple[str, list[str]]:
+    """Returns a source without what stands after a # in it, and that, the last one first."""
+    text, options = source, []
+    is_on_hub = text.startswith(hub.PREFIX)
+    while "#" in text and (is_on_hub or not user_path(text).exists()):
+        text, _, option = text.rpartition("#")
+        options.append(option)
+    return text, options
 
 
 def _file_of_run(folder: pathlib.Path, weights: str) -> pathlib.Path:

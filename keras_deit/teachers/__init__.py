@@ -37,7 +37,8 @@ from keras_deit.teachers.package_models import (
     weights_class_names,
     weights_digest,
 )
-from keras_deit.teachers.replay import LabelFormat, Replay, is_replay, replay_name
+from keras_deit.teachers.paths import absolute_teacher, absolute_teacher_weights
+from keras_deit.teachers.replay import LabelFormat, Replay, is_replay
 from keras_deit.teachers.teacher import Teacher
 from keras_deit.teachers.torch_model import TorchModel
 
@@ -53,6 +54,8 @@ __all__ = [
     "TeacherContract",
     "TeacherRequest",
     "TorchModel",
+    "absolute_teacher",
+    "absolute_teacher_weights",
     "abstract_teacher",
     "build_teacher_model",
     "check_classes",
@@ -72,7 +75,6 @@ __all__ = [
     "own_head_classes",
     "pixel_format",
     "replace_head",
-    "replay_name",
     "save_teacher_model",
     "teacher_record",
     "weights_class_names",

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from keras_deit.core.errors import InputError, corrupt_as_input_error, unknown_name
-from keras_deit.core.files import atomic_write, read_json, user_path, write_json
+from keras_deit.core.files import absolute_path, atomic_write, read_json, user_path, write_json
 from keras_deit.teachers.contract import TeacherContract
 
 PREFIX = "replay:"
@@ -33,7 +33,7 @@ LabelKind = Literal["hard", "soft"]
 
 def replay_name(name: str) -> str:
     """Returns the name `replay:DIR` with an absolute path, however it is written."""
-    return f"{PREFIX}{user_path(name.removeprefix(PREFIX)).absolute()}"
+    return f"{PREFIX}{absolute_path(name.removeprefix(PREFIX))}"
 
 
 def is_replay(name: str) -> bool:

@@ -8,6 +8,7 @@ from keras_deit.data import full_name
 from keras_deit.pretrained.own_weights import check_run_file
 from keras_deit.training.earlier_formats import upgraded_run
 from keras_deit.training.identity import FORMAT
+from keras_deit.training.paths import with_absolute_names
 
 _TEXT = (str, type(None))
 # What later tools need of a configuration, with its kinds.
@@ -70,7 +71,8 @@ def read_config(path: pathlib.Path) -> dict:
     with corrupt_as_input_error(f"{path.parent} has a corrupt {path.name}"):
         run = upgraded_run(config["run"]) if version == 1 else config["run"]
         _check_kinds({**config, "run": run}, _KINDS, path)
-        return {**config, "run": {**run, "dataset": full_name(run["dataset"])}}
+        run = {**with_absolute_names(run), "dataset": full_name(run["dataset"])}
+        return {**config, "run": run}
 
 
 def _check_kinds(config: dict, kinds: dict, path: pathlib.Path) -> None:

@@ -10,7 +10,6 @@ from typing import Literal
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import user_path
 from keras_deit.core.image_format import ImageFormat
 from keras_deit.core.processes import has_accelerator
 from keras_deit.data import (
@@ -180,7 +179,6 @@ def evaluation_dataset(
 def _loaded(dataset, data_dir, on_bad_image, test_share, max_image_pixels) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
-    data_dir = data_dir and str(user_path(data_dir))
     return load_dataset(dataset, data_dir, on_bad_image, test_share, max_image_pixels)
 
 

@@ -27,6 +27,7 @@ from keras_deit.training.identity import (
     teacher_recipe_identity,
 )
 from keras_deit.training.job import Job
+from keras_deit.training.paths import spelled_identities
 
 # The fields of format 1, in which every value was stored.
 _OPTIMIZATION_1 = (
@@ -133,8 +134,20 @@ def run_digests(job: Job) -> list[str]:
     names = _names_of_format_1(job.dataset) if old else ()
     as_stored = _without_exif_orientation(job)
     versions = (job, as_stored, _without_ema_warmup(as_stored))
-    present = [digest(run_identity(version)) for version in versions]
-    return list(dict.fromkeys([*present, *(digest({**old, "dataset": name}) for name in names)]))
+    identities = [*map(run_identity, versions), *({**old, "dataset": name} for name in names)]
+    spelled = [other for identity in identities for other in spelled_identities(identity)]
+    return list(dict.fromkeys(map(digest, (*identities, *spelled))))
+
+
+def spelled_teacher_files(
+    request: TeacherRequest, recipe: TeacherRecipe, dataset: Dataset, student_format: ImageFormat
+) -> list[str]:
+    """Returns patterns of the names that the file of a trained teacher can have if the path of the
+    weights that it started from was written in another way."""
+    values = (request, recipe, dataset, student_format)
+    identities = [teacher_identity(*values, known) for known in (True, False)]
+    spelled = [other for identity in identities for other in spelled_identities(identity)]
+    return [f"{file_stem(request.name)}-*-{digest(other)}.keras" for other in spelled]
 
 
 def teacher_file_names(

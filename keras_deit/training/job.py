@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import user_path
+from keras_deit.core.files import absolute_path
 from keras_deit.data import MAX_IMAGE_PIXELS, full_name, read_grouping
 from keras_deit.distributed import Devices
 from keras_deit.recipes import Recipe
+from keras_deit.training.paths import with_absolute_paths
 
 OnProblem = Literal["fail", "skip"]
 
@@ -84,13 +85,14 @@ class Job:
     coarse: str | Mapping[str, str] | None = None
 
     def __post_init__(self):
-        # A folder is the same one however its path is written.
+        # A folder or a file is the same one however its path is written.
         object.__setattr__(self, "dataset", full_name(self.dataset))
+        object.__setattr__(self, "recipe", with_absolute_paths(self.recipe))
         if self.coarse is not None:
             object.__setattr__(self, "coarse", read_grouping(self.coarse))
         for name in ("data_dir", "teacher_dir"):
             path = getattr(self, name)
-            object.__setattr__(self, name, path and str(user_path(path)))
+            object.__setattr__(self, name, path and absolute_path(path))
         if self.monitor is None:
             object.__setattr__(self, "monitor", self.recipe.monitor)
         if self.monitor is not None:

@@ -42,10 +42,10 @@ from keras_deit.recipes.options import (
     teacher_recipe,
 )
 from keras_deit.teachers import (
+    absolute_teacher,
+    absolute_teacher_weights,
     check_stochastic_depth,
     check_teacher_name,
-    is_replay,
-    replay_name,
 )
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
@@ -123,8 +123,6 @@ def make_job(size: DatasetSize | None = None, **given) -> Job:
     given = checked_values(_with_new_names(given), training_options())
     check_teacher_is_used(given)
     given, reasons = with_auto_teacher(given)
-    if is_replay(given.get("teacher", "")):
-        given["teacher"] = replay_name(given["teacher"])
     recipe = _with_reasons(chosen_recipe(given, size), reasons)
     return with_job_values(Job(given.get("dataset", DEFAULT_DATASET), recipe), given)
 
@@ -190,9 +188,7 @@ def _situation(given: dict, size: DatasetSize | None = None) -> Situation:
 
 
 def _size(given: dict) -> DatasetSize:
-    data_dir = given.get("data_dir")
-    data_dir = data_dir and str(user_path(data_dir))
-    values = (given.get("dataset", DEFAULT_DATASET), data_dir, given.get("test_share"))
+    values = (given.get("dataset", DEFAULT_DATASET), given.get("data_dir"), given.get("test_share"))
     coarse = given.get("coarse")
     try:
         return dataset_size(*values, with_side=True, coarse=coarse)
@@ -256,6 +252,9 @@ def train_teacher(**given) -> dict[str, float]:
     for option in options:
         if option.required and option.name not in given:
             raise InputError(f"{option.name} is required: {option.help}")
+    given["teacher"] = absolute_teacher(given["teacher"])
+    if "weights" in given:
+        given["weights"] = absolute_teacher_weights(given["teacher"], given["weights"])
     output = user_path(given["output"])
     check_output(output)
     check_teacher_name(given["teacher"], given.get("weights"), to_train=True)
@@ -264,7 +263,7 @@ def train_teacher(**given) -> dict[str, float]:
     check_stochastic_depth(given["teacher"], recipe.drop_path_rate)
     name, data_dir = given.get("dataset", DEFAULT_DATASET), given.get("data_dir")
     reading = {option: given[option] for option in _READING if option in given}
-    dataset = load_dataset(name, data_dir and str(user_path(data_dir)), **reading)
+    dataset = load_dataset(name, data_dir, **reading)
     if is_writer():
         say_folder(dataset, print)
     bad_images = BadImages(given.get("on_bad_image", Job.on_bad_image))

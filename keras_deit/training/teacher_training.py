@@ -23,6 +23,7 @@ from keras_deit.recipes import TeacherRecipe
 from keras_deit.teachers import (
     ImageConversion,
     TeacherContract,
+    absolute_teacher_weights,
     build_teacher_model,
     load_teacher_model,
     replace_head,
@@ -252,6 +253,10 @@ def _upgraded(stored: dict, dataset: Dataset, accept: bool) -> dict:
     An earlier version had the name of the data instead of what identifies their contents.
     """
     stored = upgraded_teacher_metadata(stored)
+    name, comma, weights = str(stored.get("model")).partition(", weights ")
+    if comma and weights != str(None):
+        # It may have been written in another way.
+        stored["model"] = f"{name}{comma}{absolute_teacher_weights(name, weights)}"
     present = _data_metadata(dataset)
     if "dataset" in stored and stored["dataset"] == dataset.name:
         stored = {**present, **{k: v for k, v in stored.items() if k != "dataset"}}

@@ -40,7 +40,7 @@ from keras_deit.teachers import (
 )
 from keras_deit.training.changes import changes_since
 from keras_deit.training.checkpoints import fingerprint
-from keras_deit.training.earlier_formats import teacher_file_names
+from keras_deit.training.earlier_formats import spelled_teacher_files, teacher_file_names
 from keras_deit.training.identity import file_stem, teacher_recipe_identity
 from keras_deit.training.input_pipeline import InputPipeline
 from keras_deit.training.job import Job
@@ -261,7 +261,9 @@ def _kept_file(
     present, any_place, *earlier = teacher_file_names(request, recipe, dataset, student_format)
     folder = pathlib.Path(teacher_dir)
     path = folder / present
-    found = [path, *sorted(folder.glob(any_place)), *(folder / name for name in earlier)]
+    spelled = spelled_teacher_files(request, recipe, dataset, student_format)
+    places = [file for name in (any_place, *spelled) for file in sorted(folder.glob(name))]
+    found = [path, *places, *(folder / name for name in earlier)]
     kept = next((path for path in found if path.is_file()), path)
     if dataset.fingerprint is not None and kept.name in earlier:
         print_fn(

@@ -165,6 +165,12 @@ def test_data_to_evaluate_on_need_no_split_train():
             choose_splits(*values)
 
 
+def test_the_place_of_prepared_data_can_be_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    prepare(tmp_path / "prepared", "photos", {"train": 60, "test": 6})
+    assert len(load_dataset("photos", "~/prepared").test) == 6
+
+
 def assert_rejected(name, data_dir, *parts):
     with pytest.raises(InputError) as caught:
         load_dataset(name, str(data_dir))

