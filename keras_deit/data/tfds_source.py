@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
-from keras_deit.core.files import absolute_path
+from keras_deit.core.files import absolute_path, user_path
 from keras_deit.core.labels import class_index
 from keras_deit.core.network import why_unreachable
 from keras_deit.core.progress import on_terminal
@@ -38,6 +38,9 @@ _MAX_VALIDATION = 10_000
 _OWN_CLASSES = "tensorflow_datasets."
 _CLASS_KEYS = {"pythonClassName", "python_class_name", "type"}
 _MAX_FEATURES_BYTES = 2**26
+
+# What no name of TFDS begins with, or holds: DATASET/CONFIG has one slash.
+_PATH = re.compile(r"[./~]|.*/.*/|.*/$|\w:[/\\]")
 
 
 class TfdsSource:
@@ -228,6 +231,9 @@ def choose_splits(
 
 
 def tfds_builder(name: str, data_dir: str | None, other_names: Sequence[str]):
+    """Returns TFDS's builder of a dataset; arguments and errors are those of `load_tfds`."""
+    if _PATH.match(name):
+        raise _no_dataset(name, other_names)
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -242,10 +248,21 @@ def tfds_builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         # Only the format array_record of TFDS has random access and needs no TensorFlow.
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
+        if "/" in name:
+            raise _no_dataset(name, other_names) from error
         known = tfds.list_builders(with_community_datasets=False)
-        raise unknown_name("dataset", name, [*known, *other_names]) from error
+        unknown = unknown_name("dataset", name, [*known, *other_names])
+        raise InputError(f"{unknown} Others are {', '.join(other_names)}.") from error
     except Exception as error:  # Of many types, such as AssertionError for an unknown version.
         raise InputError(f"Cannot open dataset {name!r}: {_first_line(error)}") from error
+
+
+def _no_dataset(path: str, other_names: Sequence[str]) -> InputError:
+    """Returns the error for a path in place of the name of a dataset."""
+    exists = user_path(path).exists()
+    wrong = f"{path!r} is not a dataset." if exists else f"The folder {path!r} does not exist."
+    forms = ", ".join(other_names)
+    return InputError(f"{wrong} A dataset is {forms}, or a name of TensorFlow Datasets.")
 
 
 def _check_prepared_features(name: str, data_dir: str) -> None:

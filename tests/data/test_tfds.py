@@ -192,9 +192,26 @@ def test_unprepared_data_without_a_network_is_rejected(tmp_path, no_network):
     assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("name", ["cifar10:9.9.9", "cifar10/none", "../cifar10", ""])
+@pytest.mark.parametrize("name", ["cifar10:9.9.9", "cifar10/none", ""])
 def test_names_that_tfds_cannot_open_are_rejected(name, tmp_path):
     assert_rejected(name, tmp_path, f"dataset '{name}'")
+
+
+@pytest.mark.parametrize(
+    "name", ["./photo", "../cifar10", "/x/y", "~/z", "~", "d/god", "d/god/", "a/b/c", "D/cifar10"]
+)
+def test_a_path_that_does_not_exist_is_a_missing_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert_rejected(name, tmp_path, f"folder {name!r} does not exist", "folder:PATH")
+    with pytest.raises(InputError, match="folder:PATH"):
+        dataset_size(name, str(tmp_path))
+
+
+def test_a_file_is_no_dataset(tmp_path):
+    (tmp_path / "photos.zip").touch()
+    assert_rejected(f"{tmp_path}/photos.zip", tmp_path, "photos.zip' is not a dataset", "folder:PATH")
+    assert_rejected("photo", tmp_path, "dataset 'photo'", "Close names: ", "folder:PATH")
 
 
 def test_a_dataset_without_train_is_rejected(tmp_path):
