@@ -66,6 +66,15 @@ class Teacher(keras.layers.Layer):
     def trainable(self, value: bool):
         pass
 
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Always empty: the metrics that the model was compiled with are of its own training.
+
+        Keras leaves out those of a model that is a part of another, but not of one in a layer; they
+        would overwrite the log of the training around it under the same names.
+        """
+        return []
+
     def call(self, images):
         """Returns logits, float32 (batch, num_classes), for images (batch, height, width, 3)."""
         outputs = ops.cast(self.model(self.conversion(images), training=False), "float32")

@@ -104,6 +104,33 @@ def test_teacher_is_bit_identical_after_fit():
     assert len(model.trainable_variables) == 6  # the student's
 
 
+@on_all_backends
+def test_metrics_of_a_compiled_teacher_do_not_overwrite_the_log_of_a_model_around_it(tmp_path):
+    images, labels = student_images(pixels01(8)), np.arange(8) % 3
+    expected = None
+    for is_compiled in (False, True):
+        keras.utils.set_random_seed(1)
+        teacher = convnet_teacher()
+        if is_compiled:
+            teacher.model.compile("sgd", "mse", metrics=["accuracy"])
+            teacher.model.evaluate(pixels01(8), keras.ops.one_hot(labels, 3), verbose=0)
+        assert teacher.metrics == []
+        inputs = keras.Input((16, 16, 3))
+        logits = layers.Dense(3)(layers.Concatenate()([teacher(inputs), layers.Flatten()(inputs)]))
+        model = keras.Model(inputs, logits)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.0), loss, metrics=["accuracy"], jit_compile=False)
+        logs = model.fit(images, labels, validation_data=(images, labels), verbose=0).history
+        logs |= model.evaluate(images, labels, verbose=0, return_dict=True)
+        expected = expected or logs
+        assert logs == expected and logs["loss"] > 0.1
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    again = loaded.evaluate(images, labels, verbose=0, return_dict=True)
+    assert again["accuracy"] == logs["accuracy"]
+    assert again["loss"] == pytest.approx(logs["loss"], abs=1e-6)
+
+
 def gradient_of_sum(teacher: Teacher, images: np.ndarray) -> np.ndarray | None:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
