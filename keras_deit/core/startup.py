@@ -5,14 +5,17 @@ import functools
 import gc
 import importlib.abc
 import importlib.util
+import json
 import logging
 import os
 import pathlib
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 
+from keras_deit.core.errors import first_line
 from keras_deit.core.program_cache import keep_programs
 
 # Before the imports that take seconds.
@@ -55,15 +58,15 @@ def import_keras() -> None:
     stop = functools.partial(_exit_stopped, os.dup(2))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    backend = os.environ.get("KERAS_BACKEND") or _BACKENDS[0]
-    _check_backend(backend)
+    backend = _chosen_backend()
+    if backend not in _BACKENDS:
+        where = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f"backend in {_keras_json()}"
+        _exit(f"{where} should be one of {', '.join(_BACKENDS)}. Received: {backend!r}")
     if sys.argv[1:2] and sys.argv[1] in _KEEP_PROGRAMS:
         keep_programs(backend)
     try:
         with silent_stderr():
             import keras
-        # Without the variable it is that of ~/.keras/keras.json.
-        _check_backend(keras.backend.backend())
         # Grain warns at its import wherever JAX is not installed.
         absl_logger = logging.getLogger("absl")
         absl_logger.addFilter(lambda record: "jax profiler" not in record.getMessage())
@@ -75,6 +78,11 @@ def import_keras() -> None:
             f"Keras's {missing} backend is not installed: pip install 'keras-deit[{missing}]'. "
             f"Training and evaluation run on {', '.join(_BACKENDS)}: KERAS_BACKEND chooses one."
         )
+    except Exception as error:  # Of any type, if a value in the file is of another one.
+        where = pathlib.Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if where.parts[-2:] != ("backend", "config.py"):
+            raise
+        _exit(f"{_keras_json()} is not what Keras takes: {first_line(error)}")
 
 
 def end_imports() -> None:
@@ -94,10 +102,9 @@ def _keep_memory() -> None:
     and the system has to fill hundreds of thousands of pages with zeros. Only a new process reads
     its settings. Those of the user, `GLIBC_TUNABLES`, are left as they are.
     """
-    backend = os.environ.get("KERAS_BACKEND") or _BACKENDS[0]
     if (
         sys.argv[1:2] not in [[name] for name in _TRAINING]
-        or backend not in _TAKE_BUFFERS
+        or _chosen_backend() not in _TAKE_BUFFERS
         or "GLIBC_TUNABLES" in os.environ
         # A debugger would lose the process.
         or sys.gettrace() is not None
@@ -116,9 +123,24 @@ def _exit(error: str) -> None:
     sys.exit(2)
 
 
-def _check_backend(backend: str) -> None:
-    if backend not in _BACKENDS:
-        _exit(f"KERAS_BACKEND should be one of {', '.join(_BACKENDS)}. Received: {backend!r}")
+def _keras_json() -> pathlib.Path:
+    """Returns the path of Keras's own settings, which may not exist."""
+    home = os.path.expanduser("~")
+    folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return pathlib.Path(os.environ.get("KERAS_HOME", folder)).expanduser() / "keras.json"
+
+
+def _chosen_backend():
+    """Returns the backend that Keras will import: that of the variable, the file or its default.
+
+    In a file it can be any value of JSON.
+    """
+    if backend := os.environ.get("KERAS_BACKEND"):
+        return backend
+    # What is wrong in the file otherwise, Keras says.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return json.loads(_keras_json().read_text("utf-8")).get("backend", _BACKENDS[0])
+    return _BACKENDS[0]
 
 
 def _exit_stopped(stderr: int, signum, frame) -> None:

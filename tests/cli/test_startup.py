@@ -1,5 +1,6 @@
 """What a command does while it imports: a wrong backend, and Ctrl-C."""
 
+import json
 import signal
 import time
 
@@ -12,6 +13,37 @@ def test_a_backend_that_cannot_train_is_one_line(backend, tmp_path):
     output = run_process(tmp_path, "models", backend=backend, code=2)
     assert output.stderr.count("\n") == 1
     assert all(name in output.stderr for name in ("tensorflow, jax, torch", backend))
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"backend": "pytorch"}, ("backend in ", "tensorflow, jax, torch", "'pytorch'")),
+        ({"backend": "openvino"}, ("backend in ", "tensorflow, jax, torch", "'openvino'")),
+        ({"backend": ["jax"]}, ("backend in ", "['jax']")),
+        ({"floatx": "float8"}, ("floatx", "float8")),
+        (["torch"], ("not what Keras takes",)),
+    ],
+)
+def test_a_wrong_value_in_the_settings_of_keras_is_one_line(
+    settings, parts, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    output = run_process(tmp_path, "models", backend="", code=2)
+    assert output.stderr.count("\n") == 1
+    assert all(part in output.stderr for part in (str(tmp_path / "keras.json"), *parts))
+
+
+def test_the_backend_in_the_settings_of_keras_is_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    program = (
+        "import os, sys; sys.argv[:] = ['keras-deit', 'train']; import keras_deit, keras;"
+        "print(keras.backend.backend(), 'GLIBC_TUNABLES' in os.environ)"
+    )
+    assert run_process(tmp_path, program=program, backend="").stdout == "torch False\n"
 
 
 @pytest.mark.parametrize("seconds", [1.0, 2.5])
