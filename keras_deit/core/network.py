@@ -4,14 +4,18 @@ Libraries that download try a host again and again, for minutes, before they say
 network.
 """
 
+import contextlib
 import socket
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 
 from keras_deit.core.errors import first_line
 
 _SECONDS = 5.0
+# The name of the threads that look.
+_CHECK = "keras_deit_connection_check"
 _PORTS = {"https": 443, "http": 80, "ftp": 21}
 
 
@@ -28,18 +32,46 @@ def why_unreachable(url: str) -> str:
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname):
         parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"http://{proxy}")
-    address = parts.hostname, parts.port or _PORTS.get(parts.scheme, 80)
+    return _why_refused(parts.hostname, parts.port or _PORTS.get(parts.scheme, 80))
+
+
+def _why_refused(host: str, port: int) -> str:
     reason = [f"no answer within {_SECONDS:g} s"]
 
     def connect():
         try:
-            socket.create_connection(address, timeout=_SECONDS).close()
+            socket.create_connection((host, port), timeout=_SECONDS).close()
             reason[0] = ""
         except OSError as error:
             reason[0] = first_line(error)
 
     # In a thread, because looking up a name has no time limit.
-    thread = threading.Thread(target=connect, daemon=True)
+    thread = threading.Thread(target=connect, daemon=True, name=_CHECK)
     thread.start()
     thread.join(_SECONDS)
-    return f"{address[0]}: {reason[0]}" if reason[0] else ""
+    return f"{host}: {reason[0]}" if reason[0] else ""
+
+
+@contextlib.contextmanager
+def failing_quickly() -> Iterator[None]:
+    """Lets connections to hosts that cannot be reached fail within seconds, in the block.
+
+    Each host is tried once, when a library first looks up its address: what it finds in its cache
+    needs no network, and takes no time.
+    """
+    look_up, reasons, lock = socket.getaddrinfo, {}, threading.Lock()
+
+    def look_up_reachable(host, port, *args, **kwargs):
+        if port and isinstance(port, int) and threading.current_thread().name != _CHECK:
+            with lock:
+                if (host, port) not in reasons:
+                    reasons[host, port] = _why_refused(host, port)
+            if reason := reasons[host, port]:
+                raise socket.gaierror(reason)
+        return look_up(host, port, *args, **kwargs)
+
+    socket.getaddrinfo = look_up_reachable
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = look_up

@@ -60,13 +60,15 @@ def import_keras() -> None:
         signal.signal(number, stop)
     backend = _chosen_backend()
     if backend not in _BACKENDS:
-        where = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f"backend in {_keras_json()}"
+        where = (
+            "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f"backend in {_keras_json()}"
+        )
         _exit(f"{where} should be one of {', '.join(_BACKENDS)}. Received: {backend!r}")
     if sys.argv[1:2] and sys.argv[1] in _KEEP_PROGRAMS:
         keep_programs(backend)
     try:
         with silent_stderr():
-            import keras
+            import keras  # noqa: F401
         # Grain warns at its import wherever JAX is not installed.
         absl_logger = logging.getLogger("absl")
         absl_logger.addFilter(lambda record: "jax profiler" not in record.getMessage())

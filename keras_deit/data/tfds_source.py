@@ -7,19 +7,18 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import absolute_path, user_path
 from keras_deit.core.labels import class_index
-from keras_deit.core.network import why_unreachable
 from keras_deit.core.progress import on_terminal
 from keras_deit.data.fingerprint import Fingerprint, fingerprint_of
 from keras_deit.data.images import MAX_IMAGE_PIXELS, EncodedImage, UnreadableImage
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import TEST_PERCENT, VALIDATION_PERCENT, fixed_permutation
+from keras_deit.data.tfds_downloads import check_host_of_name, why_not_downloadable
 
 _logger = logging.getLogger("keras_deit")
 
@@ -241,6 +240,7 @@ def tfds_builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         raise not_installed(
             f"Dataset {name!r}, of TensorFlow Datasets,", "tfds", f"Without them: {known}."
         ) from error
+    check_host_of_name(name)
     data_dir = data_dir and absolute_path(data_dir)
     for folder in tfds.core.utils.file_utils.list_data_dirs(data_dir):
         _check_prepared_features(name, folder)
@@ -329,11 +329,7 @@ def prepare(builder, name: str) -> None:
         return
     directory = pathlib.Path(builder.data_dir_root)
     _logger.warning("Dataset %r is not prepared in %s; preparing it now.", name, directory)
-    hosts = {urlsplit(url).hostname: url for url in builder.url_infos or ()}
-    reasons = filter(None, map(why_unreachable, hosts.values()))
-    # What was downloaded before needs no network.
-    reason = "" if (directory / "downloads").is_dir() else next(reasons, "")
-    error = None
+    reason, error = why_not_downloadable(builder), None
     if not reason:
         try:
             if not on_terminal():

@@ -3,6 +3,7 @@
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
+from keras_deit.core.network import failing_quickly
 from keras_deit.teachers.contract import TeacherContract, pixel_format
 
 PREFIX = "applications:"
@@ -103,7 +104,8 @@ def _build(model_name: str, input_shape: tuple | None, weights: str | None = Non
 
 def _fetch(model_name: str, input_shape: tuple | None, **arguments) -> keras.Model:
     try:
-        return _build(model_name, input_shape, weights="imagenet", **arguments)
+        with failing_quickly():
+            return _build(model_name, input_shape, weights="imagenet", **arguments)
     except Exception as error:
         # `keras.utils.get_file` raises a bare Exception. All arguments have been checked before.
         if "URL fetch failure" not in str(error):

@@ -5,6 +5,7 @@ import importlib.util
 import keras
 
 from keras_deit.core.errors import InputError, not_installed, unknown_name
+from keras_deit.core.network import failing_quickly
 from keras_deit.teachers.contract import TeacherContract, pixel_format
 from keras_deit.teachers.kerascv_configs import BACKBONES, WEIGHTED_PRESETS
 
@@ -126,7 +127,8 @@ def _check_size(preset: str, family: str, height: int, width: int) -> None:
 
 def _from_preset(model_class, preset: str, **arguments) -> keras.Model:
     try:
-        return model_class.from_preset(preset, **arguments)
+        with failing_quickly():
+            return model_class.from_preset(preset, **arguments)
     except OSError as error:  # The base of the exceptions of requests, kagglehub and files.
         reason = str(error).splitlines()[0]
         raise InputError(

@@ -25,9 +25,7 @@ def test_a_backend_that_cannot_train_is_one_line(backend, tmp_path):
         (["torch"], ("not what Keras takes",)),
     ],
 )
-def test_a_wrong_value_in_the_settings_of_keras_is_one_line(
-    settings, parts, tmp_path, monkeypatch
-):
+def test_a_wrong_value_in_the_settings_of_keras_is_one_line(settings, parts, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     output = run_process(tmp_path, "models", backend="", code=2)

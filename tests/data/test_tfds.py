@@ -10,6 +10,7 @@ from processes import end, start
 
 from keras_deit.core.errors import InputError
 from keras_deit.data.datasets import DatasetSize, dataset_size, load_dataset, take_examples
+from keras_deit.data.tfds_downloads import why_not_downloadable
 from keras_deit.data.tfds_source import choose_splits
 
 LABELS = tfds.features.ClassLabel(names=["ant", "bee", "cat"])
@@ -59,7 +60,7 @@ def indices(source):
 @pytest.fixture
 def mocked(monkeypatch):
     """Lets TFDS's mocked data be prepared without a network."""
-    monkeypatch.setattr("keras_deit.data.tfds_source.why_unreachable", lambda url: "")
+    monkeypatch.setattr("keras_deit.data.tfds_downloads.why_unreachable", lambda url: "")
 
 
 @pytest.fixture
@@ -181,6 +182,9 @@ def assert_rejected(name, data_dir, *parts):
 
 
 def test_unprepared_data_without_a_network_is_rejected(tmp_path, no_network):
+    # Of an earlier dataset.
+    (tmp_path / "downloads" / "extracted").mkdir(parents=True)
+    (tmp_path / "downloads" / "other.tar.gz").touch()
     start = time.monotonic()
     assert_rejected(
         "cifar10",
@@ -188,8 +192,22 @@ def test_unprepared_data_without_a_network_is_rejected(tmp_path, no_network):
         f"'cifar10' is not prepared in {tmp_path}",
         f"tfds build cifar10 --data_dir={tmp_path} --file_format=array_record",
     )
+    assert_rejected("huggingface:mnist", tmp_path, "'huggingface:mnist': huggingface.co")
     # TFDS itself tries for minutes.
     assert time.monotonic() - start < 10
+
+
+def test_what_was_downloaded_needs_no_network(tmp_path, no_network):
+    builder = tfds.builder("cifar10", data_dir=tmp_path, file_format="array_record")
+    assert why_not_downloadable(builder).startswith("www.cs.toronto.edu: ")
+    (url, info), *others = builder.url_infos.items()
+    assert not others
+    name = tfds.core.download.resource.get_dl_fname(url, info.checksum)
+    for folder, file in (("downloads/cifar10", name), ("downloads/manual", info.filename)):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / file).touch()
+        assert why_not_downloadable(builder) == ""
+        (tmp_path / folder / file).unlink()
 
 
 @pytest.mark.parametrize("name", ["cifar10:9.9.9", "cifar10/none", ""])
@@ -210,7 +228,9 @@ def test_a_path_that_does_not_exist_is_a_missing_folder(name, tmp_path, monkeypa
 
 def test_a_file_is_no_dataset(tmp_path):
     (tmp_path / "photos.zip").touch()
-    assert_rejected(f"{tmp_path}/photos.zip", tmp_path, "photos.zip' is not a dataset", "folder:PATH")
+    assert_rejected(
+        f"{tmp_path}/photos.zip", tmp_path, "photos.zip' is not a dataset", "folder:PATH"
+    )
     assert_rejected("photo", tmp_path, "dataset 'photo'", "Close names: ", "folder:PATH")
 
 

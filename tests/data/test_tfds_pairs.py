@@ -30,7 +30,7 @@ def prepare(folder, features, make):
 
 
 def test_wmt14_is_loaded_by_its_name(monkeypatch):
-    monkeypatch.setattr("keras_deit.data.tfds_source.why_unreachable", lambda url: "")
+    monkeypatch.setattr("keras_deit.data.tfds_downloads.why_unreachable", lambda url: "")
     with tfds.testing.mock_data(num_examples=4):
         found = load_tfds_pairs("wmt14_translate/de-en")
     assert {*found} == {"train", "validation", "test"}

@@ -1,5 +1,8 @@
 """Classifiers of keras.applications as teachers: names, heads, weights, image sizes."""
 
+import socket
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -103,3 +106,27 @@ def test_the_error_for_weights_that_cannot_be_fetched_names_the_teacher(monkeypa
     monkeypatch.setattr(keras.applications, "ResNet50", fail)
     with pytest.raises(InputError, match=r"applications:ResNet50 .*https://weights"):
         build_teacher_model("ResNet50", 10, 32, 32, weights="imagenet")
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "kerascv:resnet50_v2_imagenet"])
+def test_weights_behind_a_host_that_does_not_answer_fail_within_seconds(
+    name, tmp_path, monkeypatch
+):
+    import keras_cv
+
+    def fetch(*_, **__):
+        keras.utils.get_file("weights.h5", "http://silent.invalid/weights.h5", cache_dir=tmp_path)
+
+    def fetch_preset(*_, **__):
+        socket.create_connection(("silent.invalid", 443))
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20) or [])
+    monkeypatch.setattr("keras_deit.core.network._SECONDS", 0.2)
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setattr(keras.applications, "MobileNetV2", fetch)
+    monkeypatch.setattr(keras_cv.models.ResNetV2Backbone, "from_preset", fetch_preset)
+    start = time.monotonic()
+    weights = None if ":" in name else "imagenet"
+    with pytest.raises(InputError, match=r"silent\.invalid: no answer"):
+        build_teacher_model(name, 10, 32, 32, weights=weights)
+    assert time.monotonic() - start < 10
