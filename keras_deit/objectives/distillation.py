@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_deit.core.errors import InputError
+from keras_deit.core.image_format import channels_last_images
 from keras_deit.losses import HardDistillation, SoftDistillation
 from keras_deit.objectives.faults import are_probabilities, nan_unless, usable_rows
 from keras_deit.objectives.objective import Batch, fused_logits, hits, register_objective
@@ -272,7 +273,9 @@ class Distiller(TrainingModel):
             **self.training_values,
         }
 
+    # A teacher of KerasCV does not store which images its layers take.
     @classmethod
+    @channels_last_images()
     def from_config(cls, config, custom_objects=None):
         models = {
             key: keras.saving.deserialize_keras_object(config[key], custom_objects)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.image_format import ImageFormat, channels_last_images
 from keras_deit.teachers.contract import TeacherContract, check_images
 from keras_deit.teachers.image_conversion import ImageConversion
 
@@ -110,7 +110,9 @@ class Teacher(keras.layers.Layer):
             "class_order": self.class_order,
         }
 
+    # KerasCV does not store which images its layers take.
     @classmethod
+    @channels_last_images()
     def from_config(cls, config: dict) -> "Teacher":
         config = dict(config)
         config["model"] = keras.saving.deserialize_keras_object(config["model"])

@@ -6,6 +6,9 @@ import pytest
 from harness import numpy
 from model_cases import CASES
 
+from keras_deit import Distiller, create_model
+from keras_deit.core.image_format import ImageFormat
+from keras_deit.teachers import Teacher, TeacherContract, pixel_format
 from keras_deit.teachers.files import build_teacher_model, load_teacher_model, save_teacher_model
 
 
@@ -48,3 +51,26 @@ def test_teachers_are_built_and_loaded(name, channels_first, tmp_path):
     loaded, _ = load_teacher_model(tmp_path / "a.keras")
     images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
     np.testing.assert_allclose(numpy(loaded(images)), numpy(model(images)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.parametrize("in_layer", [True, False])
+def test_a_distiller_with_a_teacher_of_kerascv_is_loaded(in_layer, channels_first, tmp_path):
+    import keras_cv
+
+    body = keras_cv.models.CSPDarkNetBackbone(
+        stackwise_channels=[8], stackwise_depth=[1], include_rescaling=True, input_shape=(16, 16, 3)
+    )
+    model = keras_cv.models.ImageClassifier(body, 10, activation=None)
+    contract = TeacherContract(pixel_format("0-255", 16, 16), "logits", 10)
+    teacher = Teacher(model, contract, ImageFormat(16, 16)) if in_layer else model
+    sizes = {"image_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    student = create_model("deit_tiny_patch16_224", num_classes=10, **sizes)
+    distiller = Distiller(student, teacher)
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    expected = numpy(distiller.teacher(images))
+    distiller.save(tmp_path / "a.keras")
+    channels_first()
+    loaded = keras.models.load_model(tmp_path / "a.keras")
+    np.testing.assert_allclose(numpy(loaded.teacher(images)), expected, rtol=0, atol=1e-5)
+    assert keras.config.image_data_format() == "channels_first"
