@@ -1,8 +1,10 @@
 """A warning about images that a model is given in 0-255 and not normalized."""
 
+import functools
 import sys
 import types
 import warnings
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -124,6 +126,43 @@ class ImageChecks:
                 stacklevel=4,
             )
         return True
+
+
+def with_image_checks(
+    model: keras.Model, expected_images: Callable[[], ImageFormat | None]
+) -> keras.Model:
+    """Lets a functional Keras model warn of images as `ImageChecks` does, and returns it.
+
+    It is saved and cloned as before: its file and its copies are plain Keras models.
+
+    Args:
+        model: from images to anything.
+        expected_images: returns the format of the images, as the method of `ImageChecks` does.
+    """
+    model.__class__ = _checked(type(model))
+    # Not as an attribute that Keras tracks: the model that this one is a part of is none of its.
+    object.__setattr__(model, "expected_images", expected_images)
+    return model
+
+
+@functools.cache
+def _checked(functional: type[keras.Model]) -> type[keras.Model]:
+    """Returns a subclass with the checks and the name of the class, which files contain."""
+
+    def reduce(self):
+        # Pickle looks up the class by its name.
+        restore, values = functional.__reduce__(self)
+        return getattr(functional, restore.__name__), values
+
+    values = {
+        "__module__": functional.__module__,
+        "__qualname__": functional.__qualname__,
+        "image_format": property(lambda self: self.expected_images()),
+        # Copies have no format of their own.
+        "expected_images": lambda self: None,
+        "__reduce__": reduce,
+    }
+    return type(functional.__name__, (ImageChecks, functional), values)
 
 
 def _first(batch):

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_deit.core.compilation import check_takes_logits, compile_as_saved, given_arguments
 from keras_deit.core.errors import InputError, missing_method
-from keras_deit.core.image_checks import ImageChecks
+from keras_deit.core.image_checks import ImageChecks, with_image_checks
 from keras_deit.core.image_format import IMAGENET_MEAN, IMAGENET_STD, ImageFormat
 from keras_deit.core.keras_internals import names_to_save, sublayers
 from keras_deit.core.precision import precision
@@ -25,6 +25,7 @@ from keras_deit.layers.settings import (
 from keras_deit.models.constructor import recording_arguments
 from keras_deit.models.features import Features, forward_features
 from keras_deit.models.introspection import Introspection
+from keras_deit.models.of_block import OfBlock, norm
 from keras_deit.models.weight_names import Table, count_known
 
 # The layer that computes the mean of several heads.
@@ -91,7 +92,11 @@ class Classifier(ImageChecks, Introspection, keras.Model):
 
         The second entry exists only if the model has a distillation token.
         """
-        return keras.Model(self.input, dict(self._heads), name=f"{self.name}_heads")
+        return self._part(dict(self._heads), f"{self.name}_heads")
+
+    def _part(self, outputs, name: str) -> keras.Model:
+        """Returns a model from the images to other outputs, which warns of images as this one."""
+        return with_image_checks(keras.Model(self.input, outputs, name=name), self.expected_images)
 
     def __dir__(self):
         return names_to_save(super().__dir__(), left_out=("heads",))
@@ -231,7 +236,7 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         """Returns a model that shares the weights: images to the input of the class head."""
         head = self.head_layers.get("class")
         features = head.input if head else self._heads["class"]
-        return keras.Model(self.input, features, name="features")
+        return self._part(features, "features")
 
     def patch_grid(self) -> tuple[int, int]:
         """Returns rows and columns of the patches, in a model of stages those of the last one.
@@ -291,7 +296,7 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         outputs = {block.name: block.output for block in self.blocks}
         if not outputs:
             raise InputError(f"token_model needs a model of blocks. Received: {self.name}")
-        return keras.Model(self.input, outputs, name="tokens")
+        return self._part(outputs, "tokens")
 
     def attention_model(self) -> keras.Model:
         """Returns a model that shares the weights: images to attention maps by name of the block.
@@ -304,12 +309,12 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         maps = {}
         for block in self.blocks:
             if hasattr(block, "attention_maps"):
-                maps[block.name] = _OfBlock(block, "attention_maps")(block.input)
+                maps[block.name] = OfBlock(block, "attention_maps")(block.input)
             elif attention_layers(block):
                 raise missing_method(block, "attention_maps(tokens)", "attention_model()")
         if not maps:
             raise missing_method(self, "attention_maps(tokens) on its blocks", "an attention map")
-        return keras.Model(self.input, maps, name="attention")
+        return self._part(maps, "attention")
 
     def branch_model(self) -> keras.Model:
         """Returns a model that shares the weights: images to the norms of residual branches.
@@ -324,13 +329,13 @@ class Classifier(ImageChecks, Introspection, keras.Model):
         norms = {}
         for block in self.blocks:
             if hasattr(block, "residual_branches"):
-                branches = _OfBlock(block, "residual_branches")(block.input)
+                branches = OfBlock(block, "residual_branches")(block.input)
                 norms[block.name] = {
-                    name: _norm(branch) / _norm(main) for name, (branch, main) in branches.items()
+                    name: norm(branch) / norm(main) for name, (branch, main) in branches.items()
                 }
         if not norms:
             raise missing_method(self, "residual_branches(tokens) on its blocks", "branch_model()")
-        return keras.Model(self.input, norms, name="branches")
+        return self._part(norms, "branches")
 
     def get_config(self):
         is_usual = self._normalization == Classifier._normalization
@@ -354,24 +359,6 @@ class Classifier(ImageChecks, Introspection, keras.Model):
             model.set_normalization(*normalization)
         apply_settings(model, settings)
         return model
-
-
-class _OfBlock(keras.layers.Layer):
-    """Calls a method of a block that takes the input of the block."""
-
-    def __init__(self, block: Block, method: str):
-        super().__init__(dtype="float32", name=f"{block.name}_{method}")
-        self.block = block
-        self._method = method
-
-    def call(self, tokens):
-        return getattr(self.block, self._method)(ops.cast(tokens, self.block.compute_dtype))
-
-
-def _norm(tensor):
-    """Returns the L2 norm of each row of a batch, over all of its axes."""
-    squares = ops.square(ops.cast(tensor, "float32"))
-    return ops.sqrt(ops.sum(squares, axis=tuple(range(1, len(tensor.shape)))))
 
 
 def _blocks_in(layer: keras.layers.Layer) -> Iterator[Block]:

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_deit.core.errors import InputError, missing_method
+from keras_deit.core.image_checks import with_image_checks
 from keras_deit.layers.positions import Grid
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def forward_features(model: "Classifier", images, intermediates: Sequence[int]) 
     inner = model.feature_model().output
     last, grid = _last_tokens(model)
     graph = keras.Model(model.input, [last, inner, *outputs.values()])
-    tokens, embedding, *after = graph(images)
+    tokens, embedding, *after = with_image_checks(graph, model.expected_images)(images)
     grids = (stage_grid(model, value, "intermediates") for value in after)
     patches = (_in_grid(value, grid) for value, grid in zip(after, grids, strict=True))
     found = dict(zip(outputs, patches, strict=True))

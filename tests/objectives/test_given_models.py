@@ -1,11 +1,12 @@
 """Images in 0-255, and copies that have lost their heads."""
 
+import pickle
 import warnings
 
 import keras
 import numpy as np
 import pytest
-from harness import Case, numpy
+from harness import Case, configuration, numpy
 
 from keras_deit import Distiller, InputError, Supervised
 from keras_deit.models import DeiT
@@ -44,6 +45,12 @@ USES = {
     "predict": lambda model, x: model.predict(x, verbose=0),
     "generator": lambda model, x: compiled(model).fit(batches(x), verbose=0),
     "tf.data": lambda model, x: compiled(model).fit(dataset(x), epochs=2, verbose=0),
+    "heads": lambda model, x: model.heads.predict(x, verbose=0),
+    "call of heads": lambda model, x: model.heads(x),
+    "features": lambda model, x: model.feature_model().predict(x, verbose=0),
+    "tokens": lambda model, x: model.token_model()(x),
+    "attention": lambda model, x: model.attention_model()(x),
+    "forward_features": lambda model, x: model.forward_features(x),
     "Distiller": lambda model, x: distiller(model).fit(x, LABELS, verbose=0),
 }
 
@@ -58,6 +65,27 @@ def test_images_in_0_255_are_warned_of_once_and_normalized_ones_never(use):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", ".*image_format.normalize.*")
         use(PLAIN.build(), PLAIN.build().image_format.normalize(RAW))
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
+def test_parts_of_a_model_are_saved_and_cloned_as_plain_models(tmp_path):
+    model = DISTILLED.build()
+    images = model.image_format.normalize(RAW)
+    for part in (model.heads, model.feature_model()):
+        plain = keras.Model(part.input, part.output, name=part.name)
+        serialize = keras.saving.serialize_keras_object
+        assert configuration(part) == configuration(plain)
+        assert {**serialize(part), "config": 0} == {**serialize(plain), "config": 0}
+        assert part.image_format == model.image_format
+        part.save(tmp_path / "part.keras")
+        copies = (keras.models.load_model(tmp_path / "part.keras"), keras.models.clone_model(part))
+        copies[1].set_weights(part.get_weights())
+        for copy in (*copies, pickle.loads(pickle.dumps(part))):
+            found, expected = (
+                keras.tree.flatten(x.predict(images, verbose=0)) for x in (copy, part)
+            )
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
