@@ -16,6 +16,8 @@ _AVERAGED = {
     *("ema", "swa", "avg", "average", "averaged", "polyak", "shadow", "momentum"),
     *("teacher", "target", "k"),
 }
+# Of names such as model_ema, model-ema, modelEma and EMAModel.
+_WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _largest(counts: Counter, file: TensorFile, part: str | None) -> list[str]:
     )
     if part and ranked and not _is_asked(ranked[0], part):
         return []
-    exact = [prefix for prefix in ranked if part in _parts(prefix)]
+    exact = [prefix for prefix in ranked if part in map(str.lower, _parts(prefix))]
     return [*exact, *(prefix for prefix in ranked if prefix not in exact)]
 
 
@@ -138,11 +140,12 @@ def _is_asked(prefix: str, part: str | None) -> bool:
 
 
 def _parts(prefix: str) -> list[str]:
-    return re.split("[./]", prefix.lower().rstrip("./")) if prefix else []
+    return re.split("[./]", prefix.rstrip("./")) if prefix else []
 
 
 def _is_averaged(prefix: str) -> bool:
-    return any(_AVERAGED & set(part.split("_")) for part in _parts(prefix))
+    words = re.findall(_WORD, prefix)
+    return bool(_AVERAGED & {word.lower() for word in words})
 
 
 def _resolved(file: TensorFile, prefix: str, wanted: set[str]) -> dict[str, str]:

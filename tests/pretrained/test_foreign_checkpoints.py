@@ -271,6 +271,9 @@ def test_wrappers_within_names_and_heads_beside_a_wrapped_body(state, model, tmp
         (("state_dict", "state_dict_ema"), "state_dict_ema"),
         (("student", "teacher"), "teacher"),
         (("net", "averaged"), "ema"),
+        (("model", "model-ema"), "ema"),
+        (("model", "modelEma"), "modelEma"),
+        (("model", "EMAModel"), "ema"),
     ],
 )
 def test_averages_and_teachers_are_taken_only_if_asked(keys, asked, state, model, tmp_path, lines):
