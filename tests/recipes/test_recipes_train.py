@@ -1,4 +1,7 @@
-"""Every recipe trains: two steps with a small model, on a backend that does not compile."""
+"""Every recipe trains: two steps with a small model.
+
+All run nightly on every backend; every kind runs on PyTorch, which does not compile.
+"""
 
 import keras
 import numpy as np
@@ -29,18 +32,31 @@ def teacher(tmp_path_factory):
     return path
 
 
+# What runs on the other backends not only nightly: the start of the heads, plain momentum, binary
+# cross-entropy with LAMB, distillation, attention only, weight decay of every variable, and two
+# families that no other test trains by a recipe. Others take up to half a minute each.
+ORDINARY = {
+    "tensorflow": ("augreg_finetune", "cait_distilled", "attention_only", "cvit"),
+    "jax": ("augreg", "deit3_1k", "spt_lsa", "cvit", "resmlp"),
+}
+
+
 def cases():
-    """Yields all recipes, nightly those with family, objective and optimizer of one before."""
+    """Yields all recipes, with the backends on which they run nightly: on PyTorch those with
+    family, objective and optimizer of one before."""
     kinds = set()
     for name in list_recipes():
         recipe = get_recipe(name)
         family, optimizer = get_spec(recipe.model).family, recipe.optimization.optimizer
         kind = (family, type(recipe.objective), optimizer, recipe.fine_tunes)
-        yield pytest.param(name, marks=[pytest.mark.nightly] if kind in kinds else [])
+        rare = ["torch"] if kind in kinds else []
+        rare += [backend for backend, names in ORDINARY.items() if name not in names]
+        yield pytest.param(name, marks=[pytest.mark.nightly(*rare)] if rare else [])
         kinds.add(kind)
 
 
-@pytest.mark.backends("torch")
+@pytest.mark.slow
+@pytest.mark.backends("tensorflow", "jax", "torch")
 @pytest.mark.parametrize("name", cases())
 def test_a_recipe_trains(name, teacher, tmp_path):
     recipe = get_recipe(name)
@@ -67,26 +83,3 @@ def test_a_recipe_trains(name, teacher, tmp_path):
     if "normalization" in recipe.model_values:
         mean, _ = NORMALIZATIONS[recipe.model_values["normalization"]]
         assert run.model().image_format.mean == mean
-
-
-# For each of the other backends what runs on it nightly alone.
-RARE_ON = {
-    "augreg": "tensorflow",
-    "augreg_finetune": "jax",
-    "deit3_1k": "tensorflow",
-    "cait_distilled": "jax",
-    "attention_only": "jax",
-    "spt_lsa": "tensorflow",
-}
-
-
-@pytest.mark.slow
-@pytest.mark.backends("tensorflow", "jax")
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.nightly(other)) for name, other in RARE_ON.items()],
-)
-def test_a_recipe_of_each_kind_trains_on_the_other_backends(name, teacher, tmp_path):
-    """The start of the heads, plain momentum, binary cross-entropy with LAMB, distillation,
-    attention only, and weight decay of every variable."""
-    test_a_recipe_trains(name, teacher, tmp_path)
