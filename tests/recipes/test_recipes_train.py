@@ -33,11 +33,14 @@ def teacher(tmp_path_factory):
 
 
 # What runs on the other backends not only nightly: the start of the heads, plain momentum, binary
-# cross-entropy with LAMB, distillation, attention only, weight decay of every variable, and two
-# families that no other test trains by a recipe. Others take up to half a minute each.
+# cross-entropy with LAMB, distillation, attention only, weight decay of every variable, DINO,
+# CViT, ResMLP and PatchConvNet. Others take up to half a minute each.
 ORDINARY = {
-    "tensorflow": ("augreg_finetune", "cait_distilled", "attention_only", "cvit"),
-    "jax": ("augreg", "deit3_1k", "spt_lsa", "cvit", "resmlp"),
+    "tensorflow": ("augreg_finetune", "cait_distilled", "attention_only", "cvit", "resmlp"),
+    "jax": (
+        *("augreg", "deit3_1k", "spt_lsa", "cvit"),
+        *("resmlp", "dino_digits", "patchconvnet_finetune"),
+    ),
 }
 
 
