@@ -1,6 +1,7 @@
 """Datasets of TensorFlow Datasets (TFDS), read with random access and without TensorFlow."""
 
 import contextlib
+import difflib
 import json
 import logging
 import os
@@ -248,9 +249,10 @@ def tfds_builder(name: str, data_dir: str | None, other_names: Sequence[str]):
         # Only the format array_record of TFDS has random access and needs no TensorFlow.
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
-        if "/" in name:
-            raise _no_dataset(name, other_names) from error
         known = tfds.list_builders(with_community_datasets=False)
+        # A name and its configuration look like a path; a misspelled one is close to another.
+        if "/" in name and not difflib.get_close_matches(name.split("/")[0], known, cutoff=0.8):
+            raise _no_dataset(name, other_names) from error
         unknown = unknown_name("dataset", name, [*known, *other_names])
         raise InputError(f"{unknown} Others are {', '.join(other_names)}.") from error
     except Exception as error:  # Of many types, such as AssertionError for an unknown version.

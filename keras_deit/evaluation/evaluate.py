@@ -113,7 +113,6 @@ def evaluate_run(
     run = load_run(run_dir)
     others = compared_runs(compare, run)
     config, summary = run.config, run.summary or {}
-    config |= {"data_dir": data_dir or config["data_dir"]}
     identity = config["run"]
     notes = {}
     bad_images = BadImages(on_bad_image or config.get("on_bad_image", "fail"))
@@ -135,7 +134,7 @@ def evaluate_run(
                 notes["teacher_changes"] = note
             objective.use_teacher(teacher)
         objective.embedder = embedder
-        loaded = data_for_run(run, dataset, max_image_pixels, print_fn)
+        loaded = data_for_run(run, dataset, data_dir, max_image_pixels, print_fn)
         data = loaded.data
         notes["data"] = data_summary(data)
         if dataset is None and (changes := run.changes_of_data(data)):

@@ -80,7 +80,11 @@ class EvaluatedData:
 
 
 def data_for_run(
-    run: Run, name: str | None, max_pixels: int | None, print_fn: Callable[[str], None]
+    run: Run,
+    name: str | None,
+    data_dir: str | None,
+    max_pixels: int | None,
+    print_fn: Callable[[str], None],
 ) -> EvaluatedData:
     """Returns data with the class indices of a run, and prints what they are.
 
@@ -88,6 +92,7 @@ def data_for_run(
         run: the run.
         name: name of other data; None for those of the run. Data with the same files are those of
             the run too, because most of their images were trained on.
+        data_dir: where prepared data of this name are; None for where the run had its data.
         max_pixels: the most pixels of an image that is decoded; None for that of the run.
         print_fn: called with each line for the user.
 
@@ -96,15 +101,16 @@ def data_for_run(
     """
     config = run.config
     max_pixels = max_pixels or config.get("max_image_pixels", MAX_IMAGE_PIXELS)
+    moved = {**config, "data_dir": data_dir or config["data_dir"]}
     own_name = config["run"]["dataset"]
     other = None
     if name is not None and full_name(name) != own_name:
-        other = _load_other(config, name, max_pixels)
+        other = _load_other(moved, name, max_pixels)
         if _is_copy(other, config):
             print_fn(f"{printable(other.name)} holds the data of the run, with its splits.")
             own_name, other = name, None
     if other is None:
-        data = _own_data(config, own_name, max_pixels)
+        data = _own_data(moved, own_name, max_pixels)
         say_folder(data, print_fn)
         return EvaluatedData(data, data)
     say_folder(other, print_fn)

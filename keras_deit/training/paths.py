@@ -33,7 +33,9 @@ def with_absolute_names(identity: dict) -> dict:
     """Returns the stored identity of a run with the paths as `with_absolute_paths` writes them."""
     if isinstance(identity.get("weights"), str):
         identity = {**identity, "weights": absolute_source(identity["weights"])}
-    objective = identity.get("objective", {})
+    objective = identity.get("objective")
+    if not objective:
+        return identity
     return {**identity, "objective": {**objective, **_absolute_teacher(objective)}}
 
 

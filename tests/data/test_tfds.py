@@ -234,6 +234,10 @@ def test_a_file_is_no_dataset(tmp_path):
     assert_rejected("photo", tmp_path, "dataset 'photo'", "Close names: ", "folder:PATH")
 
 
+def test_a_misspelled_name_with_a_configuration_is_no_path(tmp_path):
+    assert_rejected("wmt14_translat/de-en", tmp_path, "Close names: wmt14_translate", "folder:PATH")
+
+
 def test_a_dataset_without_train_is_rejected(tmp_path):
     prepare(tmp_path, "tiny_test_only", {"test": 5})
     assert_rejected("tiny_test_only", tmp_path, "'train', only: test")

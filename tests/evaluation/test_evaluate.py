@@ -55,7 +55,7 @@ def test_the_prepared_data_of_a_run_may_lie_elsewhere_now(run, monkeypatch):
         places.append(data_dir)
         return load_dataset(name, None, *reading)
 
-    monkeypatch.setattr(sys.modules["keras_deit.evaluation.evaluate"], "load_dataset", load)
+    monkeypatch.setattr(sys.modules["keras_deit.evaluation.evaluated_data"], "load_dataset", load)
     evaluate({"run_dir": str(run.path), "data_dir": "~/moved", "batch_size": 400})
     evaluate({"run_dir": str(run.path), "batch_size": 400})
     assert places == ["~/moved", run.config["data_dir"]]
