@@ -40,7 +40,8 @@ def main() -> None:
     """
     end_imports()
     # A name that is not UTF-8, or a terminal of few characters, must not end a training.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     handle_signals(any(name in _RESUMING for name in sys.argv[1:2]), _exit)
     _configure_logging()
     try:

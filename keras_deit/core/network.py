@@ -52,6 +52,40 @@ def _why_refused(host: str, port: int) -> str:
     return f"{host}: {reason[0]}" if reason[0] else ""
 
 
+class _QuickFailures:
+    """Replaces the look-up of addresses while blocks of `failing_quickly` are active, in all
+    threads: the first block replaces it, the last one puts it back."""
+
+    def __init__(self):
+        self._lock, self._active = threading.Lock(), 0
+        self._checking, self._reasons = threading.Lock(), {}
+
+    def begin(self) -> None:
+        with self._lock:
+            self._active += 1
+            if self._active == 1:
+                self._look_up, self._reasons = socket.getaddrinfo, {}
+                socket.getaddrinfo = self._look_up_reachable
+
+    def end(self) -> None:
+        with self._lock:
+            self._active -= 1
+            if self._active == 0:
+                socket.getaddrinfo = self._look_up
+
+    def _look_up_reachable(self, host, port, *args, **kwargs):
+        if port and isinstance(port, int) and threading.current_thread().name != _CHECK:
+            with self._checking:
+                if (host, port) not in self._reasons:
+                    self._reasons[host, port] = _why_refused(host, port)
+            if reason := self._reasons[host, port]:
+                raise socket.gaierror(reason)
+        return self._look_up(host, port, *args, **kwargs)
+
+
+_quick_failures = _QuickFailures()
+
+
 @contextlib.contextmanager
 def failing_quickly() -> Iterator[None]:
     """Lets connections to hosts that cannot be reached fail within seconds, in the block.
@@ -59,19 +93,8 @@ def failing_quickly() -> Iterator[None]:
     Each host is tried once, when a library first looks up its address: what it finds in its cache
     needs no network, and takes no time.
     """
-    look_up, reasons, lock = socket.getaddrinfo, {}, threading.Lock()
-
-    def look_up_reachable(host, port, *args, **kwargs):
-        if port and isinstance(port, int) and threading.current_thread().name != _CHECK:
-            with lock:
-                if (host, port) not in reasons:
-                    reasons[host, port] = _why_refused(host, port)
-            if reason := reasons[host, port]:
-                raise socket.gaierror(reason)
-        return look_up(host, port, *args, **kwargs)
-
-    socket.getaddrinfo = look_up_reachable
+    _quick_failures.begin()
     try:
         yield
     finally:
-        socket.getaddrinfo = look_up
+        _quick_failures.end()

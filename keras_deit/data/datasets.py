@@ -22,7 +22,7 @@ from keras_deit.data.levels import (
 )
 from keras_deit.data.source import Dataset, Source, Subset
 from keras_deit.data.splits import fixed_permutation
-from keras_deit.data.tfds_source import load_tfds, tfds_class_names, tfds_size
+from keras_deit.data.tfds_source import load_tfds, tfds_class_names, tfds_is_prepared, tfds_size
 
 __all__ = [
     "Dataset",
@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "dataset_size",
     "full_name",
+    "is_prepared",
     "load_dataset",
     "load_evaluation_data",
     "loaded_size",
@@ -114,6 +115,17 @@ def load_evaluation_data(
     """
     reading = (name, data_dir, "skip", None, max_image_pixels, exif_orientation, two_deep)
     return _load(*reading, to_evaluate=True)
+
+
+def is_prepared(name: str, data_dir: str | None = None) -> bool:
+    """Returns whether a dataset can be loaded without a download.
+
+    Args:
+        name, data_dir: as for `load_dataset`.
+    """
+    if name == "digits" or name.startswith(_FOLDER_PREFIX):
+        return True
+    return tfds_is_prepared(name, data_dir)
 
 
 def say_folder(dataset: Dataset, print_fn: Callable[[str], None]) -> None:

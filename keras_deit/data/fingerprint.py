@@ -126,6 +126,15 @@ class Fingerprint:
         )
         return ", ".join(_counted(kind, names) for kind, names in changes if names)
 
+    def shared_with(self, path: Path) -> int:
+        """Returns how many files have contents that are among those of another time or place.
+
+        Args:
+            path: file that `save` has written then.
+        """
+        stored = {entry[-1] for entry in _read(path).get("files", {}).values()}
+        return sum(value in stored for value in self.contents.values() if " " not in value)
+
 
 def fingerprint_of(
     folder: str | Path, paths: Iterable[str], max_bytes: int | None = None

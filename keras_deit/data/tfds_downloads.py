@@ -8,7 +8,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.network import why_unreachable
 
 # Sources whose names alone TFDS asks a host for.
-_HOSTS = {"huggingface:": "https://huggingface.co"}
+_HOSTS = {"huggingface:": os.environ.get("HF_ENDPOINT") or "https://huggingface.co"}
 
 
 def check_host_of_name(name: str) -> None:
@@ -23,14 +23,18 @@ def check_host_of_name(name: str) -> None:
 
 
 def why_not_downloadable(builder) -> str:
-    """Returns why a file that is missing cannot be downloaded now; empty if all can be.
+    """Returns why nothing can be downloaded now; empty if it can, or if something was before.
 
-    What was downloaded before needs no network.
+    A dataset knows the files of all its configurations, and this one may need none of those that
+    are missing.
 
     Args:
         builder: TFDS's builder of a dataset that is not prepared.
     """
-    hosts = {urlsplit(url).hostname: url for url in _missing(builder)}
+    urls, missing = builder.url_infos or {}, _missing(builder)
+    if len(missing) < len(urls):
+        return ""
+    hosts = {urlsplit(url).hostname: url for url in missing}
     return next(filter(None, map(why_unreachable, hosts.values())), "")
 
 

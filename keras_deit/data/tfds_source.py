@@ -14,6 +14,7 @@ import numpy as np
 from keras_deit.core.errors import InputError, not_installed, unknown_name
 from keras_deit.core.files import absolute_path, user_path
 from keras_deit.core.labels import class_index
+from keras_deit.core.network import failing_quickly
 from keras_deit.core.progress import on_terminal
 from keras_deit.data.fingerprint import Fingerprint, fingerprint_of
 from keras_deit.data.images import MAX_IMAGE_PIXELS, EncodedImage, UnreadableImage
@@ -40,7 +41,8 @@ _CLASS_KEYS = {"pythonClassName", "python_class_name", "type"}
 _MAX_FEATURES_BYTES = 2**26
 
 # What no name of TFDS begins with, or holds: DATASET/CONFIG has one slash.
-_PATH = re.compile(r"[./~]|.*/.*/|.*/$|\w:[/\\]")
+# DATASET/CONFIG/ARGUMENT=VALUE has two.
+_PATH = re.compile(r"[./~]|.*/.*/(?!\w+=)|.*/$|\w:[/\\]")
 
 
 class TfdsSource:
@@ -171,6 +173,12 @@ def load_prepared_split(
         examples, title, builder.info.features[label].num_classes, max_pixels, label
     )
     return source, examples, _fingerprint(builder.data_path)
+
+
+def tfds_is_prepared(name: str, data_dir: str | None) -> bool:
+    """Returns whether a dataset can be read without a download; arguments as for `load_tfds`."""
+    builder = tfds_builder(name, data_dir, ())
+    return (pathlib.Path(builder.data_path) / "dataset_info.json").is_file()
 
 
 def tfds_size(
@@ -336,7 +344,8 @@ def prepare(builder, name: str) -> None:
         try:
             if not on_terminal():
                 tfds.disable_progress_bar()
-            builder.download_and_prepare()
+            with failing_quickly():
+                builder.download_and_prepare()
             return
         except Exception as raised:  # Of any type: it depends on the host of the dataset.
             error, reason = raised, _first_line(raised)

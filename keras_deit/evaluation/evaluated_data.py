@@ -15,6 +15,7 @@ from keras_deit.data import (
     Relabeled,
     Source,
     full_name,
+    is_prepared,
     load_dataset,
     load_evaluation_data,
     say_folder,
@@ -114,10 +115,13 @@ def data_for_run(
         say_folder(data, print_fn)
         return EvaluatedData(data, data)
     say_folder(other, print_fn)
+    _warn_of_known_images(other, run, print_fn)
+    own, problem = None, f"{printable(own_name)} is not prepared here."
     try:
-        own, problem = _own_data(config, own_name, max_pixels), ""
+        if is_prepared(own_name, config["data_dir"]):
+            own, problem = _own_data(config, own_name, max_pixels), ""
     except InputError as error:
-        own, problem = None, str(error)
+        problem = str(error)
     return EvaluatedData(other, own, problem)
 
 
@@ -167,9 +171,25 @@ def relabeled(data: Dataset, new_labels: Sequence[int], class_names: Sequence[st
 def _is_copy(data: Dataset, config: dict) -> bool:
     """Returns whether data have the same files as those that a run was trained on."""
     stored, found = config.get("data"), data.fingerprint
-    if not stored or found is None or len(found.files) != stored.get("files"):
+    if found is None:
         return False
-    return found.digest == stored["digest"]
+    if not stored:
+        # A run of an earlier version: as many images of the same classes.
+        same_classes = list(data.class_names) == config["class_names"]
+        return same_classes and sum(data.examples.values()) == sum(config["examples"].values())
+    return len(found.files) == stored.get("files") and found.digest == stored["digest"]
+
+
+def _warn_of_known_images(data: Dataset, run: Run, print_fn: Callable[[str], None]) -> None:
+    """Says how many files are among the data of the run, most of which it was trained on."""
+    if data.fingerprint is None or not run.listing.is_file():
+        return
+    if known := data.fingerprint.shared_with(run.listing):
+        print_fn(
+            f"Warning: {known:,} of {len(data.fingerprint.files):,} files have the contents of "
+            "files among the data of the run, most of which it was trained on: the figures are not "
+            "those of new images."
+        )
 
 
 def _own_data(config: dict, name: str, max_pixels: int) -> Dataset:

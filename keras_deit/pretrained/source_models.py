@@ -6,7 +6,7 @@ import pathlib
 import re
 import zipfile
 
-from keras_deit.core.errors import InputError
+from keras_deit.core.errors import InputError, corrupt_as_input_error
 from keras_deit.core.files import read_json
 from keras_deit.models import get_spec, list_models, model_values
 from keras_deit.models.registry import registered_families
@@ -65,7 +65,8 @@ def source_model(source: str | pathlib.Path) -> SourceModel | None:
     held = file_format(found.path, found.name)
     if held == OWN_WEIGHTS and (values := run_model(found.path.parent)):
         return _described(values["name"], values)
-    record = _record(found.path, held)
+    with corrupt_as_input_error(f"{found.path} is corrupt"):
+        record = _record(found.path, held)
     if record is not None and (known := _of_record(record)):
         return known
     folder = found.path.parent

@@ -52,6 +52,8 @@ class Situation:
         image_size: side of the images, if it is given.
         teacher: name of the teacher, if it is given; then it is distilled from.
         teacher_weights: weights that the teacher starts from, if they are given.
+        weights_are_of_student: whether the weights are of the model that the recipe is for, and not
+            of a teacher for it.
     """
 
     data: DatasetSize
@@ -61,6 +63,7 @@ class Situation:
     image_size: int | tuple[int, int] | None = None
     teacher: str | None = None
     teacher_weights: str | None = None
+    weights_are_of_student: bool = True
 
 
 def with_auto_teacher(given: dict) -> tuple[dict, tuple[str, ...]]:
@@ -155,14 +158,15 @@ def _model_of_weights(situation: Situation) -> tuple[str, dict, str]:
     Raises:
         InputError: no model is given, and the weights do not say which one they are of.
     """
-    known = _known_model(situation)
+    known = _known_model(situation) if situation.weights_are_of_student else None
     name = situation.model or (known and known.name)
     if name is None:
         raise InputError(
             f"{situation.weights} does not say which model it is of; give it with --model."
         )
     values = known.values_for(get_spec(name).name) if known else {}
-    if situation.image_size is not None:
+    # A model that is given has its own size, unless its patches are those of the weights.
+    if situation.image_size is not None or (situation.model and values.keys() == {"image_size"}):
         values.pop("image_size", None)
     shown = ", ".join(f"{key} {value}" for key, value in values.items())
     origin = f"as given, with values of {situation.weights}"

@@ -196,6 +196,7 @@ def list_studies() -> list[str]:
 
 def study_list() -> str:
     """Returns the studies and what each compares, as lines of text."""
+    width = max(map(len, STUDIES)) + 2
     return "\n".join(
-        f"  {study.name:14}{study.title} ({study.source})" for study in STUDIES.values()
+        f"  {study.name:{width}}{study.title} ({study.source})" for study in STUDIES.values()
     )

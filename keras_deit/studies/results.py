@@ -111,11 +111,12 @@ def _claims(study: StudyDefinition, cells: dict, scale: str) -> list[dict]:
     for claim in study.claims:
         sides = zip((claim.better, claim.worse), claim.figures, strict=True)
         better, worse = (cells[cell][figure]["values"] for cell, figure in sides)
-        counts.append(min(len(better), len(worse)))
+        seeds = [seed for seed in better if seed in worse]
+        in_pairs = origins[claim.better] & origins[claim.worse]
+        counts.append(len(seeds) if in_pairs else min(len(better), len(worse)))
         if counts[-1] < 2:
             tests.append(None)
-        elif origins[claim.better] & origins[claim.worse]:
-            seeds = [seed for seed in better if seed in worse]
+        elif in_pairs:
             tests.append(paired([worse[s] for s in seeds], [better[s] for s in seeds]))
         else:
             tests.append(welch([*worse.values()], [*better.values()]))

@@ -308,4 +308,6 @@ def _student_situation(given: dict) -> Situation:
     if situation.weights is None:
         return situation
     # Those of the teacher: they are fine-tuned, and seen by a student of published size.
-    return dataclasses.replace(situation, model=FINE_TUNED_MODEL, teacher=None)
+    return dataclasses.replace(
+        situation, model=FINE_TUNED_MODEL, teacher=None, weights_are_of_student=False
+    )

@@ -30,6 +30,17 @@ def test_a_host_is_asked_or_its_proxy(name, port, monkeypatch):
     assert why_unreachable("s3://bucket/file") == ""
 
 
+def test_blocks_of_several_threads_leave_the_look_up_as_it_was():
+    look_up = socket.getaddrinfo
+    first, second = failing_quickly(), failing_quickly()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert socket.getaddrinfo != look_up
+    second.__exit__(None, None, None)
+    assert socket.getaddrinfo is look_up
+
+
 def test_a_host_that_does_not_answer_fails_within_seconds(port, monkeypatch):
     asked = []
     look_up = socket.getaddrinfo

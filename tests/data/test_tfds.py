@@ -210,6 +210,22 @@ def test_what_was_downloaded_needs_no_network(tmp_path, no_network):
         (tmp_path / folder / file).unlink()
 
 
+def test_files_of_another_configuration_may_be_missing(tmp_path, no_network):
+    builder = tfds.builder("imagenet_v2", data_dir=tmp_path, file_format="array_record")
+    assert why_not_downloadable(builder)
+    url, info = next(iter(builder.url_infos.items()))
+    (tmp_path / "downloads").mkdir()
+    name = tfds.core.download.resource.get_dl_fname(url, info.checksum)
+    (tmp_path / "downloads" / name).touch()
+    assert len(builder.url_infos) > 1 and why_not_downloadable(builder) == ""
+
+
+def test_a_name_with_an_argument_is_no_path(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_dataset("cifar10/plain:1.0.0/depth=3", str(tmp_path))
+    assert "folder 'cifar10" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["cifar10:9.9.9", "cifar10/none", ""])
 def test_names_that_tfds_cannot_open_are_rejected(name, tmp_path):
     assert_rejected(name, tmp_path, f"dataset '{name}'")

@@ -221,6 +221,15 @@ def test_without_the_data_of_the_run_a_new_test_set_has_no_temperatures(copy, tm
     assert again["scores"] == changed.summary["test"] and "holds the data of the run" in lines[0]
 
 
+def test_images_that_the_run_knows_are_said(run, folder, tmp_path):
+    new = pathlib.Path(shutil.copytree(folder / "train", tmp_path / "new"))
+    write_images(new, "green", 2, COLORS["green"])
+    found, lines = evaluated(run, new)
+    assert found["examples"] == 24
+    (warning,) = [line for line in lines if line.startswith("Warning: ")]
+    assert "22 of 24 files" in warning and "no" in warning.split(": ")[1]
+
+
 def test_splits_of_other_data_are_taken_as_they_are(run, tmp_path):
     """A test split may lack classes of train, of which too few images for another split stay."""
     for name in COLORS:

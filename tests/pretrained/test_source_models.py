@@ -1,5 +1,7 @@
 """Which model weights are of, told from their source alone."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from run_files import write_run_of
@@ -67,6 +69,19 @@ def test_the_configuration_beside_a_file_names_it(tmp_path):
     assert source_model(tmp_path).name == "deit_small_patch16_224"
     (tmp_path / "config.json").write_text('{"_name_or_path": "facebook/deit-base-patch16-384"}')
     assert source_model(tmp_path).name == "deit_base_patch16_384"
+
+
+@pytest.mark.parametrize("config", [None, "{", "[]", '{"class_name": "DeiT", "config": 3}'])
+def test_a_damaged_keras_file_is_one_line_or_says_nothing(config, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("model.weights.h5", b"")
+        archive.writestr("metadata.json", "{}")
+        if config is not None:
+            archive.writestr("config.json", config)
+    try:
+        assert source_model(tmp_path / "model.keras") is None
+    except InputError as error:
+        assert "model.keras" in str(error) and "\n" not in str(error)
 
 
 def test_another_model_gets_the_values_that_both_names_share():

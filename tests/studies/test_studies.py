@@ -230,6 +230,18 @@ def test_figures_of_runs_from_the_same_runs_are_compared_by_pairs(cells):
     assert [low, high] == pytest.approx([differences.mean() - half, differences.mean() + half])
 
 
+@pytest.mark.parametrize(
+    ("seeds", "verdict"), [("23", "not measured"), ("13", "one seed, no verdict")]
+)
+def test_pairs_need_common_seeds(seeds, verdict):
+    cells = (Cell("class"), Cell("both", {"weights": "run:class"}))
+    study = small_study(cells=cells, claims=(Claim("both", "class", "Both are better."),))
+    values = {"class": {0: 1.0, 1: 2.0}, "both": {int(seed): 3.0 for seed in seeds}}
+    figures = {name: {"top-1": results._summary(found)} for name, found in values.items()}
+    (claim,) = results._claims(study, figures, "small")
+    assert claim["verdict"] == verdict
+
+
 def test_runs_of_a_teacher_come_from_its_runs_and_at_one_scale_only():
     cells = (
         Cell("teacher"),
