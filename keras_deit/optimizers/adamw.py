@@ -48,8 +48,8 @@ class AdamW(GroupedOptimizer):
         m, v = self._momentums[index], self._velocities[index]
         new_m = m + (gradient - m) * (1 - self.beta_1)
         new_v = v + (ops.square(gradient) - v) * (1 - self.beta_2)
-        first, second = (
-            ops.cast(self._correction(beta), variable.dtype) for beta in (self.beta_1, self.beta_2)
+        first, second = self.once_per_step(
+            f"corrections in {variable.dtype}", lambda: self._corrections(variable.dtype)
         )
         update = new_m / first / (ops.sqrt(new_v / second) + self.epsilon)
         if decay and not self.coupled:
@@ -63,10 +63,14 @@ class AdamW(GroupedOptimizer):
         """Returns the factor of the learning rate of a variable, which is 1 in AdamW."""
         return 1.0
 
-    def _correction(self, beta: float):
-        """Returns 1 − βᵗ. With a power in float32 the relative error of 1 − 0.999¹ is 1e-5."""
+    def _corrections(self, dtype: str) -> tuple:
+        """Returns 1 − βᵗ for both β.
+
+        With a power in float32 the relative error of 1 − 0.999¹ is 1e-5.
+        """
         step = ops.cast(self.iterations + 1, "float32")
-        return -ops.expm1(step * math.log(beta))
+        betas = (self.beta_1, self.beta_2)
+        return tuple(ops.cast(-ops.expm1(step * math.log(beta)), dtype) for beta in betas)
 
     def get_config(self):
         return {

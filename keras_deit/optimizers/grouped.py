@@ -1,7 +1,8 @@
 """The base class of the optimizers: groups of variables, and steps that are skipped."""
 
 import math
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 from keras import ops
@@ -58,6 +59,8 @@ class GroupedOptimizer(OptimizerHooks):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
         self.final_weight_decay = final_weight_decay
         self.total_steps = total_steps
+        # In an object, because Keras tracks dictionaries.
+        self._of_step = types.SimpleNamespace(values=None)
         self.nonfinite_steps = self._counter("nonfinite_steps", 0)
         self.first_nonfinite_step = self._counter("first_nonfinite_step", -1)
         if isinstance(self.schedule, AdjustableCosine):
@@ -145,15 +148,40 @@ class GroupedOptimizer(OptimizerHooks):
     def update_step(self, gradient, variable, learning_rate):
         _, _, factor = self.group_of(variable)
         rate = ops.cast(learning_rate, variable.dtype) * factor
+        is_branch = keras.backend.backend() == "torch"
+        finite = is_branch or self.once_per_step("finite", lambda: _is_finite(gradient))
         for target, value in self.updates(ops.cast(gradient, variable.dtype), variable, rate):
-            if keras.backend.backend() != "torch":
-                value = ops.where(_is_finite(gradient), value, ops.convert_to_tensor(target))
+            if not is_branch:
+                value = ops.where(finite, value, ops.convert_to_tensor(target))
             self.assign(target, value)
 
     def apply_updates(self, gradients, variables, learning_rate):
         # Without compilation a branch is faster than computing both outcomes.
-        if keras.backend.backend() != "torch" or bool(_is_finite(gradients[0])):
+        if keras.backend.backend() == "torch" and not bool(_is_finite(gradients[0])):
+            return
+        # Several replicas update their variables each in a scope of its own.
+        self._of_step.values = {} if num_replicas_in_sync() == 1 else None
+        try:
             super().apply_updates(gradients, variables, learning_rate)
+        finally:
+            self._of_step.values = None
+
+    def once_per_step(self, name: str, compute: Callable):
+        """Returns what `compute` returns for the first variable of a step, for all of them.
+
+        Tracing the same scalars for every variable takes seconds of the start of a training, and
+        computing them milliseconds of each step where nothing is compiled.
+
+        Args:
+            name: what it is.
+            compute: called without arguments; its result is the same for all variables.
+        """
+        values = self._of_step.values
+        if values is None:
+            return compute()
+        if name not in values:
+            values[name] = compute()
+        return values[name]
 
     def decay_weights(self, variables):
         """Does nothing: `updates` decays the weights, each at its own learning rate."""

@@ -20,6 +20,25 @@ by_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 BAD = {"nan": np.nan, "infinite": np.inf, "infinite norm": 1e30}
 
 
+def test_what_all_variables_share_is_computed_once_a_step(monkeypatch):
+    counts, corrections = [], AdamW._corrections
+
+    def counted(self, dtype):
+        counts.append(dtype)
+        return corrections(self, dtype)
+
+    monkeypatch.setattr(AdamW, "_corrections", counted)
+    optimizer, trained = AdamW(0.1), variables()
+    optimizer.build(trained)
+    for step in gradients(2):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in step])
+    assert counts == ["float32"] * 2
+    # Outside of a step nothing is kept.
+    for index, gradient in enumerate(gradients(1)[0]):
+        optimizer.update_step(keras.ops.convert_to_tensor(gradient), trained[index], 0.1)
+    assert len(counts) == 4
+
+
 def variables():
     rng = np.random.default_rng(0)
     values = [rng.normal(size=shape).astype("float32") for shape in ((3, 2), (4,))]
