@@ -2,18 +2,20 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 
 from keras_deit.core.errors import InputError
 from keras_deit.evaluation.report import training_command
-from keras_deit.evaluation.seed_study import main_figures, run_figures, same_data, seeds_text
+from keras_deit.evaluation.seed_study import main_figures, run_figures, same_data
 from keras_deit.training import Interruption, Stopped
 from keras_deit.training.paths import with_absolute_names
 
@@ -44,33 +46,102 @@ def recipe_of(config: dict) -> dict:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Running:
-    """The process of a seed.
+class Ending:
+    """How a task has ended.
 
     Attributes:
-        trainings: those of its study.
-        seed: its seed.
-        process: the process.
+        failure: the exit code or the signal, and the last line that was printed; empty if it has
+            not failed.
+        seconds: how long it took.
+    """
+
+    failure: str
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A command that is run in a process of its own.
+
+    Attributes:
+        name: what it does, for the line that says what was stopped.
+        words: the command and its flags.
+        log: file to which what it prints is added.
+        ended: called with how it has ended.
+        environment: variables of the process.
+        gpus: names of the GPUs that such processes take in turn; empty for no choice.
+    """
+
+    name: str
+    words: Sequence[str]
+    log: pathlib.Path
+    ended: Callable[[Ending], None]
+    environment: Mapping[str, str]
+    gpus: Sequence[str] = ()
+
+    def start(self, slot: int) -> "_Running":
+        """Starts the process.
+
+        Args:
+            slot: its place among the processes that run at once, from 0.
+        """
+        # The process finds what this one does.
+        path = os.pathsep.join(folder or os.curdir for folder in sys.path)
+        backend = keras.backend.backend()
+        environment = {**self.environment, "PYTHONPATH": path, "KERAS_BACKEND": backend}
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, *self.words],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C of a terminal is for this process, which hands it on.
+                start_new_session=True,
+            )
+            return _Running(self, process, time.monotonic(), log.tell())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Running:
+    """A task that runs.
+
+    Attributes:
+        task: the task.
+        process: its process.
         started: time of `time.monotonic()`.
         log_start: size of its log before it, in bytes.
     """
 
-    trainings: "SeedTrainings"
-    seed: int
+    task: Task
     process: subprocess.Popen
     started: float
     log_start: int
 
+    def end(self) -> None:
+        """Tells the task how its process has ended."""
+        self.process.stdin.close()
+        seconds = time.monotonic() - self.started
+        self.task.ended(Ending(self._failure(self.process.returncode), seconds))
 
-def run_side_by_side(
-    next_training: Callable[[], "tuple[SeedTrainings, int] | None"], parallel: int
-) -> None:
-    """Runs trainings of one or several studies of seeds, a number at once, until there are no more.
+    def _failure(self, code: int) -> str:
+        if code == 0:
+            return ""
+        with self.task.log.open("rb") as file:
+            file.seek(self.log_start)
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+        last = lines[-1].removeprefix("error: ") if lines else "it has printed nothing"
+        return f"{f'exit code {code}' if code >= 0 else signal.Signals(-code).name}: {last}"
+
+
+def run_side_by_side(next_task: Callable[[], Task | None], parallel: int) -> None:
+    """Runs tasks, a number at once, until there are no more.
 
     Args:
-        next_training: called whenever there is room, returns the training that starts next, by
-            its study and its seed; None if there is none, or if all that are left need one that
-            still runs.
+        next_task: called whenever there is room, returns the task that starts next; None if there
+            is none, or if all that are left need one that still runs.
         parallel: number of processes at once.
 
     Raises:
@@ -82,16 +153,27 @@ def run_side_by_side(
             if number := interruption.received():
                 raise _stopped(number, running)
             for slot in range(parallel):
-                if slot not in running and (training := next_training()) is not None:
-                    trainings, seed = training
-                    running[slot] = trainings.start(seed, slot)
+                if slot not in running and (task := next_task()) is not None:
+                    running[slot] = task.start(slot)
             if not running:
                 return
             for slot, each in [*running.items()]:
                 if each.process.poll() is not None:
                     del running[slot]
-                    each.trainings.ended(each)
+                    each.end()
             time.sleep(_POLL_SECONDS)
+
+
+def environment_beside(others: int) -> dict[str, str]:
+    """Returns the environment of a process that runs beside others.
+
+    Args:
+        others: their number.
+    """
+    if not others:
+        return dict(os.environ)
+    threads = max(1, (os.cpu_count() or 1) // (others + 1))
+    return {"OMP_NUM_THREADS": str(threads), **SHARED_MEMORY, **os.environ}
 
 
 class SeedTrainings:
@@ -133,51 +215,30 @@ class SeedTrainings:
         self._config["results"].pop(seed, None)
         return False
 
-    def start(self, seed: int, slot: int) -> _Running:
-        """Starts the process of a seed.
-
-        Args:
-            seed: its seed.
-            slot: its place among the processes that run at once, from 0.
-        """
+    def task(self, seed: int) -> Task:
+        """Returns the training of a seed."""
         options = {**self._options, "seed": seed, "run_dir": str(self.study.run(seed).path)}
         _, name, *flags = training_command(options)
         imports = [f"--import={file}" for file in self._imports]
-        # The process finds what this one does.
-        path = os.pathsep.join(folder or os.curdir for folder in sys.path)
-        backend = keras.backend.backend()
-        environment = {**self._environment, "PYTHONPATH": path, "KERAS_BACKEND": backend}
-        if self._gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
-        with self.study.log(seed).open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, name, *imports, *flags],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C of a terminal is for this process, which hands it on.
-                start_new_session=True,
-            )
-            return _Running(self, seed, process, time.monotonic(), log.tell())
+        return Task(
+            f"the training of seed {seed} of {self.study.path}",
+            [name, *imports, *flags],
+            self.study.log(seed),
+            functools.partial(self._ended, seed),
+            self._environment,
+            self._gpus,
+        )
 
-    def ended(self, ended: _Running) -> None:
+    def _ended(self, seed: int, ending: Ending) -> None:
         """Takes over what a process has left, and says how it has ended."""
-        seed, code = ended.seed, ended.process.returncode
-        ended.process.stdin.close()
-        if code == 0 and self._take_result(seed):
+        if not ending.failure and self._take_result(seed):
             row = self._config["results"][seed]
             figures = ", ".join(f"{name} {row[name]:.4f}" for name in main_figures(row))
-            seconds = time.monotonic() - ended.started
-            self._print(f"Seed {seed}: {figures}, {seconds:,.0f} s.")
+            self._print(f"Seed {seed}: {figures}, {ending.seconds:,.0f} s.")
             return
+        how = ending.failure or "it has left no run of this study"
         log = self.study.log(seed)
-        with log.open("rb") as file:
-            file.seek(ended.log_start)
-            lines = file.read().decode("utf-8", "replace").strip().splitlines()
-        last = lines[-1].removeprefix("error: ") if lines else "it has printed nothing"
-        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        self._print(f"Seed {seed} has failed ({how}: {last}); {log} has what it printed.")
+        self._print(f"Seed {seed} has failed ({how}); {log} has what it printed.")
         self.failed.add(seed)
 
 
@@ -187,14 +248,9 @@ def _stopped(number: int, running: dict[int, _Running]) -> Stopped:
         each.process.send_signal(number)
     for each in running.values():
         each.process.wait()
-    seeds: dict[str, list[int]] = {}
-    for each in running.values():
-        seeds.setdefault(str(each.trainings.study.path), []).append(each.seed)
+    names = " and ".join(each.task.name for each in running.values())
     running.clear()
-    shown = " and ".join(f"seeds {seeds_text(sorted(s))} of {path}" for path, s in seeds.items())
-    return Stopped(
-        number, f"Stopped in the training of {shown}. The same command goes on from there."
-    )
+    return Stopped(number, f"Stopped in {names}. The same command goes on from there.")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from keras_deit.data import Dataset
 from keras_deit.evaluation.seed_processes import (
     SHARED_MEMORY,
     SeedTrainings,
+    environment_beside,
     recipe_of,
     run_side_by_side,
     visible_gpus,
@@ -90,7 +91,9 @@ def train_seeds(
             )
         else:
             print_fn(f"{study.path} holds this study, finished.")
-        run_side_by_side(lambda: (trainings, waiting.pop(0)) if waiting else None, parallel_seeds)
+        run_side_by_side(
+            lambda: trainings.task(waiting.pop(0)) if waiting else None, parallel_seeds
+        )
     print_fn(study_table(study))
     if trainings.failed:
         raise SeedsFailed(
@@ -123,7 +126,7 @@ def seed_trainings(
         raise InputError(
             "Stored labels are of one seed: give --seeds one number, or the teacher itself."
         )
-    environment = dict(os.environ)
+    environment = environment_beside(parallel_seeds - 1)
     # This process needs no GPU, but choosing a recipe for the data asks whether there is one.
     for name, value in SHARED_MEMORY.items():
         os.environ.setdefault(name, value)
@@ -131,9 +134,6 @@ def seed_trainings(
     check_recipe(job.recipe, job.recipe.objective.copy())
     study = Study(run_dir or default_run_dir(job, "seeds"))
     config = _checked_config(study, job, dataset_of(job), [*seeds])
-    if parallel_seeds > 1:
-        threads = max(1, (os.cpu_count() or 1) // parallel_seeds)
-        environment = {"OMP_NUM_THREADS": str(threads), **SHARED_MEMORY, **environment}
     one_device_each = parallel_seeds > 1 and job.devices.strategy == "none"
     gpus = visible_gpus(environment) if one_device_each else []
     with (

@@ -1,6 +1,7 @@
 """Running a study: the trainings of its cells, its figures, and its pages."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import platform
@@ -11,10 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 
 from keras_deit.core.errors import InputError, unknown_name
-from keras_deit.core.files import check_writable, user_path, write_json
+from keras_deit.core.files import check_writable, read_json, user_path, write_json
 from keras_deit.data import dataset_size
-from keras_deit.evaluation import prune
-from keras_deit.evaluation.seed_processes import SeedTrainings, run_side_by_side
+from keras_deit.evaluation.report import training_command
+from keras_deit.evaluation.seed_processes import (
+    Ending,
+    SeedTrainings,
+    Task,
+    environment_beside,
+    run_side_by_side,
+    visible_gpus,
+)
 from keras_deit.evaluation.seed_study import Study, parse_seeds, seeds_text
 from keras_deit.evaluation.seed_training import seed_trainings
 from keras_deit.recipes import AUTO
@@ -24,6 +32,7 @@ from keras_deit.studies.pages import html_page, markdown_page
 from keras_deit.studies.results import study_document
 from keras_deit.teachers import TeacherContract, save_teacher_model
 from keras_deit.training import Run
+from keras_deit.training.pruning import PRUNING_FILE
 from keras_deit.version import __version__
 
 DOCUMENT = "study.json"
@@ -75,19 +84,13 @@ def run_study(
     check_writable(folder / DOCUMENT)
     command = command or _command(name, datasets, seeds, scale, output)
     with contextlib.ExitStack() as locks:
-
-        def opened(path, seeds, print_line, options) -> SeedTrainings:
-            given = (seeds, parallel_seeds, str(path), imports, print_line)
-            return locks.enter_context(seed_trainings(*given, **options))
-
+        processes = _Processes(parallel_seeds, imports, locks)
         by_dataset = {
-            dataset: _Trainings(study, dataset, scale, folder, numbers, opened, print_fn)
+            dataset: _Trainings(study, dataset, scale, folder, numbers, processes, print_fn)
             for dataset in study_datasets(study, scale, datasets)
         }
         run_side_by_side(lambda: _next_of(by_dataset.values()), parallel_seeds)
     runs = {dataset: trainings.runs() for dataset, trainings in by_dataset.items()}
-    for dataset, trainings in by_dataset.items():
-        runs[dataset] |= trainings.prune(runs[dataset])
     failed = [line for trainings in by_dataset.values() for line in trainings.failed]
     document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
@@ -130,8 +133,36 @@ def study_datasets(
     return tuple(datasets or (published if scale == "paper" else study.datasets))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Processes:
+    """How the processes of a study are started.
+
+    Attributes:
+        parallel: number of processes at once.
+        imports: Python files of the user.
+        locks: holds the directories that are trained in.
+    """
+
+    parallel: int
+    imports: Sequence[str]
+    locks: contextlib.ExitStack
+
+    def trainings(self, path, seeds, print_line, options) -> SeedTrainings:
+        """Returns the trainings of a study of seeds."""
+        given = (seeds, self.parallel, str(path), self.imports, print_line)
+        return self.locks.enter_context(seed_trainings(*given, **options))
+
+    def task(self, name: str, words: Sequence[str], log: pathlib.Path, ended: Callable) -> Task:
+        """Returns another command as a task."""
+        command, *flags = words
+        environment = environment_beside(self.parallel - 1)
+        gpus = visible_gpus(environment) if self.parallel > 1 else []
+        imports = [f"--import={file}" for file in self.imports]
+        return Task(name, [command, *imports, *flags], log, ended, environment, gpus)
+
+
 class _Trainings:
-    """The trainings of a study on some data, in studies of seeds.
+    """The trainings and prunings of a study on some data, in studies of seeds.
 
     All seeds of a cell are in one, unless they start from different runs.
 
@@ -139,17 +170,19 @@ class _Trainings:
         failed: what has failed, in a line each.
     """
 
-    def __init__(self, study, dataset, scale, folder, seeds, opened, print_fn):
+    def __init__(self, study, dataset, scale, folder, seeds, processes, print_fn):
         self._study, self._dataset, self._scale = study, dataset, scale
         self._folder, self._seeds, self._print = folder, seeds, print_fn
-        self._new_trainings = opened
+        self._processes = processes
         self.failed: list[str] = []
         self._waiting = [(cell, seed) for cell in study.trained for seed in seeds]
+        self._pruned = _with_the_same_gates(study.pruned, scale)
+        self._to_prune = [(cells, seed) for cells in self._pruned for seed in seeds]
         # The studies of seeds that are open, by their directory; None if that was not possible.
         self._open: dict[pathlib.Path, SeedTrainings | None] = {}
 
-    def next(self) -> tuple[SeedTrainings, int] | None:
-        """Returns a training that can start; None if none can before another one ends."""
+    def next(self) -> Task | None:
+        """Returns a training or a pruning that can start; None if none can before another ends."""
         for cell, seed in [*self._waiting]:
             needed = [self._outcome(n, seed) for n in self._needed(cell)]
             if None in needed:
@@ -160,8 +193,8 @@ class _Trainings:
                 continue
             trainings = self._opened(cell, seed)
             if trainings is not None and seed not in trainings.finished:
-                return trainings, seed
-        return None
+                return trainings.task(seed)
+        return self._next_pruning()
 
     def _needed(self, cell: Cell) -> list[Cell]:
         """Returns the cells whose runs a cell starts from."""
@@ -185,7 +218,7 @@ class _Trainings:
             seeds = [seed] if cell.needs(self._scale) else self._seeds
             try:
                 options = self._options(cell, seed)
-                trainings = self._new_trainings(path, seeds, self._printing(cell), options)
+                trainings = self._processes.trainings(path, seeds, self._printing(cell), options)
             except InputError as error:
                 # What is there may be of another recipe.
                 self._fail(cell, str(error))
@@ -206,38 +239,62 @@ class _Trainings:
                 for seed in self._seeds
                 if self._outcome(cell, seed)
             }
+        for cells in self._pruned:
+            by_seed = {seed: self._pruned_runs(cells, seed) for seed in self._seeds}
+            for cell in cells:
+                rate = cell.pruning_rate
+                found[cell.name] = {s: runs[rate] for s, runs in by_seed.items() if rate in runs}
         return found
 
     def _has_failed(self, cell: Cell, seed: int) -> bool:
         trainings = self._open.get(self._seeds_of(cell, seed).path)
         return trainings is not None and seed in trainings.failed
 
-    def prune(self, runs: dict[str, dict[int, Run]]) -> dict[str, dict[int, Run]]:
-        """Returns the runs of the pruned cells; those of other rates share the gates of a run."""
-        groups = {}
-        for cell in self._study.pruned:
-            options = json.dumps(cell.options_at(self._scale), sort_keys=True)
-            groups.setdefault((cell.runs_of, options), []).append(cell)
-        found = {cell.name: {} for cell in self._study.pruned}
-        for (name, options), cells in groups.items():
-            place = self._folder.joinpath(_word(self._dataset), f"from_{_word(cells[0].name)}")
-            for seed, run in runs[name].items():
-                self._print(f"{self._study.name}, {self._dataset}: seed {seed} is pruned")
-                try:
-                    rows = prune(
-                        self._print,
-                        run_dir=str(run.path),
-                        rate=[cell.pruning_rate for cell in cells],
-                        output=str(place / f"seed_{seed}"),
-                        **json.loads(options),
-                    )["rows"]
-                except InputError as error:
-                    self._fail(cells[0], str(error))
-                    continue
-                by_rate = {row["rate"]: Run(row["run_dir"]) for row in rows}
-                for cell in cells:
-                    found[cell.name][seed] = by_rate[cell.pruning_rate]
-        return found
+    def _next_pruning(self) -> Task | None:
+        """Returns a pruning that can start; its rates share the gates, which are trained once."""
+        for cells, seed in [*self._to_prune]:
+            (pruned_cell,) = [c for c in self._study.trained if c.name == cells[0].runs_of]
+            outcome = self._outcome(pruned_cell, seed)
+            if outcome is None:
+                continue
+            self._to_prune.remove((cells, seed))
+            if outcome and not self._has_rates(cells, seed):
+                return self._pruning(cells, self._seeds_of(pruned_cell, seed).run(seed), seed)
+        return None
+
+    def _pruning(self, cells: tuple[Cell, ...], run: Run, seed: int) -> Task:
+        folder = self._folder_of_pruning(cells, seed)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        log = folder.with_name(f"{folder.name}.log")
+
+        def ended(ending: Ending) -> None:
+            if ending.failure:
+                reason = f"seed {seed} has not been pruned ({ending.failure}); {log} has more"
+                self._fail(cells[0], reason)
+            else:
+                line = f"Seed {seed}: pruned, {ending.seconds:,.0f} s."
+                self._printing(cells[0])(line)
+
+        options = {"run_dir": str(run.path), "output": str(folder)}
+        options |= cells[0].options_at(self._scale)
+        rates = ["--rate", *(f"{cell.pruning_rate:g}" for cell in cells)]
+        words = ["prune", *training_command(options)[2:], *rates]
+        return self._processes.task(f"the pruning of {run.path}", words, log, ended)
+
+    def _has_rates(self, cells: tuple[Cell, ...], seed: int) -> bool:
+        return {cell.pruning_rate for cell in cells} <= self._pruned_runs(cells, seed).keys()
+
+    def _pruned_runs(self, cells: tuple[Cell, ...], seed: int) -> dict[float, Run]:
+        """Returns the runs of a pruning that is finished by their rates."""
+        file = self._folder_of_pruning(cells, seed) / PRUNING_FILE
+        if not file.is_file():
+            return {}
+        rows = read_json(file, f"{file} is not the result of a pruning")["rows"]
+        return {row["rate"]: Run(row["run_dir"]) for row in rows}
+
+    def _folder_of_pruning(self, cells: tuple[Cell, ...], seed: int) -> pathlib.Path:
+        words = [_word(self._dataset), f"from_{_word(cells[0].name)}", f"seed_{seed}"]
+        return self._folder.joinpath(*words)
 
     def _printing(self, cell: Cell) -> Callable[[str], None]:
         return lambda line: self._print(f"{self._dataset}, {cell.name}: {line}")
@@ -261,7 +318,16 @@ class _Trainings:
         return options
 
 
-def _next_of(all_trainings: Iterable[_Trainings]) -> tuple[SeedTrainings, int] | None:
+def _with_the_same_gates(cells: Sequence[Cell], scale: str) -> list[tuple[Cell, ...]]:
+    """Returns pruned cells in groups that differ in nothing but the rate."""
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        options = json.dumps(cell.options_at(scale), sort_keys=True)
+        groups.setdefault((cell.runs_of, options), []).append(cell)
+    return [tuple(group) for group in groups.values()]
+
+
+def _next_of(all_trainings: Iterable[_Trainings]) -> Task | None:
     return next((found for each in all_trainings if (found := each.next())), None)
 
 

@@ -25,6 +25,8 @@ from keras_deit.training.job import Job
 from keras_deit.training.options import DEFAULT_DATASET, make_job, training_options, with_job_values
 from keras_deit.training.run import Run, load_run
 
+# What came out, by rate, in the directory of a pruning.
+PRUNING_FILE = "pruning.json"
 # Published: 5e-5 for 512 images in a step, where DeiT is trained with 5e-4, and 100 epochs, where
 # DeiT has 300.
 _SHARE_OF_LEARNING_RATE = 0.1
@@ -77,7 +79,7 @@ class Pruning:
     @property
     def result_file(self) -> pathlib.Path:
         """What came out, by rate."""
-        return self.folder / "pruning.json"
+        return self.folder / PRUNING_FILE
 
     def folder_of(self, rate: float) -> pathlib.Path:
         """Returns the run that fine-tunes the model pruned at a rate."""

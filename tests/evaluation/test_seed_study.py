@@ -159,7 +159,7 @@ def test_a_signal_reaches_every_process_and_waits_until_they_have_saved(number, 
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send, daemon=True).start()
-    with pytest.raises(Stopped, match=r"seeds 1,2 of .*study") as stopped:
+    with pytest.raises(Stopped, match=r"seed 1 of .*study and .* seed 2 of") as stopped:
         train("0:4", parallel_seeds=2)
     assert stopped.value.signal_number == number
     assert {(path / f"seed_{seed}" / "saved").read_text() for seed in (1, 2)} == {str(int(number))}

@@ -13,6 +13,8 @@ from PIL import ImageFont
 
 from keras_deit import InputError
 from keras_deit.cli.main import run_command
+from keras_deit.core.files import write_json
+from keras_deit.evaluation.seed_processes import Ending
 from keras_deit.evaluation.study_comparison import paired
 from keras_deit.studies import (
     Cell,
@@ -294,37 +296,55 @@ def test_figures_of_an_evaluation_are_found_by_their_path():
 
 
 def test_a_row_starts_when_the_runs_that_it_needs_are_there(tmp_path, monkeypatch):
-    cells = (Cell("first"), Cell("on top", {"weights": "run:first"}), Cell("last"))
+    cells = (
+        *(Cell("first"), Cell("on top", {"weights": "run:first"}), Cell("last")),
+        *(Cell(f"at {rate}", runs_of="first", pruning_rate=rate) for rate in (0.2, 0.4)),
+        Cell("harder", {"l1": 0.1}, runs_of="first", pruning_rate=0.4),
+    )
     study = small_study(cells=cells, claims=())
     monkeypatch.setattr(running, "cell_options", lambda *given: {})
-    opened = {}
+    opened, commands = {}, []
 
-    def new_trainings(path, seeds, print_line, options):
-        none = types.SimpleNamespace(finished=set(), failed=set(), waiting=lambda seeds: seeds)
-        return opened.setdefault(path.relative_to(tmp_path / "digits").as_posix(), none)
+    class Processes:
+        def trainings(self, path, seeds, print_line, options):
+            name = path.relative_to(tmp_path / "digits").as_posix()
+            opened[name] = types.SimpleNamespace(finished=set(), failed=set())
+            opened[name].waiting = lambda seeds: seeds
+            opened[name].task = lambda seed: (name, seed)
+            return opened[name]
+
+        def task(self, name, words, log, ended):
+            commands.append((words, ended))
+            return "pruning"
 
     lines = []
     trainings = running._Trainings(
-        study, "digits", "small", tmp_path, [0, 1], new_trainings, lines.append
+        study, "digits", "small", tmp_path, [0, 1], Processes(), lines.append
     )
-
-    def started():
-        found = trainings.next()
-        if found is not None:
-            (name,) = [name for name, each in opened.items() if each is found[0]]
-            return name, found[1]
-
-    assert [started(), started(), started()] == [("first", 0), ("first", 1), ("last", 0)]
+    assert [trainings.next() for _ in range(3)] == [("first", 0), ("first", 1), ("last", 0)]
     opened["first"].finished.add(0)
-    assert started() == ("on_top/from_0", 0)
+    assert trainings.next() == ("on_top/from_0", 0)
     opened["first"].failed.add(1)
-    assert [started(), started()] == [("last", 1), None]
+    assert [trainings.next() for _ in range(4)] == [("last", 1), "pruning", "pruning", None]
+    # The rates with the same gates are in one command.
+    (words, ended), (harder, _) = commands
+    assert words[0] == "prune" and words[-3:] == ["--rate", "0.2", "0.4"]
+    assert f"--run_dir={tmp_path / 'digits' / 'first' / 'seed_0'}" in words
+    assert "--l1=0.1" in harder and harder[-2:] == ["--rate", "0.4"]
+    ended(Ending("exit code 1: no gates", 3.0))
+    assert lines.pop().startswith("digits, at 0.2: seed 0 has not been pruned (exit code 1: no ga")
+    pruned = tmp_path / "digits" / "from_at_0_2" / "seed_0"
+    rows = [{"rate": rate, "run_dir": str(pruned / f"rate{rate}")} for rate in (0.0, 0.2, 0.4)]
+    write_json(pruned / "pruning.json", {"rows": rows})
     assert lines == ["digits, on top: seed 1 starts from a run that has failed"]
     for name in ("on_top/from_0", "last"):
         opened[name].finished |= {0, 1}
     runs = {name: [*found] for name, found in trainings.runs().items()}
-    assert runs == {"first": [0], "on top": [0], "last": [0, 1]}
-    assert trainings.failed[1:] == ["digits, first: seeds 1 have failed"]
+    assert runs == {
+        **{"first": [0], "on top": [0], "last": [0, 1]},
+        **{"at 0.2": [0], "at 0.4": [0], "harder": []},
+    }
+    assert trainings.failed[2:] == ["digits, first: seeds 1 have failed"]
 
 
 # Its processes run on PyTorch, because they start fastest and compile nothing.
