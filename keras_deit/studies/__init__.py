@@ -12,10 +12,11 @@ from keras_deit.studies.definition import (
     register_study,
     study_list,
 )
+from keras_deit.studies.options import study_folder
 from keras_deit.studies.pages import html_page, markdown_page
 from keras_deit.studies.planned import study_plan
 from keras_deit.studies.results import study_document
-from keras_deit.studies.running import run_study, study_folder
+from keras_deit.studies.running import run_study
 
 STUDIES.protect()
 

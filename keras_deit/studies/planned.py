@@ -8,7 +8,7 @@ from keras_deit.models import abstract_model, count_macs
 from keras_deit.planning import Plan, make_plan
 from keras_deit.recipes import default_teacher_recipe
 from keras_deit.studies.definition import Cell, StudyDefinition, get_study
-from keras_deit.studies.running import cell_options, study_datasets, study_folder
+from keras_deit.studies.options import cell_options, study_datasets, study_folder
 from keras_deit.teachers.abstract import abstract_teacher
 from keras_deit.training import make_job
 

@@ -28,7 +28,7 @@ from keras_deit.studies import (
     register_study,
     results,
     run_study,
-    running,
+    scheduling,
     study_dataset,
     study_plan,
 )
@@ -302,7 +302,7 @@ def test_a_row_starts_when_the_runs_that_it_needs_are_there(tmp_path, monkeypatc
         Cell("harder", {"l1": 0.1}, runs_of="first", pruning_rate=0.4),
     )
     study = small_study(cells=cells, claims=())
-    monkeypatch.setattr(running, "cell_options", lambda *given: {})
+    monkeypatch.setattr(scheduling, "cell_options", lambda *given: {})
     opened, commands = {}, []
 
     class Processes:
@@ -318,7 +318,7 @@ def test_a_row_starts_when_the_runs_that_it_needs_are_there(tmp_path, monkeypatc
             return "pruning"
 
     lines = []
-    trainings = running._Trainings(
+    trainings = scheduling.StudyTrainings(
         study, "digits", "small", tmp_path, [0, 1], Processes(), lines.append
     )
     assert [trainings.next() for _ in range(3)] == [("first", 0), ("first", 1), ("last", 0)]
