@@ -50,6 +50,17 @@ def cell_options(
     return {name: value for name, value in options.items() if value is not None}
 
 
+def options_with_teachers(
+    study: StudyDefinition, dataset: str, scale: str, folder: pathlib.Path
+) -> dict[str, dict]:
+    """Returns the options of the cells with a teacher that is no run of another cell, by name."""
+    found = {}
+    for cell in study.trained:
+        if not cell.needs(scale) and "teacher" in cell.options_at(scale):
+            found[cell.name] = cell_options(study, cell, dataset, scale, folder)
+    return found
+
+
 def _sides(dataset: str) -> dict:
     """Returns the side of the images and of the patches for small data, as the recipe auto does."""
     least, most = _SIDES

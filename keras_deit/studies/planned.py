@@ -8,7 +8,13 @@ from keras_deit.models import abstract_model, count_macs
 from keras_deit.planning import Plan, make_plan
 from keras_deit.recipes import default_teacher_recipe
 from keras_deit.studies.definition import Cell, StudyDefinition, get_study
-from keras_deit.studies.options import cell_options, study_datasets, study_folder
+from keras_deit.studies.options import (
+    cell_options,
+    options_with_teachers,
+    study_datasets,
+    study_folder,
+)
+from keras_deit.studies.shared_labels import shared_labels
 from keras_deit.teachers.abstract import abstract_teacher
 from keras_deit.training import make_job
 
@@ -40,7 +46,8 @@ def study_plan(
     count = len(parse_seeds(seeds or study.seeds))
     macs, starts, teachers = 0, 0, {}
     for dataset in study_datasets(study, scale, datasets):
-        whole, gated = {}, set()
+        whole, gated, labeled = {}, set(), set()
+        labels = shared_labels(study, options_with_teachers(study, dataset, scale, folder))
         for cell in study.trained:
             plan = make_plan(make_job(**planned_options(study, cell, dataset, scale, folder)))
             teacher = None if "teacher" in cell.needs(scale) else _teacher(plan)
@@ -48,6 +55,12 @@ def study_plan(
             if teacher is not None and plan.trains_teacher:
                 request = str(plan.job.recipe.objective.teacher_request)
                 teachers[dataset, request] = _STEP_MACS * _teacher_images(plan) * teacher
+            if cell.name in labels and labels[cell.name].name in labeled:
+                # What the teacher says is stored for the first of these cells.
+                own = count * _macs(plan, None)
+            elif cell.name in labels:
+                labeled.add(labels[cell.name].name)
+                starts += count
             macs, starts = macs + own, starts + count
             whole[cell.name] = own, plan.steps
             yield _row(dataset, cell.name, count, plan.steps, own)

@@ -19,7 +19,8 @@ from keras_deit.evaluation.seed_processes import (
 from keras_deit.evaluation.seed_study import Study, seeds_text
 from keras_deit.evaluation.seed_training import seed_trainings
 from keras_deit.studies.definition import Cell
-from keras_deit.studies.options import cell_options, file_word
+from keras_deit.studies.options import cell_options, file_word, options_with_teachers
+from keras_deit.studies.shared_labels import shared_labels, with_labels
 from keras_deit.teachers import TeacherContract, save_teacher_model
 from keras_deit.training import Run
 from keras_deit.training.pruning import PRUNING_FILE
@@ -68,20 +69,27 @@ class StudyTrainings:
         self._processes = processes
         self.failed: list[str] = []
         self._waiting = [(cell, seed) for cell in study.trained for seed in seeds]
+        self._labels = shared_labels(study, options_with_teachers(study, dataset, scale, folder))
+        # Of labels and a seed, whether they have been made; None while a process makes them.
+        self._labeled: dict[tuple[str, int], bool | None] = {}
         self._pruned = _with_the_same_gates(study.pruned, scale)
         self._to_prune = [(cells, seed) for cells in self._pruned for seed in seeds]
         # The studies of seeds that are open, by their directory; None if that was not possible.
         self._open: dict[pathlib.Path, SeedTrainings | None] = {}
 
     def next(self) -> Task | None:
-        """Returns a training or a pruning that can start; None if none can before another ends."""
+        """Returns what can start; None if nothing can before a process ends."""
         for cell, seed in [*self._waiting]:
             needed = [self._outcome(n, seed) for n in self._needed(cell)]
+            if cell.name in self._labels:
+                if (labeling := self._labeling(cell, seed)) is not None:
+                    return labeling
+                needed.append(self._labeled[self._labels[cell.name].name, seed])
             if None in needed:
                 continue
             self._waiting.remove((cell, seed))
             if False in needed:
-                self._fail(cell, f"seed {seed} starts from a run that has failed")
+                self._fail(cell, f"seed {seed} starts from what has failed")
                 continue
             trainings = self._opened(cell, seed)
             if trainings is not None and seed not in trainings.finished:
@@ -107,7 +115,7 @@ class StudyTrainings:
         path = self._seeds_of(cell, seed).path
         if path not in self._open:
             self._open[path] = None
-            seeds = [seed] if cell.needs(self._scale) else self._seeds
+            seeds = [seed] if self._is_of_one_seed(cell) else self._seeds
             try:
                 options = self._options(cell, seed)
                 trainings = self._processes.trainings(path, seeds, self._printing(cell), options)
@@ -198,8 +206,12 @@ class StudyTrainings:
     def _seeds_of(self, cell: Cell, seed: int) -> Study:
         """Returns the study of seeds that a seed of a cell belongs to."""
         words = [file_word(self._dataset), file_word(cell.name)]
-        own = [f"from_{seed}"] if cell.needs(self._scale) else []
+        own = [f"from_{seed}"] if self._is_of_one_seed(cell) else []
         return Study(self._folder.joinpath(*words, *own))
+
+    def _is_of_one_seed(self, cell: Cell) -> bool:
+        """Returns whether the options of a cell differ between its seeds."""
+        return bool(cell.needs(self._scale)) or cell.name in self._labels
 
     def _options(self, cell: Cell, seed: int) -> dict:
         options = cell_options(self._study, cell, self._dataset, self._scale, self._folder)
@@ -207,7 +219,39 @@ class StudyTrainings:
             needed = next(other for other in self._study.cells if other.name == name)
             run = self._seeds_of(needed, seed).run(seed)
             options[option] = _teacher_file(run) if option == "teacher" else str(run.path)
+        if cell.name in self._labels:
+            options = with_labels(options, self._folder_of_labels(cell, seed))
         return options
+
+    def _labeling(self, cell: Cell, seed: int) -> Task | None:
+        """Returns the labeling that a cell needs, if it has not begun."""
+        labels, folder = self._labels[cell.name], self._folder_of_labels(cell, seed)
+        key = labels.name, seed
+        if key in self._labeled:
+            return None
+        if labels.are_complete(folder):
+            self._labeled[key] = True
+            return None
+        self._labeled[key] = None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        log = folder.with_name(f"{folder.name}.log")
+
+        def ended(ending: Ending) -> None:
+            self._labeled[key] = not ending.failure
+            if ending.failure:
+                reason = f"there are no labels of seed {seed} ({ending.failure}); {log} has more"
+                self._fail(cell, reason)
+            else:
+                line = f"Seed {seed}: labels for all rows with its views, {ending.seconds:,.0f} s."
+                self._printing(cell)(line)
+
+        options = {**labels.options, "seed": seed, "output": str(folder)}
+        words = ["label", *training_command(options)[2:]]
+        return self._processes.task(f"the labeling of {folder}", words, log, ended)
+
+    def _folder_of_labels(self, cell: Cell, seed: int) -> pathlib.Path:
+        words = [file_word(self._dataset), self._labels[cell.name].name, f"seed_{seed}"]
+        return self._folder.joinpath(*words)
 
 
 def _with_the_same_gates(cells: Sequence[Cell], scale: str) -> list[tuple[Cell, ...]]:

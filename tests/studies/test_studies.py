@@ -7,6 +7,7 @@ import sys
 import types
 
 import cv2
+import keras
 import numpy as np
 import pytest
 from PIL import ImageFont
@@ -32,7 +33,10 @@ from keras_deit.studies import (
     study_dataset,
     study_plan,
 )
+from keras_deit.studies.options import options_with_teachers
 from keras_deit.studies.planned import planned_options
+from keras_deit.studies.shared_labels import shared_labels
+from keras_deit.teachers import TeacherContract, pixel_format, save_teacher_model
 from keras_deit.training import make_job
 
 
@@ -345,6 +349,63 @@ def test_a_row_starts_when_the_runs_that_it_needs_are_there(tmp_path, monkeypatc
         **{"at 0.2": [0], "at 0.4": [0], "harder": []},
     }
     assert trainings.failed[2:] == ["digits, first: seeds 1 have failed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        (
+            "distillation",
+            {("soft, class token", "token, soft"), ("hard, class token", "token, both")},
+        ),
+        ("augmentation", set()),
+        ("tokens", set()),
+        ("teachers", set()),
+    ],
+)
+@pytest.mark.backends("torch")
+def test_rows_with_the_same_views_and_teacher_share_labels(name, groups, tmp_path):
+    study = get_study(name)
+    labels = shared_labels(study, options_with_teachers(study, "digits", "small", tmp_path))
+    names = {each.name for each in labels.values()}
+    found = {tuple(cell for cell, each in labels.items() if each.name == name) for name in names}
+    assert found == groups
+    by_name = {cell.name: cell for cell in study.cells}
+    for cell, each in labels.items():
+        assert each.options["distillation"] == by_name[cell].options["distillation"]
+        assert "teacher_steps" in each.options and "run_dir" not in each.options
+
+
+@pytest.mark.slow
+@pytest.mark.backends("torch")
+def test_a_teacher_is_asked_once_for_rows_with_the_same_views(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_deit.studies.definition.STUDIES._values", {})
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)]
+    )
+    teacher = tmp_path / "teacher.keras"
+    save_teacher_model(model, TeacherContract(pixel_format("0-1", 32, 32), "logits", 10), teacher)
+    distilling = {"epochs": 1, "distillation": "hard", "teacher": str(teacher)}
+    cells = (
+        Cell("one head", {**distilling, "accept_teacher": True}),
+        Cell("two heads", {**distilling, "accept_teacher": True, "distilled": True}),
+    )
+    register_study(small_study(cells=cells, claims=()))
+    lines = []
+    output = tmp_path / "study"
+    document = run_study("tiny", None, "0:2", "small", str(output), 2, print_fn=lines.append)
+    found = document["data"]["digits"]["cells"]
+    assert [len(found[cell.name]["top-1"]["values"]) for cell in cells] == [2, 2]
+    assert sum("labels for all rows" in line for line in lines) == 2
+    (labels,) = (output / "digits").glob("labels_*")
+    for cell in ("one_head", "two_heads"):
+        for seed in (0, 1):
+            run = output / "digits" / cell / f"from_{seed}" / f"seed_{seed}"
+            config = json.loads((run / "config.json").read_text())
+            assert config["teacher_replay"] == str(labels / f"seed_{seed}")
+    lines.clear()
+    run_study("tiny", None, "0:2", "small", str(output), 2, print_fn=lines.append)
+    assert not lines
 
 
 # Its processes run on PyTorch, because they start fastest and compile nothing.
