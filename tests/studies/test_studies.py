@@ -339,8 +339,9 @@ def test_a_row_starts_when_the_runs_that_it_needs_are_there(tmp_path, monkeypatc
     assert lines.pop().startswith("digits, at 0.2: seed 0 has not been pruned (exit code 1: no ga")
     pruned = tmp_path / "digits" / "from_at_0_2" / "seed_0"
     rows = [{"rate": rate, "run_dir": str(pruned / f"rate{rate}")} for rate in (0.0, 0.2, 0.4)]
+    pruned.mkdir(parents=True)
     write_json(pruned / "pruning.json", {"rows": rows})
-    assert lines == ["digits, on top: seed 1 starts from a run that has failed"]
+    assert lines == ["digits, on top: seed 1 starts from what has failed"]
     for name in ("on_top/from_0", "last"):
         opened[name].finished |= {0, 1}
     runs = {name: [*found] for name, found in trainings.runs().items()}
