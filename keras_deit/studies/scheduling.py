@@ -264,6 +264,7 @@ def _with_the_same_gates(cells: Sequence[Cell], scale: str) -> list[tuple[Cell, 
 
 
 def next_of(all_trainings: Iterable[StudyTrainings]) -> Task | None:
+    """Returns what can start next of the trainings on several data, the first data first."""
     return next((found for each in all_trainings if (found := each.next())), None)
 
 
