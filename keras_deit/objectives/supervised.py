@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @register_objective
 class Supervised(Objective):
-    """Trains the mean of the heads' logits on the labels.
+    """Trains the mean of the heads' logits on the labels, or each head by itself.
 
     It logs `loss`, `class_loss` (the same without regularization) and `accuracy`, and the accuracy
     of each head if there are several. For a mixed label the accuracy refers to its largest class.
@@ -31,11 +31,18 @@ class Supervised(Objective):
             which the targets are those of the mixed image.
         target_smoothing: label smoothing of the targets of "binary_cross_entropy", after every
             class of a mixed image has got the target 1; in [0, 1).
+        per_head_loss: whether the loss is the mean of the losses of the heads, so that each of them
+            has to tell the classes apart by itself, instead of the loss of their mean logits.
     """
 
     losses = ("class_loss",)
 
-    def __init__(self, loss: str = "cross_entropy", target_smoothing: float = 0.0):
+    def __init__(
+        self,
+        loss: str = "cross_entropy",
+        target_smoothing: float = 0.0,
+        per_head_loss: bool = False,
+    ):
         if not 0 <= target_smoothing < 1 or (target_smoothing and loss != "binary_cross_entropy"):
             raise InputError(
                 "target_smoothing should be in [0, 1), and 0 with another loss than "
@@ -45,6 +52,7 @@ class Supervised(Objective):
         self.label_loss = label_loss(loss, **smoothing)
         self.loss = loss
         self.target_smoothing = target_smoothing
+        self.per_head_loss = per_head_loss
 
     @property
     def label(self) -> str:
@@ -65,7 +73,13 @@ class Supervised(Objective):
         self.metrics = (*by_head, "accuracy")
 
     def compute_loss(self, batch: Batch, training: bool) -> dict:
-        loss = self.label_loss(batch.labels, fused_logits(batch.outputs), batch.sample_weight)
+        outputs = batch.outputs
+        if self.per_head_loss and isinstance(outputs, dict):
+            logits = list(outputs.values())
+        else:
+            logits = [fused_logits(outputs)]
+        losses = [self.label_loss(batch.labels, x, batch.sample_weight) for x in logits]
+        loss = sum(losses) / len(losses)
         return {"loss": loss, "class_loss": loss}
 
     def compute_metrics(self, batch: Batch) -> dict:

@@ -6,6 +6,7 @@ from keras_deit.studies.definition import (
     STUDIES,
     Cell,
     Claim,
+    Figure,
     StudyDefinition,
     get_study,
     list_studies,
@@ -23,6 +24,7 @@ STUDIES.protect()
 __all__ = [
     "Cell",
     "Claim",
+    "Figure",
     "StudyDefinition",
     "embedded_names",
     "get_study",

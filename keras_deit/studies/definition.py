@@ -40,6 +40,7 @@ class Cell:
         averaged: whether the top-1 is that of the EMA of the weights.
         runs_of: name of the cell whose runs are used; by default it has runs of its own.
         pruning_rate: the runs of `runs_of` are pruned at this rate, and those that come out used.
+        compared_with: name of the cell whose answers, with the same seed, its disagreement has too.
         published: top-1 of the source in percent, or None.
         published_figures: other figures of the source, by name.
     """
@@ -52,6 +53,7 @@ class Cell:
     averaged: bool = False
     runs_of: str | None = None
     pruning_rate: float | None = None
+    compared_with: str | None = None
     published: float | None = None
     published_figures: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -136,6 +138,10 @@ class StudyDefinition:
                 )
             if cell.runs_of is not None and cell.runs_of not in trained:
                 raise InputError(f"Cell {cell.name!r} uses the runs of no cell: {cell.runs_of!r}")
+            if cell.compared_with not in (None, *trained):
+                raise InputError(
+                    f"Cell {cell.name!r} is compared with no cell: {cell.compared_with!r}"
+                )
             if cell.pruning_rate is not None and cell.runs_of is None:
                 raise InputError(f"Cell {cell.name!r} needs runs_of: the runs to prune.")
             if unknown := cell.published_figures.keys() - figures:

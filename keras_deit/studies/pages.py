@@ -36,8 +36,8 @@ def markdown_page(document: dict, command: str) -> str:
         lines += ["", f"## {dataset}"]
         for title, titles, rows in _tables(part["cells"]):
             lines += ["", *_markdown_table((title, *titles[1:]), rows)]
-        claims = [_claim(claim, bold="**") for claim in part["claims"]]
-        lines += ["", *_markdown_table(_CLAIM_TITLES, claims)]
+        if claims := [_claim(claim, bold="**") for claim in part["claims"]]:
+            lines += ["", *_markdown_table(_CLAIM_TITLES, claims)]
     lines += [
         "",
         _METHOD,
@@ -52,7 +52,8 @@ def html_page(document: dict, command: str) -> str:
         tables = "".join(table(*each) for each in _tables(part["cells"]))
         figures = dict.fromkeys(name for claim in part["claims"] for name in claim["figures"])
         charts = "".join(_chart(part["cells"], name) for name in figures)
-        claims = table("Claims", _CLAIM_TITLES, [_claim(claim) for claim in part["claims"]])
+        claims = [_claim(claim) for claim in part["claims"]]
+        claims = table("Claims", _CLAIM_TITLES, claims) if claims else ""
         parts[dataset] = (dataset, f"{tables}{charts}{claims}<p>{text(_METHOD)}</p>")
     parts["conditions"] = ("Conditions", values_table("Measured with", document["conditions"]))
     parts["command"] = ("Command", f"<pre>{text(command)}</pre>")
@@ -81,7 +82,8 @@ def _tables(cells: dict) -> list[tuple[str, list[str], list[list[str]]]]:
     tables = []
     if top1 is not None:
         rows = [[cell, *_numbers(figure)] for cell, figure in top1.items()]
-        tables.append((TOP1, ["", "mean", "std", "seeds", "published"], rows))
+        titles = ["", "mean", "std", "least", "most", "seeds", "published"]
+        tables.append((TOP1, titles, rows))
     if measured:
         rows = [[name, *map(_in_short, by_cell.values())] for name, by_cell in measured.items()]
         title = "mean ± std of the seeds, and in brackets what is published"
@@ -90,8 +92,9 @@ def _tables(cells: dict) -> list[tuple[str, list[str], list[list[str]]]]:
 
 
 def _numbers(figure: dict) -> list[str]:
-    """Returns mean, std, number of seeds and the published figure as texts."""
-    shown = [figure["mean"], figure["std"]]
+    """Returns mean, std, least, most, number of seeds and the published figure as texts."""
+    values = figure["values"].values()
+    shown = [figure["mean"], figure["std"], min(values, default=None), max(values, default=None)]
     texts = ["–" if value is None else _rounded(value) for value in shown]
     published = "" if figure["published"] is None else f"{figure['published']:g}"
     return [*texts, str(len(figure["values"])), published]
@@ -99,7 +102,7 @@ def _numbers(figure: dict) -> list[str]:
 
 def _in_short(figure: dict) -> str:
     """Returns mean, std and the published figure in one text."""
-    mean, std, _, published = _numbers(figure)
+    mean, std, *_, published = _numbers(figure)
     spread = f" ± {std}" if figure["std"] is not None else ""
     return f"{mean}{spread}{f' ({published})' if published else ''}"
 

@@ -5,19 +5,21 @@ import pathlib
 import platform
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.files import check_writable, write_json
+from keras_deit.core.files import check_writable, read_json, write_json
+from keras_deit.evaluation.evaluate import evaluate_run
 from keras_deit.evaluation.seed_processes import run_side_by_side
 from keras_deit.evaluation.seed_study import parse_seeds, seeds_text
-from keras_deit.studies.definition import get_study
+from keras_deit.studies.definition import StudyDefinition, get_study
 from keras_deit.studies.options import study_datasets, study_folder
 from keras_deit.studies.pages import html_page, markdown_page
-from keras_deit.studies.results import study_document
+from keras_deit.studies.results import DISAGREEMENT, study_document
 from keras_deit.studies.scheduling import Processes, StudyTrainings, next_of
+from keras_deit.training import Run
 from keras_deit.version import __version__
 
 DOCUMENT = "study.json"
@@ -73,6 +75,8 @@ def run_study(
         }
         run_side_by_side(lambda: next_of(by_dataset.values()), parallel_seeds)
     runs = {dataset: trainings.runs() for dataset, trainings in by_dataset.items()}
+    for of_data in runs.values():
+        compare_answers(study, of_data, print_fn)
     failed = [line for trainings in by_dataset.values() for line in trainings.failed]
     document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
@@ -81,6 +85,35 @@ def run_study(
     if failed:
         raise InputError(f"{len(failed)} trainings of {folder} have failed: {'; '.join(failed)}")
     return document
+
+
+def compare_answers(
+    study: StudyDefinition,
+    runs: Mapping[str, Mapping[int, Run]],
+    print_fn: Callable[[str], None],
+) -> None:
+    """Adds the answers of other cells to the disagreement in `evaluation.json` of their runs.
+
+    Args:
+        study: the study, whose cells say with which others they are compared.
+        runs: finished runs by the name of the cell and the seed.
+        print_fn: called with each line for the user.
+    """
+    for cell in study.cells:
+        others = runs.get(cell.compared_with, {}) if cell.compared_with else {}
+        if not others:
+            continue
+        for seed, run in runs.get(cell.runs_from, {}).items():
+            stored = read_json(run.evaluation_file, f"{run.evaluation_file} is no evaluation")
+            if seed not in others or cell.compared_with in stored[DISAGREEMENT]["names"]:
+                continue
+            print_fn(f"{cell.name}: Seed {seed}: compared with {cell.compared_with}.")
+            other = others[seed].path
+            found = evaluate_run(str(run.path), compare=[other], print_fn=print_fn)[DISAGREEMENT]
+            mine = stored[DISAGREEMENT]["names"]
+            names = [n if n in mine else cell.compared_with for n in found["names"]]
+            stored[DISAGREEMENT] = {**found, "names": names}
+            write_json(run.evaluation_file, stored)
 
 
 def _command(name, datasets, seeds, scale, output) -> str:

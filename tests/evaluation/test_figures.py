@@ -87,6 +87,15 @@ def test_figures_equal_those_of_scikit_learn(name):
         assert {**chances, "top1_interval": 0} == pytest.approx({**found, "top1_interval": 0})
 
 
+def test_recall_is_top1_on_classes_of_equal_size_alone():
+    labels, logits = answers(count=50 * CLASSES)
+    balanced = np.arange(50 * CLASSES) % CLASSES
+    found = classification_figures(balanced, logits, 1.5)
+    assert found["macro_recall"] == pytest.approx(found["top1"], abs=1e-12)
+    found = classification_figures(labels, logits, 1.5)
+    assert abs(found["macro_recall"] - found["top1"]) > 1e-4
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_classes_and_confusion_equal_those_of_scikit_learn(name):
     labels, logits = CASES[name]

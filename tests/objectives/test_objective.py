@@ -106,13 +106,14 @@ def test_binary_cross_entropy_is_refused_with_label_smoothing():
     Supervised().check(Augmentation(label_smoothing=0.1))
 
 
-def supervised_logs(model, loss, x, y, weights):
+def supervised_logs(model, loss, x, y, weights, per_head_loss=False):
     """Returns what a step of `Supervised` logs, computed by NumPy from the logits of the heads."""
     heads = {name: numpy(logits) for name, logits in model(x).items()}
     fused = np.mean(list(heads.values()), axis=0)
     truth = y if y.ndim == 1 else y.argmax(axis=-1)
     targets = np.eye(CLASSES)[y] if loss == "sigmoid_cross_entropy" and y.ndim == 1 else y
-    expected = (REFERENCES[loss](targets, fused) * weights).mean()
+    judged = list(heads.values()) if per_head_loss else [fused]
+    expected = np.mean([(REFERENCES[loss](targets, x) * weights).mean() for x in judged])
 
     def accuracy(logits):
         return ((logits.argmax(axis=-1) == truth) * weights).sum() / weights.sum()
@@ -124,18 +125,21 @@ def supervised_logs(model, loss, x, y, weights):
 
 
 @pytest.mark.parametrize(
-    ("loss", "labels", "distilled"),
+    ("loss", "labels", "distilled", "per_head_loss"),
     [
-        *[(loss, "distributions", True) for loss in REFERENCES],
-        ("cross_entropy", "integers", True),
-        ("sigmoid_cross_entropy", "distributions", False),
+        *[(loss, "distributions", True, False) for loss in REFERENCES],
+        ("cross_entropy", "integers", True, False),
+        ("cross_entropy", "integers", True, True),
+        ("sigmoid_cross_entropy", "distributions", False, False),
+        ("sigmoid_cross_entropy", "distributions", False, True),
     ],
 )
-def test_supervised_training_agrees_with_numpy(loss, labels, distilled):
-    model = TrainingModel(small_student(distilled), Supervised(loss))
+def test_supervised_training_agrees_with_numpy(loss, labels, distilled, per_head_loss):
+    objective = Supervised(loss, per_head_loss=per_head_loss)
+    model = TrainingModel(small_student(distilled), objective)
     model.compile("sgd", jit_compile=False)
     x, y, weights = batch(labels=labels)
-    expected = supervised_logs(model, loss, x, y, weights)
+    expected = supervised_logs(model, loss, x, y, weights, per_head_loss)
     assert_logs(model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True), expected)
     assert_logs(model.train_on_batch(x, y, weights, return_dict=True), expected)
 

@@ -20,6 +20,7 @@ from keras_deit.evaluation.study_comparison import paired
 from keras_deit.studies import (
     Cell,
     Claim,
+    Figure,
     StudyDefinition,
     data,
     get_study,
@@ -47,7 +48,7 @@ def small_study(**changes) -> StudyDefinition:
         "source": "nowhere",
         "cells": (
             Cell("short", {"epochs": 1}, published=50.0),
-            Cell("long", {"epochs": 4}),
+            Cell("long", {"epochs": 4}, compared_with="short"),
             Cell("pruned", pruning_rate=0.4, runs_of="short"),
             Cell(
                 "on top",
@@ -58,6 +59,7 @@ def small_study(**changes) -> StudyDefinition:
             ),
         ),
         "claims": (Claim("long", "short", "Longer is better."),),
+        "figures": (Figure("differ", ("disagreement", "short", "class")),),
         "datasets": ("digits",),
         "reason": "they are there",
         "small": {
@@ -99,6 +101,7 @@ def test_every_cell_is_a_training(name, scale, tmp_path, monkeypatch):
         {"cells": (Cell("a", head="both"),)},
         {"cells": (Cell("a", runs_of="b"),)},
         {"cells": (Cell("a", pruning_rate=0.4),)},
+        {"cells": (Cell("a", compared_with="b"),)},
         {"cells": (Cell("a", {"weights": "run:b"}), Cell("b"))},
         {"claims": (Claim("long", "longest", ""),)},
         {"claims": (Claim("long", "short", "", ("top-1", "top-9")),)},
@@ -179,8 +182,8 @@ def test_a_plan_has_steps_and_time_and_counts_a_teacher_once(capsys, tmp_path):
     cells = ["--dataset=digits", "--seeds=0:2", f"--output_dir={tmp_path / 'study'}"]
     run_command(["study", "tokens", "--plan", *cells])
     *rows, total = capsys.readouterr().out.splitlines()
-    assert ["2 × 1,170 steps" in row for row in rows] == [True, True]
-    assert "with 1 training of a teacher" in total and "4 trainings" in total
+    assert ["2 × 1,170 steps" in row for row in rows] == [True] * 3
+    assert "with 1 training of a teacher" in total and "6 trainings" in total
     assert "two cores" in total
 
 
@@ -236,6 +239,17 @@ def test_figures_of_runs_from_the_same_runs_are_compared_by_pairs(cells):
     assert [low, high] == pytest.approx([differences.mean() - half, differences.mean() + half])
 
 
+def test_a_study_without_claims_has_a_page():
+    summary = results._summary({0: 60.0, 1: 70.0, 2: 65.0})
+    cells = {"only": {"top-1": {**summary, "published": None}}}
+    part = {"cells": cells, "claims": results._claims(small_study(claims=()), cells, "small")}
+    names = ("study", "title", "source", "remarks", "reason")
+    document = {**dict.fromkeys(names, "a"), "conditions": {}, "data": {"digits": part}}
+    page = markdown_page(document, "")
+    assert "| only | 65.00 | 5.00 | 60.00 | 70.00 | 3 |" in page and "verdict" not in page
+    assert "verdict" not in html_page(document, "")
+
+
 @pytest.mark.parametrize(
     ("seeds", "verdict"), [("23", "not measured"), ("13", "one seed, no verdict")]
 )
@@ -282,8 +296,6 @@ def test_a_top1_is_that_of_the_final_weights_unless_the_averaged_ones_are_asked_
 
 
 def test_figures_of_an_evaluation_are_found_by_their_path():
-    from keras_deit.studies.definition import Figure
-
     evaluation = {
         "figures": {"fused": {"macro_f1": 0.5}},
         "token_cosine": [0.1, 0.9],
@@ -357,7 +369,10 @@ def test_a_row_starts_when_the_runs_that_it_needs_are_there(tmp_path, monkeypatc
     [
         (
             "distillation",
-            {("soft, class token", "token, soft"), ("hard, class token", "token, both")},
+            {
+                ("soft, class token", "soft, class token, weight 0.9", "token, soft"),
+                ("hard, class token", "token, both"),
+            },
         ),
         ("augmentation", set()),
         ("tokens", set()),
@@ -420,6 +435,11 @@ def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys
     cells = document["data"]["digits"]["cells"]
     assert all(len(cell["top-1"]["values"]) == 2 for cell in cells.values())
     assert cells["short"]["top-1"]["published"] == 50.0
+    # At most as often as one of the two is wrong.
+    wrong = [sum(100 - cell["top-1"]["values"][seed] for cell in cells.values()) for seed in "01"]
+    differ = cells["long"]["differ"]["values"]
+    assert not cells["short"]["differ"]["values"] and list(differ) == ["0", "1"]
+    assert all(0 < 100 * differ[seed] <= wrong[int(seed)] for seed in "01")
     assert json.loads((tmp_path / "study.json").read_text()) == document
     assert "keras-deit study tiny" in (tmp_path / "study.md").read_text("utf-8")
     runs = list(tmp_path.rglob("final.weights.h5"))
@@ -427,7 +447,8 @@ def test_a_study_runs_goes_on_and_writes_its_pages(tmp_path, monkeypatch, capsys
     assert len(runs) == 4
 
     run_command(["study", "tiny", f"--output_dir={tmp_path}"])
-    assert "Longer is better." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Longer is better." in said and "compared with" not in said
     assert [file.stat().st_mtime_ns for file in runs] == times
     page = (tmp_path / "study.html").read_text("utf-8")
     assert page.count("<circle") == 4 and "http" not in page.split("</style>")[1]

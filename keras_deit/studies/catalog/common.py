@@ -5,6 +5,10 @@ learns little in so few steps, and the values of the recipe auto. The length of 
 number of steps, so that its results do not depend on what else the machine does.
 """
 
+from dataclasses import fields
+
+from keras_deit.recipes.teacher_recipe import SMALL_DATA_AUGMENTATION
+
 THESIS = "H. Touvron's PhD thesis"
 LETTERS = (
     "26 letters in the fonts of matplotlib, turned and with noise, test fonts unseen: models of "
@@ -39,7 +43,8 @@ TEACHER = {
 DEIT_BASE = {**IMAGENET, "recipe": "deit_distilled", "model": "deit_base_patch16_224"}
 AUGMENTED = {"auto_augment": "rand-m9-mstd0.5-inc1", "mixup_alpha": 0.8, "cutmix_alpha": 1.0}
 HARD = {"distillation": "hard", "alpha": 0.5}
-SOFT = {"distillation": "soft", "alpha": 0.9, "temperature": 3.0}
+# The thesis's λ of "usual" distillation is the weight of the teacher's distribution.
+SOFT = {"distillation": "soft", "alpha": 0.1, "temperature": 3.0}
 
 
 def distilled(values: dict, **more) -> dict:
@@ -52,3 +57,11 @@ def distilled(values: dict, **more) -> dict:
 
 
 TOKEN = distilled(HARD, distilled=True)
+# Goes on with the weights of another run with what the recipe auto has for training from scratch:
+# by itself it would take the values for fine-tuning.
+AS_BEFORE = {
+    **{f.name: getattr(SMALL_DATA_AUGMENTATION, f.name) for f in fields(SMALL_DATA_AUGMENTATION)},
+    **{"evaluation_interpolation": "bilinear", "batch_size": 32, "layer_decay": 1.0},
+    "drop_path_rate": 0.0,
+    **{"warmup_steps": 0, "warmup_learning_rate": 0.0},
+}

@@ -1,9 +1,7 @@
 """Studies of the size of the images."""
 
-from dataclasses import fields
-
-from keras_deit.recipes.teacher_recipe import SMALL_DATA_AUGMENTATION
 from keras_deit.studies.catalog.common import (
+    AS_BEFORE,
     IMAGENET,
     LETTERS,
     SMALL,
@@ -16,13 +14,6 @@ from keras_deit.studies.definition import (
     register_study,
 )
 
-# What the recipe auto has for training from scratch: for fine-tuning it has other values.
-_AS_BEFORE = {
-    **{f.name: getattr(SMALL_DATA_AUGMENTATION, f.name) for f in fields(SMALL_DATA_AUGMENTATION)},
-    **{"evaluation_interpolation": "bilinear", "batch_size": 32, "layer_decay": 1.0},
-    "drop_path_rate": 0.0,
-    **{"warmup_steps": 0, "warmup_learning_rate": 0.0},
-}
 # A step that changes nothing, not even the statistics of batch normalization: the model is only
 # evaluated at another size.
 _UNCHANGED = {
@@ -32,9 +23,26 @@ _UNCHANGED = {
     "weight_decay": 0.0,
     "training_mode": False,
 }
-_SMALL_UNCHANGED = {**_AS_BEFORE, **_UNCHANGED}
+_SMALL_UNCHANGED = {**AS_BEFORE, **_UNCHANGED}
 _PAPER_UNCHANGED = {**_UNCHANGED, "warmup_epochs": 0}
-_AT_384 = {"model": "deit_base_patch16_384", "evaluation_crop_ratio": 1.0}
+# Sides of images at the scale "small" by those of the publication, with top-1 after fine-tuning.
+_FINE_TUNED = {160: (16, 79.9), 320: (28, 82.7), 384: (32, 83.1)}
+
+
+def _fine_tuned_cell(side: int) -> Cell:
+    small_side, published = _FINE_TUNED[side]
+    if side == 384:
+        model = {"model": "deit_base_patch16_384", "evaluation_crop_ratio": 1.0}
+    else:
+        model = {"model": "deit_base_patch16_224", "image_size": side}
+    return Cell(
+        f"fine-tuned at {side}",
+        {"weights": "run:trained at 224"},
+        small={**AS_BEFORE, "image_size": small_side, "steps": 480, "learning_rate": 3e-4},
+        paper={"recipe": "deit_finetune_384", **model},
+        published=published,
+    )
+
 
 register_study(
     StudyDefinition(
@@ -48,16 +56,7 @@ register_study(
                 small={"image_size": 32, "weights": "run:trained at 224", **_SMALL_UNCHANGED},
                 paper={"image_size": 384, "weights": "run:trained at 224", **_PAPER_UNCHANGED},
             ),
-            Cell(
-                "fine-tuned at 384",
-                small={
-                    **_AS_BEFORE,
-                    **{"image_size": 32, "weights": "run:trained at 224"},
-                    **{"steps": 480, "learning_rate": 3e-4},
-                },
-                paper={"recipe": "deit_finetune_384", **_AT_384, "weights": "run:trained at 224"},
-                published=83.1,
-            ),
+            *map(_fine_tuned_cell, _FINE_TUNED),
             Cell(
                 "fine-tuned at 384, crop ratio 0.875",
                 small={
@@ -65,7 +64,7 @@ register_study(
                     **{**_SMALL_UNCHANGED, "evaluation_crop_ratio": 0.875},
                 },
                 paper={
-                    **{**_AT_384, "weights": "run:fine-tuned at 384"},
+                    **{"model": "deit_base_patch16_384", "weights": "run:fine-tuned at 384"},
                     **{**_PAPER_UNCHANGED, "evaluation_crop_ratio": 0.875},
                 },
                 published=82.9,
@@ -73,7 +72,7 @@ register_study(
             Cell(
                 "trained further at 224",
                 small={
-                    **_AS_BEFORE,
+                    **AS_BEFORE,
                     **{"image_size": 24, "weights": "run:trained at 224"},
                     **{"steps": 480, "learning_rate": 3e-4},
                 },
@@ -85,6 +84,7 @@ register_study(
         ),
         claims=(
             Claim("fine-tuned at 384", "trained at 224", "Fine-tuning at a larger size helps."),
+            Claim("fine-tuned at 384", "fine-tuned at 160", "At a smaller size it does not."),
             Claim(
                 "fine-tuned at 384",
                 "trained further at 224",
@@ -106,11 +106,10 @@ register_study(
         small={**SMALL, "patch_size": 4, "evaluation_crop_ratio": 1.0},
         paper={**IMAGENET, "recipe": "deit", "model": "deit_base_patch16_224"},
         seeds="0:5",
-        remarks="24 and 32 pixels stand for 224 and 384.",
+        remarks="16, 24, 28 and 32 pixels stand for 160, 224, 320 and 384.",
     )
 )
 
-# Sides of images at the scale "small" by those of the publication.
 _TRAIN_SIDES = {128: 12, 160: 16, 192: 20}
 
 
@@ -121,7 +120,7 @@ def _train_size_cells(side: int, published: float) -> tuple[Cell, Cell]:
         Cell(
             f"{first}, fine-tuned at 224",
             {"weights": f"run:{first}"},
-            small={**_AS_BEFORE, "image_size": 24, "steps": 240, "learning_rate": 3e-4},
+            small={**AS_BEFORE, "image_size": 24, "steps": 240, "learning_rate": 3e-4},
             paper={"recipe": "deit3_1k_finetune"},
             published=published,
         ),
@@ -141,7 +140,7 @@ register_study(
             Cell(
                 "trained further at 224",
                 {"weights": "run:trained at 224"},
-                small={**_AS_BEFORE, "image_size": 24, "steps": 240, "learning_rate": 3e-4},
+                small={**AS_BEFORE, "image_size": 24, "steps": 240, "learning_rate": 3e-4},
                 paper={"recipe": "deit3_1k_finetune"},
             ),
         ),
