@@ -8,19 +8,27 @@ from keras import ops
 from keras_deit.core.processes import has_accelerator
 
 
-def dot_product_attention(query, key, value):
-    """Returns softmax(QKᵀ)·V of scaled queries, without attention maps where the device can.
+def dot_product_attention(query, key, value, scale: float = 1.0):
+    """Returns softmax(scale·QKᵀ)·V, without attention maps where the device can.
 
-    It is `keras.ops.dot_product_attention`, but for one case. On a GPU JAX refuses the gradient of
+    It is `keras.ops.dot_product_attention`, but for two cases. On a GPU JAX refuses the gradient of
     cuDNN's attention where a number of tokens is odd, as it is with a class token, and Keras then
     falls back to attention maps. There one token of padding makes the number even for the gradient,
-    and the kernel is given the lengths without it.
+    and the kernel is given the lengths without it. On PyTorch Keras copies its tensors before the
+    kernel, which takes them as they are.
 
     Args:
-        query: (batch, length, num_heads, head_dim), scaled.
+        query: (batch, length, num_heads, head_dim).
         key: (batch, attended length, num_heads, head_dim).
         value: like `key`, or with narrower heads, as an attention has them that is pruned.
+        scale: factor of the logits. It scales the query and not the product where the kernel does
+            not do so itself, because the product could overflow in float16.
     """
+    is_of_torch = keras.backend.backend() == "torch" and not isinstance(query, keras.KerasTensor)
+    if is_of_torch and value.shape[-1] == query.shape[-1]:
+        return _attention_of_torch(query, key, value, scale)
+    if scale != 1.0:
+        query = query * scale
     if value.shape[-1] < query.shape[-1]:
         return _attention_of_narrow_values(query, key, value)
     if _jax_refuses_gradient(query, key):
@@ -28,6 +36,14 @@ def dot_product_attention(query, key, value):
     if keras.backend.backend() == "jax" and not has_accelerator():
         return _attention_of_matrices(query, key, value)
     return ops.dot_product_attention(query, key, value, scale=1.0)
+
+
+def _attention_of_torch(query, key, value, scale: float):
+    from torch.nn.functional import scaled_dot_product_attention
+
+    query, key, value = (ops.transpose(tensor, (0, 2, 1, 3)) for tensor in (query, key, value))
+    attended = scaled_dot_product_attention(query, key, value, scale=scale)
+    return ops.transpose(attended, (0, 2, 1, 3))
 
 
 def _attention_of_narrow_values(query, key, value):

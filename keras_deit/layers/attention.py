@@ -192,11 +192,15 @@ class MultiHeadSelfAttention(GatedAttention):
     def attend(self, query, key, value):
         """Returns the attended values; all tensors are (batch, length, num_heads, head_dim), but
         the values are narrower if not all outputs are kept."""
-        return dot_product_attention(self._scaled(query), key, value)
+        return dot_product_attention(query, key, value, self._scale)
+
+    @property
+    def _scale(self) -> float:
+        return self.scale_of_logits or self._head_dim**-0.5
 
     def _scaled(self, query):
         # The query is scaled, and not the product, because that could overflow in float16.
-        return query * (self.scale_of_logits or self._head_dim**-0.5)
+        return query * self._scale
 
     def attention_probabilities(self, tokens):
         """Returns the softmax output (batch, num_heads, length, length), float32."""

@@ -70,11 +70,10 @@ class ClassAttention(GatedAttention):
 
     def call(self, tokens):
         classes, attended_to = self._queried_and_attended_to(tokens)
-        # The query is scaled first because the product could overflow in float16.
-        query = self._split_heads(self.query(classes)) * self.head_dim**-0.5
+        query = self._split_heads(self.query(classes))
         key = self._split_heads(self.key(attended_to))
         value = self._split_heads(self.value(attended_to))
-        attended = dot_product_attention(query, key, value)
+        attended = dot_product_attention(query, key, value, self.head_dim**-0.5)
         attended = ops.reshape(attended, (-1, self.num_class_tokens, self.attended_shape[-1]))
         return self.projection(through(self.output_channels, attended))
 

@@ -159,8 +159,7 @@ class T2TAttention(CompositeLayer):
             maps = ops.cast(self._probabilities(query, key), value.dtype)
             attended = ops.einsum("bhqk,bkhd->bqhd", maps, value)
         else:
-            # The query is scaled first because the product could overflow in float16.
-            attended = dot_product_attention(query * self._factor, key, value)
+            attended = dot_product_attention(query, key, value, self._factor)
         merged = (-1, tokens.shape[1], self._width)
         projected = self.projection(ops.reshape(attended, merged))
         main = ops.reshape(value, merged) if self.num_heads == 1 else tokens

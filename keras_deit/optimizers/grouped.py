@@ -159,12 +159,22 @@ class GroupedOptimizer(OptimizerHooks):
         # Without compilation a branch is faster than computing both outcomes.
         if keras.backend.backend() == "torch" and not bool(_is_finite(gradients[0])):
             return
+        if self.apply_at_once(gradients, variables, learning_rate):
+            return
         # Several replicas update their variables each in a scope of its own.
         self._of_step.values = {} if num_replicas_in_sync() == 1 else None
         try:
             super().apply_updates(gradients, variables, learning_rate)
         finally:
             self._of_step.values = None
+
+    def apply_at_once(self, gradients, variables, learning_rate) -> bool:
+        """Updates all variables together, where that is faster than `updates` for each.
+
+        Returns:
+            Whether it has; by default there is no such way.
+        """
+        return False
 
     def once_per_step(self, name: str, compute: Callable):
         """Returns what `compute` returns for the first variable of a step, for all of them.
