@@ -70,17 +70,22 @@ class ImageChecks:
             return self._checked_generator(x)
         if isinstance(x, keras.utils.PyDataset):
             self._check_pixels(x[0])
-        elif hasattr(getattr(x, "dataset", None), "__getitem__"):  # a DataLoader of PyTorch
-            self._check_pixels(x.dataset[0])
+        elif hasattr(x, "dataset") and hasattr(x, "collate_fn"):  # a DataLoader of PyTorch
+            self._check_pixels(_first_batch(x))
+        elif _is_grain(x):
+            return x.map(self._looked)
         else:
             self._check_pixels(x)
         return x
 
     def _checked_generator(self, batches):
         for index, batch in enumerate(batches):
-            if index == 0:
-                self._check_pixels(batch)
-            yield batch
+            yield self._looked(batch) if index == 0 else batch
+
+    def _looked(self, batch):
+        """Returns a batch after a look at it."""
+        self._check_pixels(batch)
+        return batch
 
     def _checked_dataset(self, dataset, tensorflow):
         """Looks at the first batch when it is drawn: drawing it twice takes time, and from a
@@ -166,8 +171,24 @@ def _checked(functional: type[keras.Model]) -> type[keras.Model]:
 
 
 def _first(batch):
-    """Returns the images of a batch, which may have labels and weights."""
+    """Returns the images of a batch, which may have labels and weights, or a name."""
+    if isinstance(batch, dict) and len(batch) == 1:
+        return _first(*batch.values())
     return _first(batch[0]) if isinstance(batch, (tuple, list)) and batch else batch
+
+
+def _first_batch(loader):
+    """Returns a batch of the first example of a DataLoader; None if it has no first one."""
+    try:
+        return loader.collate_fn([loader.dataset[0]])
+    except Exception:  # Whatever the user's data set and function raise, their training will tell.
+        return None
+
+
+def _is_grain(data) -> bool:
+    """Returns whether data are a data set of Grain, without importing it."""
+    grain = sys.modules.get("grain")
+    return grain is not None and isinstance(data, (grain.MapDataset, grain.IterDataset))
 
 
 def _values(images) -> np.ndarray | None:

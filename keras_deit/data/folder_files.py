@@ -2,18 +2,21 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_deit.core.errors import InputError
 from keras_deit.core.names import printable
 
-# The names of a split's folder, in any capitals.
-SPLIT_OF = {
+# The names of a split's folder.
+_SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "val", "valid"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+# What may stand around them, as in seg_train, test_set and valid-images.
+_AROUND_SPLIT = re.compile(r"^(?:seg[_ -])?([a-z]+?)(?:[_ -]?(?:set|images|data))?$")
 # What OpenCV decodes, and other images, which must not be dropped without a word.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
@@ -108,6 +111,12 @@ def split_classes(files: FolderFiles) -> None:
         files.by_class[split] = finer
 
 
+def split_of(name: str) -> str | None:
+    """Returns the split that a folder of a name has, in any capitals; None if it is of none."""
+    found = _AROUND_SPLIT.match(name.lower())
+    return found and _SPLIT_OF.get(found[1])
+
+
 def image_files(folder: str | Path) -> list[str]:
     """Returns the paths of all images below a folder, also those that cannot be decoded.
 
@@ -132,7 +141,7 @@ def _split_folders(root: Path, to_evaluate: bool) -> dict[str, Path]:
     candidates: dict[str, list[Path]] = {}
     others = []
     for folder in _subfolders(root):
-        split = SPLIT_OF.get(os.path.basename(folder).lower())
+        split = split_of(os.path.basename(folder))
         if split is not None:
             candidates.setdefault(split, []).append(Path(folder))
         elif next(_images_below(folder), None):
@@ -143,7 +152,7 @@ def _split_folders(root: Path, to_evaluate: bool) -> dict[str, Path]:
     }
     structured = {split: folders for split, folders in structured.items() if folders}
     main = structured.get("train") or (to_evaluate and next(iter(structured.values()), []))
-    if main and not (others and _holds_images(main[0])):
+    if main and not (others and _is_class(main[0])):
         return {split: _only(folders) for split, folders in structured.items()}
     if others or not candidates:
         return {"test" if to_evaluate else "train": root}
@@ -164,8 +173,10 @@ def _only(folders: list[Path]) -> Path:
     return folders[0]
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(_is_image(path) for path in _entries(folder) if not os.path.isdir(path))
+def _is_class(folder: Path) -> bool:
+    """Returns whether most images below a folder are in it and not in folders of classes."""
+    own = sum(_is_image(path) for path in _entries(folder) if not os.path.isdir(path))
+    return own > 0 and 2 * own >= sum(1 for _ in _images_below(folder))
 
 
 def _holds_classes(folder: Path) -> bool:
@@ -208,7 +219,7 @@ def _check_order_of_levels(files: FolderFiles) -> None:
     """Refuses CLASS/train/*.jpg: its splits would be mixed."""
     for folder in files.folders.values():
         inner = [
-            {SPLIT_OF.get(os.path.basename(path).lower()) for path in _subfolders(class_folder)}
+            {split_of(os.path.basename(path)) for path in _subfolders(class_folder)}
             for class_folder in _subfolders(folder)
         ]
         if inner and all(len(splits - {None}) >= 2 for splits in inner):

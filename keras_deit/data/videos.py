@@ -13,7 +13,7 @@ from keras_deit.core.errors import InputError
 from keras_deit.core.files import named
 from keras_deit.core.names import printable, readable
 from keras_deit.core.progress import Progress
-from keras_deit.data.folder_files import SPLIT_OF, files_below, listed
+from keras_deit.data.folder_files import files_below, listed, split_of
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"),
@@ -55,7 +55,7 @@ def find_videos(root: Path) -> tuple[list[Video], list[str]]:
         raise InputError(f"No such folder: {str(root)!r}. Give a folder of CLASS/*.mp4.")
     videos, others, misplaced = [], [], []
     names = {entry.name for entry in root.iterdir() if entry.is_dir()}
-    has_splits = any(SPLIT_OF.get(name.lower()) == "train" for name in names)
+    has_splits = any(split_of(name) == "train" for name in names)
     for path in files_below(str(root)):
         parts = Path(path).relative_to(root).parts
         if any(part.startswith(".") for part in parts):
@@ -63,7 +63,7 @@ def find_videos(root: Path) -> tuple[list[Video], list[str]]:
         if not path.lower().endswith(VIDEO_SUFFIXES):
             others.append(path)
             continue
-        split = SPLIT_OF.get(parts[0].lower()) if has_splits else None
+        split = split_of(parts[0]) if has_splits else None
         below = parts[1:] if has_splits else parts
         if len(below) < 2 or (has_splits and split is None):
             misplaced.append(path)

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from keras_deit.core.files import exclusive_lock, file_digest, read_json, write_
 from keras_deit.core.precision import precision
 from keras_deit.core.processes import process_index_and_count
 from keras_deit.data import BadImages, Dataset, say_folder
+from keras_deit.data.folder_files import listed
 from keras_deit.evaluation.evaluate import skipping
 from keras_deit.evaluation.measuring import answer, rows_model, some_images
 from keras_deit.evaluation.report import train_with_report
@@ -79,6 +80,7 @@ def prune(print_fn: Callable[[str], None] = print, **options) -> dict:
 def _prune(pruning: Pruning, print_fn: Callable[[str], None]) -> dict:
     data = dataset_of(pruning.job)
     say_folder(data, print_fn)
+    _check_classes(data, pruning.class_names)
     model = _unpruned(pruning, data)
     run = _trained(pruning.gate_job(), pruning.gate_folder, print_fn)
     gated = run.model()
@@ -108,6 +110,15 @@ def _prune(pruning: Pruning, print_fn: Callable[[str], None]) -> dict:
         rows.append(row)
         write_json(pruning.result_file, {"gates": count_gates(gated), "rows": rows})
     return {"gates": count_gates(gated), "rows": rows}
+
+
+def _check_classes(data: Dataset, wanted: Sequence[str]) -> None:
+    """Checks that the classes of the data are those of the run that is pruned, in their order."""
+    if not wanted or tuple(data.class_names) == tuple(wanted):
+        return
+    different = sorted({*wanted} ^ {*data.class_names})
+    what = f"Only one of the two has: {listed(different)}." if different else "Their order differs."
+    raise InputError(f"{data.name} has other classes than the run that is pruned. {what}")
 
 
 def _unpruned(pruning: Pruning, data: Dataset) -> Classifier:

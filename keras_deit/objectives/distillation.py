@@ -12,6 +12,7 @@ from keras_deit.core.image_format import channels_last_images
 from keras_deit.losses import HardDistillation, SoftDistillation
 from keras_deit.objectives.faults import are_probabilities, nan_unless, usable_rows
 from keras_deit.objectives.objective import Batch, fused_logits, hits, register_objective
+from keras_deit.objectives.requirements import warn_of_hidden_heads
 from keras_deit.objectives.supervised import Supervised, accuracies
 from keras_deit.objectives.training_model import TrainingModel
 from keras_deit.teachers import Replay, TeacherRequest
@@ -127,6 +128,8 @@ class Distillation(Supervised):
     def build(self, model):
         super().build(model)
         self.metrics = ("class_accuracy", "distillation_accuracy", "accuracy", "agreement")
+        if self.kind != "none":
+            warn_of_hidden_heads(model)
         if self.replay is not None:
             self._check_classes(self.replay.labels.num_classes)
             return

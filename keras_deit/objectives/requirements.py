@@ -1,5 +1,6 @@
 """What objectives ask of the student and of the augmentation."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import keras
@@ -65,3 +66,21 @@ def check_heads(model: keras.Model) -> None:
             "heads and not each of them, such as a copy by keras.models.clone_model. "
             "type(model).from_config(model.get_config()) copies a model with its heads."
         )
+
+
+def warn_of_hidden_heads(model: keras.Model) -> None:
+    """Warns of a model around one with several heads, which gives their mean alone.
+
+    Distillation then trains that mean on both targets, as it does a model with one head.
+    """
+    if hasattr(model, "heads"):
+        return
+    for layer in getattr(model, "layers", ()):
+        heads = getattr(layer, "heads", None)
+        if isinstance(heads, keras.Model) and len(heads.output) > 1:
+            warnings.warn(
+                f"{model.name} gives the mean of the heads {', '.join(heads.output)} of "
+                f"{layer.name}, so labels and teacher train that mean and not a head each. Let "
+                f"{layer.name} itself be the student, and augment the images before it.",
+                stacklevel=2,
+            )

@@ -22,6 +22,7 @@ from keras_deit.pretrained.own_weights import (
     record_of,
     run_model,
 )
+from keras_deit.pretrained.source_models import normalization_of_name
 from keras_deit.pretrained.sources import Source, find_weights, normalization_beside
 from keras_deit.pretrained.tensor_file import TensorFile
 
@@ -76,6 +77,7 @@ def load_pretrained(model: Classifier, source: str | pathlib.Path) -> None:
         file = open_tensors(found.path, found.name)
         load_tensors(model, file, found)
         held = file.normalization or normalization_beside(found.path)
+        held = held or normalization_of_name(found.path.name)
     if held is not None:
         with corrupt_as_input_error(f"{found.name} says a normalization that cannot be"):
             _set_normalization(model, found, *held)

@@ -17,6 +17,8 @@ from keras_deit.pretrained.sources import find_weights
 
 # What does not belong to the weights: it follows from the data or is a choice of the training.
 _NOT_OF_WEIGHTS = ("name", "trainable", "dtype", "normalization", "num_classes", "layer_settings")
+# Stands in the names of AugReg's weights.
+_AUGREG = ".augreg"
 # What a configuration of timm and transformers calls a model.
 _NAMES = ("architecture", "_name_or_path")
 
@@ -141,3 +143,20 @@ def _named(text: str) -> SourceModel | None:
         if re.search(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])", words)
     ]
     return SourceModel(max(found, key=len), {}) if found else None
+
+
+def normalization_of_name(name: str) -> tuple | None:
+    """Returns mean and std of the images of published weights by the name of their file.
+
+    It is None for other files: those of DINO and of MAE are named after the same models, and are
+    for images with another normalization.
+
+    Args:
+        name: name of the file, as the authors or timm publish it.
+    """
+    known = _named(name)
+    if known is None:
+        return None
+    spec = get_spec(known.name)
+    is_published = name in spec.files or _AUGREG in name.lower()
+    return (spec.mean, spec.std) if is_published else None

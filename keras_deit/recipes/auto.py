@@ -31,6 +31,8 @@ _LARGE_DATA = 200_000
 _LARGEST_SIDE = {False: 64, True: 224}
 # The side of a patch is chosen so that there are at most so many in a row.
 _MAX_GRID = 8
+# So many if the side is given and no larger patch divides it.
+_LARGEST_GRID = 12
 # A teacher sees images that are not larger than this at twice their side.
 _SMALL_SIDE = 64
 _MODEL = "deit_tiny_patch16_224"
@@ -260,7 +262,9 @@ def _small_model(situation: Situation) -> tuple[dict, list[str]]:
     patch = 2
     while side / patch > _MAX_GRID:
         patch *= 2
-    size = situation.image_size or -(-side // patch) * patch
+    size, patch = _divided(situation.image_size or side, patch)
+    if situation.image_size not in (None, size):
+        why = "the next multiple of the patches to what is given"
     width, depth = (192, 6) if situation.has_accelerator else (96, 4)
     values = {
         "image_size": size,
@@ -292,6 +296,21 @@ def _side(situation: Situation) -> tuple[int, str]:
         return max(own, 16), "about their own size"
     on = "with an accelerator" if situation.has_accelerator else "without an accelerator"
     return largest, f"theirs is {own}, and {largest} is the most that is chosen {on}"
+
+
+def _divided(size: int | tuple[int, int], patch: int) -> tuple[int | tuple[int, int], int]:
+    """Returns the size of images that patches divide, and the side of these patches.
+
+    The patches are half as large where only these divide the size and not too many come of it;
+    otherwise the sides become larger.
+    """
+    sides = size if isinstance(size, tuple) else (size, size)
+    half = patch // 2
+    if any(side % patch for side in sides):
+        if half > 1 and not any(side % half for side in sides):
+            patch = half if max(sides) <= _LARGEST_GRID * half else patch
+        sides = tuple(-(-side // patch) * patch for side in sides)
+    return (sides if isinstance(size, tuple) else sides[0]), patch
 
 
 def _larger(size: int | tuple[int, int]) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from keras_deit.core.errors import InputError, first_line
 from keras_deit.core.files import user_path
 from keras_deit.core.image_format import ImageFormat
+from keras_deit.core.network import failing_quickly
 from keras_deit.teachers.contract import TeacherContract
 
 TIMM = "timm:"
@@ -136,7 +137,8 @@ def load_timm(
     model = name.removeprefix(TIMM)
     try:
         if weights is None:
-            module = timm.create_model(model, pretrained=True)
+            with failing_quickly():
+                module = timm.create_model(model, pretrained=True)
         else:
             module = _with_checkpoint(timm, model, str(user_path(weights)), num_classes)
     except Exception as error:  # of timm, the hub or PyTorch

@@ -162,6 +162,10 @@ def chosen_recipe(given: dict, size: DatasetSize | None = None) -> Recipe:
     recipe = _recipe_by_name(given)
     if recipe is None:
         recipe = auto_recipe(_situation(given, size))
+        if "image_size" in given and "patch_size" not in given:
+            # What is given may not be a multiple of the patches.
+            side = recipe.model_values.get("image_size", given["image_size"])
+            given = {**given, "image_size": side}
     model = get_spec(given.get("model") or recipe.model).name
     return apply_options(recipe.for_model(model), given)
 

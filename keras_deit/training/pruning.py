@@ -54,6 +54,7 @@ class Pruning:
         l1: λ of the training of the gates.
         equal_heads: as for `choose`.
         distillation: values of the `Distillation` of the fine-tuning; empty for the labels alone.
+        class_names: the names of the classes that a run was trained on; empty if nothing says them.
     """
 
     job: Job
@@ -65,6 +66,7 @@ class Pruning:
     l1: float
     equal_heads: bool = True
     distillation: dict = dataclasses.field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     @property
     def gate_folder(self) -> pathlib.Path:
@@ -201,6 +203,7 @@ def make_pruning(**given) -> Pruning:
         l1,
         equal_heads,
         {"kind": kind, **distillation} if kind != "none" else {},
+        () if run is None else tuple(run.config["class_names"]),
     )
     _check(pruning)
     return pruning
@@ -295,7 +298,7 @@ def job_of_run(run: Run) -> Job:
         evaluation_interpolation=config["interpolation"],
         validation_epochs=identity.get("validation_epochs", 1),
     )
-    of_identity = ("test_share", "train_examples", "seed", "mixed_precision")
+    of_identity = ("test_share", "train_examples", "seed", "mixed_precision", "coarse")
     of_config = ("data_dir", "on_bad_image", "max_image_pixels", "exif_orientation")
     return Job(
         dataset=identity["dataset"],

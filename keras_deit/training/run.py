@@ -256,7 +256,9 @@ class Run:
                 nothing to extend.
         """
         if extend and not self.config_file.is_file():
-            raise InputError(f"{self.path} is not a run that --extend could train on.")
+            raise InputError(
+                f"{self.path} is not a run that --extend could train on: name the run by --run_dir."
+            )
         if not self.path.exists():
             check_writable(self.config_file)
             return

@@ -14,6 +14,7 @@ from keras_deit.core.names import printable, readable
         ("Käse/".encode() + b"caf\xe9", "Käse/café"),
         ("Käse \N{ZERO WIDTH JOINER}".encode(), "Käse \N{ZERO WIDTH JOINER}"),
         (b"a\nb", "a\nb"),
+        ("cafe\u0301".encode(), "caf\xe9"),
     ],
 )
 def test_bytes_that_are_not_utf_8_are_read_as_latin_1(name, expected):

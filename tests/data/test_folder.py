@@ -114,7 +114,14 @@ def test_shares_that_are_not_possible(tmp_path, share, words):
 
 @pytest.mark.parametrize(
     "names",
-    [("Train", "Valid", "TEST"), ("training", "VAL", "testing"), ("train", "Validation", "Test")],
+    [
+        ("Train", "Valid", "TEST"),
+        ("training", "VAL", "testing"),
+        ("train", "Validation", "Test"),
+        ("training_set", "val_set", "test_set"),
+        ("seg_train", "seg_val", "seg_test"),
+        ("train-images", "valid images", "TestData"),
+    ],
 )
 def test_names_of_splits_in_any_form(tmp_path, names):
     for split, count in zip(names, (5, 2, 3), strict=True):
@@ -137,6 +144,26 @@ def test_classes_can_have_the_names_of_splits(tmp_path):
             write_image(tmp_path / "inner" / "validation" / name / "0.png", (9, 9, 9))
     inner = load(tmp_path / "inner")
     assert inner.class_names == ("test", "train", "valley") and sizes(inner) == [3, 3, 3]
+
+
+def test_an_image_beside_the_classes_of_a_split_makes_it_no_class(tmp_path):
+    for split in ("train", "val"):
+        for name in ("ant", "bee"):
+            write_class(tmp_path / split, name, 5)
+    write_image(tmp_path / "train" / "stray.png", (9, 9, 9))
+    write_image(tmp_path / "samples" / "one.png", (9, 9, 9))
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("ant", "bee")
+    notes = " ".join(dataset.notes)
+    assert "stray.png" in notes and "samples" in notes
+
+
+def test_accents_of_macos_are_the_same_class(tmp_path):
+    for split, accent in (("train", "e\u0301"), ("val", "\xe9")):
+        for name in (f"caf{accent}", "bee"):
+            for number in range(4):
+                write_image(tmp_path / split / name / f"{number}.png", (9, 9, 9))
+    assert load(tmp_path).class_names == ("bee", "caf\xe9")
 
 
 def test_splits_inside_of_classes_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """`prune`: the trained gates, a pruned run for each rate, resuming, and bad input."""
 
+import dataclasses
 import json
 import types
 
@@ -13,7 +14,7 @@ from keras_deit.evaluation.pruning import relative_speed
 from keras_deit.models import count_macs
 from keras_deit.optimizers import Optimization
 from keras_deit.pretrained.conversion import model_from, save_model
-from keras_deit.training import pruning, train_job
+from keras_deit.training import dataset_of, pruning, train_job
 
 ONE_EPOCH = {"gate_epochs": 1, "finetune_epochs": 1}
 
@@ -94,6 +95,20 @@ def test_speed_is_measured_by_turns():
     speed = relative_speed(narrow, wide, images)
     assert speed["images_per_second"] > 0 and speed["times_as_fast"] > 0
     assert calls[4:8] == ["narrow", "wide", "narrow", "wide"]
+
+
+def test_other_classes_than_those_of_the_run_are_refused(trained, monkeypatch, tmp_path):
+    data = dataset_of(pruning.make_pruning(run_dir=trained.path, rate=[0.4]).job)
+    names = tuple(trained.config["class_names"])
+    for changed, message in (
+        (names[::-1], "Their order differs"),
+        (("other", *names[1:]), "Only one of the two has: .*other"),
+    ):
+        other = dataclasses.replace(data, class_names=changed)
+        monkeypatch.setattr("keras_deit.evaluation.pruning.dataset_of", lambda job, d=other: d)
+        with pytest.raises(InputError, match=message):
+            prune(lambda line: None, run_dir=trained.path, rate=[0.4], output=tmp_path / "out")
+    assert not (tmp_path / "out" / "gates").exists()
 
 
 def test_bad_input_is_one_line_before_anything_is_trained(trained, tmp_path):

@@ -39,12 +39,26 @@ def dataset(images):
     return tf.data.Dataset.from_tensor_slices((images, LABELS)).batch(2)
 
 
+def loader(images):
+    import torch
+
+    return torch.utils.data.DataLoader(list(zip(images, LABELS, strict=True)), batch_size=2)
+
+
+def grain_data(images):
+    import grain
+
+    return grain.MapDataset.source(list(zip(images, LABELS, strict=True))).batch(2)
+
+
 USES = {
     "call": lambda model, x: model(x),
     "fit": lambda model, x: compiled(model).fit(x, LABELS, validation_data=(x, LABELS), verbose=0),
     "predict": lambda model, x: model.predict(x, verbose=0),
     "generator": lambda model, x: compiled(model).fit(batches(x), verbose=0),
     "tf.data": lambda model, x: compiled(model).fit(dataset(x), epochs=2, verbose=0),
+    "DataLoader": lambda model, x: compiled(model).fit(loader(x), epochs=2, verbose=0),
+    "Grain": lambda model, x: compiled(model).fit(grain_data(x), epochs=2, verbose=0),
     "heads": lambda model, x: model.heads.predict(x, verbose=0),
     "call of heads": lambda model, x: model.heads(x),
     "features": lambda model, x: model.feature_model().predict(x, verbose=0),
@@ -65,6 +79,18 @@ def test_images_in_0_255_are_warned_of_once_and_normalized_ones_never(use):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", ".*image_format.normalize.*")
         use(PLAIN.build(), PLAIN.build().image_format.normalize(RAW))
+
+
+def test_a_loader_of_data_without_indices_is_trained_on():
+    import torch
+
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(zip(RAW, LABELS, strict=True))
+
+    model = compiled(PLAIN.build())
+    model.fit(torch.utils.data.DataLoader(Endless(), batch_size=2), verbose=0)
+    assert model.optimizer.iterations.numpy() > 0
 
 
 @pytest.mark.backends("tensorflow", "jax", "torch")
@@ -106,3 +132,16 @@ def test_a_clone_that_has_lost_its_heads_is_refused():
     copy = DISTILLED.build()
     copy = type(copy).from_config(copy.get_config())
     assert list(Distiller(copy, PLAIN.build()).objective.heads.output) == ["class", "distillation"]
+
+
+def test_a_model_around_the_heads_is_said_to_hide_them():
+    student = DISTILLED.build()
+    images = keras.Input(DISTILLED.input_shape[1:])
+    around = keras.Model(images, student(keras.layers.GaussianNoise(0.1)(images)))
+    message = rf"mean of the heads class, distillation of {student.name}"
+    with pytest.warns(UserWarning, match=message):
+        Distiller(around, PLAIN.build())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Distiller(student, PLAIN.build())
+        Supervised().build(around)

@@ -579,6 +579,21 @@ def test_shards(kind, state, model, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors", 0.5),
+        # Those of DINO have the name of the model, too, and are for ImageNet's normalization.
+        ("vit_tiny_patch16_224.dino.safetensors", 0.485),
+    ],
+)
+def test_names_of_published_files_say_the_normalization(name, mean, state, tmp_path, lines):
+    save_file(state, tmp_path / name)
+    model = create_model(PLAIN, tmp_path / name, 10, **SIZES)
+    assert model.image_format.mean[0] == mean
+    assert len(lines()) == (mean == 0.5)
+
+
+@pytest.mark.parametrize(
     ("name", "config"),
     [
         ("config.json", {"pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}),

@@ -75,6 +75,25 @@ def test_what_is_given_is_kept():
     assert named.model == "cait_xxs24_224" and named.model_values == {}
 
 
+@pytest.mark.parametrize(
+    ("given", "size", "patch"),
+    [
+        (36, 36, 4),
+        (72, 72, 8),
+        (30, 32, 4),
+        (50, 56, 8),
+        (100, 112, 16),
+        ((30, 60), (32, 64), 8),
+    ],
+)
+def test_any_given_size_has_patches(given, size, patch, folder):
+    recipe = make_job(dataset=folder, image_size=given).recipe
+    values = recipe.model_values
+    assert (values["image_size"], values["patch_size"]) == (size, patch)
+    assert any("next multiple" in reason for reason in recipe.about.reasons) == (given != size)
+    create_model(recipe.model, num_classes=3, **values)
+
+
 def test_weights_are_fine_tuned_and_large_data_has_a_published_recipe():
     fine = chosen(weights="start.safetensors", model="deit_tiny_patch16_224")
     assert fine.weights == "start.safetensors"
