@@ -73,19 +73,27 @@ class ImageChecks:
         elif hasattr(x, "dataset") and hasattr(x, "collate_fn"):  # a DataLoader of PyTorch
             self._check_pixels(_first_batch(x))
         elif _is_grain(x):
-            return x.map(self._looked)
+            return x.map(self._looking())
         else:
             self._check_pixels(x)
         return x
 
     def _checked_generator(self, batches):
-        for index, batch in enumerate(batches):
-            yield self._looked(batch) if index == 0 else batch
+        look = self._looking()
+        for batch in batches:
+            yield look(batch)
 
-    def _looked(self, batch):
-        """Returns a batch after a look at it."""
-        self._check_pixels(batch)
-        return batch
+    def _looking(self):
+        """Returns a function that returns its batches and looks at the first one."""
+        done = []
+
+        def look(batch):
+            if not done:
+                done.append(True)
+                self._check_pixels(batch)
+            return batch
+
+        return look
 
     def _checked_dataset(self, dataset, tensorflow):
         """Looks at the first batch when it is drawn: drawing it twice takes time, and from a

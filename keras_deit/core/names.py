@@ -10,12 +10,16 @@ def readable(name: str) -> str:
     """Returns a name as text that can be encoded as UTF-8.
 
     Bytes that are not UTF-8, as in old archives, are read as Latin-1; Python has them as lone
-    surrogates. Other ones, which no name of a file has, become escapes. Letters and their accents
-    are composed (NFC), which archives of macOS have as two characters.
+    surrogates. Other ones, which no name of a file has, become escapes.
     """
     decoded = (chr(ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in name)
-    composed = unicodedata.normalize("NFC", "".join(decoded))
-    return composed.encode("utf-8", "backslashreplace").decode()
+    return "".join(decoded).encode("utf-8", "backslashreplace").decode()
+
+
+def composed(name: str) -> str:
+    """Returns `printable(name)` with each letter and its accent as one character (NFC), which
+    archives of macOS have as two."""
+    return unicodedata.normalize("NFC", printable(name))
 
 
 def printable(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_deit.core.errors import InputError
-from keras_deit.core.names import printable
+from keras_deit.core.names import composed, printable
 
 # The names of a split's folder.
 _SPLIT_OF = {
@@ -16,7 +16,7 @@ _SPLIT_OF = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 # What may stand around them, as in seg_train, test_set and valid-images.
-_AROUND_SPLIT = re.compile(r"^(?:seg[_ -])?([a-z]+?)(?:[_ -]?(?:set|images|data))?$")
+_AROUND_SPLIT = re.compile(r"(?:seg[_ -])?([a-z]+?)(?:[_ -]?(?:set|images|data))?")
 # What OpenCV decodes, and other images, which must not be dropped without a word.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
@@ -83,9 +83,10 @@ def scan_folder(root: Path, to_evaluate: bool = False) -> FolderFiles:
     for split, folder in folders.items():
         files.by_class[split] = _files_by_class(folder, files)
     if root not in folders.values():
-        beside = [path for path in _entries(root) if path not in map(str, folders.values())]
-        for path in beside:
-            _add_all(path, "files beside the folders of the splits", files)
+        above = {str(path) for folder in folders.values() for path in (folder, *folder.parents)}
+        for path in _entries(root):
+            if path not in above:
+                _add_all(path, "files beside the folders of the splits", files)
     _check_order_of_levels(files)
     return files
 
@@ -107,13 +108,13 @@ def split_classes(files: FolderFiles) -> None:
                         f"{printable(path)} is in no folder of its fine class: expected "
                         "COARSE/FINE/*.jpg."
                     )
-                finer.setdefault(f"{coarse}/{printable(below[1])}", []).append(path)
+                finer.setdefault(f"{coarse}/{composed(below[1])}", []).append(path)
         files.by_class[split] = finer
 
 
 def split_of(name: str) -> str | None:
     """Returns the split that a folder of a name has, in any capitals; None if it is of none."""
-    found = _AROUND_SPLIT.match(name.lower())
+    found = _AROUND_SPLIT.fullmatch(name.lower())
     return found and _SPLIT_OF.get(found[1])
 
 
@@ -140,10 +141,12 @@ def _split_folders(root: Path, to_evaluate: bool) -> dict[str, Path]:
     """Returns the folder of each split; `root` as "train" or "test" if its folders are classes."""
     candidates: dict[str, list[Path]] = {}
     others = []
-    for folder in _subfolders(root):
-        split = split_of(os.path.basename(folder))
-        if split is not None:
-            candidates.setdefault(split, []).append(Path(folder))
+    names = {folder: os.path.basename(folder).lower() for folder in _subfolders(root)}
+    exact = {_SPLIT_OF.get(name) for name in names.values()}
+    for folder, name in names.items():
+        split = split_of(name)
+        if split is not None and (name in _SPLIT_OF or split not in exact):
+            candidates.setdefault(split, []).append(_unwrapped(folder, split))
         elif next(_images_below(folder), None):
             others.append(folder)
     structured = {
@@ -164,6 +167,14 @@ def _split_folders(root: Path, to_evaluate: bool) -> dict[str, Path]:
         f"{root} has the folders {names} without class folders in them, so no image has a label: "
         f"expected {'test' if to_evaluate else 'train'}/CLASS/*.jpg."
     )
+
+
+def _unwrapped(folder: str, split: str) -> Path:
+    """Returns the folder of a split in a folder of the same split that has nothing else."""
+    inner = _subfolders(folder)
+    if len(inner) == 1 and split_of(os.path.basename(inner[0])) == split and _holds_classes(*inner):
+        return Path(inner[0])
+    return Path(folder)
 
 
 def _only(folders: list[Path]) -> Path:
@@ -193,10 +204,10 @@ def _files_by_class(folder: Path, files: FolderFiles) -> dict[str, list[str]]:
             files.add_unused(_reason(name) or reason, path)
         elif reason := _reason(name):
             _add_all(path, reason, files)
-        elif by_class.setdefault(printable(name), []):
-            raise InputError(f"{folder} has two class folders named {printable(name)!r}.")
+        elif by_class.setdefault(composed(name), []):
+            raise InputError(f"{folder} has two class folders named {composed(name)!r}.")
         else:
-            by_class[printable(name)] = _class_files(path, files)
+            by_class[composed(name)] = _class_files(path, files)
     return by_class
 
 

@@ -60,7 +60,8 @@ class AdamW(GroupedOptimizer):
         yield variable, variable - learning_rate * ratio * update
 
     def apply_at_once(self, gradients, variables, learning_rate):
-        is_own = type(self).updates is AdamW.updates
+        own = type(self)
+        is_own = (own.updates, own.update_step) == (AdamW.updates, AdamW.update_step)
         is_float32 = all(variable.dtype == "float32" for variable in variables)
         if keras.backend.backend() != "torch" or not is_own or not is_float32:
             return False
@@ -90,17 +91,20 @@ class AdamW(GroupedOptimizer):
             torch._foreach_lerp_(m, gradients, 1 - self.beta_1)
             torch._foreach_lerp_(v, torch._foreach_mul(gradients, gradients), 1 - self.beta_2)
             first, second = self._corrections("float32")
-            roots = torch._foreach_sqrt(torch._foreach_div(v, second))
+            roots = torch._foreach_div(v, second)
+            torch._foreach_sqrt_(roots)
             torch._foreach_add_(roots, self.epsilon)
-            updates = torch._foreach_div(torch._foreach_div(m, first), roots)
+            updates = torch._foreach_div(m, first)
+            torch._foreach_div_(updates, roots)
+            del roots
             for index, (_, decay, factor) in enumerate(groups):
                 if decay and not self.coupled:
                     updates[index].add_(decays[index] * values[index])
                 ratio = factor * self.trust_ratio(variables[index], updates[index], decay)
                 if not isinstance(ratio, float) or ratio != 1.0:
                     updates[index].mul_(ratio)
-            rate = ops.cast(learning_rate, "float32")
-            torch._foreach_sub_(values, torch._foreach_mul(updates, rate))
+            torch._foreach_mul_(updates, ops.cast(learning_rate, "float32"))
+            torch._foreach_sub_(values, updates)
 
     def trust_ratio(self, variable, update, decay: float):
         """Returns the factor of the learning rate of a variable, which is 1 in AdamW."""

@@ -52,6 +52,7 @@ class Situation:
         weights: trained weights to start from, if they are given.
         model: name of the model, if it is given.
         image_size: side of the images, if it is given.
+        patch_size: side of the patches, if it is given.
         teacher: name of the teacher, if it is given; then it is distilled from.
         teacher_weights: weights that the teacher starts from, if they are given.
         weights_are_of_student: whether the weights are of the model that the recipe is for, and not
@@ -63,6 +64,7 @@ class Situation:
     weights: str | None = None
     model: str | None = None
     image_size: int | tuple[int, int] | None = None
+    patch_size: int | None = None
     teacher: str | None = None
     teacher_weights: str | None = None
     weights_are_of_student: bool = True
@@ -262,9 +264,14 @@ def _small_model(situation: Situation) -> tuple[dict, list[str]]:
     patch = 2
     while side / patch > _MAX_GRID:
         patch *= 2
-    size, patch = _divided(situation.image_size or side, patch)
-    if situation.image_size not in (None, size):
-        why = "the next multiple of the patches to what is given"
+    if situation.patch_size is not None:
+        patch, size = situation.patch_size, situation.image_size or side
+    elif situation.image_size is None:
+        size = -(-side // patch) * patch
+    else:
+        size, patch = _divided(situation.image_size, patch)
+        if size != situation.image_size:
+            why = "the next multiple of the patches to what is given"
     width, depth = (192, 6) if situation.has_accelerator else (96, 4)
     values = {
         "image_size": size,

@@ -50,7 +50,8 @@ def html_page(document: dict, command: str) -> str:
     parts = {}
     for dataset, part in document["data"].items():
         tables = "".join(table(*each) for each in _tables(part["cells"]))
-        figures = dict.fromkeys(name for claim in part["claims"] for name in claim["figures"])
+        claimed = [name for claim in part["claims"] for name in claim["figures"]]
+        figures = dict.fromkeys(claimed or [TOP1])
         charts = "".join(_chart(part["cells"], name) for name in figures)
         claims = [_claim(claim) for claim in part["claims"]]
         claims = table("Claims", _CLAIM_TITLES, claims) if claims else ""

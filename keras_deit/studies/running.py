@@ -75,15 +75,15 @@ def run_study(
         }
         run_side_by_side(lambda: next_of(by_dataset.values()), parallel_seeds)
     runs = {dataset: trainings.runs() for dataset, trainings in by_dataset.items()}
-    for of_data in runs.values():
-        compare_answers(study, of_data, print_fn)
     failed = [line for trainings in by_dataset.values() for line in trainings.failed]
+    for of_data in runs.values():
+        failed += compare_answers(study, of_data, print_fn)
     document = study_document(study, runs, _conditions(scale, numbers))
     write_json(folder / DOCUMENT, document)
     for suffix, page in {"md": markdown_page, "html": html_page}.items():
         (folder / f"study.{suffix}").write_text(page(document, command), "utf-8")
     if failed:
-        raise InputError(f"{len(failed)} trainings of {folder} have failed: {'; '.join(failed)}")
+        raise InputError(f"{len(failed)} parts of {folder} have failed: {'; '.join(failed)}")
     return document
 
 
@@ -91,29 +91,41 @@ def compare_answers(
     study: StudyDefinition,
     runs: Mapping[str, Mapping[int, Run]],
     print_fn: Callable[[str], None],
-) -> None:
+) -> list[str]:
     """Adds the answers of other cells to the disagreement in `evaluation.json` of their runs.
 
     Args:
         study: the study, whose cells say with which others they are compared.
         runs: finished runs by the name of the cell and the seed.
         print_fn: called with each line for the user.
+
+    Returns:
+        What has failed, in a line each.
     """
+    failed = []
     for cell in study.cells:
         others = runs.get(cell.compared_with, {}) if cell.compared_with else {}
-        if not others:
-            continue
         for seed, run in runs.get(cell.runs_from, {}).items():
-            stored = read_json(run.evaluation_file, f"{run.evaluation_file} is no evaluation")
-            if seed not in others or cell.compared_with in stored[DISAGREEMENT]["names"]:
-                continue
-            print_fn(f"{cell.name}: Seed {seed}: compared with {cell.compared_with}.")
-            other = others[seed].path
-            found = evaluate_run(str(run.path), compare=[other], print_fn=print_fn)[DISAGREEMENT]
-            mine = stored[DISAGREEMENT]["names"]
-            names = [n if n in mine else cell.compared_with for n in found["names"]]
-            stored[DISAGREEMENT] = {**found, "names": names}
-            write_json(run.evaluation_file, stored)
+            if seed in others:
+                try:
+                    _compare(run, others[seed], cell.compared_with, print_fn)
+                except InputError as error:
+                    failed.append(f"{cell.name}: seed {seed} cannot be compared: {error}")
+                    print_fn(failed[-1])
+    return failed
+
+
+def _compare(run: Run, other: Run, name: str, print_fn: Callable[[str], None]) -> None:
+    """Adds the answers of another run under a name, unless they are there."""
+    stored = read_json(run.evaluation_file, f"{run.evaluation_file} is no evaluation")
+    mine = stored.get(DISAGREEMENT, {}).get("names", [])
+    if name in mine:
+        return
+    print_fn(f"{run.path} is compared with {other.path}.")
+    found = evaluate_run(str(run.path), compare=[other.path], print_fn=print_fn)[DISAGREEMENT]
+    names = [known if known in mine else name for known in found["names"]]
+    stored[DISAGREEMENT] = {**found, "names": names}
+    write_json(run.evaluation_file, stored)
 
 
 def _command(name, datasets, seeds, scale, output) -> str:

@@ -162,12 +162,16 @@ def chosen_recipe(given: dict, size: DatasetSize | None = None) -> Recipe:
     recipe = _recipe_by_name(given)
     if recipe is None:
         recipe = auto_recipe(_situation(given, size))
-        if "image_size" in given and "patch_size" not in given:
-            # What is given may not be a multiple of the patches.
-            side = recipe.model_values.get("image_size", given["image_size"])
-            given = {**given, "image_size": side}
+        given = {**given, **_chosen_size(recipe, given)}
     model = get_spec(given.get("model") or recipe.model).name
     return apply_options(recipe.for_model(model), given)
+
+
+def _chosen_size(recipe: Recipe, given: dict) -> dict:
+    """Returns the size of images that is given, or the one that the recipe auto has made of it."""
+    if "image_size" not in given:
+        return {}
+    return {"image_size": recipe.model_values.get("image_size", given["image_size"])}
 
 
 def _recipe_by_name(given: dict) -> Recipe | None:
@@ -177,7 +181,10 @@ def _recipe_by_name(given: dict) -> Recipe | None:
 
 
 # What a user can give that the choice of a recipe depends on.
-_OF_SITUATION = ("weights", "model", "image_size", "teacher", "teacher_weights")
+_OF_SITUATION = (
+    *("weights", "model", "image_size", "patch_size"),
+    *("teacher", "teacher_weights"),
+)
 
 
 def _situation(given: dict, size: DatasetSize | None = None) -> Situation:
@@ -297,11 +304,14 @@ def _teacher_recipe_and_view(given: dict) -> tuple[TeacherRecipe, ImageFormat, f
         if isinstance(size, tuple):
             raise InputError(f"{convnet.name} takes square images. Received: image_size={size}")
         return convnet.training, convnet.image_format(size), convnet.crop_ratio, "bicubic"
-    recipe = _recipe_by_name(given) or auto_recipe(_student_situation(given))
+    recipe = _recipe_by_name(given)
+    sizes = {name: given[name] for name in ("image_size",) if name in given}
+    if recipe is None:
+        recipe = auto_recipe(_student_situation(given))
+        sizes = _chosen_size(recipe, given)
     recipe = recipe.for_model(recipe.model)
     training = recipe.objective.values.get("teacher_recipe")
     training = training or default_teacher_recipe(given["teacher"], given.get("weights"))
-    sizes = {"image_size": given["image_size"]} if "image_size" in given else {}
     student = abstract_model(recipe.model, **{**recipe.model_values, **sizes})
     return training, student.image_format, recipe.crop_ratio, recipe.interpolation
 

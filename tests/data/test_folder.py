@@ -146,6 +146,16 @@ def test_classes_can_have_the_names_of_splits(tmp_path):
     assert inner.class_names == ("test", "train", "valley") and sizes(inner) == [3, 3, 3]
 
 
+def test_exact_names_of_splits_come_first_and_wrapped_ones_are_unwrapped(tmp_path):
+    for split in ("train", "seg_test/seg_test", "train_images"):
+        for name in ("ant", "bee"):
+            write_class(tmp_path / split, name, 12)
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("ant", "bee")
+    assert len(dataset.test) == 24 and len(dataset.train) + len(dataset.validation) == 24
+    assert "24 files beside the folders" in " ".join(dataset.notes)
+
+
 def test_an_image_beside_the_classes_of_a_split_makes_it_no_class(tmp_path):
     for split in ("train", "val"):
         for name in ("ant", "bee"):

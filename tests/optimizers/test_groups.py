@@ -11,6 +11,7 @@ from keras_deit.layers import TransformerBlock
 from keras_deit.models import Classifier, DeiT, abstract_model
 from keras_deit.optimizers import (
     SGD,
+    Adam,
     AdamW,
     Lamb,
     Optimization,
@@ -220,3 +221,47 @@ def test_every_variable_has_weight_decay_if_the_recipe_says_so():
     for variable, value in zip(model.trainable_variables, before, strict=True):
         expected = value * (1 - optimization.peak_learning_rate * 0.05)
         np.testing.assert_allclose(numpy(variable), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [AdamW, Adam, Lamb])
+@pytest.mark.backends("torch")
+def test_lists_of_variables_get_the_updates_of_each(cls, monkeypatch):
+    def weights(at_once):
+        if not at_once:
+            monkeypatch.setattr(AdamW, "apply_at_once", lambda self, *given: False)
+        draws = np.random.default_rng(0)
+        shapes = {"kernel": (4, 3), "bias": (3,), "other": (2, 2)}
+        variables = [keras.Variable(draws.normal(size=s), name=n) for n, s in shapes.items()]
+        optimizer = cls(
+            *(0.1, 0.3),
+            no_weight_decay=["bias"],
+            learning_rate_factors={"other": 0.5},
+            final_weight_decay=0.1,
+            total_steps=4,
+        )
+        for _ in range(3):
+            gradients = [draws.normal(size=shape).astype("float32") for shape in shapes.values()]
+            optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], variables)
+        return [keras.ops.convert_to_numpy(v) for v in (*variables, *optimizer.variables)]
+
+    for one, other in zip(weights(True), weights(False), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.backends("torch")
+def test_own_updates_of_a_subclass_are_not_passed_by():
+    class Still(AdamW):
+        def update_step(self, gradient, variable, learning_rate):
+            pass
+
+    class Doubled(AdamW):
+        def trust_ratio(self, variable, update, decay):
+            return 2.0
+
+    moved = {}
+    for cls in (AdamW, Still, Doubled):
+        variable = keras.Variable(np.ones(2), name="v")
+        cls(0.1, 0.0).apply([keras.ops.ones(2)], [variable])
+        moved[cls] = 1 - keras.ops.convert_to_numpy(variable)[0]
+    assert moved[Still] == 0 and moved[AdamW] == pytest.approx(0.1, abs=1e-6)
+    assert moved[Doubled] == pytest.approx(0.2, abs=1e-6)

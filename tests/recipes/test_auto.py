@@ -56,6 +56,7 @@ def test_it_is_the_default_of_all_data_but_the_digits(folder):
     [
         (8, False, 16, 2),
         (28, False, 28, 4),
+        (36, False, 40, 8),
         (48, False, 48, 8),
         (50, False, 56, 8),
         (500, False, 64, 8),

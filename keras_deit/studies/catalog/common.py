@@ -61,7 +61,8 @@ TOKEN = distilled(HARD, distilled=True)
 # by itself it would take the values for fine-tuning.
 AS_BEFORE = {
     **{f.name: getattr(SMALL_DATA_AUGMENTATION, f.name) for f in fields(SMALL_DATA_AUGMENTATION)},
-    **{"evaluation_interpolation": "bilinear", "batch_size": 32, "layer_decay": 1.0},
+    **{"evaluation_crop_ratio": 1.0, "evaluation_interpolation": "bilinear"},
+    **{"batch_size": 32, "layer_decay": 1.0},
     "drop_path_rate": 0.0,
     **{"warmup_steps": 0, "warmup_learning_rate": 0.0},
 }

@@ -17,15 +17,15 @@ from keras_deit.studies.definition import (
 
 _WIDER = {
     "small": {"embed_dim": 96, "num_heads": 3},
-    "paper": {"model": "deit3_base_patch16_224"},
+    # The recipe has the stochastic depth of its own models only.
+    "paper": {"model": "deit_base_patch16_224", "drop_path_rate": 0.1},
 }
 _LAYER_SCALE = {"residual": "layer_scale", "layer_scale_init": 1e-4}
-_NO_LAYER_SCALE = {"residual": "plain"}
 # 300 and 400 epochs, in steps at the scale "small".
 _SHORT, _LONG = ({"small": {"steps": 2 * n}, "paper": {"epochs": n}} for n in (300, 400))
 _PARTS = (
-    ("cross-entropy", {**_NO_LAYER_SCALE, "loss": "cross_entropy"}, _SHORT),
-    ("binary cross-entropy", _NO_LAYER_SCALE, _SHORT),
+    ("cross-entropy", {"loss": "cross_entropy"}, _SHORT),
+    ("binary cross-entropy", {}, _SHORT),
     ("LayerScale", _LAYER_SCALE, _SHORT),
     ("LayerScale, 400 epochs", _LAYER_SCALE, _LONG),
     ("3-Augment, 400 epochs", {**_LAYER_SCALE, "auto_augment": "3a"}, _LONG),
@@ -72,7 +72,7 @@ register_study(
         small={**SMALL, **AUGMENTED, "loss": "binary_cross_entropy", "label_smoothing": 0.0},
         paper={
             **IMAGENET,
-            **{"recipe": "deit3_1k_400", "model": "deit3_small_patch16_224"},
+            **{"recipe": "deit3_1k_400", "model": "deit_small_patch16_224"},
             **{"auto_augment": AUGMENTED["auto_augment"], "loss": "binary_cross_entropy"},
         },
         remarks="Widths 64 and 96 stand for ViT-S and ViT-B, twice as many steps for the epochs.",
