@@ -96,7 +96,7 @@ def test_labeling_and_pruning_say_what_a_folder_holds(folder, tmp_path, what, mo
         if what == "labeling":
             label_job(job, tmp_path / "labels", print_fn=lines.append)
         else:
-            _prune(types.SimpleNamespace(job=job), lines.append)
+            _prune(types.SimpleNamespace(job=job, class_names=()), lines.append)
     assert "train 24, validation 12, test 15" in lines[0] and "notes.txt" in lines[1]
 
 
