@@ -9,6 +9,7 @@ import contextlib
 import functools
 import itertools
 import sys
+import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -335,6 +336,14 @@ def iterations_variable(optimizer: keras.optimizers.Optimizer) -> keras.Variable
     `Optimizer.iterations` is that number divided by the gradient accumulation steps.
     """
     return optimizer._iterations
+
+
+def list_operations() -> types.SimpleNamespace:
+    """Returns PyTorch's operations on lists of tensors by their names, such as `mul_`."""
+    import torch
+
+    names = ("add_", "div", "div_", "lerp_", "mul", "mul_", "sqrt_", "sub_")
+    return types.SimpleNamespace(**{name: getattr(torch, f"_foreach_{name}") for name in names})
 
 
 class OptimizerHooks(keras.optimizers.Optimizer):

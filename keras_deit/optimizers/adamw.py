@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_deit.core.keras_internals import list_operations
 from keras_deit.optimizers.grouped import GroupedOptimizer
 
 
@@ -76,6 +77,7 @@ class AdamW(GroupedOptimizer):
         """
         import torch
 
+        lists = list_operations()
         groups = [self.group_of(variable) for variable in variables]
         decays = [self.decay_now(decay, "float32") for _, decay, _ in groups]
         values = [variable.value for variable in variables]
@@ -88,14 +90,14 @@ class AdamW(GroupedOptimizer):
                     gradient + decay * value if decay else gradient
                     for gradient, decay, value in zip(gradients, decays, values, strict=True)
                 ]
-            torch._foreach_lerp_(m, gradients, 1 - self.beta_1)
-            torch._foreach_lerp_(v, torch._foreach_mul(gradients, gradients), 1 - self.beta_2)
+            lists.lerp_(m, gradients, 1 - self.beta_1)
+            lists.lerp_(v, lists.mul(gradients, gradients), 1 - self.beta_2)
             first, second = self._corrections("float32")
-            roots = torch._foreach_div(v, second)
-            torch._foreach_sqrt_(roots)
-            torch._foreach_add_(roots, self.epsilon)
-            updates = torch._foreach_div(m, first)
-            torch._foreach_div_(updates, roots)
+            roots = lists.div(v, second)
+            lists.sqrt_(roots)
+            lists.add_(roots, self.epsilon)
+            updates = lists.div(m, first)
+            lists.div_(updates, roots)
             del roots
             for index, (_, decay, factor) in enumerate(groups):
                 if decay and not self.coupled:
@@ -103,8 +105,8 @@ class AdamW(GroupedOptimizer):
                 ratio = factor * self.trust_ratio(variables[index], updates[index], decay)
                 if not isinstance(ratio, float) or ratio != 1.0:
                     updates[index].mul_(ratio)
-            torch._foreach_mul_(updates, ops.cast(learning_rate, "float32"))
-            torch._foreach_sub_(values, updates)
+            lists.mul_(updates, ops.cast(learning_rate, "float32"))
+            lists.sub_(values, updates)
 
     def trust_ratio(self, variable, update, decay: float):
         """Returns the factor of the learning rate of a variable, which is 1 in AdamW."""
