@@ -224,11 +224,15 @@ register_study(
             Cell("rate 0.2", pruning_rate=0.2, published=81.3, **_PRUNING),
             Cell("rate 0.4", pruning_rate=0.4, published=80.7, **_PRUNING),
             Cell("rate 0.6", pruning_rate=0.6, **_PRUNING),
+            # As many steps as both phases of a pruning, with their learning rates.
             Cell(
                 "unpruned, trained further",
                 {"weights": "run:unpruned"},
-                small={**AS_BEFORE, "warmup_steps": 60, "steps": 800, "learning_rate": 1e-3},
-                paper={"epochs": 200},
+                small={
+                    **{**AS_BEFORE, "warmup_steps": 60, "steps": 720},
+                    **{"learning_rate": 1e-4, "min_learning_rate": 1e-7},
+                },
+                paper={"epochs": 200, "learning_rate": 5e-5, "min_learning_rate": 1e-6},
             ),
         ),
         claims=(
