@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import types
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -83,3 +84,29 @@ def first_line(error: BaseException) -> str:
     """Returns the first line of an exception's message, or the name of its class."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def errors_of(batches):
+    """Yields batches, and raises what a generator of batches raises in the block as it is.
+
+    TensorFlow raises an error of its own for it, with the traceback as a text.
+
+    Args:
+        batches: a generator; anything else is yielded as it is.
+    """
+    raised = []
+
+    def recorded():
+        try:
+            yield from batches
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    try:
+        yield recorded() if isinstance(batches, types.GeneratorType) else batches
+    except Exception:
+        if raised:
+            raise raised[0] from None
+        raise

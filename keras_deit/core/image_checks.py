@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_deit.core.autotuning import without_autotuning
+from keras_deit.core.errors import errors_of
 from keras_deit.core.image_format import ImageFormat
 
 # So many images of a batch are looked at.
@@ -37,17 +38,17 @@ class ImageChecks:
         return super().__call__(inputs, *args, **kwargs)
 
     def fit(self, x=None, *args, **kwargs):
-        with without_autotuning():
+        with without_autotuning(), errors_of(x) as x:
             return super().fit(self._checked(x), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         # Keras's `fit` evaluates what it has prepared itself, and does not use x.
         is_unused = kwargs.get("_use_cached_eval_dataset", False)
-        with without_autotuning():
+        with without_autotuning(), errors_of(x) as x:
             return super().evaluate(x if is_unused else self._checked(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        with without_autotuning():
+        with without_autotuning(), errors_of(x) as x:
             return super().predict(self._checked(x), *args, **kwargs)
 
     def train_on_batch(self, x, *args, **kwargs):

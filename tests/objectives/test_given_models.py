@@ -145,3 +145,17 @@ def test_a_model_around_the_heads_is_said_to_hide_them():
         warnings.simplefilter("error")
         Distiller(student, PLAIN.build())
         Supervised().build(around)
+
+
+@pytest.mark.backends("tensorflow", "jax", "torch")
+@pytest.mark.parametrize("call", ["fit", "evaluate", "predict"])
+def test_an_error_of_a_generator_is_raised_as_it_is(call):
+    model = compiled(PLAIN.build())
+    images = model.image_format.normalize(RAW)
+
+    def broken():
+        yield (images, LABELS) if call != "predict" else (images,)
+        raise InputError("Cannot read image a.jpg.")
+
+    with pytest.raises(InputError, match=r"^Cannot read image a\.jpg\.$"):
+        getattr(model, call)(broken(), verbose=0)
