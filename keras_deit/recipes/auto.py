@@ -264,10 +264,10 @@ def _small_model(situation: Situation) -> tuple[dict, list[str]]:
     patch = 2
     while side / patch > _MAX_GRID:
         patch *= 2
-    if situation.patch_size is not None:
-        patch, size = situation.patch_size, situation.image_size or side
-    elif situation.image_size is None:
+    if situation.image_size is None:
         size = -(-side // patch) * patch
+    elif situation.patch_size is not None:
+        patch, size = situation.patch_size, situation.image_size
     else:
         size, patch = _divided(situation.image_size, patch)
         if size != situation.image_size:

@@ -70,6 +70,8 @@ def test_size_and_patches_follow_from_the_images(side, accelerator, size, patch)
 
 
 def test_what_is_given_is_kept():
+    assert chosen(side=30, patch_size=4).model_values["image_size"] == 32
+    assert chosen(image_size=50, patch_size=10).model_values["image_size"] == 50
     assert chosen(image_size=40).model_values["image_size"] == 40
     assert chosen(image_size=(32, 64)).model_values["patch_size"] == 8
     named = chosen(model="cait_xxs24_224")

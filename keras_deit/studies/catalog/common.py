@@ -57,8 +57,8 @@ def distilled(values: dict, **more) -> dict:
 
 
 TOKEN = distilled(HARD, distilled=True)
-# Goes on with the weights of another run with what the recipe auto has for training from scratch:
-# by itself it would take the values for fine-tuning.
+# A row that starts from the weights of another run is trained with the values of the recipe auto
+# for training from scratch; by itself the recipe would take those for fine-tuning.
 AS_BEFORE = {
     **{f.name: getattr(SMALL_DATA_AUGMENTATION, f.name) for f in fields(SMALL_DATA_AUGMENTATION)},
     **{"evaluation_crop_ratio": 1.0, "evaluation_interpolation": "bilinear"},
